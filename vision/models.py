@@ -1,0 +1,41 @@
+"""Image classifiers around the one encoder."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from vision.embedding import PatchEmbedding, Pooling
+from widenet import Deployment, Encoder, Model
+from widenet.checks import check_choice, check_count, refuse
+from widenet.layer import at_least_float32, compute_dtype_of
+
+DEPLOYMENT_SETTINGS = tuple(field.name for field in dataclasses.fields(Deployment))
+
+
+def build_model(name, classes, image_size, patch_size, channels, representation, pool, dropout, **encoder):
+    """Builds the model that `vision.create_model` documents, from all of its settings.
+
+    Raises:
+      ValueError: a value that is not allowed.
+    """
+    check_count("classes", classes, minimum=0)
+    check_count("image_size", image_size)
+    check_count("patch_size", patch_size)
+    check_count("channels", channels)
+    check_choice("representation", representation, (True, False))
+    if image_size % patch_size:
+        refuse("patch_size", patch_size, f"a divisor of image_size={image_size}")
+    deployment = Deployment(**{setting: encoder.pop(setting) for setting in DEPLOYMENT_SETTINGS})
+    encoder = Encoder(deployment=deployment, dropout=dropout, name="encoder", **encoder)
+
+    images = tf.keras.Input((image_size, image_size, channels), name="images")
+    x = PatchEmbedding(encoder.width, patch_size, class_token=pool == "token", name="embedding")(images)
+    x = tf.keras.layers.Dropout(dropout, name="embedding_dropout")(x)
+    x = encoder(x)
+    x = Pooling(pool, name="pooling")(x)
+    if representation:
+        x = tf.keras.layers.Dense(encoder.width, activation="tanh", name="representation")(x)
+    if classes:
+        # Float32 logits also under mixed precision: a softmax over bfloat16 loses digits.
+        x = tf.keras.layers.Dense(classes, name="head", dtype=at_least_float32(compute_dtype_of(None)))(x)
+    return Model(inputs=images, outputs=x, name=name)

@@ -1,0 +1,88 @@
+"""Multi-head self-attention."""
+
+import tensorflow as tf
+
+from widenet.checks import check_count, check_rate, refuse
+from widenet.layer import Layer, at_least_float32, initializer_config, new_initializer, register
+
+
+@register
+class SelfAttention(Layer):
+    """Multi-head self-attention (arXiv:1706.03762, section 3.2) with four Dense layers of [width, width].
+
+    Unlike tf.keras.layers.MultiHeadAttention its kernels are 2-D: a Glorot initializer then sees the true fan-in and fan-out (of
+    a [768, 12, 64] kernel Keras takes 768 for a receptive field and starts six times too small), and LAMB's trust ratio is
+    that of one Dense layer.
+
+    Args:
+      width: size of the last axis of input and output.
+      heads: number of heads; divides width.
+      dropout: rate on the output.
+      attention_dropout: rate on the attention probabilities.
+      kernel_initializer: name, config or unseeded instance of a Keras initializer.
+
+    Raises:
+      ValueError: a setting out of range, or a width that the heads do not divide, at construction.
+    """
+
+    def __init__(self, width, heads, dropout=0.0, attention_dropout=0.0, kernel_initializer="glorot_uniform", **kwargs):
+        super().__init__(**kwargs)
+        check_heads(width, heads)
+        check_rate("dropout", dropout)
+        check_rate("attention_dropout", attention_dropout)
+        self.width = width
+        self.heads = heads
+        self.dropout = dropout
+        self.attention_dropout = attention_dropout
+        self.kernel_initializer = initializer_config("kernel_initializer", kernel_initializer)
+        self.query, self.key, self.value, self.output_dense = (
+            tf.keras.layers.Dense(
+                width, kernel_initializer=new_initializer(self.kernel_initializer), name=name, dtype=self.dtype_policy
+            )
+            for name in ("query", "key", "value", "output")
+        )
+        self._dropout = tf.keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self._attention_dropout = tf.keras.layers.Dropout(attention_dropout, dtype=self.dtype_policy)
+
+    def build(self, input_shape):
+        if input_shape[-1] != self.width:
+            refuse("width", self.width, f"{input_shape[-1]}, the last axis of the input")
+        for dense in (self.query, self.key, self.value, self.output_dense):
+            self.build_child(dense, input_shape)
+        super().build(input_shape)
+
+    def call(self, x, mask=None, training=None):
+        """Lets every token attend to the real tokens of its example.
+
+        Args:
+          x: float [batch, length, width].
+          mask: bool [batch, length], False where a token is padding, which nobody attends to; None if all are real.
+          training: whether dropout is on.
+
+        Returns:
+          float [batch, length, width].
+        """
+        # Axes: b batch, q query tokens, k key tokens, h heads, d width / heads.
+        query, key, value = (self._split_heads(dense(x)) for dense in (self.query, self.key, self.value))
+        scores = tf.matmul(query * (self.width // self.heads) ** -0.5, key, transpose_b=True)  # [b, h, q, k]
+        scores = tf.cast(scores, at_least_float32(self.compute_dtype))
+        if mask is not None:
+            # Finite, so that an example without any real token gives numbers and not NaN.
+            scores = tf.where(mask[:, tf.newaxis, tf.newaxis, :], scores, tf.constant(-1e9, scores.dtype))
+        probabilities = tf.cast(tf.nn.softmax(scores), self.compute_dtype)
+        probabilities = self._attention_dropout(probabilities, training=training)
+        context = tf.transpose(tf.matmul(probabilities, value), [0, 2, 1, 3])  # [b, q, h, d]
+        return self._dropout(self.output_dense(tf.reshape(context, tf.shape(x))), training=training)
+
+    def _split_heads(self, x):
+        """[b, length, width] to [b, h, length, d]."""
+        shape = tf.shape(x)
+        return tf.transpose(tf.reshape(x, [shape[0], shape[1], self.heads, self.width // self.heads]), [0, 2, 1, 3])
+
+
+def check_heads(width, heads):
+    """Refuses a width that the heads do not divide."""
+    check_count("width", width)
+    check_count("heads", heads)
+    if width % heads:
+        refuse("heads", heads, f"a divisor of width={width}")

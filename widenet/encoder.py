@@ -1,0 +1,200 @@
+"""One transformer encoder for every parameter deployment."""
+
+import tensorflow as tf
+
+from widenet.attention import SelfAttention, check_heads
+from widenet.checks import check_count, check_rate, refuse
+from widenet.deployment import Deployment
+from widenet.feed_forward import FeedForward
+from widenet.layer import Layer, initializer_config, register
+from widenet.moe import SharedMoE
+from widenet.norm import IndividualLayerNorm
+
+
+@register
+class Encoder(Layer):
+    """`depth` blocks of self-attention and FFN or MoE, whose weights are shared as `deployment` says.
+
+    A pre-norm block (the paper's section "Individual Layer Normalization") computes x += attention(norm_a(x)) and
+    x += moe(norm_f(x)), and a final norm follows the last block; a post-norm block computes x = norm_a(x + attention(x)) and
+    x = norm_f(x + moe(x)).
+
+    Args:
+      depth: number of blocks L.
+      width: size D of a token.
+      heads: attention heads; divides width.
+      ffn_dim: hidden width of dense FFNs.
+      expert_dim: hidden width of each expert; None for ffn_dim.
+      deployment: a Deployment; the default is WideNet's for images.
+      num_experts, top_k, capacity_factor, eval_capacity_factor, balance_weight, noise, renormalize: as in SharedMoE.
+      activation: of FFNs and experts, a name of widenet.activations.ACTIVATIONS.
+      dropout: rate after attention and inside FFNs and experts.
+      attention_dropout: rate on the attention probabilities.
+      drop_path: rate at which the last block's residual branches are dropped for a whole example (stochastic depth,
+        arXiv:1603.09382); it grows linearly from 0 at the first block.
+      norm_epsilon: epsilon of every norm.
+      kernel_initializer: name, config or unseeded instance of a Keras initializer, for every kernel.
+
+    Attributes:
+      blocks: the Block of each depth, which says what of `attentions`, `dense_layers`, `moe_layers` and the norms it uses.
+      attentions, dense_layers, moe_layers: lists of SelfAttention, FeedForward and SharedMoE.
+      attention_norm, ffn_norm: IndividualLayerNorm banks of the norms before (or after) attention and FFN.
+      final_norm: IndividualLayerNorm of depth 1, or None in post-norm encoders.
+
+    Raises:
+      ValueError: a setting out of range or a deployment that this depth does not allow, at construction.
+    """
+
+    def __init__(
+        self,
+        depth,
+        width,
+        heads,
+        ffn_dim,
+        expert_dim=None,
+        deployment=Deployment(),
+        num_experts=4,
+        top_k=2,
+        capacity_factor=1.2,
+        eval_capacity_factor=None,
+        balance_weight=0.01,
+        noise=True,
+        renormalize=False,
+        activation="gelu",
+        dropout=0.0,
+        attention_dropout=0.0,
+        drop_path=0.0,
+        norm_epsilon=1e-6,
+        kernel_initializer="glorot_uniform",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_heads(width, heads)
+        check_count("ffn_dim", ffn_dim)
+        if expert_dim is not None:
+            check_count("expert_dim", expert_dim)
+        check_rate("drop_path", drop_path)
+        if not isinstance(deployment, Deployment):
+            refuse("deployment", deployment, "a widenet.Deployment")
+        self.depth = depth
+        self.width = width
+        self.heads = heads
+        self.ffn_dim = ffn_dim
+        self.expert_dim = expert_dim
+        self.deployment = deployment
+        self.num_experts = num_experts
+        self.top_k = top_k
+        self.capacity_factor = capacity_factor
+        self.eval_capacity_factor = eval_capacity_factor
+        self.balance_weight = balance_weight
+        self.noise = noise
+        self.renormalize = renormalize
+        self.activation = activation
+        self.dropout = dropout
+        self.attention_dropout = attention_dropout
+        self.drop_path = drop_path
+        self.norm_epsilon = norm_epsilon
+        self.kernel_initializer = initializer_config("kernel_initializer", kernel_initializer)
+
+        self.blocks = deployment.blocks(depth)
+        self.attentions = [self._new_attention(i) for i in range(1 + self.blocks[-1].attention)]
+        self.dense_layers = [self._new_dense(i) for i in sorted({block.ffn for block in self.blocks if not block.is_moe})]
+        self.moe_layers = [self._new_moe(i) for i in sorted({block.ffn for block in self.blocks if block.is_moe})]
+        norms = 1 + self.blocks[-1].norm
+        self.attention_norm = self._new_norm(norms, "attention_norm")
+        self.ffn_norm = self._new_norm(norms, "ffn_norm")
+        self.final_norm = self._new_norm(1, "final_norm") if deployment.norm_position == "pre" else None
+        self._drop_paths = [
+            tf.keras.layers.Dropout(drop_path * i / max(depth - 1, 1), noise_shape=(None, 1, 1), dtype=self.dtype_policy)
+            for i in range(depth)
+        ]
+
+    def _new_attention(self, index):
+        return SelfAttention(
+            self.width,
+            self.heads,
+            dropout=self.dropout,
+            attention_dropout=self.attention_dropout,
+            kernel_initializer=self.kernel_initializer,
+            name=f"attention_{index}",
+            dtype=self.dtype_policy,
+        )
+
+    def _new_dense(self, index):
+        return FeedForward(
+            self.ffn_dim,
+            activation=self.activation,
+            dropout=self.dropout,
+            kernel_initializer=self.kernel_initializer,
+            name=f"ffn_{index}",
+            dtype=self.dtype_policy,
+        )
+
+    def _new_moe(self, index):
+        return SharedMoE(
+            self.num_experts,
+            self.ffn_dim if self.expert_dim is None else self.expert_dim,
+            top_k=self.top_k,
+            capacity_factor=self.capacity_factor,
+            eval_capacity_factor=self.eval_capacity_factor,
+            balance_weight=self.balance_weight,
+            noise=self.noise,
+            renormalize=self.renormalize,
+            activation=self.activation,
+            dropout=self.dropout,
+            kernel_initializer=self.kernel_initializer,
+            name=f"moe_{index}",
+            dtype=self.dtype_policy,
+        )
+
+    def _new_norm(self, depth, name):
+        return IndividualLayerNorm(depth, epsilon=self.norm_epsilon, name=name, dtype=self.dtype_policy)
+
+    def build(self, input_shape):
+        norms = [self.attention_norm, self.ffn_norm] + ([self.final_norm] if self.final_norm else [])
+        for child in (*self.attentions, *self.dense_layers, *self.moe_layers, *norms):
+            self.build_child(child, input_shape)
+        super().build(input_shape)
+
+    def call(self, x, mask=None, training=None):
+        """Encodes a batch of sequences.
+
+        Args:
+          x: float [batch, length, width].
+          mask: bool [batch, length], False where a token is padding; None if all are real.
+          training: whether dropouts, router noise, balance loss and the training capacity are on.
+
+        Returns:
+          float [batch, length, width].
+        """
+        pre_norm = self.final_norm is not None
+        routings = {}  # by routing group
+        for block, drop_path in zip(self.blocks, self._drop_paths, strict=True):
+            attention = self.attentions[block.attention]
+            h = self.attention_norm(x, block.norm) if pre_norm else x
+            x += drop_path(attention(h, mask=mask, training=training), training=training)
+            if not pre_norm:
+                x = self.attention_norm(x, block.norm)
+            h = self.ffn_norm(x, block.norm) if pre_norm else x
+            x += drop_path(self._feed_forward(h, block, routings, mask, training), training=training)
+            if not pre_norm:
+                x = self.ffn_norm(x, block.norm)
+        return self.final_norm(x, 0) if pre_norm else x
+
+    def _feed_forward(self, x, block, routings, mask, training):
+        if not block.is_moe:
+            return self.dense_layers[block.ffn](x, training=training)
+        moe = self.moe_layers[block.ffn]
+        if block.routing not in routings:
+            routings[block.routing] = moe.route(x, mask=mask, training=training)
+        return moe(x, mask=mask, routing=routings[block.routing], training=training)
+
+    def compute_mask(self, inputs, mask=None):
+        return mask
+
+    def get_config(self):
+        return {**super().get_config(), "deployment": tf.keras.saving.serialize_keras_object(self.deployment)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "deployment": tf.keras.saving.deserialize_keras_object(config["deployment"])})

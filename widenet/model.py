@@ -1,0 +1,48 @@
+"""A Keras model that also measures the load of its experts."""
+
+import tensorflow as tf
+
+from widenet.encoder import Encoder
+from widenet.layer import register
+from widenet.load import ExpertLoad, recording
+
+
+@register
+class Model(tf.keras.Model):
+    """A functional tf.keras.Model whose `fit` and `evaluate` also report the load of its encoder's experts.
+
+    The metrics `balance` (mean over blocks of E * sum_i m_i * P_i, at best K) and `dropped` (share of assignments dropped) join
+    the others; `expert_load.table()` has every block. All are counted on the device: nothing waits for them within an epoch.
+    Calls, `predict` and exports do not count.
+
+    Attributes:
+      expert_load: an ExpertLoad, or None where no block is an MoE.
+    """
+
+    # Keras saves a functional subclass as a functional model only where its constructor has exactly these arguments.
+    def __init__(self, inputs, outputs, name=None, trainable=True):
+        super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
+        encoders = [module for module in self.submodules if isinstance(module, Encoder)]
+        blocks = sum(block.is_moe for encoder in encoders for block in encoder.blocks)
+        load = ExpertLoad(blocks, encoders[0].num_experts) if blocks else None
+        # Not tracked: a metric's variables are neither weights of the model nor part of its checkpoints and exports.
+        object.__setattr__(self, "expert_load", load)
+
+    @property
+    def metrics(self):
+        """Keras resets these at the start of every epoch and evaluation."""
+        return super().metrics + ([self.expert_load] if self.expert_load else [])
+
+    def train_step(self, data):
+        return self._measure(super().train_step, data)
+
+    def test_step(self, data):
+        return self._measure(super().test_step, data)
+
+    def _measure(self, step, data):
+        if self.expert_load is None:
+            return step(data)
+        with recording() as records:
+            logs = step(data)
+        self.expert_load.update_state(records)
+        return {**logs, **self.expert_load.result()}

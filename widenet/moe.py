@@ -1,0 +1,163 @@
+"""The mixture of experts that several blocks can share."""
+
+import tensorflow as tf
+
+from widenet.checks import check_rate
+from widenet.dispatch import combine_outputs, gather_tokens, plan_dispatch
+from widenet.feed_forward import FeedForward
+from widenet.layer import Layer, initializer_config, register
+from widenet.load import record_load
+from widenet.router import Router
+from widenet.routing import Routing, check_capacity_factor, expert_capacity
+
+
+@register
+class SharedMoE(Layer):
+    """A router and E feed-forward experts, called once a block with the same weights.
+
+    MoE(x) = sum_i g(x)_i e(x)_i (the paper's section "Conditional Computation with MoE"). The tokens of one call on one replica
+    form a dispatch group: an expert keeps at most ceil(C * K * T / E) of its T real tokens, and a token adds nothing for the
+    experts that have no room for it.
+
+    Args:
+      num_experts: E.
+      hidden_dim: width of the experts' hidden layer.
+      top_k: K, from 1 to E.
+      capacity_factor: C in training; None drops nothing.
+      eval_capacity_factor: C outside training; None drops nothing.
+      balance_weight: lambda of the balance loss, added in training once a routing.
+      noise: whether the router adds noise in training.
+      renormalize: whether a token's K gates are divided by their sum.
+      activation: a name of widenet.activations.ACTIVATIONS.
+      dropout: rate of the experts' dropouts.
+      kernel_initializer: name, config or unseeded instance of a Keras initializer.
+
+    Weights: `router.kernel` and, for each `experts[e]`, `kernel_in`, `bias_in`, `kernel_out`, `bias_out`: separate variables,
+    so that each expert starts as a Dense of its own would and gets its own trust ratio from LAMB.
+
+    Raises:
+      ValueError: a setting out of range, at construction.
+    """
+
+    def __init__(
+        self,
+        num_experts,
+        hidden_dim,
+        top_k=2,
+        capacity_factor=1.2,
+        eval_capacity_factor=None,
+        balance_weight=0.01,
+        noise=True,
+        renormalize=False,
+        activation="gelu",
+        dropout=0.0,
+        kernel_initializer="glorot_uniform",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_capacity_factor("capacity_factor", capacity_factor)
+        check_capacity_factor("eval_capacity_factor", eval_capacity_factor)
+        check_rate("dropout", dropout)
+        self.num_experts = num_experts
+        self.hidden_dim = hidden_dim
+        self.top_k = top_k
+        self.capacity_factor = capacity_factor
+        self.eval_capacity_factor = eval_capacity_factor
+        self.balance_weight = balance_weight
+        self.noise = noise
+        self.renormalize = renormalize
+        self.activation = activation
+        self.dropout = dropout
+        self.kernel_initializer = initializer_config("kernel_initializer", kernel_initializer)
+        self.router = Router(
+            num_experts,
+            top_k=top_k,
+            noise=noise,
+            renormalize=renormalize,
+            balance_weight=balance_weight,
+            kernel_initializer=self.kernel_initializer,
+            name="router",
+            dtype=self.dtype_policy,
+        )
+        self.experts = [
+            FeedForward(
+                hidden_dim,
+                activation=activation,
+                dropout=dropout,
+                kernel_initializer=self.kernel_initializer,
+                name=f"expert_{e}",
+                dtype=self.dtype_policy,
+            )
+            for e in range(num_experts)
+        ]
+
+    def build(self, input_shape):
+        for child in (self.router, *self.experts):
+            self.build_child(child, input_shape)
+        super().build(input_shape)
+
+    def route(self, x, mask=None, training=None):
+        """The `Routing` of x, to be passed to later blocks that reuse it. Arguments as for a call."""
+        return self(x, mask=mask, training=training, route_only=True)
+
+    def call(self, x, mask=None, routing=None, training=None, route_only=False):
+        """Sends every token through its experts.
+
+        Args:
+          x: float [batch, length, D].
+          mask: bool [batch, length], False where a token is padding: it takes no slot and gets zeros; None if all are real.
+          routing: a Routing to reuse, of the same tokens; None makes a new one, with its balance loss.
+          training: whether noise, dropout, balance loss and the training capacity are on.
+          route_only: whether to return the Routing instead; what `route` sets.
+
+        Returns:
+          float [batch, length, D].
+        """
+        if routing is None:
+            routing = self.router(x, mask=mask, training=training)
+        if route_only:
+            return routing
+        # A functional model that was saved and loaded passes a plain list.
+        gates, experts, probabilities = routing
+        tokens = tf.reshape(x, [-1, x.shape[-1]])  # [T, D]
+        flat = Routing(
+            tf.reshape(gates, [-1, gates.shape[-1]]),
+            tf.reshape(experts, [-1, experts.shape[-1]]),
+            tf.reshape(probabilities, [-1, probabilities.shape[-1]]),
+        )
+        real = tf.ones_like(tokens[:, 0], tf.bool) if mask is None else tf.reshape(mask, [-1])
+        output = self._dispatch(tokens, flat, real, padded=mask is not None, training=training)
+        return tf.reshape(output, tf.shape(x))
+
+    def _dispatch(self, tokens, routing, real, padded, training):
+        """[T, D] to [T, D]; `padded` says whether any token may be padding."""
+        slots = tokens.shape[0] if tokens.shape[0] is not None else tf.shape(tokens)[0]
+        buffer = capacity = slots
+        factor = self.capacity_factor if training else self.eval_capacity_factor
+        if factor is not None:
+            # The buffer is sized by all tokens, which XLA knows; the limit counts the real ones, exactly.
+            buffer = self._at_most(slots, self._capacity(slots, factor))
+            capacity = buffer
+            if padded:
+                capacity = self._at_most(buffer, self._capacity(tf.reduce_sum(tf.cast(real, tf.int64)), factor))
+        dispatch = plan_dispatch(routing.experts, real, self.num_experts, buffer, capacity)
+        inputs = gather_tokens(tokens, dispatch, self.num_experts, buffer)
+        outputs = [expert(x, training=training) for expert, x in zip(self.experts, tf.unstack(inputs), strict=True)]
+        record_load(routing, dispatch.kept, real)
+        return combine_outputs(tf.stack(outputs), dispatch, routing.gates)
+
+    def _capacity(self, tokens, factor):
+        if tf.is_tensor(tokens):
+            tokens = tf.cast(tokens, tf.int64)
+        return expert_capacity(tokens, self.num_experts, self.top_k, factor)
+
+    @staticmethod
+    def _at_most(limit, count):
+        """min, as a Python int where both are."""
+        if tf.is_tensor(limit) or tf.is_tensor(count):
+            return tf.minimum(tf.cast(limit, tf.int32), tf.cast(count, tf.int32))
+        return min(limit, count)
+
+    def compute_mask(self, inputs, mask=None):
+        """The mask of the tokens goes on with them; a routing (`route_only`) has none."""
+        return mask

@@ -6,6 +6,8 @@ from typing import NamedTuple
 from widenet.checks import check_choice, check_count, refuse
 from widenet.layer import register
 
+GROUP_SETTINGS = ("attention_groups", "ffn_groups", "norm_groups", "routing_groups")
+
 
 class Block(NamedTuple):
     """What one block of an encoder uses.
@@ -54,19 +56,15 @@ class Deployment:
     norm_position: str = "pre"
 
     def __post_init__(self):
-        for setting in self.GROUPS:
+        for setting in GROUP_SETTINGS:
             if getattr(self, setting) is not None:
                 check_count(setting, getattr(self, setting), why=", or None for one a block")
         if isinstance(self.moe_blocks, (tuple, list)):
             for block in self.moe_blocks:
-                check_count(
-                    "moe_blocks", block, minimum=0, why=' in a tuple of block indices, or "all", or the number of last blocks'
-                )
+                check_count("moe_blocks", block, minimum=0, why=" where it is a tuple of block indices")
             object.__setattr__(self, "moe_blocks", tuple(sorted(set(self.moe_blocks))))
         elif self.moe_blocks != "all":
-            check_count(
-                "moe_blocks", self.moe_blocks, minimum=0, why=' (the number of last blocks), "all" or a tuple of block indices'
-            )
+            check_count("moe_blocks", self.moe_blocks, minimum=0, why=', "all" or a tuple of block indices')
         check_choice("norm_position", self.norm_position, ("pre", "post"))
 
     def blocks(self, depth):
@@ -78,7 +76,7 @@ class Deployment:
         check_count("depth", depth)
         why = f" (depth={depth}), or None for one a block"
         groups = {}
-        for setting in self.GROUPS:
+        for setting in GROUP_SETTINGS:
             given = getattr(self, setting)
             groups[setting] = depth if given is None else given
             check_count(setting, groups[setting], maximum=depth, why=why)
@@ -86,7 +84,7 @@ class Deployment:
         blocks = []
         seen = {True: [], False: []}  # the FFN groups that have an MoE layer, and those that have a dense one
         for i in range(depth):
-            attention, ffn, norm, routing = (i * groups[setting] // depth for setting in self.GROUPS)
+            attention, ffn, norm, routing = (i * groups[setting] // depth for setting in GROUP_SETTINGS)
             is_moe = i in moe_blocks
             if ffn not in seen[is_moe]:
                 seen[is_moe].append(ffn)
@@ -110,6 +108,3 @@ class Deployment:
     def from_config(cls, config):
         return cls(**config)
 
-
-# In the order of Block's fields. Outside the class body, where an annotated name would become a field.
-Deployment.GROUPS = ("attention_groups", "ffn_groups", "norm_groups", "routing_groups")

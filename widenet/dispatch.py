@@ -2,11 +2,11 @@
 
 Axes: tokens T, experts E, choices K, width D, buffer B (slots of one expert).
 
-Every expert has a buffer of B slots, so that all shapes are known before the routing is and XLA can compile them. An assignment
-(token, choice) goes to slot `expert * B + position`, its position being the number of assignments to the same expert that come
-before it: first choices before second choices, and tokens in their order within a choice. It is dropped where the position reaches
-the expert's capacity (which may be below B when some tokens are padding). Slots that nobody took read a row of zeros, and dropped
-assignments read another: no [T, E, B] one-hot is ever made.
+Every expert has a buffer of B slots, so that all shapes are known before the routing is and XLA can compile them. An
+assignment (token, choice) goes to slot `expert * B + position`, its position being the number of assignments to the same
+expert that come before it: first choices before second choices, and tokens in their order within a choice. It is dropped where
+the position reaches the expert's capacity (which may be below B when some tokens are padding). Slots that nobody took read a
+row of zeros, and dropped assignments read another: no [T, E, B] one-hot is ever made.
 """
 
 from typing import NamedTuple

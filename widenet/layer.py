@@ -54,9 +54,7 @@ def initializer_config(setting, initializer):
     except ValueError:
         refuse(setting, initializer, 'a Keras initializer, such as "glorot_uniform"')
     if config["config"].get("seed") is not None:
-        refuse(
-            setting, config, "without a seed, or every expert would start equal (tf.keras.utils.set_random_seed seeds them all)"
-        )
+        refuse(setting, config, "without a seed, or all experts would start equal (use tf.keras.utils.set_random_seed)")
     return config
 
 

@@ -43,9 +43,9 @@ def top_k_routing(logits, top_k, renormalize=False):
 def balance_loss(probabilities, experts, mask=None):
     """E * sum_i m_i * P_i, the paper's equation l_balance.
 
-    m_i is the share of real tokens that list expert i among their K, so that m sums to K and perfect balance gives K (the authors'
-    code divides m by K, a factor that lambda absorbs); P_i is the mean probability of expert i over real tokens. Only P
-    carries a gradient.
+    m_i is the share of real tokens that list expert i among their K, so that m sums to K and perfect balance gives K (the
+    authors' code divides m by K, a factor that lambda absorbs); P_i is the mean probability of expert i over real tokens. Only
+    P carries a gradient.
 
     Args:
       probabilities: float [..., E].

@@ -1,0 +1,1 @@
+"""What every model of this project shares: the training driver, strategies, optimizers, checkpoints, export."""

@@ -1,0 +1,197 @@
+"""Keras callbacks of the driver."""
+
+import contextlib
+import math
+import signal
+import time
+
+import tensorflow as tf
+
+
+class Stopped(Exception):
+    """The run was asked to stop (Ctrl-C, SIGTERM) and has saved a checkpoint of `step`."""
+
+    def __init__(self, step, signum):
+        super().__init__(step, signum)
+        self.step = step
+        self.signum = signum
+
+
+class StepCounter(tf.keras.callbacks.Callback):
+    """Counts the run's steps over all fits and sessions, and times them.
+
+    Adds `step`, `lr` and `<unit>_per_second` to the logs of every epoch. The rate leaves out evaluation; that of a session's
+    first epoch includes tracing the graph.
+
+    Attributes:
+      step: steps done.
+    """
+
+    def __init__(self, first_step, batch_size, unit):
+        super().__init__()
+        self.step = first_step
+        self._batch_size = batch_size
+        self._unit = unit
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch_start = (self.step, time.perf_counter())
+        self._epoch_rate = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+
+    def on_test_begin(self, logs=None):
+        self._measure()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._measure()
+        schedule = self.model.optimizer.learning_rate
+        lr = schedule(self.step) if callable(schedule) else schedule
+        logs.update({"step": self.step, "lr": float(lr), f"{self._unit}_per_second": round(self._epoch_rate, 1)})
+
+    def _measure(self):
+        """Only once an epoch: training ends where its evaluation begins."""
+        if self._epoch_rate is None:
+            step, start = self._epoch_start
+            self._epoch_rate = (self.step - step) * self._batch_size / (time.perf_counter() - start)
+
+
+class NonFiniteGuard(tf.keras.callbacks.Callback):
+    """Stops the run at the first step whose loss is not finite.
+
+    Losses stay on the device and are looked at every `check_every` steps and at the end of an epoch, before a checkpoint: the
+    run does not wait for each step, and still the very step is named.
+
+    Raises:
+      FloatingPointError: naming the step and the last good checkpoint.
+    """
+
+    def __init__(self, counter, checkpoints, check_every=20):
+        super().__init__()
+        self._supports_tf_logs = True  # Keras then hands over tensors and does not wait for them
+        self._counter = counter
+        self._checkpoints = checkpoints
+        self._check_every = check_every
+        self._losses = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._losses.append((self._counter.step, logs["loss"]))
+        if len(self._losses) >= self._check_every:
+            self.check()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.check()
+        if "val_loss" in logs and not math.isfinite(logs["val_loss"]):
+            self._stop(self._counter.step, "validation loss", logs["val_loss"])
+
+    def check(self):
+        """Looks at the losses of the steps since the last look."""
+        # A running mean over the epoch: once a step's loss is not finite, it is not either.
+        for step, loss in self._losses:
+            if not math.isfinite(float(loss)):
+                self._stop(step, "loss", float(loss))
+        self._losses.clear()
+
+    def _stop(self, step, what, value):
+        raise FloatingPointError(f"{what} is {value} at step {step}; {self._checkpoints.last_good()}")
+
+
+class EpochTables(tf.keras.callbacks.Callback):
+    """Writes the logs of every epoch to metrics.csv, and the rows of every metric with a `table` method to <its name>.csv.
+
+    Such a metric, like widenet.ExpertLoad, holds more than a progress bar can show. Its rows are also written as TensorBoard
+    scalars. Nothing is read from the device within an epoch.
+
+    Args:
+      open_table: makes a Table of a file name.
+      tensorboard: directory of the scalars.
+    """
+
+    def __init__(self, counter, open_table, tensorboard):
+        super().__init__()
+        self._counter = counter
+        self._open_table = open_table
+        self._metrics = open_table("metrics.csv")
+        self._tables = {}
+        self._writers = {split: tf.summary.create_file_writer(str(tensorboard / split)) for split in ("train", "validation")}
+        self._rows = {}
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._rows = {}
+
+    def on_test_begin(self, logs=None):
+        self._collect("train")  # before evaluation resets the metrics
+
+    def on_test_end(self, logs=None):
+        self._collect("validation")
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not self._rows:
+            self._collect("train")
+        step = self._counter.step
+        for (name, split), rows in self._rows.items():
+            if name not in self._tables:
+                self._tables[name] = self._open_table(f"{name}.csv")
+            self._tables[name].append([{"step": step, "split": split, **row} for row in rows])
+            self._write_scalars(name, split, rows, step)
+        self._metrics.append([{"step": step, "epoch": epoch + 1, **{key: logs[key] for key in logs if key != "step"}}])
+
+    def _collect(self, split):
+        for metric in self.model.metrics:
+            if hasattr(metric, "table"):
+                self._rows[metric.name, split] = metric.table()
+
+    def _write_scalars(self, name, split, rows, step):
+        with self._writers[split].as_default(step=step):
+            for row in rows:
+                index, values = next(iter(row.items())), list(row.items())[1:]
+                for key, value in values:
+                    tf.summary.scalar(f"{name}/{index[0]}_{index[1]}/{key}", value)
+
+
+class SaveCheckpoints(tf.keras.callbacks.Callback):
+    """Saves after every epoch, every `every` steps, and when the process is asked to stop.
+
+    Args:
+      clock: returns the seconds that the run has taken so far.
+
+    Raises:
+      Stopped: after the checkpoint, where SIGINT or SIGTERM came.
+    """
+
+    def __init__(self, counter, guard, checkpoints, every, clock):
+        super().__init__()
+        self._counter = counter
+        self._guard = guard
+        self._checkpoints = checkpoints
+        self._every = every
+        self._clock = clock
+        self._signal = None
+
+    @contextlib.contextmanager
+    def listening(self):
+        """SIGINT and SIGTERM inside ask the run to stop."""
+        before = {signum: signal.signal(signum, self._remember) for signum in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    def _remember(self, signum, frame):
+        self._signal = signum
+
+    def on_train_batch_end(self, batch, logs=None):
+        due = self._every and self._counter.step % self._every == 0
+        if due or self._signal:
+            self.save()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.save()
+
+    def save(self):
+        """Saves now, and ends the run if it was asked to stop."""
+        self._guard.check()
+        self._checkpoints.save(self._counter.step, self._clock())
+        if self._signal:
+            raise Stopped(self._counter.step, self._signal)

@@ -1,0 +1,65 @@
+"""Checkpoints of a run: the model, the optimizer, the step and the time spent so far."""
+
+import tensorflow as tf
+
+
+class Checkpoints:
+    """The checkpoints of one run; make and restore it in the strategy's scope.
+
+    Args:
+      directory: a pathlib.Path to write to; made when needed.
+      model: a compiled model.
+      keep: how many checkpoints stay.
+      read_from: the directory to restore from, where it is another: of several workers all take part in saving, since replicated
+        variables are read everywhere, but only the chief's checkpoints are restored.
+
+    Attributes:
+      step: tf.Variable int64, steps done.
+      seconds: tf.Variable float64, wall time of all sessions of the run so far.
+    """
+
+    def __init__(self, directory, model, keep, read_from=None):
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+        self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False, name="seconds")
+        self._model = model
+        self._read_from = read_from or directory
+        checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, step=self.step, seconds=self.seconds)
+        self._manager = tf.train.CheckpointManager(checkpoint, str(directory), max_to_keep=keep, checkpoint_name="step")
+
+    @property
+    def latest(self):
+        """Path prefix of the newest checkpoint, or None."""
+        return tf.train.latest_checkpoint(str(self._read_from))
+
+    def restore(self):
+        """Restores the newest checkpoint, if there is one, and returns the step to go on from.
+
+        Raises:
+          ValueError: where the checkpoint does not fit the model.
+        """
+        if self.latest is not None:
+            status = self._manager.checkpoint.restore(self.latest)
+            try:
+                status.assert_existing_objects_matched()
+            except AssertionError as error:
+                raise ValueError(f"{self.latest} does not fit this config's model: {error}") from error
+        return int(self.step.numpy())
+
+    def save(self, step, seconds):
+        """Writes a checkpoint of `step`, unless the newest is of it already.
+
+        Raises:
+          FloatingPointError: where a weight is not finite: such a checkpoint would overwrite good ones.
+        """
+        if self.latest is not None and self.latest.endswith(f"step-{step}"):
+            return
+        for weight in self._model.trainable_weights:
+            if not bool(tf.reduce_all(tf.math.is_finite(weight))):
+                raise FloatingPointError(f"{weight.name} is not finite after step {step}; {self.last_good()}")
+        self.step.assign(step)
+        self.seconds.assign(seconds)
+        self._manager.save(checkpoint_number=step)
+
+    def last_good(self):
+        """A clause that names the newest checkpoint."""
+        return f"the last good checkpoint is {self.latest}" if self.latest else "there is no checkpoint yet"

@@ -1,0 +1,138 @@
+"""What every recipe's config has in common, and its life on disk."""
+
+import difflib
+import json
+import runpy
+
+from ml_collections import ConfigDict, config_dict
+
+# Of one run, so that a run may not go on under another value of these; any other setting may change when it does.
+FIXED = ("task", "model", "data", "train.optimizer", "train.batch_size", "train.seed")
+
+
+def train_settings(**overrides):
+    """The `train` settings of a recipe, with this project's defaults.
+
+    steps: length of the run; lr: peak learning rate; warmup_steps: of linear warm-up, before cosine decay to 0 at `steps`;
+    batch_size: examples a step, over all replicas; optimizer: "lamb", with beta_1, beta_2, epsilon, weight_decay and clip_norm
+    (global gradient norm); eval_every: steps from one evaluation to the next, which is what logs and plots call an epoch;
+    checkpoint_every: steps between checkpoints, besides one after every evaluation (0: no others); keep_checkpoints: how many;
+    seed: of initial values, data order and augmentation; strategy: official.strategies.STRATEGIES, with tpu: the TPU's name;
+    precision: "float32", "mixed_bfloat16" or "float64"; jit_compile: whether XLA compiles the whole step.
+    """
+    settings = dict(
+        steps=1000,
+        batch_size=128,
+        lr=0.01,
+        warmup_steps=0,
+        optimizer="lamb",
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-6,
+        weight_decay=0.1,
+        clip_norm=1.0,
+        eval_every=100,
+        checkpoint_every=0,
+        keep_checkpoints=2,
+        seed=0,
+        strategy="default",
+        tpu="",
+        precision="float32",
+        jit_compile=False,
+    )
+    unknown = set(overrides) - set(settings)
+    if unknown:
+        raise ValueError(f"{', '.join(sorted(unknown))}: no train setting; known: {', '.join(settings)}")
+    return ConfigDict({**settings, **overrides})
+
+
+def literal_settings(settings):
+    """A ConfigDict whose values the command line may replace by any Python literal: 2, None, (0, 3) or a bare word.
+
+    For settings that are now a number, now None, now a word, such as those of a model.
+    """
+    return ConfigDict({key: config_dict.FieldReference(value, field_type=object) for key, value in settings.items()})
+
+
+def check_train_settings(train):
+    """Refuses train settings out of range.
+
+    Raises:
+      ValueError: naming the setting, its value and what is allowed.
+    """
+    allowed = {
+        "steps": (train.steps >= 1, "at least 1"),
+        "batch_size": (train.batch_size >= 1, "at least 1"),
+        "lr": (train.lr >= 0, "at least 0"),
+        "warmup_steps": (train.warmup_steps >= 0, "at least 0"),
+        "optimizer": (train.optimizer == "lamb", "'lamb'"),
+        "beta_1": (0 <= train.beta_1 < 1, "from 0 up to, not including, 1"),
+        "beta_2": (0 <= train.beta_2 < 1, "from 0 up to, not including, 1"),
+        "epsilon": (train.epsilon > 0, "above 0"),
+        "weight_decay": (train.weight_decay >= 0, "at least 0"),
+        "clip_norm": (train.clip_norm > 0, "above 0"),
+        "eval_every": (train.eval_every >= 1, "at least 1"),
+        "checkpoint_every": (train.checkpoint_every >= 0, "at least 0"),
+        "keep_checkpoints": (train.keep_checkpoints >= 1, "at least 1"),
+        "precision": (train.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
+    }
+    for setting, (is_allowed, what) in allowed.items():
+        if not is_allowed:
+            raise ValueError(f"train.{setting}={train[setting]!r} is not allowed: it must be {what}")
+
+
+PRECISIONS = ("float32", "mixed_bfloat16", "float64")
+
+
+def to_plain(config):
+    """A config as plain dicts and lists, as JSON has them."""
+    return json.loads(config.to_json())
+
+
+def changes(before, after, prefix=""):
+    """{dotted key: (before, after)} of two plain configs, only where they differ."""
+    differences = {}
+    for key in sorted({*before, *after}):
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            differences |= changes(old, new, f"{prefix}{key}.")
+        elif old != new:
+            differences[prefix + key] = (old, new)
+    return differences
+
+
+def is_fixed(key):
+    """Whether a dotted key must not change during a run."""
+    return any(key == fixed or key.startswith(fixed + ".") for fixed in FIXED)
+
+
+def explain_unknown_key(arguments):
+    """One sentence about the first `--config.KEY` of a command line that its recipe does not have, or None.
+
+    Args:
+      arguments: the command line, as list of strings.
+    """
+    recipe = next((a.split("=", 1)[1] for a in arguments if a.lstrip("-").startswith("config=")), None)
+    if recipe is None:
+        return None
+    path, _, argument = recipe.partition(":")
+    get_config = runpy.run_path(path)["get_config"]
+    config = get_config(argument) if argument else get_config()
+    known = list(_dotted_keys(config))
+    for given in arguments:
+        key = given.lstrip("-").split("=", 1)[0].removeprefix("config.")
+        if given.lstrip("-").startswith("config.") and key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean --config.{near[0]}? " if near else ""
+            section = key.partition(".")[0]
+            beside = [k for k in known if k.startswith(section + ".")] or known
+            return f"--config.{key} is not a setting of {path}; {hint}Its settings there: {', '.join(beside)}"
+    return None
+
+
+def _dotted_keys(config, prefix=""):
+    for key in config:
+        if isinstance(config[key], ConfigDict):
+            yield from _dotted_keys(config[key], f"{prefix}{key}.")
+        else:
+            yield prefix + key

@@ -1,0 +1,94 @@
+"""curves.png: loss, accuracy and expert load of a run, from its CSV files."""
+
+import pathlib
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from official.tables import read_table
+
+
+def draw_curves(workdir):
+    """Draws workdir/curves.png from metrics.csv and, where there is one, expert_load.csv.
+
+    Panels: the loss and each other metric that has a validation twin; expert by expert the share of all assignments, as mean
+    over the blocks with their range; and that share block by block at the end.
+
+    Returns:
+      The path of the picture.
+    """
+    workdir = pathlib.Path(workdir)
+    metrics = read_table(workdir / "metrics.csv")
+    load_file = workdir / "expert_load.csv"
+    load = [row for row in read_table(load_file) if row["split"] == "train"] if load_file.exists() else []
+    names = ["loss", *(key for key in metrics[0] if f"val_{key}" in metrics[0] and key not in ("loss", "balance", "dropped"))]
+    panels = len(names) + (2 if load else 0)
+    figure, axes = plt.subplots(1, panels, figsize=(4.6 * panels, 3.8), layout="constrained", squeeze=False)
+    axes = list(axes[0])
+    for name in names:
+        _draw_metric(axes.pop(0), metrics, name)
+    if load:
+        _draw_load(axes.pop(0), load)
+        _draw_last_load(figure, axes.pop(0), load)
+    path = workdir / "curves.png"
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
+
+
+def _draw_metric(axis, rows, name):
+    for key, label in ((name, "training"), (f"val_{name}", "validation")):
+        points = [(int(row["step"]), float(row[key])) for row in rows if row.get(key)]
+        if points:
+            axis.plot(*zip(*points, strict=True), label=f"{label}, last {points[-1][1]:.4g}")
+    axis.set(title=name.replace("_", " "), xlabel="step")
+    axis.grid(alpha=0.3)
+    axis.legend()
+
+
+def _expert_shares(rows):
+    """Steps [S], and shares [S, blocks, E] and dropped shares [S, blocks] of the rows of one split."""
+    steps = sorted({int(row["step"]) for row in rows})
+    experts = [key for key in rows[0] if key.startswith("expert_")]
+    by_step = {step: [row for row in rows if int(row["step"]) == step] for step in steps}
+    shares = np.array([[[float(row[key]) for key in experts] for row in by_step[step]] for step in steps])
+    dropped = np.array([[float(row["dropped"]) for row in by_step[step]] for step in steps])
+    return steps, shares, dropped
+
+
+def _draw_load(axis, rows):
+    steps, shares, dropped = _expert_shares(rows)
+    for expert in range(shares.shape[-1]):
+        line = axis.plot(steps, shares[:, :, expert].mean(axis=1), label=f"expert {expert}")[0]
+        axis.fill_between(
+            steps,
+            shares[:, :, expert].min(axis=1),
+            shares[:, :, expert].max(axis=1),
+            color=line.get_color(),
+            alpha=0.15,
+            linewidth=0,
+        )
+    axis.plot(steps, dropped.mean(axis=1), color="black", linestyle=":", label="dropped")
+    axis.set(
+        title="expert load in training (mean and range of blocks)", xlabel="step", ylabel="share of assignments", ylim=(0, None)
+    )
+    axis.grid(alpha=0.3)
+    axis.legend(ncols=2, fontsize="small")
+
+
+def _draw_last_load(figure, axis, rows):
+    steps, shares, _ = _expert_shares(rows)
+    image = axis.imshow(shares[-1], vmin=0, vmax=1, aspect="auto", cmap="viridis")
+    for block, expert in np.ndindex(shares[-1].shape):
+        share = shares[-1][block, expert]
+        axis.text(
+            expert, block, f"{share:.2f}", ha="center", va="center", color="black" if share > 0.6 else "white", fontsize="small"
+        )
+    axis.set(title=f"expert load at step {steps[-1]}", xlabel="expert", ylabel="block")
+    axis.set_xticks(range(shares.shape[-1]))
+    axis.set_yticks(range(shares.shape[1]))
+    figure.colorbar(image, ax=axis, label="share of assignments")

@@ -1,0 +1,54 @@
+"""Keeps the start-up noise of TensorFlow and TensorFlow Addons off the terminal, and nothing else.
+
+On import TensorFlow writes, from C++ and past Python's logging, lines about CUDA libraries, oneDNN and CPU instructions that
+are the same in every healthy run. They are held back by pattern; whatever else appears on standard error meanwhile is passed on.
+"""
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+import warnings
+
+NOISE = re.compile(
+    r"""oneDNN\ custom\ operations\ are\ on
+      | Could\ not\ find\ cuda\ drivers
+      | Unable\ to\ register\ cu(DNN|FFT|BLAS)\ factory
+      | This\ TensorFlow\ binary\ is\ optimized
+      | To\ enable\ the\ following\ instructions
+      | TF-TRT\ Warning:\ Could\ not\ find\ TensorRT
+    """,
+    re.VERBOSE,
+)
+
+
+@contextlib.contextmanager
+def startup():
+    """Wrap `import tensorflow` in this, at the top of a command.
+
+    Also asks TensorFlow to keep its INFO lines to itself from here on, unless TF_CPP_MIN_LOG_LEVEL says otherwise.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            held.seek(0)
+            for line in held.read().decode(errors="replace").splitlines(keepends=True):
+                if not NOISE.search(line):
+                    sys.stderr.write(line)
+
+
+@contextlib.contextmanager
+def addons_import():
+    """Wrap `import tensorflow_addons` in this: it warns of its end of life, which the pins take into account."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"\s*TensorFlow Addons \(TFA\) has ended development", category=UserWarning)
+        yield

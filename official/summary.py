@@ -1,0 +1,37 @@
+"""summary.json: what a run reached, and all that is needed to repeat it."""
+
+import json
+import pathlib
+import platform
+import subprocess
+from importlib import metadata
+
+
+def write_summary(path, **fields):
+    """Writes the fields and this machine's versions, whole or not at all."""
+    summary = {**fields, "versions": versions(), **source()}
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(summary, indent=2) + "\n")
+    partial.replace(path)
+    return summary
+
+
+def versions():
+    """Versions of Python and of the libraries that decide results."""
+    packages = ("tensorflow", "keras", "tensorflow-addons", "numpy")
+    return {"python": platform.python_version(), **{package: metadata.version(package) for package in packages}}
+
+
+def source():
+    """The git commit of this source tree and whether files differ from it; None where there is no git."""
+    here = pathlib.Path(__file__).parent
+
+    def git(*arguments):
+        try:
+            answer = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True)
+        except (FileNotFoundError, subprocess.CalledProcessError):
+            return None  # no git here, or the tree was copied without its history
+        return answer.stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    return {"git_commit": commit, "git_modified": None if commit is None else bool(git("status", "--porcelain"))}

@@ -1,0 +1,38 @@
+"""CSV files that a run appends to, an epoch at a time, and that stay right when the run is resumed."""
+
+import csv
+
+
+class Table:
+    """A CSV file of rows that each have a `step`.
+
+    Args:
+      path: a pathlib.Path.
+      first_step: rows of later steps are removed: they were written after the checkpoint that the run goes on from.
+    """
+
+    def __init__(self, path, first_step=0):
+        self.path = path
+        rows = [row for row in read_table(path) if int(row["step"]) <= first_step] if path.exists() else []
+        self._columns = list(rows[0]) if rows else None
+        if path.exists():
+            self._write(rows, "w")
+
+    def append(self, rows):
+        """Adds dicts; the first one ever decides the columns, and a later one may lack some."""
+        if self._columns is None:
+            self._columns = list(rows[0])
+        self._write(rows, "a")
+
+    def _write(self, rows, mode):
+        with self.path.open(mode, newline="") as file:
+            writer = csv.DictWriter(file, self._columns or [], restval="", extrasaction="ignore")
+            if file.tell() == 0 and self._columns:
+                writer.writeheader()
+            writer.writerows(rows)
+
+
+def read_table(path):
+    """The rows of a CSV file, as dicts of strings."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,46 @@
+"""What the driver needs to know of a task: images or text, classification or pretraining."""
+
+import importlib.util
+from typing import Protocol
+
+import tensorflow as tf
+
+
+class Task(Protocol):
+    """A recipe names a class of this shape in `config.task`, as "module:Class"; it is made from the whole config.
+
+    Attributes:
+      unit: what one example is called in reports, in the plural ("images").
+
+    Raises:
+      ValueError: from the constructor, for a setting that is not allowed.
+    """
+
+    unit: str
+
+    def create_model(self) -> tf.keras.Model:
+        """A fresh uncompiled model; called in the strategy's scope."""
+
+    def loss(self) -> tf.keras.losses.Loss:
+        """The main loss, without what layers add."""
+
+    def metrics(self) -> list[tf.keras.metrics.Metric]:
+        """Metrics of training and evaluation; called in the strategy's scope."""
+
+    def train_dataset(self, start_step: int) -> tf.data.Dataset:
+        """Endless global batches of static shape from `start_step` on: the same ones whether or not the run was stopped there."""
+
+    def validation_dataset(self) -> tf.data.Dataset:
+        """All examples of the validation split once, in global batches."""
+
+
+def create_task(config):
+    """The task that `config.task` names.
+
+    Raises:
+      ValueError: a name that is not "module:Class" of something that can be imported.
+    """
+    module, _, name = config.task.partition(":")
+    if not name or importlib.util.find_spec(module) is None or not hasattr(importlib.import_module(module), name):
+        raise ValueError(f"task={config.task!r} is not allowed: it must be 'module:Class' of an official.task.Task")
+    return getattr(importlib.import_module(module), name)(config)

@@ -1,0 +1,249 @@
+"""The training driver: python -m official.train --config=vision/configs/digits.py --workdir=runs/digits
+
+Trains what the recipe says and leaves in the workdir: config.json, metrics.csv and other tables, tensorboard/, checkpoints/, and
+at the end saved_model/, curves.png and summary.json. The same command goes on where a stopped run was. Any setting of the recipe
+can be changed on the command line: --config.train.lr=0.1
+"""
+
+import json
+import pathlib
+import statistics
+import sys
+import time
+
+from official import quiet
+
+with quiet.startup():
+    import tensorflow as tf
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from official import config as configs
+from official.callbacks import EpochTables, NonFiniteGuard, SaveCheckpoints, StepCounter, Stopped
+from official.checkpoints import Checkpoints
+from official.curves import draw_curves
+from official.export import export_saved_model
+from official.optimizers import create_optimizer, create_state
+from official.strategies import create_strategy, is_chief
+from official.summary import write_summary
+from official.tables import Table, read_table
+from official.task import create_task
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe: a Python file with get_config().", lock_config=True)
+WORKDIR = flags.DEFINE_string("workdir", None, "Where the run keeps its files.")
+
+
+def run(config, workdir):
+    """Trains, or goes on training, and returns the summary; of a finished run only returns it.
+
+    Args:
+      config: a recipe's ConfigDict with `task`, `train` and whatever the task reads.
+      workdir: folder of the run; made if it does not exist.
+
+    Raises:
+      ValueError: a setting that is not allowed, or a workdir that holds a run of another model.
+      FloatingPointError: a loss or weight that is not finite, with the step and the last good checkpoint.
+      Stopped: after a checkpoint, where the process was asked to stop.
+    """
+    return finished_summary(config, workdir) or Run(config, workdir).train()
+
+
+class Run:
+    """A run, ready to train: its model, optimizer and restored state are made in the strategy's scope.
+
+    Raises:
+      ValueError: as `run`.
+    """
+
+    def __init__(self, config, workdir):
+        self._started = time.perf_counter()
+        configs.check_train_settings(config.train)
+        self.config = config
+        self.strategy = create_strategy(config.train.strategy, config.train.tpu)
+        replicas = self.strategy.num_replicas_in_sync
+        if config.train.batch_size % replicas:
+            size = config.train.batch_size
+            raise ValueError(f"train.batch_size={size} is not allowed: it must be a multiple of {replicas} replicas")
+        tf.keras.utils.set_random_seed(config.train.seed)
+        tf.keras.mixed_precision.set_global_policy(config.train.precision)
+        self.task = create_task(config)
+        workdir = pathlib.Path(workdir)
+        chief = is_chief(self.strategy)
+        worker = 0 if chief else self.strategy.cluster_resolver.task_id
+        # Every worker takes part in everything, but only the chief's files are of use.
+        self.workdir = workdir if chief else workdir / f".worker-{worker}"
+        self.workdir.mkdir(parents=True, exist_ok=True)
+        with self.strategy.scope():
+            self.model = self.task.create_model()
+            optimizer = create_optimizer(config.train)
+            create_state(optimizer, self.model.trainable_weights)
+            self.model.compile(optimizer, self.task.loss(), self.task.metrics(), jit_compile=config.train.jit_compile)
+            self.checkpoints = Checkpoints(
+                self.workdir / "checkpoints", self.model, config.train.keep_checkpoints, workdir / "checkpoints"
+            )
+            self.first_step = self.checkpoints.restore()
+        (self.workdir / "config.json").write_text(json.dumps(configs.to_plain(config), indent=2) + "\n")
+
+    def train(self):
+        """Trains to the last step, exports, draws, and returns the summary. Raises as `run`."""
+        self._announce()
+        if self.first_step:
+            # Or dropout and router noise would begin again with the numbers of step 0.
+            tf.keras.utils.set_random_seed(self.config.train.seed + self.first_step)
+        earlier = float(self.checkpoints.seconds.numpy())
+
+        def clock():
+            return earlier + time.perf_counter() - self._started
+
+        self._fit(clock)
+        export_saved_model(self.model, self.workdir / "saved_model")
+        draw_curves(self.workdir)
+        metrics = read_table(self.workdir / "metrics.csv")
+        last = {key: float(value) for key, value in metrics[-1].items() if value}
+        summary = write_summary(
+            self.workdir / "summary.json",
+            model=self.model.name,
+            parameters=self.model.count_params(),
+            step=int(last.pop("step")),
+            metrics=last,
+            unit=self.task.unit,
+            examples_per_second=statistics.median(float(row[f"{self.task.unit}_per_second"]) for row in metrics),
+            wall_seconds=round(clock(), 1),
+            strategy=self.config.train.strategy,
+            replicas=self.strategy.num_replicas_in_sync,
+            config=configs.to_plain(self.config),
+        )
+        report(summary, self.workdir)
+        return summary
+
+    def _announce(self):
+        train, replicas = self.config.train, self.strategy.num_replicas_in_sync
+        where = f"{replicas} replicas" if replicas > 1 else "one device"
+        print(f"{self.model.name}: {self.model.count_params():,} parameters, {train.precision}, on {where}")
+        if self.first_step:
+            print(f"Going on from the checkpoint of step {self.first_step}.")
+        print(f"Training to step {train.steps} in batches of {train.batch_size}.", flush=True)
+
+    def _fit(self, clock):
+        """Trains to the last step; does nothing where the checkpoint is of that step already."""
+        train = self.config.train
+        counter = StepCounter(self.first_step, train.batch_size, self.task.unit)
+        guard = NonFiniteGuard(counter, self.checkpoints)
+        saver = SaveCheckpoints(counter, guard, self.checkpoints, train.checkpoint_every, clock)
+        tensorboard = self.workdir / "tensorboard"
+        # In this order: the counter completes the logs that the others write, and nothing is saved before the guard has looked.
+        callbacks = [
+            counter,
+            EpochTables(counter, lambda name: Table(self.workdir / name, self.first_step), tensorboard),
+            tf.keras.callbacks.TensorBoard(tensorboard, write_graph=False, profile_batch=0),
+            guard,
+            saver,
+        ]
+        validation = self.task.validation_dataset()
+        with saver.listening():
+            for start, first_epoch, last_epoch, steps in fit_calls(self.first_step, train.steps, train.eval_every):
+                self.model.fit(
+                    self.task.train_dataset(start),
+                    initial_epoch=first_epoch,
+                    epochs=last_epoch,
+                    steps_per_epoch=steps,
+                    validation_data=validation,
+                    callbacks=callbacks,
+                    verbose=1 if sys.stdout.isatty() else 2,
+                )
+
+
+def finished_summary(config, workdir):
+    """The summary of a finished run in this workdir, told to the user; None where there is none.
+
+    Raises:
+      ValueError: a run of another model, data set or seed, finished or not.
+    """
+    workdir = pathlib.Path(workdir)
+    if (workdir / "config.json").exists():
+        before = json.loads((workdir / "config.json").read_text())
+        changes = configs.changes(before, configs.to_plain(config))
+        told = "; ".join(f"{key}: {old!r} -> {new!r}" for key, (old, new) in changes.items())
+        if any(configs.is_fixed(key) for key in changes):
+            raise ValueError(f"{workdir} holds a run with other settings ({told}); choose another --workdir or delete it")
+        if changes:
+            print(f"Settings changed since this run began: {told}")
+    if not (workdir / "summary.json").exists():
+        return None
+    summary = json.loads((workdir / "summary.json").read_text())
+    print(f"{workdir} holds a finished run of {summary['step']} steps; to start afresh, delete it: rm -r {workdir}")
+    report(summary, workdir)
+    return summary
+
+
+def fit_calls(first_step, steps, every):
+    """How to cover steps [first_step, steps) by calls of fit whose epochs end at the multiples of `every`.
+
+    Returns:
+      List of (step to start from, first epoch, epoch to stop before, steps per epoch).
+    """
+    calls = []
+    step = first_step
+    while step < steps:
+        epoch, inside = divmod(step, every)
+        length = min(every - inside, steps - step)
+        epochs = (steps - step) // every if length == every else 1
+        calls.append((step, epoch, epoch + epochs, length))
+        step += epochs * length
+    return calls
+
+
+def report(summary, workdir):
+    """Prints what was reached and where things are."""
+    metrics = summary["metrics"]
+    reached = ", ".join(f"{key.removeprefix('val_')} {metrics[key]:.4f}" for key in metrics if key.startswith("val_"))
+    print(f"\n{summary['model']} after {summary['step']} steps, on the validation split: {reached}")
+    print(
+        f"{summary['examples_per_second']} {summary['unit']} a second in training, {summary['wall_seconds']:.0f} seconds in all."
+    )
+    for name, what in (
+        ("saved_model", "the exported model"),
+        ("curves.png", "loss, accuracy and expert load"),
+        ("summary.json", "metrics, versions and the full config"),
+        ("metrics.csv", "all metrics, an epoch a row"),
+        ("tensorboard", f"the same for `tensorboard --logdir {workdir}`"),
+        ("checkpoints", "where the run could go on from"),
+    ):
+        print(f"  {workdir / name}: {what}")
+
+
+def main(argv):
+    if CONFIG.value is None or WORKDIR.value is None:
+        raise app.UsageError("--config and --workdir are needed")
+    try:
+        finished = finished_summary(CONFIG.value, WORKDIR.value)
+        training = None if finished else Run(CONFIG.value, WORKDIR.value)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    try:
+        if training:
+            training.train()
+    except FloatingPointError as error:
+        sys.exit(f"error: {error}")
+    except Stopped as stopped:
+        print(f"\nStopped at step {stopped.step}, which is saved. The same command goes on from there.")
+        sys.exit(128 + stopped.signum)
+
+
+def parse_flags(arguments):
+    """absl's flag parser, with one sentence instead of a traceback for a setting that the recipe does not have."""
+    try:
+        return app.parse_flags_with_usage(arguments)
+    except AttributeError:
+        sentence = configs.explain_unknown_key(arguments)
+        if sentence is None:
+            raise
+        sys.exit(f"error: {sentence}")
+
+
+if __name__ == "__main__":
+    # Progress and results go to standard output; of the libraries' logs only warnings are for the user.
+    flags.FLAGS.set_default("verbosity", logging.WARNING)
+    tf.get_logger().setLevel("WARNING")
+    app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,20 @@
+"""What all tests share: two logical CPU devices, for strategies with two replicas, and seeds."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+
+import pytest
+import tensorflow as tf
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+
+@pytest.fixture(autouse=True)
+def seeds():
+    """Every test starts from the same seeds, float32 policy and an empty Keras session."""
+    tf.keras.backend.clear_session()
+    tf.keras.utils.set_random_seed(0)
+    tf.keras.mixed_precision.set_global_policy("float32")

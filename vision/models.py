@@ -7,6 +7,7 @@ import tensorflow as tf
 from vision.embedding import PatchEmbedding, Pooling
 from widenet import Deployment, Encoder, Model
 from widenet.checks import check_choice, check_count, refuse
+from widenet.flops import dense_flops, encoder_flops
 from widenet.layer import at_least_float32, compute_dtype_of
 
 DEPLOYMENT_SETTINGS = tuple(field.name for field in dataclasses.fields(Deployment))
@@ -39,3 +40,17 @@ def build_model(name, classes, image_size, patch_size, channels, representation,
         # Float32 logits also under mixed precision: a softmax over bfloat16 loses digits.
         x = tf.keras.layers.Dense(classes, name="head", dtype=at_least_float32(compute_dtype_of(None)))(x)
     return Model(inputs=images, outputs=x, name=name)
+
+
+def forward_flops(model):
+    """Floating-point operations of one image's forward pass: the matrix products, each multiply-add as two.
+
+    Args:
+      model: what build_model returns.
+    """
+    embedding, encoder = model.get_layer("embedding"), model.get_layer("encoder")
+    patch_values = embedding.patch_size**2 * model.input_shape[-1]
+    tokens = embedding.position_embedding.shape[1]
+    flops = dense_flops(tokens - embedding.class_token, patch_values, encoder.width) + encoder_flops(encoder, tokens)
+    dense = [layer for layer in model.layers if isinstance(layer, tf.keras.layers.Dense)]
+    return flops + sum(dense_flops(1, *layer.kernel.shape) for layer in dense)

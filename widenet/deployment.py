@@ -107,4 +107,3 @@ class Deployment:
     @classmethod
     def from_config(cls, config):
         return cls(**config)
-

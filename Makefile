@@ -1,0 +1,45 @@
+# The commands of this project; `make help` lists them. Each sets up .venv by itself where that is still to do.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint lock zoo clean
+
+# What belongs to another environment must not leak into .venv.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
+export PIP_USER := 0
+PYTHON ?=
+export PYTHON
+
+RUN := .venv/bin/python
+INSTALLED := .venv/installed-requirements
+INSTALLED_TEST := .venv/installed-requirements-test
+
+help: ## list the commands
+	@sed -n 's/^\([a-z]*\):.*## /make \1: /p' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED) ## train a small WideNet on handwritten digits: about two minutes
+	@$(RUN) -m official.train --config=vision/configs/digits.py --workdir=runs/demo
+
+test: $(INSTALLED_TEST) ## run all tests; choose some with ARGS="-m 'not slow'"
+	@$(RUN) -m pytest $(ARGS)
+
+lint: $(INSTALLED_TEST) ## check style, as pre-commit does
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+
+zoo: $(INSTALLED) ## print the table of image models
+	@$(RUN) -m vision
+
+lock: ## write the lock files again, after a change to requirements*.txt; needs uv
+	uv pip compile requirements.txt --universal --python-version 3.10 --generate-hashes --no-header -o requirements.lock
+	uv pip compile requirements-test.txt --universal --python-version 3.10 --generate-hashes --no-header -o requirements-test.lock
+
+clean: ## remove .venv and all runs
+	rm -rf .venv runs
+
+$(INSTALLED): requirements.lock scripts/setup.sh
+	@sh scripts/setup.sh requirements.lock
+	@touch $@
+
+$(INSTALLED_TEST): requirements-test.lock scripts/setup.sh
+	@sh scripts/setup.sh requirements-test.lock
+	@touch $@ $(INSTALLED)

@@ -1,5 +1,6 @@
 """curves.png: loss, accuracy and expert load of a run, from its CSV files."""
 
+import math
 import pathlib
 
 import matplotlib
@@ -26,14 +27,16 @@ def draw_curves(workdir):
     load_file = workdir / "expert_load.csv"
     load = [row for row in read_table(load_file) if row["split"] == "train"] if load_file.exists() else []
     names = ["loss", *(key for key in metrics[0] if f"val_{key}" in metrics[0] and key not in ("loss", "balance", "dropped"))]
-    panels = len(names) + (2 if load else 0)
-    figure, axes = plt.subplots(1, panels, figsize=(4.6 * panels, 3.8), layout="constrained", squeeze=False)
-    axes = list(axes[0])
+    rows = math.ceil((len(names) + (2 if load else 0)) / 2)
+    figure, axes = plt.subplots(rows, 2, figsize=(11, 4 * rows), layout="constrained", squeeze=False)
+    axes = list(axes.flat)
     for name in names:
         _draw_metric(axes.pop(0), metrics, name)
     if load:
         _draw_load(axes.pop(0), load)
         _draw_last_load(figure, axes.pop(0), load)
+    for axis in axes:
+        axis.remove()
     path = workdir / "curves.png"
     figure.savefig(path, dpi=110)
     plt.close(figure)
@@ -63,31 +66,24 @@ def _expert_shares(rows):
 def _draw_load(axis, rows):
     steps, shares, dropped = _expert_shares(rows)
     for expert in range(shares.shape[-1]):
-        line = axis.plot(steps, shares[:, :, expert].mean(axis=1), label=f"expert {expert}")[0]
-        axis.fill_between(
-            steps,
-            shares[:, :, expert].min(axis=1),
-            shares[:, :, expert].max(axis=1),
-            color=line.get_color(),
-            alpha=0.15,
-            linewidth=0,
-        )
+        share = shares[:, :, expert]
+        line = axis.plot(steps, share.mean(axis=1), label=f"expert {expert}")[0]
+        axis.fill_between(steps, share.min(axis=1), share.max(axis=1), color=line.get_color(), alpha=0.15, linewidth=0)
     axis.plot(steps, dropped.mean(axis=1), color="black", linestyle=":", label="dropped")
-    axis.set(
-        title="expert load in training (mean and range of blocks)", xlabel="step", ylabel="share of assignments", ylim=(0, None)
-    )
+    axis.set(title="expert load in training: mean and range of blocks", xlabel="step", ylabel="share of assignments")
+    axis.set_ylim(0, 1.3 * shares.max())
     axis.grid(alpha=0.3)
-    axis.legend(ncols=2, fontsize="small")
+    axis.legend(ncols=3, fontsize="small", loc="upper right")
 
 
 def _draw_last_load(figure, axis, rows):
     steps, shares, _ = _expert_shares(rows)
-    image = axis.imshow(shares[-1], vmin=0, vmax=1, aspect="auto", cmap="viridis")
+    balanced = 1 / shares.shape[-1]  # in the middle of the colours
+    image = axis.imshow(shares[-1], vmin=0, vmax=2 * balanced, aspect="auto", cmap="viridis")
     for block, expert in np.ndindex(shares[-1].shape):
         share = shares[-1][block, expert]
-        axis.text(
-            expert, block, f"{share:.2f}", ha="center", va="center", color="black" if share > 0.6 else "white", fontsize="small"
-        )
+        color = "black" if share > 1.2 * balanced else "white"
+        axis.text(expert, block, f"{share:.2f}", ha="center", va="center", color=color, fontsize="small")
     axis.set(title=f"expert load at step {steps[-1]}", xlabel="expert", ylabel="block")
     axis.set_xticks(range(shares.shape[-1]))
     axis.set_yticks(range(shares.shape[1]))

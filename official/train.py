@@ -100,6 +100,7 @@ class Run:
         export_saved_model(self.model, self.workdir / "saved_model")
         draw_curves(self.workdir)
         metrics = read_table(self.workdir / "metrics.csv")
+        rate = f"{self.task.unit}_per_second"
         last = {key: float(value) for key, value in metrics[-1].items() if value}
         summary = write_summary(
             self.workdir / "summary.json",
@@ -108,7 +109,7 @@ class Run:
             step=int(last.pop("step")),
             metrics=last,
             unit=self.task.unit,
-            examples_per_second=statistics.median(float(row[f"{self.task.unit}_per_second"]) for row in metrics),
+            **{rate: statistics.median(float(row[rate]) for row in metrics)},
             wall_seconds=round(clock(), 1),
             strategy=self.config.train.strategy,
             replicas=self.strategy.num_replicas_in_sync,

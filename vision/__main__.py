@@ -28,9 +28,7 @@ def main():
         encoder = model.get_layer("encoder")
         flops = forward_flops(model) / 1e9
         print(f"{name:<14}{model.count_params():>13,}{flops:>9.1f}  {sharing(encoder)} for {encoder.depth} blocks", flush=True)
-    print(
-        "\nGFLOPs: billions of operations of one forward pass of one image of 224 pixels; matrix products only, a multiply-add is two."
-    )
+    print("\nGFLOPs: billions of operations in the matrix products of one forward pass, 224 pixels; a multiply-add is two.")
 
 
 if __name__ == "__main__":

@@ -200,9 +200,8 @@ def report(summary, workdir):
     metrics = summary["metrics"]
     reached = ", ".join(f"{key.removeprefix('val_')} {metrics[key]:.4f}" for key in metrics if key.startswith("val_"))
     print(f"\n{summary['model']} after {summary['step']} steps, on the validation split: {reached}")
-    print(
-        f"{summary['examples_per_second']} {summary['unit']} a second in training, {summary['wall_seconds']:.0f} seconds in all."
-    )
+    unit = summary["unit"]
+    print(f"{summary[f'{unit}_per_second']:.0f} {unit} a second in training, {summary['wall_seconds']:.0f} seconds in all.")
     for name, what in (
         ("saved_model", "the exported model"),
         ("curves.png", "loss, accuracy and expert load"),

@@ -38,7 +38,7 @@ class StepCounter(tf.keras.callbacks.Callback):
         self._epoch_rate = None
 
     def on_train_batch_end(self, batch, logs=None):
-        self.step += 1
+        self.step = self._epoch_start[0] + batch + 1  # of several steps in one execution, `batch` is the last
 
     def on_test_begin(self, logs=None):
         self._measure()
@@ -167,6 +167,7 @@ class SaveCheckpoints(tf.keras.callbacks.Callback):
         self._every = every
         self._clock = clock
         self._signal = None
+        self._saved_step = counter.step
 
     @contextlib.contextmanager
     def listening(self):
@@ -182,7 +183,7 @@ class SaveCheckpoints(tf.keras.callbacks.Callback):
         self._signal = signum
 
     def on_train_batch_end(self, batch, logs=None):
-        due = self._every and self._counter.step % self._every == 0
+        due = self._every and self._counter.step - self._saved_step >= self._every
         if due or self._signal:
             self.save()
 
@@ -193,5 +194,6 @@ class SaveCheckpoints(tf.keras.callbacks.Callback):
         """Saves now, and ends the run if it was asked to stop."""
         self._guard.check()
         self._checkpoints.save(self._counter.step, self._clock())
+        self._saved_step = self._counter.step
         if self._signal:
             raise Stopped(self._counter.step, self._signal)

@@ -18,7 +18,8 @@ def train_settings(**overrides):
     (global gradient norm); eval_every: steps from one evaluation to the next, which is what logs and plots call an epoch;
     checkpoint_every: steps between checkpoints, besides one after every evaluation (0: no others); keep_checkpoints: how many;
     seed: of initial values, data order and augmentation; strategy: official.strategies.STRATEGIES, with tpu: the TPU's name;
-    precision: "float32", "mixed_bfloat16" or "float64"; jit_compile: whether XLA compiles the whole step.
+    precision: "float32", "mixed_bfloat16" or "float64"; jit_compile: whether XLA compiles the whole step; steps_per_execution:
+    how many steps the device does before Python sees it again, which is what a TPU wants.
     """
     settings = dict(
         steps=1000,
@@ -39,6 +40,7 @@ def train_settings(**overrides):
         tpu="",
         precision="float32",
         jit_compile=False,
+        steps_per_execution=1,
     )
     unknown = set(overrides) - set(settings)
     if unknown:
@@ -74,6 +76,7 @@ def check_train_settings(train):
         "eval_every": (train.eval_every >= 1, "at least 1"),
         "checkpoint_every": (train.checkpoint_every >= 0, "at least 0"),
         "keep_checkpoints": (train.keep_checkpoints >= 1, "at least 1"),
+        "steps_per_execution": (train.steps_per_execution >= 1, "at least 1"),
         "precision": (train.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
     }
     for setting, (is_allowed, what) in allowed.items():

@@ -78,7 +78,13 @@ class Run:
             self.model = self.task.create_model()
             optimizer = create_optimizer(config.train)
             create_state(optimizer, self.model.trainable_weights)
-            self.model.compile(optimizer, self.task.loss(), self.task.metrics(), jit_compile=config.train.jit_compile)
+            self.model.compile(
+                optimizer,
+                self.task.loss(),
+                self.task.metrics(),
+                jit_compile=config.train.jit_compile,
+                steps_per_execution=config.train.steps_per_execution,
+            )
             self.checkpoints = Checkpoints(
                 self.workdir / "checkpoints", self.model, config.train.keep_checkpoints, workdir / "checkpoints"
             )

@@ -338,7 +338,7 @@ def test_nothing_real_gives_finite_outputs_and_gradients(case, training):
 
 
 def test_each_expert_starts_as_a_dense_of_its_own_would():
-    """Glorot's sqrt(2 / (D + H)), not that of one [E, D, H] kernel; 2048 uniform values fix it to 1 %, tolerance six times that."""
+    """Glorot's sqrt(2 / (D + H)), not that of one [E, D, H] kernel; 2048 uniform values fix it to 1 %, tolerance six sigma."""
     layer = SharedMoE(4, 64)
     layer.build((None, None, 32))
     for expert in layer.experts:

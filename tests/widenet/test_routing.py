@@ -72,8 +72,8 @@ def test_balance_loss_at_collapse_by_hand():
 def test_balance_loss_with_mask_by_hand():
     """Tokens 1 and 3 are padding and count in neither m nor P.
 
-    Real tokens 0 and 2 list experts {0} and {1}: m = (1/2, 1/2, 0), P = ((0.6 + 0.2) / 2, (0.3 + 0.7) / 2, 0.1) = (0.4, 0.5, 0.1),
-    so 3 * (0.2 + 0.25) = 1.35.
+    Real tokens 0 and 2 list experts {0} and {1}: m = (1/2, 1/2, 0) and P = ((0.6 + 0.2) / 2, (0.3 + 0.7) / 2, 0.1), which is
+    (0.4, 0.5, 0.1), so 3 * (0.2 + 0.25) = 1.35.
     """
     probabilities = tf.constant([[0.6, 0.3, 0.1], [0.0, 0.0, 1.0], [0.2, 0.7, 0.1], [0.0, 0.0, 1.0]])
     experts = tf.constant([[0], [2], [1], [2]])
@@ -131,7 +131,6 @@ FACTORS = {  # as written in a config: the exact number meant
     0.01: Fraction(1, 100),
     0.1: Fraction(1, 10),
     0.7: Fraction(7, 10),
-    1: Fraction(1),
     1.0: Fraction(1),
     1.05: Fraction(21, 20),
     1.1: Fraction(11, 10),
@@ -140,7 +139,7 @@ FACTORS = {  # as written in a config: the exact number meant
     1 / 3: Fraction(1, 3),
     2 / 3: Fraction(2, 3),
     2.3: Fraction(23, 10),
-    10.0: Fraction(10),
+    10: Fraction(10),
     0.123457: Fraction(123457, 1000000),
 }
 TOKENS = [0, 1, 2, 3, 7, 25, 26, 77, 100, 196, 392, 1000, 50176, 200704, 2**31 + 1]

@@ -1,0 +1,369 @@
+"""What every layer owes Keras: one check over all of them, and the base class itself.
+
+The check covers weights, configs, every saved format, symbolic and eager calls, tf.function and XLA, a step of fit, mixed
+precision and float64, unknown batch size and length.
+"""
+
+import json
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.widenet import reference
+from widenet import Deployment, Encoder, FeedForward, IndividualLayerNorm, Router, SelfAttention, SharedMoE
+from widenet.layer import Layer, at_least_float32, compute_dtype_of, initializer_config, new_initializer
+
+WIDTH = 8
+
+
+def call_with_mask(layer, x, mask):
+    return [layer(x, mask=mask)]
+
+
+def call_router(layer, x, mask):
+    return list(layer(x, mask=mask))
+
+
+def call_norm(layer, x, mask):
+    return [layer(x, 1)]
+
+
+def call_feed_forward(layer, x, mask):
+    return [layer(x)]
+
+
+def call_reusing_a_routing(layer, x, mask):
+    routing = layer.route(x, mask=mask)
+    return [*routing, layer(layer(x, mask=mask, routing=routing), mask=mask, routing=routing)]
+
+
+class Case(NamedTuple):
+    """A layer to check: how to make and call it, and the shapes of its weights. The last output is the one to fit."""
+
+    layer: type
+    settings: dict
+    call: Callable
+    shapes: list
+
+
+EXPERT = [(WIDTH, 6), (6,), (6, WIDTH), (WIDTH,)]
+DENSE = [(WIDTH, WIDTH), (WIDTH,)]
+MOE = dict(num_experts=3, hidden_dim=6, noise=False, capacity_factor=0.9, kernel_initializer="he_normal")
+ENCODER = dict(width=WIDTH, heads=2, ffn_dim=6, num_experts=3, noise=False, capacity_factor=0.9)
+
+CASES = {
+    "router": Case(Router, dict(num_experts=3, noise=False, renormalize=True), call_router, [(WIDTH, 3)]),
+    "moe": Case(SharedMoE, MOE, call_with_mask, [(WIDTH, 3)] + 3 * EXPERT),
+    "moe_reusing_a_routing": Case(SharedMoE, MOE, call_reusing_a_routing, [(WIDTH, 3)] + 3 * EXPERT),
+    "norm": Case(IndividualLayerNorm, dict(depth=3, epsilon=1e-3), call_norm, [(3, WIDTH)] * 2),
+    "attention": Case(SelfAttention, dict(width=WIDTH, heads=2), call_with_mask, 4 * DENSE),
+    "feed_forward": Case(FeedForward, dict(hidden_dim=6, activation="silu"), call_feed_forward, EXPERT),
+    "encoder": Case(
+        Encoder,
+        dict(depth=2, **ENCODER),
+        call_with_mask,
+        4 * DENSE + [(WIDTH, 3)] + 3 * EXPERT + [(2, WIDTH)] * 4 + [(1, WIDTH)] * 2,
+    ),
+    "encoder_mixed": Case(
+        Encoder,
+        dict(
+            depth=3,
+            deployment=Deployment(attention_groups=2, routing_groups=1, moe_blocks=(0, 2), norm_position="post"),
+            kernel_initializer=tf.keras.initializers.TruncatedNormal(stddev=0.02),
+            **ENCODER,
+        ),
+        call_with_mask,
+        8 * DENSE + EXPERT + [(WIDTH, 3)] + 3 * EXPERT + [(3, WIDTH)] * 4,
+    ),
+}
+
+
+def tokens(batch=2, length=5, dtype=np.float32):
+    return np.random.default_rng(batch).normal(size=(batch, length, WIDTH)).astype(dtype)
+
+
+def some_mask(batch=2, length=5):
+    return np.arange(length)[np.newaxis] < 1 + np.arange(batch)[:, np.newaxis] + length // 2
+
+
+def new_layer(case, **kwargs):
+    layer = case.layer(**case.settings, **kwargs)
+    layer.build((None, None, WIDTH))
+    reference.randomize(layer, scale=0.3)
+    return layer
+
+
+def new_model(case, length=None, **kwargs):
+    """A functional model around the layer, of unknown batch size and, by default, unknown length."""
+    layer = new_layer(case, **kwargs)
+    x = tf.keras.Input((length, WIDTH), dtype=layer.compute_dtype)
+    mask = tf.keras.Input((length,), dtype=tf.bool)
+    return tf.keras.Model([x, mask], case.call(layer, x, mask))
+
+
+def assert_same_outputs(got, want, atol=1e-6):
+    for g, w in zip(tf.nest.flatten(got), tf.nest.flatten(want), strict=True):
+        assert g.dtype == w.dtype
+        np.testing.assert_allclose(tf.cast(g, tf.float64), tf.cast(w, tf.float64), atol=atol)
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    return CASES[request.param]
+
+
+def test_weights(case):
+    layer = case.layer(**case.settings)
+    assert layer.weights == []  # made when the input's width is known
+    case.call(layer, tokens(), some_mask())
+    assert sorted(tuple(weight.shape) for weight in layer.trainable_weights) == sorted(case.shapes)
+    assert layer.non_trainable_weights == []
+    names = [weight.name for weight in layer.weights]
+    assert len(set(names)) == len(names)
+    layer.trainable = False
+    assert layer.trainable_weights == []
+
+
+def test_config(case):
+    """Every setting is an attribute and in the config; layers made from it, also after JSON, have the same config."""
+    layer = case.layer(name="some_name", trainable=False, **case.settings)
+    config = layer.get_config()
+    for setting, value in {**case.settings, "name": "some_name", "trainable": False, "dtype": "float32"}.items():
+        if setting not in ("kernel_initializer", "deployment"):
+            assert config[setting] == value
+        if setting not in ("kernel_initializer", "dtype"):
+            assert getattr(layer, setting) == value
+    assert set(layer.settings()) < set(config)
+    assert case.layer.from_config(config).get_config() == config
+    # A JSON of the config as it stands, and Keras's own of the layer.
+    assert case.layer.from_config(json.loads(json.dumps(config))).get_config() == config
+    described = json.loads(json.dumps(tf.keras.saving.serialize_keras_object(layer)))
+    restored = tf.keras.saving.deserialize_keras_object(described)
+    assert type(restored) is case.layer and restored.get_config() == config
+    if hasattr(layer, "deployment"):
+        assert restored.deployment == layer.deployment
+
+
+def test_config_of_a_mixed_precision_layer(case):
+    layer = case.layer(dtype="mixed_bfloat16", **case.settings)
+    assert case.layer.from_config(layer.get_config()).get_config() == layer.get_config()
+    assert case.layer.from_config(layer.get_config()).compute_dtype == layer.compute_dtype
+
+
+def test_symbolic_call_equals_eager_call(case):
+    """Of unknown batch size and length; the static shape of what comes out is that of what goes in."""
+    model = new_model(case)
+    assert all(output.shape.as_list()[:2] == [None, None] for output in model.outputs)
+    assert all(output.shape[2] is not None for output in model.outputs)
+    (layer,) = (layer for layer in model.layers if isinstance(layer, case.layer))
+    for batch, length in ((2, 5), (3, 9), (1, 1)):
+        x, mask = tokens(batch, length), some_mask(batch, length)
+        eager = case.call(layer, tf.constant(x), tf.constant(mask))
+        assert_same_outputs(model([x, mask]), eager)
+        assert_same_outputs(model.predict_on_batch([x, mask]), [output.numpy() for output in eager], atol=1e-5)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_eager_equals_graph_equals_xla(case, training):
+    """Outputs, losses and gradients, noise and dropout off; XLA orders sums differently, hence 1e-5."""
+    layer = new_layer(case)
+    x, mask = tf.constant(tokens()), tf.constant(some_mask())
+
+    def run(x, mask):
+        with tf.GradientTape() as tape, tf.init_scope() if False else tf.name_scope("run"):
+            outputs = case.call(layer, x, mask)
+            total = tf.reduce_sum(outputs[-1] ** 2)
+        return outputs, tape.gradient(total, layer.trainable_weights, unconnected_gradients="zero")
+
+    eager = run(x, mask)
+    assert_same_outputs(tf.function(run)(x, mask), eager, atol=1e-5)
+    assert_same_outputs(tf.function(run, jit_compile=True)(x, mask), eager, atol=1e-5)
+
+
+def save_keras(model, path):
+    model.save(f"{path}/model.keras")
+    return tf.keras.models.load_model(f"{path}/model.keras")
+
+
+def save_h5(model, path):
+    model.save(f"{path}/model.h5")
+    return tf.keras.models.load_model(f"{path}/model.h5")
+
+
+def save_keras_directory(model, path):
+    model.save(f"{path}/model", save_format="tf")
+    return tf.keras.models.load_model(f"{path}/model")
+
+
+def save_saved_model(model, path):
+    tf.saved_model.save(model, f"{path}/model")
+    loaded = tf.saved_model.load(f"{path}/model")
+    return lambda inputs: loaded(inputs, training=False)
+
+
+def save_export(model, path):
+    model.export(f"{path}/model")
+    return tf.saved_model.load(f"{path}/model").serve
+
+
+@pytest.mark.parametrize("save", [save_keras, save_saved_model, save_export], ids=lambda save: save.__name__)
+def test_saved_model_gives_the_same(case, save, tmp_path):
+    """At several batch sizes and lengths, as all formats keep both unknown."""
+    model = new_model(case)
+    loaded = save(model, tmp_path)
+    for batch, length in ((2, 5), (3, 7)):
+        inputs = [tf.constant(tokens(batch, length)), tf.constant(some_mask(batch, length))]
+        assert_same_outputs(loaded(inputs), model(inputs))
+
+
+@pytest.mark.parametrize("save", [save_h5, save_keras_directory], ids=lambda save: save.__name__)
+@pytest.mark.parametrize("name", ["moe_reusing_a_routing", "encoder_mixed"])
+def test_older_keras_formats_give_the_same(name, save, tmp_path):
+    model = new_model(CASES[name])
+    inputs = [tf.constant(tokens()), tf.constant(some_mask())]
+    assert_same_outputs(save(model, tmp_path)(inputs), model(inputs))
+
+
+def test_checkpoint(case, tmp_path):
+    """Restored into a new model of the same settings, which then gives the same."""
+    model, other = new_model(case), new_model(case)
+    for weight in other.weights:
+        weight.assign(weight + 1)
+    inputs = [tokens(), some_mask()]
+    path = tf.train.Checkpoint(model=model).write(str(tmp_path / "checkpoint"))
+    tf.train.Checkpoint(model=other).read(path).assert_consumed()
+    assert_same_outputs(other(inputs), model(inputs), atol=0)
+
+
+def test_loaded_model_goes_on_training(case, tmp_path):
+    """With the balance loss: the losses of a call in training are those of the model that was saved."""
+    model = new_model(case)
+    loaded = save_keras(model, tmp_path)
+    inputs = [tokens(), some_mask()]
+    assert_same_outputs(loaded(inputs, training=True), model(inputs, training=True))
+    assert_same_outputs(loaded.losses, model.losses)
+    assert len(model.losses) == (0 if case.layer in (IndividualLayerNorm, SelfAttention, FeedForward) else len(model.losses))
+
+
+def step_of_fit(case, **kwargs):
+    """Weights before and after one step of SGD towards zeros, and the loss."""
+    model = new_model(case, length=5, **kwargs)
+    target = model.outputs[-1]
+    model = tf.keras.Model(model.inputs, target)
+    before = model.get_weights()
+    model.compile(tf.keras.optimizers.SGD(1.0), "mse")
+    dtype = target.dtype.as_numpy_dtype
+    zeros = np.zeros((4, 5, target.shape[-1]), dtype)
+    history = model.fit([tokens(4), some_mask(4)], zeros, batch_size=4, verbose=0)
+    return model, before, history.history["loss"][0]
+
+
+def test_one_step_of_fit_moves_every_weight(case):
+    model, before, loss = step_of_fit(case)
+    assert np.isfinite(loss) and loss > 0
+    for variable, start in zip(model.weights, before, strict=True):
+        assert np.all(np.isfinite(variable))
+        # The bias of a key moves all scores of a query alike, which a softmax does not see. Only row 1 of a norm was used.
+        if "key/bias" not in variable.name:
+            assert np.any(variable.numpy() != start), variable.name
+
+
+def test_mixed_bfloat16(case):
+    """Float32 weights, bfloat16 results (a routing is float32), near those of float32, and a finite step of fit."""
+    layer, plain = new_layer(case, dtype="mixed_bfloat16"), new_layer(case)
+    assert {weight.dtype for weight in layer.weights} == {tf.float32}
+    outputs = case.call(layer, tokens(), some_mask())
+    expected = case.call(plain, tokens(), some_mask())
+    assert outputs[-1].dtype == (tf.float32 if case.layer is Router else tf.bfloat16)
+    # Of 8 bits, a few are lost in sums and from layer to layer.
+    atol = 0.05 * np.max(np.abs(expected[-1]))
+    np.testing.assert_allclose(tf.cast(outputs[-1], tf.float32), expected[-1], atol=atol)
+    model, before, loss = step_of_fit(case, dtype="mixed_bfloat16")
+    assert np.isfinite(loss)
+    assert all(np.all(np.isfinite(weight)) for weight in model.get_weights())
+    assert any(np.any(after != start) for after, start in zip(model.get_weights(), before, strict=True))
+
+
+def test_float64(case):
+    layer = new_layer(case, dtype="float64")
+    assert {weight.dtype for weight in layer.weights} == {tf.float64}
+    outputs = case.call(layer, tokens(dtype=np.float64), some_mask())
+    assert outputs[-1].dtype == tf.float64
+    # Float32 keeps 7 digits.
+    np.testing.assert_allclose(outputs[-1], case.call(new_layer(case), tokens(), some_mask())[-1], atol=1e-4)
+    _, _, loss = step_of_fit(case, dtype="float64")
+    assert np.isfinite(loss)
+
+
+def test_global_policy_is_that_of_new_layers(case):
+    tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    layer = new_layer(case)
+    assert case.call(layer, tokens(), some_mask())[-1].dtype == (tf.float32 if case.layer is Router else tf.bfloat16)
+
+
+# The base class
+
+
+class Doubling(Layer):
+    """Settings of its own, with and without defaults."""
+
+    def __init__(self, factor, shift=0, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+        self.shift = shift
+
+
+def test_a_subclass_writes_no_config():
+    layer = Doubling(3, name="doubling", dtype="float64")
+    assert Doubling.settings() == ["factor", "shift"]
+    assert layer.get_config() == {"name": "doubling", "trainable": True, "dtype": "float64", "factor": 3, "shift": 0}
+    assert Doubling.from_config(layer.get_config()).get_config() == layer.get_config()
+
+
+def test_every_layer_passes_masks_on():
+    assert Doubling(1).supports_masking
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [("bfloat16", "float32"), ("float16", "float32"), ("float32", "float32"), (tf.float64, "float64"), ("float64", "float64")],
+)
+def test_at_least_float32(dtype, expected):
+    assert at_least_float32(dtype) == expected
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        (None, "float32"),
+        ("mixed_bfloat16", "bfloat16"),
+        ("mixed_float16", "float16"),
+        ("float64", "float64"),
+        (tf.bfloat16, "bfloat16"),
+        (np.float64, "float64"),
+        (tf.keras.mixed_precision.Policy("mixed_bfloat16"), "bfloat16"),
+        ({"class_name": "Policy", "config": {"name": "mixed_bfloat16"}}, "bfloat16"),
+    ],
+    ids=str,
+)
+def test_compute_dtype_is_that_of_a_keras_layer_given_the_same(dtype, expected):
+    assert tf.keras.layers.Layer(dtype=dtype).compute_dtype == expected
+    assert compute_dtype_of(dtype) == expected
+
+
+def test_compute_dtype_of_nothing_is_the_global_policys():
+    tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    assert compute_dtype_of(None) == "bfloat16"
+
+
+@pytest.mark.parametrize("initializer", ["he_normal", tf.keras.initializers.HeNormal(), {"class_name": "HeNormal", "config": {}}])
+def test_initializers_by_name_instance_or_config(initializer):
+    """All say the same, and each new one draws values of its own."""
+    config = initializer_config("kernel_initializer", initializer)
+    assert type(new_initializer(config)) is tf.keras.initializers.HeNormal
+    assert config == initializer_config("kernel_initializer", "he_normal")
+    assert initializer_config("kernel_initializer", config) == config
+    assert np.any(new_initializer(config)((3, 3)) != new_initializer(config)((3, 3)))

@@ -1,0 +1,30 @@
+"""The paper's section "Layer Norm Analysis": how much the norms of different blocks differ."""
+
+import numpy as np
+
+
+def norm_diversity(vectors):
+    """The distance y between the elements of one block's gamma (or beta) and those of all other blocks.
+
+    For element i of block j of N blocks of width M: y_ij = 1 / (M N^2) * sum over n != j and m of |v_ij - v_mn|, which the paper
+    sums over j as well. Takes sorting and no M N x M N table of distances.
+
+    Args:
+      vectors: [N, M], such as `encoder.ffn_norm.gamma`: the norms before the FFN or MoE.
+
+    Returns:
+      (per_block, overall): float64 [N], the mean of y_ij over i, and a float, the mean over all.
+    """
+    vectors = np.asarray(vectors, np.float64)
+    blocks, width = vectors.shape
+    everything = np.sort(vectors, axis=None)
+    distances = [_distances(row, everything) - _distances(row, np.sort(row)) for row in vectors]
+    per_block = np.mean(distances, axis=1) / (width * blocks**2)
+    return per_block, float(per_block.mean())
+
+
+def _distances(values, others):
+    """For each value the sum of its distances to `others`, which are sorted."""
+    below = np.searchsorted(others, values)
+    sums = np.concatenate([[0.0], np.cumsum(others)])
+    return (values * below - sums[below]) + (sums[-1] - sums[below] - values * (len(others) - below))

@@ -106,8 +106,8 @@ def test_use_as_in_keras(tmp_path):
     predicted = model.predict(images, verbose=0)
     np.testing.assert_array_equal(predicted.argmax(axis=-1), labels)
     model.export(str(tmp_path / "export"))
-    exported = tf.saved_model.load(str(tmp_path / "export")).serve(images)
-    np.testing.assert_allclose(exported, predicted, rtol=0, atol=1e-4)
+    exported = tf.saved_model.load(str(tmp_path / "export"))
+    np.testing.assert_allclose(exported.serve(images), predicted, rtol=0, atol=1e-4)
 
 
 def test_an_example_does_not_depend_on_its_batch():

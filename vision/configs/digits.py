@@ -35,11 +35,11 @@ def get_config(model="widenet_ti16"):
             model=literal_settings(settings),
             data=dict(name="digits", rotate=8.0, scale=0.1, shift=0.5),
             train=train_settings(
-                steps=60 * steps_per_epoch,
+                steps=70 * steps_per_epoch,
                 warmup_steps=5 * steps_per_epoch,
                 eval_every=5 * steps_per_epoch,
                 batch_size=64,
-                lr=0.0075,
+                lr=0.01,
                 weight_decay=0.01,
             ),
         )

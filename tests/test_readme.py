@@ -1,0 +1,87 @@
+"""What the README shows is what a user gets."""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+import vision
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def run(arguments, cwd):
+    return subprocess.run([sys.executable, *arguments], cwd=cwd, env={**ENVIRONMENT}, capture_output=True, text=True, timeout=600)
+
+
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def test_keras_script_is_short_and_runs(tmp_path):
+    """The script of at most 25 lines, as it stands there, on the arrays that it loads."""
+    script = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)
+    assert len(script.splitlines()) <= 25
+    (tmp_path / "script.py").write_text(script)
+    finished = run(["script.py"], tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    predicted, labels = re.search(r"predicted \[(.*)\] labels \[(.*)\]", finished.stdout).groups()
+    right = sum(p == t for p, t in zip(predicted.split(), labels.split(), strict=True))
+    # Of eight training images after ten epochs; guessing gets one.
+    assert right >= 6
+    assert (tmp_path / "runs/my_widenet/saved_model.pb").exists()
+
+
+def table_rows(text):
+    """{model name: cells} of the zoo's table in a Markdown text."""
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.MULTILINE)
+    return {name: [cell.strip() for cell in cells.split("|")] for name, cells in rows}
+
+
+@pytest.mark.slow
+def test_zoo_table_is_what_the_command_prints():
+    printed = run(["-m", "vision"], ROOT)
+    assert printed.returncode == 0, printed.stderr
+    shown = table_rows(README)
+    assert list(shown) == vision.list_models()
+    lines = {line.split()[0]: line.split() for line in printed.stdout.splitlines() if line.startswith(("vit", "widenet"))}
+    for name, cells in shown.items():
+        assert lines[name][1:3] == cells[:2], name
+
+
+def test_figures_of_the_demo_are_those_of_its_summary():
+    """The caption under the curve and the summary of the run that drew it."""
+    summary = json.loads((ROOT / "docs/results/digits/summary.json").read_text())
+    accuracy, parameters, steps, seconds = re.search(
+        r"reached ([\d.]+) % .*?([\d,]+) parameters.*?([\d,]+) steps.*?(\d+) seconds", README, re.DOTALL
+    ).groups()
+    assert float(accuracy) == round(100 * summary["metrics"]["val_accuracy"], 1)
+    assert int(parameters.replace(",", "")) == summary["parameters"]
+    assert int(steps.replace(",", "")) == summary["step"] == summary["config"]["train"]["steps"]
+    assert int(seconds) == round(summary["wall_seconds"])
+    assert summary["metrics"]["val_accuracy"] >= 0.97
+    assert summary["git_modified"] is False
+
+
+def test_summary_is_of_the_recipe_as_it_stands():
+    """A changed recipe needs a new run."""
+    from official.config import to_plain
+    from vision.configs.digits import get_config
+
+    summary = json.loads((ROOT / "docs/results/digits/summary.json").read_text())
+    assert summary["config"] == to_plain(get_config())
+
+
+def test_links_and_commands_lead_somewhere():
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = page.read_text()
+        for target in re.findall(r"\]\(([^)#]+)\)", text):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+        for recipe in re.findall(r"--config=([\w/]+\.py)", text):
+            assert (ROOT / recipe).exists(), f"{page.name}: {recipe}"
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"make (demo|test|zoo|lint|lock|clean)\b", README):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

@@ -1,0 +1,212 @@
+"""The model that measures its experts' load: what it logs, what it leaves alone, and two replicas."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.widenet import reference
+from widenet import Deployment, Encoder, Model
+
+DEPTH, LENGTH, WIDTH, EXPERTS = 2, 5, 8, 3
+
+
+def new_model(model=Model, deployment=None, **kwargs):
+    """Tokens [batch, length, D] to the encoder's output, every weight random."""
+    settings = {"num_experts": EXPERTS, "noise": False, "capacity_factor": 0.8, "balance_weight": 0.5, **kwargs}
+    encoder = Encoder(DEPTH, WIDTH, 2, 6, deployment=deployment or Deployment(), name="encoder", **settings)
+    inputs = tf.keras.Input((LENGTH, WIDTH))
+    result = model(inputs, encoder(inputs))
+    reference.randomize(encoder, scale=0.3)
+    return result
+
+
+def examples(count=8):
+    random = np.random.default_rng(0)
+    shape = (count, LENGTH, WIDTH)
+    return random.normal(size=shape).astype(np.float32), random.normal(size=shape).astype(np.float32)
+
+
+def by_hand(encoder, batches, training):
+    """Loads over batches: (kept [blocks, E], dropped [blocks], balance [blocks], mean over batches of the summed balance)."""
+    kept, dropped, balance = np.zeros((DEPTH, EXPERTS)), np.zeros(DEPTH), np.zeros(DEPTH)
+    for batch in batches:
+        _, calls = reference.encode(encoder, batch.astype(np.float64), training=training)
+        for block, call in enumerate(calls):
+            kept[block] += np.bincount(call.routing.experts[call.kept], minlength=EXPERTS)
+            dropped[block] += np.sum(~call.kept)
+            balance[block] += reference.balance_loss(call.routing.probabilities, call.routing.experts) / len(batches)
+    return kept, dropped, balance
+
+
+def assert_table(table, kept, dropped, balance):
+    total = np.sum(kept, axis=-1) + dropped
+    for block, row in enumerate(table):
+        shares = [row[f"expert_{e}"] for e in range(EXPERTS)]
+        np.testing.assert_allclose(shares, kept[block] / total[block], atol=1e-6)
+        np.testing.assert_allclose(row["dropped"], dropped[block] / total[block], atol=1e-6)
+        np.testing.assert_allclose(row["balance"], balance[block], rtol=1e-4)
+        assert abs(sum(shares) + row["dropped"] - 1) < 1e-6
+    assert len(table) == DEPTH
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_fit_and_evaluate_against_a_hand_count(jit_compile):
+    """A learning rate of 0 keeps the weights: both epochs of two batches then give the same, unless counts were carried over."""
+    model = new_model()
+    encoder = model.get_layer("encoder")
+    x, y = examples()
+    model.compile(tf.keras.optimizers.SGD(0.0), "mse", jit_compile=jit_compile)
+    logs = model.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0).history
+    kept, dropped, balance = by_hand(encoder, [x[:4], x[4:]], training=True)
+    assert np.all(dropped > 0)
+    assert_table(model.expert_load.table(), kept, dropped, balance)
+    np.testing.assert_allclose(np.sum(model.expert_load.kept) + np.sum(model.expert_load.dropped), 2 * 8 * LENGTH * DEPTH)
+    np.testing.assert_allclose(logs["balance"], [np.mean(balance)] * 2, rtol=1e-4)
+    np.testing.assert_allclose(logs["dropped"], [np.mean(dropped) / (2 * 8 * LENGTH)] * 2, rtol=1e-4)
+    # The loss of training is that of the data plus lambda times the balance of each routing.
+    outputs = [reference.encode(encoder, half.astype(np.float64), training=True)[0] for half in (x[:4], x[4:])]
+    data_loss = np.mean((np.concatenate(outputs) - y) ** 2)
+    np.testing.assert_allclose(logs["loss"], [data_loss + 0.5 * np.sum(balance)] * 2, rtol=1e-4)
+
+    # Evaluation drops nothing, measures the balance and keeps it out of the loss.
+    logs = model.evaluate(x, y, batch_size=4, verbose=0, return_dict=True)
+    kept, dropped, balance = by_hand(encoder, [x[:4], x[4:]], training=False)
+    assert np.all(dropped == 0)
+    assert_table(model.expert_load.table(), kept, dropped, balance)
+    assert logs["dropped"] == 0
+    np.testing.assert_allclose(logs["balance"], np.mean(balance), rtol=1e-4)
+    outputs, _ = reference.encode(encoder, x.astype(np.float64))
+    np.testing.assert_allclose(logs["loss"], np.mean((outputs - y) ** 2), rtol=1e-4)
+
+
+def test_load_is_no_part_of_the_model():
+    model, plain = new_model(), new_model(tf.keras.Model)
+    assert [w.shape for w in model.weights] == [w.shape for w in plain.weights]
+    assert len(model.variables) == len(plain.variables)
+    assert model.count_params() == plain.count_params()
+    assert model.non_trainable_weights == []
+    paths = [path for path, _ in tf.train.list_variables(tf.train.Checkpoint(model=model).write("/tmp/checkpoint_of_a_test"))]
+    assert not [path for path in paths if "load" in path]
+
+
+def test_calls_and_predict_count_nothing():
+    model = new_model()
+    x, y = examples()
+    model.compile("sgd", "mse")
+    model(x), model(x, training=True), model.predict(x, verbose=0), model.predict_on_batch(x)
+    assert not np.any(model.expert_load.kept) and not np.any(model.expert_load.balance)
+    logs = model.test_on_batch(x, y, return_dict=True)
+    assert np.sum(model.expert_load.kept) == 2 * 8 * LENGTH * DEPTH
+    assert {"loss", "balance", "dropped"} <= set(logs)
+
+
+def operation_types(function, *specs):
+    graph = function.get_concrete_function(*specs).graph
+    types = [operation.type for operation in graph.get_operations()]
+    for name in graph._functions:
+        types += [node.op for node in graph._get_function(name).cached_definition.node_def]
+    return sorted(types)
+
+
+@pytest.mark.parametrize("step", ["call", "predict_step"])
+def test_graph_of_a_prediction_is_that_of_a_plain_model(step):
+    spec = tf.TensorSpec([None, LENGTH, WIDTH])
+    with_load, plain = (operation_types(tf.function(getattr(new_model(m), step)), spec) for m in (Model, tf.keras.Model))
+    assert with_load == plain
+    assert not [operation for operation in with_load if operation.startswith("Assign")]
+
+
+def test_export_counts_nothing(tmp_path):
+    """Not even after a model was trained, evaluated and traced."""
+    model = new_model()
+    x, y = examples()
+    model.compile("sgd", "mse")
+    model.train_on_batch(x, y)
+    model.export(f"{tmp_path}/model")
+    loaded = tf.saved_model.load(f"{tmp_path}/model")
+    graph = loaded.signatures["serving_default"].graph.as_graph_def()
+    operations = {node.op for node in graph.node} | {node.op for f in graph.library.function for node in f.node_def}
+    assert "MatMul" in operations or "BatchMatMulV2" in operations
+    assert not {operation for operation in operations if operation.startswith("Assign")}
+    np.testing.assert_allclose(loaded.serve(tf.constant(x)), model(x), atol=1e-5)
+
+
+def test_without_moe_blocks_nothing_is_measured():
+    model = new_model(deployment=Deployment(moe_blocks=0))
+    x, y = examples()
+    assert model.expert_load is None
+    model.compile("sgd", "mse", metrics=["mae"])
+    assert set(model.train_on_batch(x, y, return_dict=True)) == {"loss", "mae"}
+
+
+def test_only_moe_blocks_have_a_row():
+    model = new_model(deployment=Deployment(moe_blocks=(1,)))
+    x, y = examples()
+    model.compile("sgd", "mse")
+    model.train_on_batch(x, y)
+    assert model.expert_load.kept.shape == (1, EXPERTS)
+    assert len(model.expert_load.table()) == 1
+
+
+def test_saved_and_loaded(tmp_path):
+    """It comes back as what it is, with a measure of its own, and goes on counting."""
+    model = new_model()
+    x, y = examples()
+    model.compile(tf.keras.optimizers.SGD(0.0), "mse")
+    model.train_on_batch(x, y)
+    model.save(f"{tmp_path}/model.keras")
+    loaded = tf.keras.models.load_model(f"{tmp_path}/model.keras")
+    assert type(loaded) is Model
+    np.testing.assert_allclose(loaded(x), model(x), atol=1e-6)
+    assert not np.any(loaded.expert_load.kept)
+    loaded.train_on_batch(x, y)
+    np.testing.assert_array_equal(loaded.expert_load.kept, model.expert_load.kept)
+
+
+# Two replicas
+
+
+def fit_on_two_replicas(learning_rate):
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    assert strategy.num_replicas_in_sync == 2
+    with strategy.scope():
+        model = new_model()
+        model.compile(tf.keras.optimizers.SGD(learning_rate), "mse")
+    x, y = examples(4)
+    logs = model.fit(tf.data.Dataset.from_tensor_slices((x, y)).batch(4), verbose=0).history
+    return model, logs, x, y
+
+
+def test_counts_sum_over_replicas():
+    """Each replica routes its own two examples, with the capacity of two examples."""
+    model, logs, x, _ = fit_on_two_replicas(learning_rate=0.0)
+    kept, dropped, balance = by_hand(model.get_layer("encoder"), [x[:2], x[2:]], training=True)
+    whole, _, _ = by_hand(model.get_layer("encoder"), [x], training=True)
+    assert np.any(whole != kept)  # as one group, other tokens would be dropped
+    assert_table(model.expert_load.table(), kept, dropped, balance)
+    np.testing.assert_allclose(logs["balance"], np.mean(balance), rtol=1e-4)
+
+
+def test_gradient_on_two_replicas_is_the_mean_of_the_replicas():
+    """Of data loss and balance term alike: a step of SGD against two halves by hand. Sums in another order: 1e-5."""
+    by_replicas, logs, x, y = fit_on_two_replicas(learning_rate=0.1)
+    model = new_model()
+    start = model.get_weights()
+    gradients, losses = [], []
+    for half in (slice(0, 2), slice(2, 4)):
+        with tf.GradientTape() as tape:
+            output = model(x[half], training=True)
+            loss = tf.reduce_mean((output - y[half]) ** 2) + tf.add_n(model.losses)
+        gradients.append(tape.gradient(loss, model.trainable_weights))
+        losses.append(loss)
+        assert len(model.losses) == DEPTH
+    np.testing.assert_allclose(logs["loss"], np.mean(losses), rtol=1e-5)
+    for variable, before, first, second in zip(by_replicas.trainable_weights, start, *gradients, strict=True):
+        gradient = (tf.convert_to_tensor(first) + tf.convert_to_tensor(second)) / 2
+        np.testing.assert_allclose(variable.numpy(), before - 0.1 * gradient, atol=1e-5, err_msg=variable.name)
+    # The router's kernel is where a balance term scaled wrong would show.
+    router = model.get_layer("encoder").moe_layers[0].router
+    with tf.GradientTape() as tape:
+        model(x[:2], training=True)
+        balance = tf.add_n(model.losses)
+    assert np.max(np.abs(0.1 * tape.gradient(balance, router.kernel))) > 1e-3

@@ -222,10 +222,6 @@ def report(summary, workdir):
 def main(argv):
     if CONFIG.value is None or WORKDIR.value is None:
         raise app.UsageError("--config and --workdir are needed")
-    if flags.FLAGS["verbosity"].using_default_value:
-        # Progress and results are printed; of the libraries' logs only warnings are for the user.
-        logging.set_verbosity(logging.WARNING)
-        tf.get_logger().setLevel("WARNING")
     try:
         finished = finished_summary(CONFIG.value, WORKDIR.value)
         training = None if finished else Run(CONFIG.value, WORKDIR.value)
@@ -253,4 +249,7 @@ def parse_flags(arguments):
 
 
 if __name__ == "__main__":
+    # Progress and results are printed; of the libraries' logs only warnings are for the user, unless --verbosity asks for more.
+    logging.set_verbosity(logging.WARNING)
+    tf.get_logger().setLevel("WARNING")
     app.run(main, flags_parser=parse_flags)

@@ -135,7 +135,6 @@ def test_graph_outside_a_recording_has_no_further_operations():
 
     outside = operations(tf.function(lambda x: layer(x)))
     inside = operations(tf.function(recorded))
-    assert outside.count("OneHot") == 1  # of the dispatch
     assert len(inside) > len(outside)
 
 

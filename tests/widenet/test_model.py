@@ -79,14 +79,28 @@ def test_fit_and_evaluate_against_a_hand_count(jit_compile):
     np.testing.assert_allclose(logs["loss"], np.mean((outputs - y) ** 2), rtol=1e-4)
 
 
-def test_load_is_no_part_of_the_model():
+def test_load_is_no_part_of_the_model(tmp_path):
     model, plain = new_model(), new_model(tf.keras.Model)
     assert [w.shape for w in model.weights] == [w.shape for w in plain.weights]
     assert len(model.variables) == len(plain.variables)
     assert model.count_params() == plain.count_params()
     assert model.non_trainable_weights == []
-    paths = [path for path, _ in tf.train.list_variables(tf.train.Checkpoint(model=model).write("/tmp/checkpoint_of_a_test"))]
-    assert not [path for path in paths if "load" in path]
+    checkpoint = tf.train.Checkpoint(model=model).write(str(tmp_path / "checkpoint"))
+    paths = [path for path, _ in tf.train.list_variables(checkpoint)]
+    assert paths and not [path for path in paths if "load" in path]
+    tf.train.Checkpoint(model=plain).read(checkpoint).assert_consumed()
+
+
+def test_files_of_weights_hold_no_load(tmp_path):
+    """So that they go from one kind of model to the other, either way."""
+    path, x = str(tmp_path / "model.weights.h5"), examples()[0]
+    for kind, other in ((Model, tf.keras.Model), (tf.keras.Model, Model)):
+        model, restored = new_model(kind), new_model(other)
+        for weight in restored.weights:
+            weight.assign(weight + 1)
+        model.save_weights(path)
+        restored.load_weights(path)
+        np.testing.assert_array_equal(restored(x), model(x))
 
 
 def test_calls_and_predict_count_nothing():
@@ -149,7 +163,7 @@ def test_only_moe_blocks_have_a_row():
 
 
 def test_saved_and_loaded(tmp_path):
-    """It comes back as what it is, with a measure of its own, and goes on counting."""
+    """It comes back as what it is, with a measure of its own that starts from zero, and counts."""
     model = new_model()
     x, y = examples()
     model.compile(tf.keras.optimizers.SGD(0.0), "mse")

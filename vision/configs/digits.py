@@ -39,8 +39,8 @@ def get_config(model="widenet_ti16"):
                 warmup_steps=5 * steps_per_epoch,
                 eval_every=5 * steps_per_epoch,
                 batch_size=64,
-                lr=0.01,
-                weight_decay=0.01,
+                lr=0.005,
+                weight_decay=0.1,
             ),
         )
     )

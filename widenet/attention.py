@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from widenet.checks import check_count, check_rate, refuse
-from widenet.layer import Layer, at_least_float32, initializer_config, new_initializer, register
+from widenet.layer import Layer, at_least_float32, check_initializer, new_initializer, register
 
 
 @register
@@ -34,7 +34,7 @@ class SelfAttention(Layer):
         self.heads = heads
         self.dropout = dropout
         self.attention_dropout = attention_dropout
-        self.kernel_initializer = initializer_config("kernel_initializer", kernel_initializer)
+        self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
         self.query, self.key, self.value, self.output_dense = (
             tf.keras.layers.Dense(
                 width, kernel_initializer=new_initializer(self.kernel_initializer), name=name, dtype=self.dtype_policy

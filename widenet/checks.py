@@ -39,6 +39,12 @@ def check_positive(setting, value, or_none=""):
         refuse(setting, value, "a finite number above 0" + or_none)
 
 
+def check_switch(setting, value):
+    """Refuses whatever is neither True nor False."""
+    if not isinstance(value, bool):
+        refuse(setting, value, "True or False")
+
+
 def check_choice(setting, value, allowed):
     """Refuses whatever is not one of `allowed`."""
     if value not in allowed:

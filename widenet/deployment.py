@@ -102,7 +102,8 @@ class Deployment:
         return range(depth - self.moe_blocks, depth)
 
     def get_config(self):
-        return dataclasses.asdict(self)
+        config = dataclasses.asdict(self)
+        return {**config, "moe_blocks": list(self.moe_blocks) if isinstance(self.moe_blocks, tuple) else self.moe_blocks}
 
     @classmethod
     def from_config(cls, config):

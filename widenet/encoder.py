@@ -3,10 +3,10 @@
 import tensorflow as tf
 
 from widenet.attention import SelfAttention, check_heads
-from widenet.checks import check_count, check_rate, refuse
+from widenet.checks import check_count, check_positive, check_rate, refuse
 from widenet.deployment import Deployment
 from widenet.feed_forward import FeedForward
-from widenet.layer import Layer, initializer_config, register
+from widenet.layer import Layer, check_initializer, register
 from widenet.moe import SharedMoE
 from widenet.norm import IndividualLayerNorm
 
@@ -74,6 +74,7 @@ class Encoder(Layer):
         if expert_dim is not None:
             check_count("expert_dim", expert_dim)
         check_rate("drop_path", drop_path)
+        check_positive("norm_epsilon", norm_epsilon)
         if not isinstance(deployment, Deployment):
             refuse("deployment", deployment, "a widenet.Deployment")
         self.depth = depth
@@ -94,7 +95,7 @@ class Encoder(Layer):
         self.attention_dropout = attention_dropout
         self.drop_path = drop_path
         self.norm_epsilon = norm_epsilon
-        self.kernel_initializer = initializer_config("kernel_initializer", kernel_initializer)
+        self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
 
         self.blocks = deployment.blocks(depth)
         self.attentions = [self._new_attention(i) for i in range(1 + self.blocks[-1].attention)]
@@ -192,9 +193,6 @@ class Encoder(Layer):
     def compute_mask(self, inputs, mask=None):
         return mask
 
-    def get_config(self):
-        return {**super().get_config(), "deployment": tf.keras.saving.serialize_keras_object(self.deployment)}
-
     @classmethod
     def from_config(cls, config):
-        return cls(**{**config, "deployment": tf.keras.saving.deserialize_keras_object(config["deployment"])})
+        return cls(**{**config, "deployment": Deployment.from_config(config["deployment"])})

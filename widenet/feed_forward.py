@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from widenet.activations import get_activation
 from widenet.checks import check_count, check_rate
-from widenet.layer import Layer, initializer_config, new_initializer, register
+from widenet.layer import Layer, check_initializer, new_initializer, register
 
 
 @register
@@ -30,7 +30,7 @@ class FeedForward(Layer):
         self.hidden_dim = hidden_dim
         self.activation = activation
         self.dropout = dropout
-        self.kernel_initializer = initializer_config("kernel_initializer", kernel_initializer)
+        self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
         self._activation = get_activation(activation)
         self._dropout = tf.keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 

@@ -33,7 +33,7 @@ class Layer(tf.keras.layers.Layer):
         return [p.name for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD]
 
     def get_config(self):
-        return {**super().get_config(), **{name: getattr(self, name) for name in self.settings()}}
+        return {**super().get_config(), **{name: _plain(getattr(self, name)) for name in self.settings()}}
 
     def build_child(self, child, input_shape):
         """Builds a sublayer under its own name, so that every weight's name is the path to it."""
@@ -43,24 +43,33 @@ class Layer(tf.keras.layers.Layer):
                 child.built = True
 
 
-def initializer_config(setting, initializer):
-    """The config of a Keras initializer given by name, config or instance.
+def _plain(setting):
+    """A setting as JSON has it."""
+    if isinstance(setting, tf.keras.initializers.Initializer):
+        return tf.keras.initializers.serialize(setting)
+    return setting.get_config() if hasattr(setting, "get_config") else setting
+
+
+def check_initializer(setting, initializer):
+    """The Keras initializer given by name, config or instance.
 
     Raises:
-      ValueError: an unknown one, or one with a seed, which would make all experts and all blocks start equal.
+      ValueError: none or an unknown one, or one with a seed, which would make all experts and all blocks start equal.
     """
     try:
-        config = tf.keras.initializers.serialize(tf.keras.initializers.get(initializer))
+        instance = tf.keras.initializers.get(initializer)
     except ValueError:
+        instance = None
+    if not isinstance(instance, tf.keras.initializers.Initializer):
         refuse(setting, initializer, 'a Keras initializer, such as "glorot_uniform"')
-    if config["config"].get("seed") is not None:
-        refuse(setting, config, "without a seed, or all experts would start equal (use tf.keras.utils.set_random_seed)")
-    return config
+    if instance.get_config().get("seed") is not None:
+        refuse(setting, _plain(instance), "without a seed, or all experts would start equal (use tf.keras.utils.set_random_seed)")
+    return instance
 
 
-def new_initializer(config):
+def new_initializer(initializer):
     """A new instance for each weight: an unseeded Keras initializer gives the same values every time it is called."""
-    return tf.keras.initializers.deserialize(config)
+    return type(initializer).from_config(initializer.get_config())
 
 
 def at_least_float32(dtype):
@@ -69,9 +78,5 @@ def at_least_float32(dtype):
 
 
 def compute_dtype_of(dtype):
-    """The compute dtype that a Keras layer given this `dtype` argument has: a policy, a dtype or None for the global policy."""
-    if dtype is None:
-        return tf.keras.mixed_precision.global_policy().compute_dtype
-    if isinstance(dtype, tf.keras.mixed_precision.Policy):
-        return dtype.compute_dtype
-    return tf.keras.mixed_precision.Policy(tf.as_dtype(dtype).name if isinstance(dtype, tf.DType) else dtype).compute_dtype
+    """The compute dtype of a Keras layer given this `dtype`: a policy, its config, a dtype, or None for the global policy."""
+    return tf.keras.layers.Layer(dtype=dtype).compute_dtype

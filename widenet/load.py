@@ -67,7 +67,7 @@ class ExpertLoad(tf.keras.metrics.Metric):
 
     Args:
       blocks: number of MoE calls a forward pass.
-      num_experts: E.
+      num_experts: E, the largest where encoders differ.
     """
 
     def __init__(self, blocks, num_experts, name="expert_load", **kwargs):
@@ -80,7 +80,9 @@ class ExpertLoad(tf.keras.metrics.Metric):
 
     def update_state(self, records):
         """Adds one step's list of BlockLoad, one a block."""
-        kept, dropped, balance = (tf.stack(field) for field in zip(*records, strict=True))
+        kept, dropped, balance = zip(*records, strict=True)
+        kept = tf.stack([tf.pad(row, [[0, self.num_experts - row.shape[0]]]) for row in kept])
+        dropped, balance = tf.stack(dropped), tf.stack(balance)
         self.kept.assign_add(kept)
         self.dropped.assign_add(dropped)
         self.balance.assign_add(balance * (tf.reduce_sum(kept, axis=-1) + dropped))
@@ -117,6 +119,12 @@ class ExpertLoad(tf.keras.metrics.Metric):
     def reset_state(self):
         for variable in self.variables:
             variable.assign(tf.zeros_like(variable))
+
+    def save_own_variables(self, store):
+        """Saves nothing: what was counted is no part of a model's files."""
+
+    def load_own_variables(self, store):
+        """Loads nothing, as nothing was saved."""
 
     def get_config(self):
         return {**super().get_config(), "blocks": self.blocks, "num_experts": self.num_experts}

@@ -16,7 +16,7 @@ class Model(tf.keras.Model):
     Calls, `predict` and exports do not count.
 
     Attributes:
-      expert_load: an ExpertLoad, or None where no block is an MoE.
+      expert_load: an ExpertLoad of the current epoch or evaluation, or None where no block is an MoE.
     """
 
     # Keras saves a functional subclass as a functional model only where its constructor has exactly these arguments.
@@ -24,8 +24,8 @@ class Model(tf.keras.Model):
         super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
         encoders = [module for module in self.submodules if isinstance(module, Encoder)]
         blocks = sum(block.is_moe for encoder in encoders for block in encoder.blocks)
-        load = ExpertLoad(blocks, encoders[0].num_experts) if blocks else None
-        # Not tracked: a metric's variables are neither weights of the model nor part of its checkpoints and exports.
+        load = ExpertLoad(blocks, max(encoder.num_experts for encoder in encoders)) if blocks else None
+        # Not tracked: what was counted is neither among the model's weights nor part of its checkpoints.
         object.__setattr__(self, "expert_load", load)
 
     @property

@@ -5,7 +5,7 @@ import tensorflow as tf
 from widenet.checks import check_rate
 from widenet.dispatch import combine_outputs, gather_tokens, plan_dispatch
 from widenet.feed_forward import FeedForward
-from widenet.layer import Layer, initializer_config, register
+from widenet.layer import Layer, check_initializer, register
 from widenet.load import record_load
 from widenet.router import Router
 from widenet.routing import Routing, check_capacity_factor, expert_capacity
@@ -68,7 +68,7 @@ class SharedMoE(Layer):
         self.renormalize = renormalize
         self.activation = activation
         self.dropout = dropout
-        self.kernel_initializer = initializer_config("kernel_initializer", kernel_initializer)
+        self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
         self.router = Router(
             num_experts,
             top_k=top_k,
@@ -98,7 +98,9 @@ class SharedMoE(Layer):
 
     def route(self, x, mask=None, training=None):
         """The `Routing` of x, to be passed to later blocks that reuse it. Arguments as for a call."""
-        return self(x, mask=mask, training=training, route_only=True)
+        # Keras hands over the mask that x carries where none is named at all.
+        given = {} if mask is None else {"mask": mask}
+        return self(x, training=training, route_only=True, **given)
 
     def call(self, x, mask=None, routing=None, training=None, route_only=False):
         """Sends every token through its experts.

@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-from widenet.checks import check_not_negative
-from widenet.layer import Layer, at_least_float32, compute_dtype_of, initializer_config, new_initializer, register
+from widenet.checks import check_not_negative, check_switch
+from widenet.layer import Layer, at_least_float32, check_initializer, compute_dtype_of, new_initializer, register
 from widenet.routing import balance_loss, check_routing, top_k_routing
 
 
@@ -43,12 +43,14 @@ class Router(Layer):
         super().__init__(**kwargs)
         check_routing(num_experts, top_k)
         check_not_negative("balance_weight", balance_weight)
+        check_switch("noise", noise)
+        check_switch("renormalize", renormalize)
         self.num_experts = num_experts
         self.top_k = top_k
         self.noise = noise
         self.renormalize = renormalize
         self.balance_weight = balance_weight
-        self.kernel_initializer = initializer_config("kernel_initializer", kernel_initializer)
+        self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
 
     def build(self, input_shape):
         self.kernel = self.add_weight(

@@ -72,12 +72,13 @@ def expert_capacity(tokens, num_experts, top_k, capacity_factor):
 
     Args:
       tokens: T, the real tokens of the dispatch group; a Python int or an int64 scalar.
-      capacity_factor: C, to six decimals.
+      capacity_factor: C, to six decimals, so that the products below fit into 64 bits.
 
     Returns:
       A Python int or an int64 scalar, as `tokens`.
     """
-    factor = Fraction(str(capacity_factor)).limit_denominator(10**6)
+    smallest = Fraction(1, 10**6)
+    factor = max(Fraction(str(capacity_factor)).limit_denominator(smallest.denominator), smallest)
     return -(-tokens * (factor.numerator * top_k) // (factor.denominator * num_experts))
 
 

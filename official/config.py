@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import pathlib
 import runpy
 
 from ml_collections import ConfigDict, config_dict
@@ -109,27 +110,44 @@ def is_fixed(key):
     return any(key == fixed or key.startswith(fixed + ".") for fixed in FIXED)
 
 
-def explain_unknown_key(arguments):
-    """One sentence about the first `--config.KEY` of a command line that its recipe does not have, or None.
+def problem_with(arguments):
+    """One sentence about what is wrong with a command line's recipe or its overrides, or None.
+
+    The flags' own parser answers a recipe that is not there, refuses its argument or lacks a setting with a traceback.
 
     Args:
       arguments: the command line, as list of strings.
     """
-    recipe = next((a.split("=", 1)[1] for a in arguments if a.lstrip("-").startswith("config=")), None)
+    recipe = _value_of("config", arguments)
     if recipe is None:
         return None
     path, _, argument = recipe.partition(":")
+    if not pathlib.Path(path).is_file():
+        return f"--config={path}: there is no such recipe"
     get_config = runpy.run_path(path)["get_config"]
-    config = get_config(argument) if argument else get_config()
+    try:
+        config = get_config(argument) if argument else get_config()
+    except ValueError as error:
+        return f"--config={recipe}: {error}"
     known = list(_dotted_keys(config))
+    sections = {key.rpartition(".")[0] for key in known}
     for given in arguments:
         key = given.lstrip("-").split("=", 1)[0].removeprefix("config.")
-        if given.lstrip("-").startswith("config.") and key not in known:
+        if given.startswith("-") and given.lstrip("-").startswith("config.") and key not in {*known, *sections}:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean --config.{near[0]}? " if near else ""
             section = key.partition(".")[0]
             beside = [k for k in known if k.startswith(section + ".")] or known
             return f"--config.{key} is not a setting of {path}; {hint}Its settings there: {', '.join(beside)}"
+    return None
+
+
+def _value_of(flag, arguments):
+    """The value given to a flag as --flag=value or --flag value, or None."""
+    for given, following in zip(arguments, [*arguments[1:], None], strict=True):
+        name, _, value = given.lstrip("-").partition("=")
+        if given.startswith("-") and name == flag:
+            return value or following
     return None
 
 

@@ -225,7 +225,7 @@ def main(argv):
     try:
         finished = finished_summary(CONFIG.value, WORKDIR.value)
         training = None if finished else Run(CONFIG.value, WORKDIR.value)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     try:
         if training:
@@ -238,14 +238,11 @@ def main(argv):
 
 
 def parse_flags(arguments):
-    """absl's flag parser, with one sentence instead of a traceback for a setting that the recipe does not have."""
-    try:
-        return app.parse_flags_with_usage(arguments)
-    except AttributeError:
-        sentence = configs.explain_unknown_key(arguments)
-        if sentence is None:
-            raise
-        sys.exit(f"error: {sentence}")
+    """absl's flag parser, with one sentence instead of a traceback for a wrong recipe or setting."""
+    problem = configs.problem_with(arguments)
+    if problem:
+        sys.exit(f"error: {problem}")
+    return app.parse_flags_with_usage(arguments)
 
 
 if __name__ == "__main__":

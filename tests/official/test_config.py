@@ -1,0 +1,215 @@
+"""What the command line and a recipe may say, and how a run's config lives on disk."""
+
+import json
+import pathlib
+import re
+import sys
+from unittest import mock
+
+import pytest
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from official import config as configs
+from official.config import check_train_settings, literal_settings, problem_with, train_settings
+
+RECIPE = "vision/configs/digits.py"
+
+
+@pytest.fixture(autouse=True)
+def in_the_root(monkeypatch):
+    """Recipes are named from there."""
+    monkeypatch.chdir(pathlib.Path(__file__).parents[2])
+
+
+def parse(*arguments):
+    """The config that a command line gives, with flags of its own so that no test touches the process's."""
+    values = flags.FlagValues()
+    command = ["train", f"--config={RECIPE}", *arguments]
+    with mock.patch.object(sys, "argv", command):  # ml_collections looks there for settings to change
+        holder = config_flags.DEFINE_config_file("config", None, lock_config=True, flag_values=values)
+        values(command)
+        return holder.value
+
+
+def test_unknown_train_setting():
+    """A recipe's typo is refused by name."""
+    with pytest.raises(ValueError, match="stepps") as error:
+        train_settings(stepps=3)
+    assert "steps" in str(error.value)
+    assert "warmup_steps" in str(error.value)
+    with pytest.raises(ValueError, match="aa, bb"):
+        train_settings(steps=3, bb=1, aa=2)
+
+
+def test_defaults_are_allowed():
+    """What a recipe does not set must pass its own check."""
+    check_train_settings(train_settings())
+
+
+@pytest.mark.parametrize(
+    "setting, value, allowed",
+    [
+        ("steps", 0, "at least 1"),
+        ("batch_size", 0, "at least 1"),
+        ("lr", -0.1, "at least 0"),
+        ("lr", float("nan"), "at least 0"),
+        ("warmup_steps", -1, "at least 0"),
+        ("optimizer", "adam", "'lamb'"),
+        ("beta_1", 1.0, "from 0 up to, not including, 1"),
+        ("beta_2", -0.1, "from 0 up to, not including, 1"),
+        ("epsilon", 0.0, "above 0"),
+        ("weight_decay", -1.0, "at least 0"),
+        ("clip_norm", 0.0, "above 0"),
+        ("eval_every", 0, "at least 1"),
+        ("checkpoint_every", -1, "at least 0"),
+        ("keep_checkpoints", 0, "at least 1"),
+        ("steps_per_execution", 0, "at least 1"),
+        ("precision", "float16", "float32, mixed_bfloat16, float64"),
+    ],
+)
+def test_refused_values(setting, value, allowed):
+    """Setting, value and what is allowed, and nothing else."""
+    with pytest.raises(ValueError) as error:
+        check_train_settings(train_settings(**{setting: value}))
+    assert str(error.value) == f"train.{setting}={value!r} is not allowed: it must be {error.value.args[0].split('must be ')[1]}"
+    assert allowed in str(error.value).partition("must be ")[2]
+
+
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        ("(0,1)", (0, 1)),
+        ("2", 2),
+        ("all", "all"),
+        ("'all'", "all"),
+        ("0", 0),
+    ],
+)
+def test_moe_blocks_on_the_command_line(given, expected):
+    """A setting that is now a number, now a word, now a tuple may change its type."""
+    value = parse(f"--config.model.moe_blocks={given}").model.moe_blocks
+    assert value == expected
+    assert type(value) is type(expected)
+
+
+@pytest.mark.parametrize(
+    "setting, given, expected",
+    [
+        ("capacity_factor", "None", None),
+        ("capacity_factor", "2", 2),
+        ("eval_capacity_factor", "1.5", 1.5),
+        ("norm_groups", "1", 1),
+        ("attention_groups", "None", None),
+        ("activation", "relu", "relu"),
+        ("representation", "True", True),
+        ("dropout", "0.5", 0.5),
+    ],
+)
+def test_literals_on_the_command_line(setting, given, expected):
+    """None, numbers, words and truth values arrive as such."""
+    value = parse(f"--config.model.{setting}={given}").model[setting]
+    assert value == expected
+    assert type(value) is type(expected)
+
+
+def test_literal_settings_keep_their_values():
+    """Before anything is replaced they are what was given, and a plain dict again in JSON."""
+    settings = dict(a=1, b=None, c="all", d=(0, 1))
+    literal = literal_settings(settings)
+    assert {key: literal[key] for key in literal} == settings
+    assert configs.to_plain(literal) == dict(a=1, b=None, c="all", d=[0, 1])
+
+
+def test_typed_settings_on_the_command_line():
+    """train settings keep their types: an int stays one, and a word for a number is refused."""
+    config = parse("--config.train.lr=1", "--config.train.steps=7", "--config.train.jit_compile=true")
+    assert config.train.lr == 1.0
+    assert isinstance(config.train.lr, float)
+    assert config.train.steps == 7
+    assert config.train.jit_compile is True
+    for wrong in ("--config.train.steps=1.5", "--config.train.lr=fast"):
+        with pytest.raises(flags.IllegalFlagValueError, match=re.escape(wrong.split("=")[0].lstrip("-"))):
+            parse(wrong)
+
+
+def test_config_is_locked():
+    """Code that sets a key which the recipe does not have is wrong; it must not pass in silence."""
+    config = parse()
+    with pytest.raises((AttributeError, KeyError)):
+        config.train.stepps = 3
+
+
+@pytest.mark.parametrize(
+    "arguments, key, near",
+    [
+        (["--config.train.step=3"], "train.step", "train.steps"),
+        (["--config.train.lrr=3"], "train.lrr", "train.lr"),
+        (["--config.model.moe_block=3"], "model.moe_block", "model.moe_blocks"),
+        (["--config.trian.lr=3"], "trian.lr", "train.lr"),
+        (["--config.train.lr=0.1", "--config.data.rotat=3"], "data.rotat", "data.rotate"),
+        (["--config.train.step", "3"], "train.step", "train.steps"),
+        (["-config.train.step=3"], "train.step", "train.steps"),
+    ],
+)
+def test_unknown_key_is_explained(arguments, key, near):
+    """One line: the key, the recipe, the nearest key and those beside it."""
+    sentence = problem_with(["train", f"--config={RECIPE}", *arguments])
+    assert sentence.startswith(f"--config.{key} is not a setting of {RECIPE}")
+    assert f"did you mean --config.{near}?" in sentence
+    assert "\n" not in sentence
+
+
+def test_unknown_key_of_a_recipe_with_an_argument():
+    """The recipe is made with its argument, since its settings may depend on it."""
+    sentence = problem_with([f"--config={RECIPE}:vit_ti16", "--config.train.step=3"])
+    assert f"not a setting of {RECIPE};" in sentence
+
+
+def test_unknown_key_where_the_recipe_stands_apart():
+    """absl also takes `--config FILE`, in two words."""
+    sentence = problem_with(["train", "--config", RECIPE, "--config.train.step=3"])
+    assert sentence is not None
+    assert "did you mean --config.train.steps?" in sentence
+
+
+def test_known_keys_need_no_explanation():
+    assert problem_with(["train", f"--config={RECIPE}", "--config.train.steps=3"]) is None
+    assert problem_with(["train", "--workdir=x"]) is None
+
+
+def test_changes():
+    """Only what differs, by dotted key, also where a key is new or gone."""
+    before = dict(a=1, b=dict(c=2, d=3), e=dict(f=1))
+    after = dict(a=1, b=dict(c=5, d=3), g=0, e=None)
+    assert configs.changes(before, after) == {"b.c": (2, 5), "e": (dict(f=1), None), "g": (None, 0)}
+    assert configs.changes(before, before) == {}
+
+
+@pytest.mark.parametrize(
+    "key, fixed",
+    [
+        ("model.depth", True),
+        ("task", True),
+        ("data.rotate", True),
+        ("train.seed", True),
+        ("train.batch_size", True),
+        ("train.optimizer", True),
+        ("train.steps", False),
+        ("train.lr", False),
+        ("train.strategy", False),
+        ("name", False),
+        ("modelling", False),
+    ],
+)
+def test_is_fixed(key, fixed):
+    """What makes a run another run, and what may change when it goes on."""
+    assert configs.is_fixed(key) == fixed
+
+
+def test_to_plain_is_json():
+    """The config on disk equals the config in memory once both are plain: tuples are lists in both."""
+    config = ConfigDict(dict(train=train_settings(), model=literal_settings(dict(moe_blocks=(0, 1)))))
+    plain = configs.to_plain(config)
+    assert json.loads(json.dumps(plain)) == plain
+    assert plain["model"]["moe_blocks"] == [0, 1]

@@ -183,8 +183,10 @@ class SaveCheckpoints(tf.keras.callbacks.Callback):
         self._signal = signum
 
     def on_train_batch_end(self, batch, logs=None):
+        # After an epoch's last step comes its evaluation, and then `on_epoch_end` saves: a checkpoint now would lose the row.
+        is_last = batch + 1 >= self.params["steps"]
         due = self._every and self._counter.step - self._saved_step >= self._every
-        if due or self._signal:
+        if (due or self._signal) and not is_last:
             self.save()
 
     def on_epoch_end(self, epoch, logs=None):

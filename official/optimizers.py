@@ -8,8 +8,8 @@ with quiet.addons_import():
     import tensorflow_addons as tfa
 
 # LAMB's paper (arXiv:1904.00962) leaves biases and norm parameters out of decay and layer adaptation. A weight's name is the
-# path to it, so these match its last part only, wherever it stands.
-EXCLUDED = [r"(^|/)(bias|bias_in|bias_out|gamma|beta)(:\d+)?$"]
+# path to it, so these match its last part only, wherever it stands; the copies of a mirrored weight have names of their own.
+EXCLUDED = [r"(^|/)(bias|bias_in|bias_out|gamma|beta)(/replica_\d+)?(:\d+)?$"]
 
 
 def create_schedule(lr, steps, warmup_steps):

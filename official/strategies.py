@@ -31,12 +31,13 @@ def create_strategy(name, tpu=""):
 def _tpu_strategy(tpu):
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=tpu)
-    except ValueError as error:
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    # No name and no environment, a name that leads nowhere, and a machine without a TPU, in this order.
+    except (ValueError, OSError, tf.errors.OpError) as error:
         raise ValueError(
             f"train.strategy='tpu' found no TPU (train.tpu={tpu!r}): set train.tpu to its name, or to 'local' on a TPU VM"
         ) from error
-    tf.config.experimental_connect_to_cluster(resolver)
-    tf.tpu.experimental.initialize_tpu_system(resolver)
     return tf.distribute.TPUStrategy(resolver)
 
 

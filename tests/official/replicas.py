@@ -1,0 +1,64 @@
+"""Trains on two replicas in a process of its own and writes what tests compare: python replicas.py DIR
+
+A process of its own, since TensorFlow takes the collective operations of a second MirroredStrategy for those of a first one.
+"""
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+from official import train
+from tests.official.tiny import DENSE, tiny_config
+
+# float64, so that what two replicas do differently is not lost among roundings; few steps, but more than one, since LAMB's first
+# one does not depend on the size of the gradient.
+SETTINGS = dict(steps=4, eval_every=2, warmup_steps=0, precision="float64")
+
+
+def largest_difference_of_replicas(variables):
+    """By name, over the copies of each variable; only those that differ at all."""
+    found = {}
+    for variable in variables:
+        first, *others = (copy.numpy().astype(np.float64) for copy in variable.values)
+        assert others, variable.name
+        difference = max(float(abs(other - first).max()) for other in others)
+        if difference:
+            found[variable.name] = difference
+    return found
+
+
+def main(folder):
+    config = tiny_config(DENSE, strategy="mirrored", **SETTINGS)
+    run = train.Run(config, folder / "run")
+    summary = run.train()
+    images = np.random.default_rng(0).uniform(-1, 1, (3, 8, 8, 1)).astype(np.float32)
+    exported = tf.saved_model.load(str(folder / "run" / "saved_model"))
+    weights = run.model.get_weights()
+    np.savez(folder / "weights.npz", *weights)
+
+    half = train.Run(tiny_config(DENSE, strategy="mirrored", **{**SETTINGS, "steps": 2}), folder / "resumed")
+    # The schedule of the whole run, as if this were its first half.
+    half.model.optimizer.learning_rate = run.model.optimizer.learning_rate
+    half.train()
+    (folder / "resumed" / "summary.json").unlink()
+    resumed = train.Run(config, folder / "resumed")
+    resumed.train()
+    report = dict(
+        replicas=summary["replicas"],
+        differences=largest_difference_of_replicas([*run.model.trainable_weights, *run.model.optimizer.variables()[1:]]),
+        export=float(abs(exported.serve(images) - run.model(images)).numpy().max()),
+        first_step=resumed.first_step,
+        resumed=max(float(abs(a - b).max()) for a, b in zip(resumed.model.get_weights(), weights, strict=True)),
+        resumed_differences=largest_difference_of_replicas(resumed.model.trainable_weights),
+    )
+    (folder / "report.json").write_text(json.dumps(report))
+
+
+main(pathlib.Path(sys.argv[1]))

@@ -1,0 +1,94 @@
+"""Known noise is held back, everything else is passed on, and standard error is whole afterwards."""
+
+import os
+import sys
+import warnings
+
+import pytest
+
+from official import quiet
+
+NOISE = [
+    "2026-01-01 00:00:00.1: I tensorflow/core/util/port.cc:113] oneDNN custom operations are on. You may see slightly ...",
+    "I external/local_tsl/tsl/cuda/cudart_stub.cc:31] Could not find cuda drivers on your machine, GPU will not be used.",
+    "E external/local_xla/xla/stream_executor/cuda/cuda_dnn.cc:9261] Unable to register cuDNN factory: Attempting to ...",
+    "E external/local_xla/xla/stream_executor/cuda/cuda_fft.cc:607] Unable to register cuFFT factory: Attempting to ...",
+    "E external/local_xla/xla/stream_executor/cuda/cuda_blas.cc:1515] Unable to register cuBLAS factory: Attempting ...",
+    "I tensorflow/core/platform/cpu_feature_guard.cc:182] This TensorFlow binary is optimized to use available CPU ...",
+    "To enable the following instructions: AVX2 FMA, in other operations, rebuild TensorFlow with the appropriate flags.",
+    "W tensorflow/compiler/tf2tensorrt/utils/py_utils.cc:38] TF-TRT Warning: Could not find TensorRT",
+]
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "1")
+
+
+def test_noise_is_held_back(capfd):
+    """Each known line on its own, and lines between them that are no noise are passed on in their order."""
+    with quiet.startup():
+        for i, line in enumerate(NOISE):
+            os.write(2, f"{line}\nline {i} of mine\n".encode())
+    assert capfd.readouterr().err.splitlines() == [f"line {i} of mine" for i in range(len(NOISE))]
+
+
+def test_other_errors_are_passed_on(capfd):
+    """Also from Python, also without a line end, also bytes that are no text."""
+    with quiet.startup():
+        print("from Python", file=sys.__stderr__, flush=True)
+        os.write(2, b"a bad byte \xff\n")
+        os.write(2, b"the last line")
+    error = capfd.readouterr().err
+    assert "a bad byte" in error
+    assert error.endswith("the last line")
+    assert "from Python" in error
+
+
+def test_lines_survive_an_error(capfd):
+    """Where the import fails, what it said is the clue."""
+    with pytest.raises(ImportError), quiet.startup():
+        os.write(2, b"the reason\n")
+        raise ImportError
+    assert capfd.readouterr().err == "the reason\n"
+
+
+def test_afterwards_nothing_is_held_back(capfd):
+    """Standard error is the terminal again: even a line that was noise before is none now."""
+    with quiet.startup():
+        pass
+    os.write(2, NOISE[0].encode() + b"\n")
+    assert capfd.readouterr().err == NOISE[0] + "\n"
+
+
+def test_no_descriptor_is_left_open():
+    """A hundred start-ups use no more descriptors than one."""
+    with quiet.startup():
+        pass
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(100):
+        with quiet.startup():
+            pass
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_log_level_of_the_user_stays(monkeypatch):
+    """INFO lines are off from here on, unless the environment has an opinion."""
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    with quiet.startup():
+        pass
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
+    with quiet.startup():
+        pass
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "1"
+
+
+def test_only_the_warning_of_addons_is_dropped():
+    """Its notice of the end goes; any other warning of the import stays."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with quiet.addons_import():
+            warnings.warn("\n\nTensorFlow Addons (TFA) has ended development and introduction of new features.\n", stacklevel=1)
+            warnings.warn("Tensorflow Addons supports using Python ops for all Tensorflow versions above ...", stacklevel=1)
+    assert [str(warning.message)[:30] for warning in caught] == ["Tensorflow Addons supports usi"]

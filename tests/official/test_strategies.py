@@ -1,0 +1,237 @@
+"""Two replicas, several workers, XLA and TPUs: the same run by one setting, or a clear refusal."""
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import urllib.error
+from unittest import mock
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from official import optimizers, strategies, train
+from official.tables import read_table
+from tests.official.tiny import DENSE, ROOT, command, environment, run_command, tiny_config
+
+
+@pytest.mark.parametrize("wrong", ["mirorred", "", "MirroredStrategy"])
+def test_unknown_strategy(tmp_path, wrong):
+    """Refused by setting and value, with what there is, before a folder is made."""
+    with pytest.raises(ValueError) as error:
+        train.run(tiny_config(strategy=wrong), tmp_path / "run")
+    assert str(error.value) == (
+        f"train.strategy={wrong!r} is not allowed: it must be one of default, mirrored, multi_worker, tpu"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_batch_must_divide_among_replicas(tmp_path):
+    """Refused by setting, value and number of replicas, before anything is built."""
+    with pytest.raises(ValueError, match=r"train\.batch_size=15 is not allowed: it must be a multiple of 2 replicas"):
+        train.run(tiny_config(strategy="mirrored", batch_size=15), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_mirrored_takes_all_devices():
+    """Without a GPU: all logical CPU devices, of which the tests have two."""
+    assert strategies.create_strategy("mirrored").num_replicas_in_sync == 2
+    assert strategies.create_strategy("default").num_replicas_in_sync == 1
+
+
+class TestTpu:
+    """There is none here: whatever the look for it answers, the user reads one sentence."""
+
+    def refusal(self, tpu):
+        with pytest.raises(ValueError, match="found no TPU") as error:
+            strategies.create_strategy("tpu", tpu)
+        assert f"train.tpu={tpu!r}" in str(error.value)
+        assert "set train.tpu to its name" in str(error.value)
+
+    def test_no_name(self, monkeypatch):
+        """Nothing in the environment names one."""
+        monkeypatch.delenv("TPU_NAME", raising=False)
+        self.refusal("")
+
+    def test_name_that_leads_nowhere(self):
+        """Outside Google's cloud its metadata server has no address."""
+        error = urllib.error.URLError("Name or service not known")
+        with mock.patch.object(tf.distribute.cluster_resolver, "TPUClusterResolver", side_effect=error):
+            self.refusal("my-tpu")
+
+    def test_local_without_a_tpu(self):
+        """ "local" looks for the chips of this machine."""
+        error = tf.errors.NotFoundError(None, None, "TPUs not found in the cluster.")
+        with (
+            mock.patch.object(tf.distribute.cluster_resolver, "TPUClusterResolver"),
+            mock.patch.object(tf.config, "experimental_connect_to_cluster"),
+            mock.patch.object(tf.tpu.experimental, "initialize_tpu_system", side_effect=error),
+        ):
+            self.refusal("local")
+
+
+@pytest.fixture(scope="module")
+def default_run(tmp_path_factory):
+    """(weights, rows of metrics.csv) of the run of replicas.py on one device."""
+    workdir = tmp_path_factory.mktemp("default")
+    run = train.Run(tiny_config(DENSE, steps=4, eval_every=2, warmup_steps=0, precision="float64"), workdir)
+    run.train()
+    return run.model.get_weights(), read_table(workdir / "metrics.csv")
+
+
+@pytest.mark.slow
+class TestMirrored:
+    @pytest.fixture(scope="class")
+    def folder(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("mirrored")
+        done = run_command([sys.executable, "tests/official/replicas.py", str(folder)], PYTHONPATH=str(ROOT))
+        assert done.returncode == 0, done.stdout + done.stderr
+        return folder
+
+    @pytest.fixture(scope="class")
+    def report(self, folder):
+        return json.loads((folder / "report.json").read_text())
+
+    def test_two_replicas(self, report):
+        assert report["replicas"] == 2
+
+    def test_replicas_stay_equal(self, report):
+        """Each replica updates its own copies, weights and moments: they must never differ, not by a bit."""
+        assert report["differences"] == {}
+
+    def test_same_as_on_one_device(self, folder, default_run):
+        """Half a batch each, and the mean of both gradients: the same run. In float64 only the order of sums differs: 1e-9."""
+        weights, rows = default_run
+        found = list(np.load(folder / "weights.npz").values())
+        for value, expected in zip(found, weights, strict=True):
+            np.testing.assert_allclose(value, expected, rtol=0, atol=1e-9)
+        for row, expected in zip(read_table(folder / "run" / "metrics.csv"), rows, strict=True):
+            for key in ("loss", "accuracy", "val_loss", "val_accuracy"):
+                # Means over batches are kept in float32.
+                assert float(row[key]) == pytest.approx(float(expected[key]), rel=1e-5), key
+
+    def test_export(self, report):
+        """The export is of the whole run's weights and has nothing of the strategy; 1e-9 as above."""
+        assert report["export"] < 1e-9
+
+    def test_resume(self, report):
+        """Stopped after half its steps and gone on, on both replicas, to the same end."""
+        assert report["first_step"] == 2
+        assert report["resumed"] < 1e-9
+        assert report["resumed_differences"] == {}
+
+
+class TestXla:
+    def test_same_as_uncompiled(self, tmp_path, default_run):
+        """XLA orders and fuses what TensorFlow does op by op; in float64 that is 1e-9."""
+        config = tiny_config(DENSE, steps=4, eval_every=2, warmup_steps=0, precision="float64", jit_compile=True)
+        run = train.Run(config, tmp_path)
+        run.train()
+        for value, expected in zip(run.model.get_weights(), default_run[0], strict=True):
+            np.testing.assert_allclose(value, expected, rtol=0, atol=1e-9)
+
+    def test_experts_compile(self, tmp_path):
+        """Routing, dispatch with a capacity, noise and the measuring of loads have static shapes."""
+        run = train.Run(tiny_config(jit_compile=True, steps=2, eval_every=2), tmp_path)
+        summary = run.train()
+        assert np.isfinite(summary["metrics"]["loss"])
+        rows = read_table(tmp_path / "expert_load.csv")
+        for row in rows:
+            assert sum(float(row[f"expert_{e}"]) for e in range(3)) + float(row["dropped"]) == pytest.approx(1, abs=1e-5)
+
+    @pytest.mark.parametrize("place", ["loss", "optimizer"])
+    def test_the_whole_step_is_compiled(self, tmp_path, monkeypatch, place):
+        """A Python function in the loss or in the learning rate is what XLA cannot compile: it must be refused in both places."""
+
+        def through_python(x):
+            return tf.ensure_shape(tf.py_function(lambda y: y, [x], x.dtype), x.shape)
+
+        if place == "loss":
+
+            def loss(self):
+                inner = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+                return lambda y, logits: through_python(inner(y, logits))
+
+            monkeypatch.setattr("vision.classification.ImageClassification.loss", loss)
+        else:
+
+            class Schedule(tf.keras.optimizers.schedules.LearningRateSchedule):
+                def __call__(self, step):
+                    return through_python(tf.constant(0.01))
+
+            monkeypatch.setattr(optimizers, "create_schedule", lambda *settings: Schedule())
+        train.run(tiny_config(DENSE, steps=1, eval_every=1), tmp_path / "uncompiled")
+        with pytest.raises(tf.errors.InvalidArgumentError, match="EagerPyFunc"):
+            train.run(tiny_config(DENSE, steps=1, eval_every=1, jit_compile=True), tmp_path / "compiled")
+
+
+@pytest.mark.parametrize("steps_per_execution", [2, 4])
+def test_steps_per_execution(tmp_path, default_run, steps_per_execution):
+    """Several steps in one execution are the same steps, also where an epoch or the run has fewer than that left."""
+    config = tiny_config(
+        DENSE, steps=4, eval_every=2, warmup_steps=0, precision="float64", steps_per_execution=steps_per_execution
+    )
+    run = train.Run(config, tmp_path)
+    summary = run.train()
+    assert summary["step"] == 4
+    for value, expected in zip(run.model.get_weights(), default_run[0], strict=True):
+        np.testing.assert_allclose(value, expected, rtol=0, atol=1e-9)
+    rows = read_table(tmp_path / "metrics.csv")
+    assert [row["step"] for row in rows] == ["2", "4"]
+    assert {path.stem for path in (tmp_path / "checkpoints").glob("*.index")} == {"step-2", "step-4"}
+
+
+def free_ports(count):
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@pytest.mark.slow
+def test_two_workers(tmp_path):
+    """Two processes on this machine, as two machines would: both finish, and the chief's files are the run's."""
+    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    processes = []
+    settings = {"train.strategy": "multi_worker", "train.checkpoint_every": 2, "train.steps": 5, **DENSE}
+    for index in range(2):
+        task = json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
+        processes.append(
+            subprocess.Popen(
+                command(tmp_path / "run", **settings),
+                cwd=ROOT,
+                env=environment(TF_CONFIG=task),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    try:
+        outputs = [process.communicate(timeout=240)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
+    files = {"config.json", "metrics.csv", "tensorboard", "checkpoints", "saved_model", "curves.png", "summary.json"}
+    assert {path.name for path in (tmp_path / "run").iterdir() if not path.name.startswith(".")} == files
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["strategy"], summary["replicas"], summary["step"]) == ("multi_worker", 2, 5)
+    assert [row["step"] for row in read_table(tmp_path / "run" / "metrics.csv")] == ["3", "5"]
+    # Both workers have the same weights, and those of a run on one device: 1e-3 for five steps in float32, whose roundings LAMB
+    # magnifies where a gradient is near zero.
+    one = train.Run(tiny_config(DENSE, checkpoint_every=2, steps=5), tmp_path / "one")
+    one.train()
+    readers = [
+        tf.train.load_checkpoint(str(folder / "checkpoints" / "step-5"))
+        for folder in (tmp_path / "run", tmp_path / "run" / ".worker-1", tmp_path / "one")
+    ]
+    names = [name for name in readers[0].get_variable_to_shape_map() if name.startswith("model/")]
+    assert len(names) > 10
+    for name in names:
+        chief, worker, alone = (reader.get_tensor(name) for reader in readers)
+        np.testing.assert_array_equal(chief, worker, err_msg=name)
+        if chief.dtype.kind == "f":
+            np.testing.assert_allclose(chief, alone, rtol=0, atol=1e-3, err_msg=name)

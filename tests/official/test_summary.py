@@ -1,0 +1,85 @@
+"""summary.json: whole or not at all, with versions and, where there is git, the commit."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+
+from official import summary
+from tests.official.tiny import ROOT
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """The module in a source tree of its own: (tree, module)."""
+    (tmp_path / "official").mkdir()
+    path = shutil.copy(ROOT / "official" / "summary.py", tmp_path / "official")
+    spec = importlib.util.spec_from_file_location("copied_summary", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return tmp_path, module
+
+
+def git(folder, *arguments):
+    isolated = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    done = subprocess.run(["git", *identity, *arguments], cwd=folder, env=isolated, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_outside_git(copied):
+    """A tree that was copied without its history has no commit, and that is no error."""
+    assert copied[1].source() == {"git_commit": None, "git_modified": None}
+
+
+def test_without_git(copied, monkeypatch):
+    """Nor is it one where git is not installed."""
+    git(copied[0], "init", "--quiet")
+    monkeypatch.setenv("PATH", str(copied[0]))
+    assert copied[1].source() == {"git_commit": None, "git_modified": None}
+
+
+def test_commit_and_changes(copied, monkeypatch, tmp_path):
+    """That of the source and not of the folder one stands in, and whether the source has changed since."""
+    tree, module = copied
+    git(tree, "init", "--quiet")
+    git(tree, "add", ".")
+    git(tree, "commit", "--quiet", "-m", "first")
+    monkeypatch.chdir("/")
+    commit = git(tree, "rev-parse", "HEAD")
+    assert len(commit) == 40
+    assert module.source() == {"git_commit": commit, "git_modified": False}
+    (tree / "official" / "summary.py").write_text("changed\n")
+    assert module.source() == {"git_commit": commit, "git_modified": True}
+
+
+def test_versions():
+    """Of what runs, as installed."""
+    versions = summary.versions()
+    assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
+    for package in ("tensorflow", "keras", "tensorflow-addons", "numpy"):
+        assert versions[package] == metadata.version(package)
+
+
+def test_write_summary(tmp_path):
+    """The fields given, and versions and commit beside them; no partial file stays, and an old one is replaced."""
+    path = tmp_path / "summary.json"
+    path.write_text("old")
+    written = summary.write_summary(path, step=3, metrics=dict(loss=0.5))
+    assert json.loads(path.read_text()) == written
+    assert written["step"] == 3
+    assert written["metrics"] == {"loss": 0.5}
+    assert {"versions", "git_commit", "git_modified"} <= set(written)
+    assert [file.name for file in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_summary_is_whole_or_not_at_all(tmp_path):
+    """A run is finished where there is a summary: half of one must not look like it."""
+    with pytest.raises(TypeError):
+        summary.write_summary(tmp_path / "summary.json", step=object())
+    assert not (tmp_path / "summary.json").exists()

@@ -1,0 +1,370 @@
+"""What a run does and leaves behind; how its steps are divided into calls of fit."""
+
+import json
+import math
+import platform
+import struct
+import subprocess
+import sys
+import zlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import official
+from official import train
+from official.config import to_plain
+from official.tables import read_table
+from tests.official.tiny import DENSE, environment, files_and_digests, tiny_config
+
+EPOCH_ENDS = [3, 6, 7]
+
+
+class TestFitCalls:
+    """Properties over many runs, and one example by hand."""
+
+    @pytest.mark.parametrize("every", [1, 2, 3, 7, 10, 25])
+    @pytest.mark.parametrize("steps", [1, 2, 6, 7, 20, 21])
+    def test_every_step_once(self, steps, every):
+        """From any first step: consecutive calls, each starting at its own step, to the last one and not beyond."""
+        for first in range(steps + 2):
+            step = first
+            for start, first_epoch, last_epoch, length in train.fit_calls(first, steps, every):
+                assert start == step
+                assert length >= 1
+                assert last_epoch > first_epoch
+                for epoch in range(first_epoch, last_epoch):
+                    assert epoch == step // every
+                    step += length
+                    # An epoch ends at a multiple of `every` or with the run, and contains no other multiple.
+                    assert step == min((epoch + 1) * every, steps)
+            assert step == max(first, steps)
+
+    def test_few_calls(self):
+        """Whole epochs are one call: at most a part before them and a part after."""
+        for first in range(30):
+            assert len(train.fit_calls(first, 100, 10)) <= 2
+            assert len(train.fit_calls(first, 95, 10)) <= 3
+
+    def test_by_hand(self):
+        assert train.fit_calls(0, 7, 3) == [(0, 0, 2, 3), (6, 2, 3, 1)]
+        assert train.fit_calls(4, 12, 3) == [(4, 1, 2, 2), (6, 2, 4, 3)]
+        assert train.fit_calls(7, 7, 3) == []
+        assert train.fit_calls(1, 2, 10) == [(1, 0, 1, 1)]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of seven steps with an evaluation every three: (workdir, config, Run, summary)."""
+    workdir = tmp_path_factory.mktemp("run") / "new" / "workdir"
+    config = tiny_config(checkpoint_every=2)
+    run = train.Run(config, workdir)
+    return workdir, config, run, run.train()
+
+
+def test_files(finished):
+    """Everything the documentation lists, and nothing half-written."""
+    workdir = finished[0]
+    assert {path.name for path in workdir.iterdir()} == {
+        "config.json",
+        "metrics.csv",
+        "expert_load.csv",
+        "tensorboard",
+        "checkpoints",
+        "saved_model",
+        "curves.png",
+        "summary.json",
+    }
+
+
+def test_config_json(finished):
+    """The config as it was, with what the command line had changed."""
+    workdir, config, _, _ = finished
+    written = json.loads((workdir / "config.json").read_text())
+    assert written == to_plain(config)
+    assert written["model"]["width"] == 16
+    assert written["train"]["steps"] == 7
+
+
+def test_metrics_csv(finished):
+    """A row an epoch with its last step; the learning rate is the schedule's, by hand; all numbers are finite."""
+    rows = read_table(finished[0] / "metrics.csv")
+    assert [int(row["step"]) for row in rows] == EPOCH_ENDS
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
+    metrics = {"loss", "accuracy", "balance", "dropped"}
+    assert set(rows[0]) == {"step", "epoch", "lr", "images_per_second", *metrics, *(f"val_{name}" for name in metrics)}
+    peak = finished[1].train.lr
+    for row in rows:
+        assert all(math.isfinite(float(value)) for value in row.values())
+        expected = peak * 0.5 * (1 + math.cos(math.pi * (int(row["step"]) - 2) / 5))
+        assert float(row["lr"]) == pytest.approx(expected, abs=1e-6)
+        assert 0 <= float(row["val_accuracy"]) <= 1
+        assert float(row["images_per_second"]) > 0
+
+
+def test_metrics_are_the_model_s(finished):
+    """The last row's validation metrics are those of the model that the run ends with; 1e-5 as float32 sums."""
+    workdir, _, run, _ = finished
+    images, labels = (np.concatenate(part) for part in zip(*run.task.validation_dataset(), strict=True))
+    logits = run.model(images).numpy().astype(np.float64)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    likelihood = shifted[np.arange(len(labels)), labels] - np.log(np.exp(shifted).sum(axis=1))
+    last = read_table(workdir / "metrics.csv")[-1]
+    assert float(last["val_loss"]) == pytest.approx(-likelihood.mean(), rel=1e-5)
+    assert float(last["val_accuracy"]) == pytest.approx(np.mean(logits.argmax(axis=1) == labels), abs=1e-6)
+
+
+def test_expert_load_csv(finished):
+    """For each epoch, split and block one row, whose shares and dropped share sum to 1 (1e-5: float32 divisions)."""
+    workdir = finished[0]
+    rows = read_table(workdir / "expert_load.csv")
+    places = [(int(row["step"]), row["split"], int(row["block"])) for row in rows]
+    assert sorted(places) == sorted(
+        (step, split, block) for step in EPOCH_ENDS for split in ("train", "validation") for block in (0, 1)
+    )
+    for row in rows:
+        shares = [float(row[f"expert_{e}"]) for e in range(3)]
+        assert sum(shares) + float(row["dropped"]) == pytest.approx(1, abs=1e-5)
+        assert min(shares) >= 0
+        # A token's two choices differ: no expert can have more than half.
+        assert max(shares) <= 0.5 + 1e-5
+        if row["split"] == "validation":
+            assert float(row["dropped"]) == 0
+    metrics = {int(row["step"]): row for row in read_table(workdir / "metrics.csv")}
+    for step in EPOCH_ENDS:
+        for split, prefix in (("train", ""), ("validation", "val_")):
+            blocks = [row for row in rows if int(row["step"]) == step and row["split"] == split]
+            for key in ("balance", "dropped"):
+                mean = np.mean([float(row[key]) for row in blocks])
+                assert float(metrics[step][prefix + key]) == pytest.approx(mean, abs=1e-5)
+
+
+def test_tensorboard(finished):
+    """The scalars of an epoch are there for both splits, and the expert load at the run's own steps."""
+    found = {}
+    for file in sorted((finished[0] / "tensorboard").rglob("events*")):
+        for record in tf.data.TFRecordDataset(str(file)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            for value in event.summary.value:
+                found.setdefault((file.parent.name, value.tag), []).append(event.step)
+    for split in ("train", "validation"):
+        assert len(found[split, "epoch_loss"]) == 3
+        assert len(found[split, "epoch_accuracy"]) == 3
+        assert found[split, "expert_load/block_1/expert_2"] == EPOCH_ENDS
+        assert found[split, "expert_load/block_0/dropped"] == EPOCH_ENDS
+        assert found[split, "expert_load/block_1/balance"] == EPOCH_ENDS  # the last one written
+
+
+def test_checkpoints(finished):
+    """As many stay as asked for, the last one of the last step, with everything a run needs to go on."""
+    workdir, _, run, _ = finished
+    names = {path.name for path in (workdir / "checkpoints").glob("*.index")}
+    assert names == {"step-6.index", "step-7.index"}
+    reader = tf.train.load_checkpoint(str(workdir / "checkpoints"))
+    assert reader.get_tensor("step/.ATTRIBUTES/VARIABLE_VALUE") == 7
+    assert reader.get_tensor("optimizer/iter/.ATTRIBUTES/VARIABLE_VALUE") == 7
+    assert reader.get_tensor("seconds/.ATTRIBUTES/VARIABLE_VALUE") > 0
+    slots = [name for name in reader.get_variable_to_shape_map() if ".OPTIMIZER_SLOT" in name]
+    assert len(slots) == 2 * len(run.model.trainable_weights)
+
+
+def test_checkpoint_restores_the_model(finished):
+    """A new Run in the same folder has the very weights and moments, bit by bit, and the step to go on from."""
+    workdir, config, run, _ = finished
+    again = train.Run(config, workdir)
+    assert again.first_step == 7
+    for restored, trained in ((again.model.weights, run.model.weights), (variables(again), variables(run))):
+        for weight, expected in zip(restored, trained, strict=True):
+            np.testing.assert_array_equal(weight, expected, err_msg=expected.name)
+
+
+def variables(run):
+    return run.model.optimizer.variables()
+
+
+LOADER = """
+import importlib.util, sys
+import numpy as np
+import tensorflow as tf
+
+assert not any(importlib.util.find_spec(name) for name in ("vision", "widenet", "official"))
+loaded = tf.saved_model.load(sys.argv[1])
+images = np.load(sys.argv[2])
+signature = loaded.signatures["serving_default"]
+(name,) = signature.structured_input_signature[1]
+outputs = [loaded.serve(images), *signature(**{name: images}).values(), loaded.serve(images[:1])]
+np.savez(sys.argv[3], *outputs)
+print(name)
+"""
+
+
+def test_saved_model(finished, tmp_path):
+    """A process that has nothing of ours loads the export and gets the model's outputs, for any batch size.
+
+    The exported graph may fuse operations that are apart in eager mode, hence 1e-5.
+    """
+    workdir, _, run, _ = finished
+    images = np.random.default_rng(0).uniform(-1, 1, (5, 8, 8, 1)).astype(np.float32)
+    np.save(tmp_path / "images.npy", images)
+    paths = [workdir / "saved_model", tmp_path / "images.npy", tmp_path / "outputs.npz"]
+    # -I: neither the working directory nor PYTHONPATH is looked at.
+    loader = subprocess.run(
+        [sys.executable, "-I", "-c", LOADER, *map(str, paths)],
+        cwd=tmp_path,
+        env=environment(TF_CPP_MIN_LOG_LEVEL="3"),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert loader.returncode == 0, loader.stderr
+    assert loader.stdout.split() == ["images"]
+    expected = run.model(images).numpy()
+    whole, by_signature, one = np.load(tmp_path / "outputs.npz").values()
+    np.testing.assert_allclose(whole, expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(by_signature, expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(one, expected[:1], rtol=0, atol=1e-5)
+
+
+def test_curves(finished):
+    """A PNG whose every chunk is whole, as large as a page and with more in it than its background."""
+    data = (finished[0] / "curves.png").read_bytes()
+    assert data.startswith(b"\x89PNG\r\n\x1a\n")
+    position, kinds = 8, []
+    while position < len(data):
+        length, kind = struct.unpack(">I4s", data[position : position + 8])
+        body = data[position + 8 : position + 8 + length]
+        (checksum,) = struct.unpack(">I", data[position + 8 + length : position + 12 + length])
+        assert checksum == zlib.crc32(kind + body)
+        kinds.append(kind)
+        position += 12 + length
+    assert (kinds[0], kinds[-1]) == (b"IHDR", b"IEND")
+    picture = tf.io.decode_png(data, channels=3).numpy()
+    assert picture.shape[0] > 300
+    assert picture.shape[1] > 600
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
+
+
+def test_summary(finished):
+    """Every documented field, each against where its value comes from."""
+    workdir, config, run, summary = finished
+    assert json.loads((workdir / "summary.json").read_text()) == summary
+    assert set(summary) == {
+        "model",
+        "parameters",
+        "step",
+        "metrics",
+        "unit",
+        "images_per_second",
+        "wall_seconds",
+        "strategy",
+        "replicas",
+        "config",
+        "versions",
+        "git_commit",
+        "git_modified",
+    }
+    assert summary["model"] == "widenet_ti16_digits"
+    assert summary["parameters"] == sum(math.prod(weight.shape) for weight in run.model.weights)
+    assert summary["step"] == 7
+    assert summary["unit"] == "images"
+    assert (summary["strategy"], summary["replicas"]) == ("default", 1)
+    assert summary["config"] == to_plain(config)
+    last = read_table(workdir / "metrics.csv")[-1]
+    assert summary["metrics"] == {key: float(value) for key, value in last.items() if key != "step"}
+    assert summary["wall_seconds"] > 0
+    assert summary["images_per_second"] > 0
+    versions = {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__}
+    assert versions.items() <= summary["versions"].items()
+    assert {"tensorflow-addons", "numpy"} <= set(summary["versions"])
+
+
+def test_same_run_again(finished, capsys):
+    """It says that it is finished and where things are, and changes no file."""
+    workdir, config, _, summary = finished
+    before = files_and_digests(workdir)
+    capsys.readouterr()
+    assert train.run(config, workdir) == summary
+    said = capsys.readouterr().out
+    assert "finished run of 7 steps" in said
+    assert f"rm -r {workdir}" in said
+    assert str(workdir / "saved_model") in said
+    assert files_and_digests(workdir) == before
+
+
+@pytest.mark.parametrize(
+    "setting, value",
+    [
+        ("model.depth", 3),
+        ("model.capacity_factor", None),
+        ("data.rotate", 1.0),
+        ("train.seed", 1),
+        ("train.batch_size", 8),
+    ],
+)
+def test_another_run_in_the_same_workdir(finished, setting, value):
+    """Refused by setting, old and new value, before anything is written over."""
+    workdir, config, _, _ = finished
+    before = files_and_digests(workdir)
+    other = tiny_config({setting: value}, checkpoint_every=2)
+    old = to_plain(config)[setting.split(".")[0]][setting.split(".")[1]]
+    with pytest.raises(ValueError, match="holds a run with other settings") as error:
+        train.run(other, workdir)
+    assert f"{setting}: {old!r} -> {value!r}" in str(error.value)
+    assert str(workdir) in str(error.value)
+    assert files_and_digests(workdir) == before
+
+
+def test_moe_blocks_as_tuple_is_no_change(tmp_path):
+    """JSON has no tuples: the same config must not look like another one when the run goes on."""
+    config = tiny_config({"model.moe_blocks": (1,)}, steps=1, eval_every=1)
+    (tmp_path / "config.json").write_text(json.dumps(to_plain(config)))
+    assert train.finished_summary(config, tmp_path) is None
+
+
+def test_run_without_experts(tmp_path):
+    """A dense model has no expert load: neither table nor panels, and everything else as usual."""
+    summary = train.run(tiny_config(DENSE, steps=2, eval_every=1), tmp_path)
+    assert "val_balance" not in summary["metrics"]
+    assert not (tmp_path / "expert_load.csv").exists()
+    assert (tmp_path / "curves.png").exists()
+    assert (tmp_path / "saved_model" / "saved_model.pb").exists()
+
+
+@pytest.mark.parametrize("precision, dtype", [("mixed_bfloat16", tf.float32), ("float64", tf.float64)])
+def test_precisions(tmp_path, precision, dtype):
+    """Every precision trains, evaluates and exports; weights are never below float32."""
+    run = train.Run(tiny_config(DENSE, steps=2, eval_every=2, precision=precision), tmp_path)
+    summary = run.train()
+    assert math.isfinite(summary["metrics"]["val_loss"])
+    assert {weight.dtype for weight in run.model.weights} == {dtype}
+    exported = tf.saved_model.load(str(tmp_path / "saved_model"))
+    assert exported.serve(np.zeros((2, 8, 8, 1), np.float32)).dtype == dtype
+
+
+def test_refusals_come_first(tmp_path):
+    """A wrong setting leaves no folder behind."""
+    workdir = tmp_path / "new"
+    for settings, message in (
+        ({"train.steps": 0}, "train.steps=0 is not allowed"),
+        ({"train.precision": "half"}, "train.precision='half' is not allowed"),
+        ({"model.heads": 5}, "heads=5 is not allowed"),
+        ({"model.image_size": 16}, "model.image_size=16 is not allowed"),
+        ({"data.name": "mnist"}, "data.name='mnist' is not allowed"),
+        ({"task": "vision.classification:Nothing"}, "task='vision.classification:Nothing' is not allowed"),
+        ({"task": "vision.classification"}, "task='vision.classification' is not allowed"),
+        ({"task": "nowhere:Task"}, "task='nowhere:Task' is not allowed"),
+    ):
+        with pytest.raises(ValueError) as error:
+            train.run(tiny_config(settings), workdir)
+        assert message in str(error.value)
+        assert not (workdir / "config.json").exists()
+
+
+def test_official_names_no_model():
+    """The driver is for any task: importing it brings no model along."""
+    code = "import sys, official.train; print([name for name in ('vision', 'widenet', 'bert') if name in sys.modules])"
+    root = str(next(iter(official.__path__)) + "/..")
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=300)
+    assert done.stdout.split() == ["[]"], done.stderr

@@ -6,6 +6,7 @@ can be changed on the command line: --config.train.lr=0.1
 """
 
 import json
+import math
 import pathlib
 import statistics
 import sys
@@ -25,6 +26,7 @@ from official.checkpoints import Checkpoints
 from official.curves import draw_curves
 from official.export import export_saved_model
 from official.optimizers import create_optimizer, create_state
+from official.progress import Progress
 from official.strategies import create_strategy, is_chief
 from official.summary import write_summary
 from official.tables import Table, read_table
@@ -139,8 +141,10 @@ class Run:
         guard = NonFiniteGuard(counter, self.checkpoints)
         saver = SaveCheckpoints(counter, guard, self.checkpoints, train.checkpoint_every, clock)
         tensorboard = self.workdir / "tensorboard"
-        # In this order: the counter completes the logs that the others write, and nothing is saved before the guard has looked.
+        # In this order: progress shows the metrics alone, the counter completes the logs that the others write, and nothing is
+        # saved before the guard has looked.
         callbacks = [
+            Progress(epochs=math.ceil(train.steps / train.eval_every)),
             counter,
             EpochTables(counter, lambda name: Table(self.workdir / name, self.first_step), tensorboard),
             tf.keras.callbacks.TensorBoard(tensorboard, write_graph=False, profile_batch=0),
@@ -157,7 +161,7 @@ class Run:
                     steps_per_epoch=steps,
                     validation_data=validation,
                     callbacks=callbacks,
-                    verbose=1 if sys.stdout.isatty() else 2,
+                    verbose=0,
                 )
 
 

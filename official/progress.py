@@ -1,0 +1,63 @@
+"""What a run shows while it goes on."""
+
+import shutil
+import sys
+import time
+
+import tensorflow as tf
+
+
+class Progress(tf.keras.callbacks.Callback):
+    """A bar that fits the terminal while an epoch runs, and a line when it ends; where output is no terminal, only the lines.
+
+    Keras's own bar waits for the device at every step, and repeats itself line after line where it is wider than the terminal.
+
+    Args:
+      epochs: how many the whole run has.
+      refresh: seconds between two looks at the loss.
+    """
+
+    def __init__(self, epochs, refresh=0.25):
+        super().__init__()
+        self._supports_tf_logs = True  # Keras then hands over tensors and does not wait for them
+        self._epochs = epochs
+        self._refresh = refresh
+        self._is_terminal = sys.stdout.isatty()
+        self._shown = time.perf_counter()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._label = f"epoch {epoch + 1:>{len(str(self._epochs))}}/{self._epochs}"
+        self._show_bar(0, {})
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._is_terminal and time.perf_counter() - self._shown >= self._refresh:
+            self._show_bar(batch + 1, logs)
+
+    def on_test_begin(self, logs=None):
+        if self._is_terminal:
+            self._overwrite(f"{self._label}  evaluating")
+
+    def on_epoch_end(self, epoch, logs=None):
+        training = {key: value for key, value in logs.items() if f"val_{key}" in logs}
+        validation = {key.removeprefix("val_"): value for key, value in logs.items() if key.startswith("val_")}
+        line = f"{self._label}  {_as_text(training or logs)}"
+        self._overwrite(line + (f" | validation: {_as_text(validation)}" if validation else "") + "\n", fit=False)
+
+    def _show_bar(self, done, logs):
+        if self._is_terminal:
+            steps = self.params["steps"]
+            bar = "=" * (20 * done // steps)
+            self._overwrite(f"{self._label} [{bar:<20}] {done:>{len(str(steps))}}/{steps}  {_as_text(logs)}")
+            self._shown = time.perf_counter()
+
+    def _overwrite(self, text, fit=True):
+        if self._is_terminal:
+            width = shutil.get_terminal_size().columns - 1
+            sys.stdout.write("\r" + " " * width + "\r")
+            text = text[:width] if fit else text
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def _as_text(logs):
+    return ", ".join(f"{key} {float(value):.4g}" for key, value in logs.items())

@@ -36,10 +36,13 @@ lock: ## write the lock files again, after a change to requirements*.txt; needs 
 clean: ## remove .venv and all runs
 	rm -rf .venv runs
 
-$(INSTALLED): requirements.lock scripts/setup.sh
+# Not there, or a link to a Python that is gone: then what was installed has to be installed again.
+$(RUN): ;
+
+$(INSTALLED): requirements.lock scripts/setup.sh $(RUN)
 	@sh scripts/setup.sh requirements.lock
 	@touch $@
 
-$(INSTALLED_TEST): requirements-test.lock scripts/setup.sh
+$(INSTALLED_TEST): requirements-test.lock scripts/setup.sh $(RUN)
 	@sh scripts/setup.sh requirements-test.lock
 	@touch $@ $(INSTALLED)

@@ -17,7 +17,18 @@ class Stopped(Exception):
         self.signum = signum
 
 
-class StepCounter(tf.keras.callbacks.Callback):
+class StepCallback(tf.keras.callbacks.Callback):
+    """A callback that is called after every step and does not make Keras wait for the device.
+
+    Keras hands tensors to its batch hooks only where all callbacks that have any say that they take them.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._supports_tf_logs = True
+
+
+class StepCounter(StepCallback):
     """Counts the run's steps over all fits and sessions, and times them.
 
     Adds `step`, `lr` and `<unit>_per_second` to the logs of every epoch. The rate leaves out evaluation; that of a session's
@@ -56,7 +67,7 @@ class StepCounter(tf.keras.callbacks.Callback):
             self._epoch_rate = (self.step - step) * self._batch_size / (time.perf_counter() - start)
 
 
-class NonFiniteGuard(tf.keras.callbacks.Callback):
+class NonFiniteGuard(StepCallback):
     """Stops the run at the first step whose loss is not finite.
 
     Losses stay on the device and are looked at every `check_every` steps and at the end of an epoch, before a checkpoint: the
@@ -68,7 +79,6 @@ class NonFiniteGuard(tf.keras.callbacks.Callback):
 
     def __init__(self, counter, checkpoints, check_every=20):
         super().__init__()
-        self._supports_tf_logs = True  # Keras then hands over tensors and does not wait for them
         self._counter = counter
         self._checkpoints = checkpoints
         self._check_every = check_every
@@ -149,7 +159,7 @@ class EpochTables(tf.keras.callbacks.Callback):
                     tf.summary.scalar(f"{name}/{index[0]}_{index[1]}/{key}", value)
 
 
-class SaveCheckpoints(tf.keras.callbacks.Callback):
+class SaveCheckpoints(StepCallback):
     """Saves after every epoch, every `every` steps, and when the process is asked to stop.
 
     Args:

@@ -4,10 +4,10 @@ import shutil
 import sys
 import time
 
-import tensorflow as tf
+from official.callbacks import StepCallback
 
 
-class Progress(tf.keras.callbacks.Callback):
+class Progress(StepCallback):
     """A bar that fits the terminal while an epoch runs, and a line when it ends; where output is no terminal, only the lines.
 
     Keras's own bar waits for the device at every step, and repeats itself line after line where it is wider than the terminal.
@@ -19,7 +19,6 @@ class Progress(tf.keras.callbacks.Callback):
 
     def __init__(self, epochs, refresh=0.25):
         super().__init__()
-        self._supports_tf_logs = True  # Keras then hands over tensors and does not wait for them
         self._epochs = epochs
         self._refresh = refresh
         self._is_terminal = sys.stdout.isatty()

@@ -1,4 +1,4 @@
-"""make and scripts/setup.sh in a copy of the tree, with Pythons that are shell scripts: nothing is installed and no network used."""
+"""make and scripts/setup.sh in a copy of the tree, with Pythons that are shell scripts: nothing is installed or downloaded."""
 
 import os
 import pathlib

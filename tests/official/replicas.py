@@ -10,10 +10,6 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
-)
-
 from official import train
 from tests.official.tiny import DENSE, tiny_config
 
@@ -35,6 +31,8 @@ def largest_difference_of_replicas(variables):
 
 
 def main(folder):
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     config = tiny_config(DENSE, strategy="mirrored", **SETTINGS)
     run = train.Run(config, folder / "run")
     summary = run.train()

@@ -218,7 +218,7 @@ class TestInitialValues:
 
 
 def test_pooling():
-    """"token" reads the first token and "gap" the mean of all: computed from the encoder's own output."""
+    """ "token" reads the first token and "gap" the mean of all: computed from the encoder's own output."""
     for pool in ("token", "gap"):
         model = vision.create_model("vit_ti16", **{**TINY, "pool": pool, "classes": 0, "representation": False})
         tokens = tf.keras.Model(model.input, model.get_layer("encoder").output)(random_images(2)).numpy()

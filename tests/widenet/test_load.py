@@ -9,6 +9,7 @@ import tensorflow as tf
 from tests.widenet import reference
 from widenet import Deployment, Encoder, ExpertLoad, Routing, SharedMoE
 from widenet.load import BlockLoad, record_load, recording
+from widenet.routing import top_k_routing
 
 
 def new_moe(**kwargs):
@@ -121,21 +122,24 @@ def test_one_record_a_block_in_the_order_of_blocks():
         np.testing.assert_array_equal(record.kept, np.bincount(call.routing.experts[call.kept], minlength=3))
 
 
-def test_graph_outside_a_recording_has_no_further_operations():
+def test_graph_outside_a_recording_has_no_further_operations(monkeypatch):
+    """It is the graph of a layer that cannot record at all; inside, counting adds a one-hot of the experts."""
     layer = new_moe()
-
-    def operations(function):
-        graph = function.get_concrete_function(tf.TensorSpec([2, 5, 8])).graph
-        return sorted(operation.type for operation in graph.get_operations())
 
     def recorded(x):
         with recording() as records:
             y = layer(x)
         return y, records
 
-    outside = operations(tf.function(lambda x: layer(x)))
-    inside = operations(tf.function(recorded))
-    assert len(inside) > len(outside)
+    def operations(function):
+        graph = tf.function(function).get_concrete_function(tf.TensorSpec([2, 5, 8])).graph
+        return sorted(operation.type for operation in graph.get_operations())
+
+    outside, inside = operations(lambda x: layer(x)), operations(recorded)
+    monkeypatch.setattr("widenet.moe.record_load", lambda *_: None)
+    without = operations(lambda x: layer(x))
+    assert outside == without
+    assert inside.count("OneHot") > without.count("OneHot")
 
 
 def test_records_carry_no_gradient():
@@ -186,3 +190,14 @@ def test_metric_config():
     assert type(restored) is ExpertLoad
     assert restored.get_config() == metric.get_config()
     assert (restored.blocks, restored.num_experts, restored.name) == (3, 4, "load")
+
+
+def test_nothing_is_computed_where_nobody_records(monkeypatch):
+    """Calls and exports carry no operation for the load."""
+
+    def fail(*arguments):
+        raise AssertionError("computed")
+
+    monkeypatch.setattr("widenet.load.balance_loss", fail)
+    routing = top_k_routing(tf.constant([[1.0, 2.0, 3.0]]), 2)
+    record_load(routing, tf.constant([[True, True]]), tf.constant([True]))

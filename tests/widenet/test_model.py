@@ -49,33 +49,47 @@ def assert_table(table, kept, dropped, balance):
     assert len(table) == DEPTH
 
 
+def assert_metrics(logs, kept, dropped, balance):
+    np.testing.assert_allclose(logs["balance"], np.mean(balance), rtol=1e-4)
+    np.testing.assert_allclose(logs["dropped"], np.mean(dropped / (np.sum(kept, axis=-1) + dropped)), rtol=1e-4)
+
+
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_fit_and_evaluate_against_a_hand_count(jit_compile):
+def test_fit_against_a_hand_count(jit_compile):
     """A learning rate of 0 keeps the weights: both epochs of two batches then give the same, unless counts were carried over."""
     model = new_model()
     encoder = model.get_layer("encoder")
     x, y = examples()
     model.compile(tf.keras.optimizers.SGD(0.0), "mse", jit_compile=jit_compile)
-    logs = model.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0).history
+    history = model.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0).history
     kept, dropped, balance = by_hand(encoder, [x[:4], x[4:]], training=True)
     assert np.all(dropped > 0)
     assert_table(model.expert_load.table(), kept, dropped, balance)
-    np.testing.assert_allclose(np.sum(model.expert_load.kept) + np.sum(model.expert_load.dropped), 2 * 8 * LENGTH * DEPTH)
-    np.testing.assert_allclose(logs["balance"], [np.mean(balance)] * 2, rtol=1e-4)
-    np.testing.assert_allclose(logs["dropped"], [np.mean(dropped) / (2 * 8 * LENGTH)] * 2, rtol=1e-4)
+    assert np.sum(model.expert_load.kept) + np.sum(model.expert_load.dropped) == 2 * 8 * LENGTH * DEPTH
     # The loss of training is that of the data plus lambda times the balance of each routing.
     outputs = [reference.encode(encoder, half.astype(np.float64), training=True)[0] for half in (x[:4], x[4:])]
-    data_loss = np.mean((np.concatenate(outputs) - y) ** 2)
-    np.testing.assert_allclose(logs["loss"], [data_loss + 0.5 * np.sum(balance)] * 2, rtol=1e-4)
+    loss = np.mean((np.concatenate(outputs) - y) ** 2) + 0.5 * np.sum(balance)
+    for epoch in range(2):
+        logs = {key: values[epoch] for key, values in history.items()}
+        assert_metrics(logs, kept, dropped, balance)
+        np.testing.assert_allclose(logs["loss"], loss, rtol=1e-4)
 
-    # Evaluation drops nothing, measures the balance and keeps it out of the loss.
+
+@pytest.mark.parametrize("factor", [None, 0.5])
+def test_evaluate_against_a_hand_count(factor):
+    """It measures the balance, keeps it out of the loss, and starts from zero every time."""
+    model = new_model(eval_capacity_factor=factor)
+    encoder = model.get_layer("encoder")
+    x, y = examples()
+    model.compile("sgd", "mse")
+    model.evaluate(x, y, batch_size=4, verbose=0)
     logs = model.evaluate(x, y, batch_size=4, verbose=0, return_dict=True)
-    kept, dropped, balance = by_hand(encoder, [x[:4], x[4:]], training=False)
-    assert np.all(dropped == 0)
+    halves = [x[:4], x[4:]]
+    kept, dropped, balance = by_hand(encoder, halves, training=False)
+    assert np.any(dropped > 0) == (factor is not None)
     assert_table(model.expert_load.table(), kept, dropped, balance)
-    assert logs["dropped"] == 0
-    np.testing.assert_allclose(logs["balance"], np.mean(balance), rtol=1e-4)
-    outputs, _ = reference.encode(encoder, x.astype(np.float64))
+    assert_metrics(logs, kept, dropped, balance)
+    outputs = np.concatenate([reference.encode(encoder, half.astype(np.float64))[0] for half in halves])
     np.testing.assert_allclose(logs["loss"], np.mean((outputs - y) ** 2), rtol=1e-4)
 
 
@@ -123,9 +137,11 @@ def operation_types(function, *specs):
 
 
 @pytest.mark.parametrize("step", ["call", "predict_step"])
-def test_graph_of_a_prediction_is_that_of_a_plain_model(step):
+def test_graph_of_a_prediction_is_that_of_a_plain_model_that_cannot_record(step, monkeypatch):
     spec = tf.TensorSpec([None, LENGTH, WIDTH])
-    with_load, plain = (operation_types(tf.function(getattr(new_model(m), step)), spec) for m in (Model, tf.keras.Model))
+    with_load = operation_types(tf.function(getattr(new_model(), step)), spec)
+    monkeypatch.setattr("widenet.moe.record_load", lambda *_: None)
+    plain = operation_types(tf.function(getattr(new_model(tf.keras.Model), step)), spec)
     assert with_load == plain
     assert not [operation for operation in with_load if operation.startswith("Assign")]
 
@@ -177,50 +193,67 @@ def test_saved_and_loaded(tmp_path):
     np.testing.assert_array_equal(loaded.expert_load.kept, model.expert_load.kept)
 
 
+def test_encoders_with_different_numbers_of_experts():
+    """Every MoE block has a row; experts that an encoder does not have get nothing."""
+    x, y = examples()
+    inputs = tf.keras.Input((LENGTH, WIDTH))
+    outputs = inputs
+    for num_experts, deployment in ((2, Deployment()), (5, Deployment(moe_blocks=0)), (4, Deployment())):
+        outputs = Encoder(1, WIDTH, 2, 6, num_experts=num_experts, deployment=deployment)(outputs)
+    model = Model(inputs, outputs)
+    model.compile("sgd", "mse")
+    model.evaluate(x, y, verbose=0)
+    first, second = model.expert_load.kept.numpy()
+    assert np.sum(first) == np.sum(second) == 2 * 8 * LENGTH
+    assert not np.any(first[2:]) and np.any(second[2:])
+    assert not np.any(model.expert_load.dropped)
+
+
 # Two replicas
 
 
-def fit_on_two_replicas(learning_rate):
+@pytest.fixture(scope="module")
+def two_replicas():
+    """A step of SGD, learning rate 0.1, on two examples a replica: the model, its logs and the data."""
+    tf.keras.mixed_precision.set_global_policy("float32")
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     assert strategy.num_replicas_in_sync == 2
     with strategy.scope():
         model = new_model()
-        model.compile(tf.keras.optimizers.SGD(learning_rate), "mse")
+        model.compile(tf.keras.optimizers.SGD(0.1), "mse")
     x, y = examples(4)
     logs = model.fit(tf.data.Dataset.from_tensor_slices((x, y)).batch(4), verbose=0).history
-    return model, logs, x, y
+    return model, {key: values[0] for key, values in logs.items()}, x, y
 
 
-def test_counts_sum_over_replicas():
-    """Each replica routes its own two examples, with the capacity of two examples."""
-    model, logs, x, _ = fit_on_two_replicas(learning_rate=0.0)
-    kept, dropped, balance = by_hand(model.get_layer("encoder"), [x[:2], x[2:]], training=True)
-    whole, _, _ = by_hand(model.get_layer("encoder"), [x], training=True)
-    assert np.any(whole != kept)  # as one group, other tokens would be dropped
+def test_counts_sum_over_replicas(two_replicas):
+    """Each replica routes its own two examples, with the capacity of two examples and the weights before the step."""
+    model, logs, x, _ = two_replicas
+    encoder = new_model().get_layer("encoder")
+    kept, dropped, balance = by_hand(encoder, [x[:2], x[2:]], training=True)
+    as_one_group, _, _ = by_hand(encoder, [x], training=True)
+    assert np.any(as_one_group != kept)  # other tokens would be dropped
     assert_table(model.expert_load.table(), kept, dropped, balance)
-    np.testing.assert_allclose(logs["balance"], np.mean(balance), rtol=1e-4)
+    assert_metrics(logs, kept, dropped, balance)
 
 
-def test_gradient_on_two_replicas_is_the_mean_of_the_replicas():
-    """Of data loss and balance term alike: a step of SGD against two halves by hand. Sums in another order: 1e-5."""
-    by_replicas, logs, x, y = fit_on_two_replicas(learning_rate=0.1)
+def test_gradient_on_two_replicas_is_the_mean_of_the_replicas(two_replicas):
+    """Of data loss and balance term alike: the step against two halves by hand. Sums in another order: 1e-5."""
+    stepped, logs, x, y = two_replicas
     model = new_model()
-    start = model.get_weights()
-    gradients, losses = [], []
+    gradients, losses, balances = [], [], []
     for half in (slice(0, 2), slice(2, 4)):
-        with tf.GradientTape() as tape:
+        with tf.GradientTape(persistent=True) as tape:
             output = model(x[half], training=True)
-            loss = tf.reduce_mean((output - y[half]) ** 2) + tf.add_n(model.losses)
-        gradients.append(tape.gradient(loss, model.trainable_weights))
-        losses.append(loss)
+            balance = tf.add_n(model.losses)
+            loss = tf.reduce_mean((output - y[half]) ** 2) + balance
         assert len(model.losses) == DEPTH
+        gradients.append(tape.gradient(loss, model.trainable_weights))
+        balances.append(tape.gradient(balance, model.get_layer("encoder").moe_layers[0].router.kernel))
+        losses.append(loss)
     np.testing.assert_allclose(logs["loss"], np.mean(losses), rtol=1e-5)
-    for variable, before, first, second in zip(by_replicas.trainable_weights, start, *gradients, strict=True):
-        gradient = (tf.convert_to_tensor(first) + tf.convert_to_tensor(second)) / 2
-        np.testing.assert_allclose(variable.numpy(), before - 0.1 * gradient, atol=1e-5, err_msg=variable.name)
-    # The router's kernel is where a balance term scaled wrong would show.
-    router = model.get_layer("encoder").moe_layers[0].router
-    with tf.GradientTape() as tape:
-        model(x[:2], training=True)
-        balance = tf.add_n(model.losses)
-    assert np.max(np.abs(0.1 * tape.gradient(balance, router.kernel))) > 1e-3
+    for after, before, *halves in zip(stepped.trainable_weights, model.trainable_weights, *gradients, strict=True):
+        gradient = tf.add_n([tf.convert_to_tensor(half) for half in halves]) / 2
+        np.testing.assert_allclose(after.numpy(), before - 0.1 * gradient, atol=1e-5, err_msg=before.name)
+    # A balance term scaled by 2 or 1/2 would show a hundred times over.
+    assert np.max(np.abs(0.1 * 0.5 * (balances[0] + balances[1]))) > 1e-3

@@ -12,12 +12,15 @@ register = tf.keras.saving.register_keras_serializable(package="vision")
 class PatchEmbedding(Layer):
     """Patches projected to tokens, an optional class token in front, learned positions (ViT, arXiv:2010.11929, section 3.1).
 
+    The projection is a Dense on flattened patches and not a Conv2D, which computes the same: of a convolution's kernel
+    Keras's Glorot initializer takes the patch for a receptive field, and would start a 16-pixel patch eleven times smaller.
+
     Args:
       width: size of a token.
       patch_size: side of the square patches, in pixels; divides the images' sides.
       class_token: whether a learned token comes first.
 
-    Weights: `projection` (a Conv2D), `class_token_embedding` [1, 1, width] where there is one, zeros at first, and
+    Weights: `projection` (a Dense), `class_token_embedding` [1, 1, width] where there is one, zeros at first, and
     `position_embedding` [1, tokens, width], normal of standard deviation 0.02 at first.
     """
 
@@ -26,14 +29,12 @@ class PatchEmbedding(Layer):
         self.width = width
         self.patch_size = patch_size
         self.class_token = class_token
-        self.projection = tf.keras.layers.Conv2D(
-            width, patch_size, strides=patch_size, name="projection", dtype=self.dtype_policy
-        )
+        self.projection = tf.keras.layers.Dense(width, name="projection", dtype=self.dtype_policy)
 
     def build(self, input_shape):
-        _, height, width_in_pixels, _ = input_shape
+        _, height, width_in_pixels, channels = input_shape
         tokens = (height // self.patch_size) * (width_in_pixels // self.patch_size) + self.class_token
-        self.build_child(self.projection, input_shape)
+        self.build_child(self.projection, (None, tokens, self.patch_size**2 * channels))
         if self.class_token:
             self.class_token_embedding = self.add_weight(name="class_token", shape=(1, 1, self.width), initializer="zeros")
         self.position_embedding = self.add_weight(
@@ -45,8 +46,12 @@ class PatchEmbedding(Layer):
 
     def call(self, images):
         """Float [batch, height, width, channels] to float [batch, tokens, width]."""
-        x = self.projection(images)
-        x = tf.reshape(x, [-1, x.shape[1] * x.shape[2], self.width])
+        # Axes: b batch, r rows and c columns of patches, p pixels along a patch's side, d channels.
+        _, height, width_in_pixels, channels = images.shape
+        size, rows, columns = self.patch_size, height // self.patch_size, width_in_pixels // self.patch_size
+        patches = tf.reshape(images, [-1, rows, size, columns, size, channels])  # [b, r, p, c, p, d]
+        patches = tf.transpose(patches, [0, 1, 3, 2, 4, 5])  # [b, r, c, p, p, d]
+        x = self.projection(tf.reshape(patches, [-1, rows * columns, size * size * channels]))
         if self.class_token:
             first = tf.broadcast_to(self.class_token_embedding, [tf.shape(x)[0], 1, self.width])
             x = tf.concat([tf.cast(first, x.dtype), x], axis=1)

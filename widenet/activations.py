@@ -22,6 +22,6 @@ def get_activation(name):
     Raises:
       ValueError: a name that is not in ACTIVATIONS.
     """
-    if name not in ACTIVATIONS:
+    if not isinstance(name, str) or name not in ACTIVATIONS:
         refuse("activation", name, "one of " + ", ".join(map(repr, ACTIVATIONS)))
     return ACTIVATIONS[name]

@@ -3,12 +3,13 @@
 import tensorflow as tf
 
 from widenet.attention import SelfAttention, check_heads
-from widenet.checks import check_count, check_positive, check_rate, refuse
+from widenet.checks import check_count, check_not_negative, check_positive, check_rate, check_switch, refuse
 from widenet.deployment import Deployment
 from widenet.feed_forward import FeedForward
 from widenet.layer import Layer, check_initializer, register
 from widenet.moe import SharedMoE
 from widenet.norm import IndividualLayerNorm
+from widenet.routing import check_capacity_factor, check_routing
 
 
 @register
@@ -75,6 +76,13 @@ class Encoder(Layer):
             check_count("expert_dim", expert_dim)
         check_rate("drop_path", drop_path)
         check_positive("norm_epsilon", norm_epsilon)
+        # What only some blocks use is checked all the same, so that an ablation does not hide a wrong value.
+        check_routing(num_experts, top_k)
+        check_capacity_factor("capacity_factor", capacity_factor)
+        check_capacity_factor("eval_capacity_factor", eval_capacity_factor)
+        check_not_negative("balance_weight", balance_weight)
+        check_switch("noise", noise)
+        check_switch("renormalize", renormalize)
         if not isinstance(deployment, Deployment):
             refuse("deployment", deployment, "a widenet.Deployment")
         self.depth = depth

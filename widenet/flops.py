@@ -9,8 +9,9 @@ def dense_flops(tokens, inputs, outputs):
 def encoder_flops(encoder, tokens):
     """Of one sequence through an Encoder outside training, with nothing dropped.
 
-    Counts matrix products only, each multiply-add as two operations: the four projections of attention, scores and weighted sum,
-    the FFN or the K experts of each token, and the router where a block makes a routing of its own.
+    Counts matrix products only, each multiply-add as two operations: the four projections of attention, scores and weighted
+    sum, the FFN or the K experts of each token, and the router where a block makes a routing of its own. The empty slots of the
+    experts' buffers, which are computed too, do not count.
 
     Args:
       encoder: a widenet.Encoder.

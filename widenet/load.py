@@ -79,13 +79,20 @@ class ExpertLoad(tf.keras.metrics.Metric):
         self.balance = self.add_weight("balance", (blocks,), initializer="zeros", dtype=tf.float32)
 
     def update_state(self, records):
-        """Adds one step's list of BlockLoad, one a block."""
+        """Adds one step's list of BlockLoad, one a block, or several times that where an encoder was called several times.
+
+        Raises:
+          ValueError: a number of records that is no multiple of `blocks`.
+        """
+        if len(records) % self.blocks:
+            counts = f"{len(records)} MoE calls were recorded and {self.blocks} expected"
+            raise ValueError(f"{counts}: the MoE layers of a widenet.Model stand in its Encoders")
         kept, dropped, balance = zip(*records, strict=True)
         kept = tf.stack([tf.pad(row, [[0, self.num_experts - row.shape[0]]]) for row in kept])
         dropped, balance = tf.stack(dropped), tf.stack(balance)
-        self.kept.assign_add(kept)
-        self.dropped.assign_add(dropped)
-        self.balance.assign_add(balance * (tf.reduce_sum(kept, axis=-1) + dropped))
+        balance *= tf.reduce_sum(kept, axis=-1) + dropped
+        for variable, counts in ((self.kept, kept), (self.dropped, dropped), (self.balance, balance)):
+            variable.assign_add(tf.reduce_sum(tf.reshape(counts, [-1, *variable.shape]), axis=0))
 
     def shares(self):
         """Tensors: experts' shares of all assignments [blocks, E], dropped share [blocks], balance [blocks].

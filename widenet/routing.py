@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from widenet.checks import check_count, check_positive
+from widenet.checks import check_count, check_positive, refuse
 
 
 class Routing(NamedTuple):
@@ -89,6 +89,8 @@ def check_routing(num_experts, top_k):
 
 
 def check_capacity_factor(setting, value):
-    """Refuses whatever is neither None nor a finite number above 0."""
+    """Refuses whatever is neither None nor a number above 0 with which `expert_capacity` stays within 64 bits."""
     if value is not None:
         check_positive(setting, value, or_none=", or None to drop nothing")
+        if value > 10**6:
+            refuse(setting, value, "at most a million, or None to drop nothing")

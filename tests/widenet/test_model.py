@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.widenet import reference
-from widenet import Deployment, Encoder, Model
+from widenet import Deployment, Encoder, Model, SharedMoE
 
 DEPTH, LENGTH, WIDTH, EXPERTS = 2, 5, 8, 3
 
@@ -257,3 +257,24 @@ def test_gradient_on_two_replicas_is_the_mean_of_the_replicas(two_replicas):
         np.testing.assert_allclose(after.numpy(), before - 0.1 * gradient, atol=1e-5, err_msg=before.name)
     # A balance term scaled by 2 or 1/2 would show a hundred times over.
     assert np.max(np.abs(0.1 * 0.5 * (balances[0] + balances[1]))) > 1e-3
+
+
+def test_an_encoder_called_twice_counts_both_calls():
+    """The blocks are those of the encoder: what it does for both inputs adds up."""
+    encoder = Encoder(2, 8, 2, 6, num_experts=3)
+    first, second = tf.keras.Input((4, 8)), tf.keras.Input((4, 8))
+    model = Model([first, second], encoder(first) - encoder(second))
+    model.compile("sgd", "mse")
+    x = np.random.default_rng(0).normal(size=(5, 4, 8)).astype(np.float32)
+    model.train_on_batch([x, x], x)
+    load = model.expert_load
+    np.testing.assert_allclose(np.sum(load.kept, axis=1) + load.dropped, [2 * 2 * 5 * 4] * 2)
+
+
+def test_a_moe_layer_outside_the_encoder_is_refused_by_name():
+    inputs = tf.keras.Input((4, 8))
+    model = Model(inputs, SharedMoE(3, 6)(Encoder(2, 8, 2, 6, num_experts=3)(inputs)))
+    model.compile("sgd", "mse")
+    x = np.zeros((5, 4, 8), np.float32)
+    with pytest.raises(ValueError, match="3 MoE calls were recorded and 2 expected"):
+        model.train_on_batch(x, x)

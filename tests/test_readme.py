@@ -55,9 +55,8 @@ def test_zoo_table_is_what_the_command_prints():
 def test_figures_of_the_demo_are_those_of_its_summary():
     """The caption under the curve and the summary of the run that drew it."""
     summary = json.loads((ROOT / "docs/results/digits/summary.json").read_text())
-    accuracy, parameters, steps, seconds = re.search(
-        r"reached ([\d.]+) % .*?([\d,]+) parameters.*?([\d,]+) steps.*?(\d+) seconds", README, re.DOTALL
-    ).groups()
+    caption = r"WideNet of ([\d,]+) parameters.*?reached ([\d.]+) %.*?in ([\d,]+) steps and (\d+) seconds"
+    parameters, accuracy, steps, seconds = re.search(caption, README, re.DOTALL).groups()
     assert float(accuracy) == round(100 * summary["metrics"]["val_accuracy"], 1)
     assert int(parameters.replace(",", "")) == summary["parameters"]
     assert int(steps.replace(",", "")) == summary["step"] == summary["config"]["train"]["steps"]

@@ -181,7 +181,7 @@ class SaveCheckpoints(StepCallback):
 
     @contextlib.contextmanager
     def listening(self):
-        """SIGINT and SIGTERM inside ask the run to stop."""
+        """SIGINT and SIGTERM inside ask the run to stop after the step; a second one stops it at once."""
         before = {signum: signal.signal(signum, self._remember) for signum in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
@@ -190,6 +190,8 @@ class SaveCheckpoints(StepCallback):
                 signal.signal(signum, handler)
 
     def _remember(self, signum, frame):
+        if self._signal:
+            raise KeyboardInterrupt
         self._signal = signum
 
     def on_train_batch_end(self, batch, logs=None):

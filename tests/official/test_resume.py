@@ -61,6 +61,7 @@ def test_stop_and_go_on(uninterrupted, tmp_path, stop, signum):
     No epoch's row may be missing: the last one is what the summary tells.
     """
     expected, rows = uninterrupted
+    before = signal.getsignal(signum)
     with pytest.MonkeyPatch.context() as patch:
         stop_at(patch, stop, signum)
         with pytest.raises(Stopped) as stopped:
@@ -68,7 +69,7 @@ def test_stop_and_go_on(uninterrupted, tmp_path, stop, signum):
     assert (stopped.value.step, stopped.value.signum) == (stop, signum)
     assert (tmp_path / "checkpoints" / f"step-{stop}.index").exists()
     assert not (tmp_path / "summary.json").exists()
-    assert signal.getsignal(signum) in (signal.SIG_DFL, signal.default_int_handler)
+    assert signal.getsignal(signum) == before
 
     run = train.Run(dense_config(), tmp_path)
     assert run.first_step == stop
@@ -246,3 +247,12 @@ def test_signals_are_heard_only_while_listening():
         assert signal.getsignal(signal.SIGINT) != before[signal.SIGINT]
         raise ZeroDivisionError
     assert {signum: signal.getsignal(signum) for signum in before} == before
+
+
+def test_a_second_signal_does_not_wait():
+    """Whoever presses Ctrl-C again does not want to wait for the step."""
+    saver = callbacks.SaveCheckpoints(callbacks.StepCounter(0, 1, "images"), None, None, 0, None)
+    with saver.listening():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)

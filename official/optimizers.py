@@ -49,8 +49,3 @@ def create_state(optimizer, weights):
     Restoring a checkpoint can then check that all of it has found its place.
     """
     optimizer._create_all_weights(weights)
-
-
-def is_excluded(optimizer, weight):
-    """Whether a LAMB leaves this weight out of decay and layer adaptation, as (decay, adaptation)."""
-    return not optimizer._do_use_weight_decay(weight), not optimizer._do_layer_adaptation(weight)

@@ -161,5 +161,5 @@ class SharedMoE(Layer):
         return min(limit, count)
 
     def compute_mask(self, inputs, mask=None):
-        """The mask of the tokens goes on with them; a routing (`route_only`) has none."""
+        """The mask of the tokens goes on with them."""
         return mask

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import vision
 from official.config import train_settings
-from official.optimizers import create_optimizer, create_schedule, create_state, is_excluded
+from official.optimizers import create_optimizer, create_schedule, create_state
 
 ROOT = pathlib.Path(__file__).parents[2]
 TINY = dict(
@@ -21,6 +21,11 @@ TINY = dict(
 def tiny_model(**overrides):
     """Every kind of weight there is: class token, dense FFN, router, experts, representation."""
     return vision.create_model("widenet_ti16", **{**TINY, "moe_blocks": 1, "pool": "token", **overrides})
+
+
+def is_excluded(optimizer, weight):
+    """Whether a LAMB leaves this weight out of decay, and of layer adaptation."""
+    return not optimizer._do_use_weight_decay(weight), not optimizer._do_layer_adaptation(weight)
 
 
 def excluded_names(model):

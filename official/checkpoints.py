@@ -48,8 +48,9 @@ class Checkpoints:
     def save(self, step, seconds):
         """Writes a checkpoint of `step`, unless the newest is of it already.
 
-        Raises:
-          FloatingPointError: where a weight is not finite: such a checkpoint would overwrite good ones.
+          Raises:
+            FloatingPointError: where a weight is not finite: such a checkpoint would overwrite good ones.
+        OSError: where it cannot be written; those before it stay.
         """
         if self.latest is not None and self.latest.endswith(f"step-{step}"):
             return
@@ -58,7 +59,10 @@ class Checkpoints:
                 raise FloatingPointError(f"{weight.name} is not finite after step {step}; {self.last_good()}")
         self.step.assign(step)
         self.seconds.assign(seconds)
-        self._manager.save(checkpoint_number=step)
+        try:
+            self._manager.save(checkpoint_number=step)
+        except (OSError, tf.errors.OpError) as error:
+            raise OSError(f"the checkpoint of step {step} could not be written, as on a full disk; {self.last_good()}") from error
 
     def last_good(self):
         """A clause that names the newest checkpoint."""

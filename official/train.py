@@ -234,7 +234,7 @@ def main(argv):
     try:
         if training:
             training.train()
-    except FloatingPointError as error:
+    except (FloatingPointError, OSError) as error:
         sys.exit(f"error: {error}")
     except Stopped as stopped:
         print(f"\nStopped at step {stopped.step}, which is saved. The same command goes on from there.")

@@ -256,3 +256,16 @@ def test_a_second_signal_does_not_wait():
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+
+
+def test_a_checkpoint_that_cannot_be_written(tmp_path):
+    """A file in the way stands for a full disk: one sentence, and what was saved before stays."""
+    model = tf.keras.Sequential([tf.keras.layers.Dense(2)])
+    model.build((None, 3))
+    model.compile("sgd")
+    checkpoints = Checkpoints(tmp_path / "c", model, keep=2)
+    checkpoints.save(3, 0.0)
+    (tmp_path / "c" / "step-4_temp").write_text("")
+    with pytest.raises(OSError, match="step 4 could not be written.*the last good checkpoint is .*step-3"):
+        checkpoints.save(4, 0.0)
+    assert checkpoints.latest.endswith("step-3")

@@ -23,6 +23,7 @@ class Checkpoints:
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False, name="seconds")
         self._model = model
         self._read_from = read_from or directory
+        self._saved_step = None
         checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, step=self.step, seconds=self.seconds)
         self._manager = tf.train.CheckpointManager(checkpoint, str(directory), max_to_keep=keep, checkpoint_name="step")
 
@@ -43,16 +44,18 @@ class Checkpoints:
                 status.assert_existing_objects_matched()
             except AssertionError as error:
                 raise ValueError(f"{self.latest} does not fit this config's model: {error}") from error
+            self._saved_step = int(self.step.numpy())
         return int(self.step.numpy())
 
     def save(self, step, seconds):
-        """Writes a checkpoint of `step`, unless the newest is of it already.
+        """Writes a checkpoint of `step`, unless the last one that this process restored or wrote is of it already.
 
-          Raises:
-            FloatingPointError: where a weight is not finite: such a checkpoint would overwrite good ones.
-        OSError: where it cannot be written; those before it stay.
+        Raises:
+          FloatingPointError: where a weight is not finite: such a checkpoint would overwrite good ones.
+          OSError: where it cannot be written; those before it stay.
         """
-        if self.latest is not None and self.latest.endswith(f"step-{step}"):
+        # Not by what lies in the chief's directory: another worker may be ahead, and all of them must take part in a save.
+        if step == self._saved_step:
             return
         for weight in self._model.trainable_weights:
             if not bool(tf.reduce_all(tf.math.is_finite(weight))):
@@ -63,6 +66,7 @@ class Checkpoints:
             self._manager.save(checkpoint_number=step)
         except (OSError, tf.errors.OpError) as error:
             raise OSError(f"the checkpoint of step {step} could not be written, as on a full disk; {self.last_good()}") from error
+        self._saved_step = step
 
     def last_good(self):
         """A clause that names the newest checkpoint."""

@@ -2,6 +2,9 @@
 
 import tensorflow as tf
 
+# The one place of this package that asks whether XLA compiles the program that is being traced.
+from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+
 from official import quiet
 
 with quiet.addons_import():
@@ -10,6 +13,51 @@ with quiet.addons_import():
 # LAMB's paper (arXiv:1904.00962) leaves biases and norm parameters out of decay and layer adaptation. A weight's name is the
 # path to it, so these match its last part only, wherever it stands; the copies of a mirrored weight have names of their own.
 EXCLUDED = [r"(^|/)(bias|bias_in|bias_out|gamma|beta)(/replica_\d+)?(:\d+)?$"]
+
+
+# Below so many elements a compiled function saves less than its compilation takes.
+COMPILED_ELEMENTS = 2**16
+
+
+@tf.keras.saving.register_keras_serializable(package="widenet")
+class LAMB(tfa.optimizers.LAMB):
+    """tfa.optimizers.LAMB with the same update, whose elementwise part XLA compiles as two loops around the norms.
+
+    TensorFlow Addons runs some twenty operations a weight, each of which reads and writes all of it. Small and sparse weights
+    are left to it, and all of them where XLA compiles the whole step anyway.
+    """
+
+    def _resource_apply_dense(self, grad, var, apply_state=None):
+        if var.shape.num_elements() < COMPILED_ELEMENTS or GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()):
+            return super()._resource_apply_dense(grad, var, apply_state)
+        device_and_dtype = var.device, var.dtype.base_dtype
+        coefficients = (apply_state or {}).get(device_and_dtype) or self._fallback_apply_state(*device_and_dtype)
+        m, v = self.get_slot(var, "m"), self.get_slot(var, "v")
+        decay = coefficients["weight_decay"] if self._do_use_weight_decay(var) else tf.zeros([], var.dtype)
+        names = ("beta_1_t", "beta_2_t", "beta_1_power", "beta_2_power", "epsilon")
+        weight = tf.convert_to_tensor(var)
+        m_t, v_t, update = _moments_and_update(grad, weight, m, v, decay, *(coefficients[name] for name in names))
+        ratio = tf.ones([], var.dtype)
+        if self._do_layer_adaptation(var):
+            weight_norm, update_norm = tf.norm(weight), tf.norm(update)
+            ratio = tf.where((weight_norm > 0) & (update_norm > 0), weight_norm / update_norm, ratio)
+        stepped = _step_along(weight, update, ratio * coefficients["lr_t"])
+        locking = self._use_locking
+        return tf.group(m.assign(m_t, locking), v.assign(v_t, locking), var.assign(stepped, locking))
+
+
+@tf.function(jit_compile=True)
+def _moments_and_update(gradient, weight, m, v, decay, beta_1, beta_2, beta_1_power, beta_2_power, epsilon):
+    """Adam's moments and its direction with decay, lines 6 to 10 of LAMB's algorithm (arXiv:1904.00962)."""
+    m = beta_1 * m + (1 - beta_1) * gradient
+    v = beta_2 * v + (1 - beta_2) * gradient * gradient
+    direction = (m / (1 - beta_1_power)) / (tf.sqrt(v / (1 - beta_2_power)) + epsilon)
+    return m, v, direction + decay * weight
+
+
+@tf.function(jit_compile=True)
+def _step_along(weight, update, rate):
+    return weight - rate * update
 
 
 def create_schedule(lr, steps, warmup_steps):
@@ -28,10 +76,10 @@ def create_optimizer(train):
       train: the recipe's `train` settings (official.config.train_settings).
 
     Returns:
-      tfa.optimizers.LAMB, clipped to a global gradient norm of `train.clip_norm` and without decay and layer adaptation for
+      LAMB, clipped to a global gradient norm of `train.clip_norm` and without decay and layer adaptation for
       biases and norm parameters. Its decay stands inside the trust ratio.
     """
-    return tfa.optimizers.LAMB(
+    return LAMB(
         create_schedule(train.lr, train.steps, train.warmup_steps),
         beta_1=train.beta_1,
         beta_2=train.beta_2,

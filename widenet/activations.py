@@ -5,6 +5,8 @@ import functools
 import tensorflow as tf
 
 from widenet.checks import refuse
+from widenet.compiled import compiles_elementwise, elementwise
+from widenet.layer import at_least_float32
 
 ACTIVATIONS = {
     "gelu": functools.partial(tf.nn.gelu, approximate=False),
@@ -19,9 +21,37 @@ ACTIVATIONS = {
 def get_activation(name):
     """The function x -> activation(x) of that name; "gelu" is the exact one, x * Phi(x) (arXiv:1606.08415).
 
+    Where elementwise functions are compiled, it is computed in float32 at least and rounded once; its gradient is one loop too.
+
     Raises:
       ValueError: a name that is not in ACTIVATIONS.
     """
     if not isinstance(name, str) or name not in ACTIVATIONS:
         refuse("activation", name, "one of " + ", ".join(map(repr, ACTIVATIONS)))
-    return ACTIVATIONS[name]
+    plain, compiled = ACTIVATIONS[name], _compiled(name)
+    return lambda x: compiled(x) if compiles_elementwise() else plain(x)
+
+
+@functools.cache
+def _compiled(name):
+    """The activation whose value and whose gradient are compiled, each as one function."""
+
+    def wide(x):
+        return ACTIVATIONS[name](tf.cast(x, at_least_float32(x.dtype)))
+
+    @elementwise
+    def value(x):
+        return tf.cast(wide(x), x.dtype)
+
+    @elementwise
+    def product_with_derivative(x, upstream):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = wide(x)
+        return tape.gradient(y, x, output_gradients=tf.cast(upstream, y.dtype))
+
+    @tf.custom_gradient
+    def activation(x):
+        return value(x), lambda upstream: product_with_derivative(x, upstream)
+
+    return activation

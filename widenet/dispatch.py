@@ -1,71 +1,171 @@
-"""Tokens to their experts and back, linear in the number of tokens.
+"""Tokens to their experts and back: exact, linear in the number of tokens, by gathers in both directions.
 
-Axes: tokens T, experts E, choices K, width D, buffer B (slots of one expert).
+Axes: tokens T, choices K, experts E, width D, rows R of the experts' inputs.
 
-Every expert has a buffer of B slots, so that all shapes are known before the routing is and XLA can compile them. An
-assignment (token, choice) goes to slot `expert * B + position`, its position being the number of assignments to the same
-expert that come before it: first choices before second choices, and tokens in their order within a choice. It is dropped where
-the position reaches the expert's capacity (which may be below B when some tokens are padding). Slots that nobody took read a
-row of zeros, and dropped assignments read another: no [T, E, B] one-hot is ever made.
+The plan, in ten lines. An assignment is a pair (token, choice), numbered token * K + choice. Each expert owns a group of rows, the
+groups stand one after the other, and the last row belongs to nobody. By a counting sort (a one-hot over experts and its running
+sum) every assignment gets its position among those of the same expert: all first choices before all second choices, and tokens
+in their order within a choice. An assignment is kept while its position is below the expert's capacity, and then its slot is
+the group's first row plus the position; a dropped one is sent to the row of nobody. `slots` maps assignments to rows, and
+`assignments`, its inverse, rows to assignments. With both at hand, whatever one direction gathers the other gathers back: no
+[T, E, capacity] one-hot, and no gradient ever scatters. Where XLA compiles the program all groups are of one static size, that
+of the capacity; elsewhere a group is as long as the tokens that came, so that nothing is computed for room that is empty.
 """
 
 from typing import NamedTuple
 
 import tensorflow as tf
 
+from widenet.compiled import elementwise
+from widenet.layer import at_least_float32
+
+# Groups are rounded up to so many rows where their sizes follow the routing: matrix products prepare themselves for each size
+# that they have not seen, which costs more than the few rows that are computed for nothing.
+GROUP_ROWS = 16
+
 
 class Dispatch(NamedTuple):
     """Where each assignment goes.
 
     Attributes:
-      slots: int32 [T, K], the slot in [0, E * B) of each assignment; E * B where it is dropped or the token is padding.
-      kept: bool [T, K], whether it has a slot.
+      slots: int32 [T, K], the row of each assignment; R - 1 where it is dropped or the token is padding.
+      kept: bool [T, K], whether it has a row of its own.
+      assignments: int32 [R], the assignment of each row; T * K where it has none.
+      sizes: the rows of each expert's group: a list of Python ints where they are static, else int32 [E].
+      loads: int32 [E], how many rows of each group have an assignment.
     """
 
     slots: tf.Tensor
     kept: tf.Tensor
+    assignments: tf.Tensor
+    sizes: list | tf.Tensor
+    loads: tf.Tensor
 
 
-def plan_dispatch(experts, mask, num_experts, buffer, capacity):
-    """Gives every assignment its slot.
+def plan_dispatch(experts, mask, num_experts, capacity, group_size=None, order=None):
+    """Gives every assignment its row.
 
     Args:
       experts: int [T, K].
       mask: bool [T], True for real tokens.
       num_experts: E.
-      buffer: B, a Python int or an int scalar.
-      capacity: how many assignments one expert keeps, a Python int or an int scalar; at most B.
+      capacity: how many assignments one expert keeps, a Python int or an int scalar.
+      group_size: rows of every group, a Python int or an int scalar of at least `capacity`; None for as many as are needed.
+      order: int32 [T], the tokens in the order in which they take slots within a choice; None for their own.
     """
-    choices = experts.shape[-1]
-    by_choice = tf.reshape(tf.transpose(experts), [-1])  # [K * T], all first choices first
-    taken = tf.one_hot(by_choice, num_experts, dtype=tf.int32) * tf.cast(tf.tile(mask, [choices]), tf.int32)[:, tf.newaxis]
-    before = tf.cumsum(taken, axis=0, exclusive=True)  # [K * T, E]
-    position = tf.reduce_sum(before * taken, axis=-1)
-    kept = tf.logical_and(tf.tile(mask, [choices]), position < tf.cast(capacity, tf.int32))
-    buffer = tf.cast(buffer, tf.int32)
-    slots = tf.where(kept, tf.cast(by_choice, tf.int32) * buffer + position, num_experts * buffer)
-    back = [choices, tf.shape(experts)[0]]
-    return Dispatch(tf.transpose(tf.reshape(slots, back)), tf.transpose(tf.reshape(kept, back)))
+    tokens, choices = length(experts), experts.shape[-1]
+    in_order = experts if order is None else tf.gather(experts, order)
+    real = mask if order is None else tf.gather(mask, order)
+    by_choice = tf.reshape(tf.transpose(in_order), [-1])  # [K * T], all first choices first
+    taken = tf.one_hot(by_choice, num_experts, dtype=tf.int32) * tf.cast(tf.tile(real, [choices]), tf.int32)[:, tf.newaxis]
+    totals = tf.cumsum(taken, axis=0)  # [K * T, E]
+    position = tf.reduce_sum((totals - 1) * taken, axis=-1)
+    capacity = tf.cast(capacity, tf.int32)
+    kept = tf.logical_and(tf.tile(real, [choices]), position < capacity)
+    loads = tf.minimum(tf.reduce_sum(taken, axis=0), capacity)
+
+    if group_size is None:
+        sizes = -(-loads // GROUP_ROWS) * GROUP_ROWS
+        rows = tokens * choices + num_experts * (GROUP_ROWS - 1) + 1
+        first_rows = tf.cumsum(sizes, exclusive=True)
+    else:
+        sizes = tf.fill([num_experts], group_size) if tf.is_tensor(group_size) else [group_size] * num_experts
+        rows = num_experts * group_size + 1
+        first_rows = tf.range(num_experts) * group_size
+    rows = rows * _at_most_one(tokens)  # without any token not even the row of nobody, which would have no token to hold
+    slots = tf.where(kept, tf.gather(first_rows, by_choice) + position, rows - 1)
+
+    def by_token(of_choices):
+        """[K * T] in the order of taking to [T, K] in the order of tokens."""
+        in_order = tf.transpose(tf.reshape(of_choices, [choices, tokens]))
+        return in_order if order is None else tf.gather(in_order, tf.math.invert_permutation(order))
+
+    slots, kept = by_token(slots), by_token(kept)
+    # Dropped assignments are written beyond the last row and cut off.
+    targets = tf.where(kept, slots, rows)
+    assignments = tf.tensor_scatter_nd_update(
+        tf.fill([rows + 1], tokens * choices), tf.reshape(targets, [-1, 1]), tf.range(tokens * choices)
+    )[:-1]
+    return Dispatch(slots, kept, assignments, sizes, loads)
 
 
-def gather_tokens(x, dispatch, num_experts, buffer):
-    """Fills the experts' buffers: float [T, D] to [E, B, D], zeros in slots that nobody took."""
-    tokens, choices = tf.shape(dispatch.slots)[0], dispatch.slots.shape[1]
-    token_of_assignment = tf.repeat(tf.range(tokens), choices)
-    # One slot more than there are, for all dropped assignments; token T is the row of zeros.
-    token_of_slot = tf.tensor_scatter_nd_update(
-        tf.fill([num_experts * buffer + 1], tokens), tf.reshape(dispatch.slots, [-1, 1]), token_of_assignment
-    )
-    filled = tf.gather(with_zero_row(x), token_of_slot[:-1])
-    return tf.reshape(filled, [num_experts, buffer, x.shape[-1]])
+def length(x):
+    """Size of the first axis, a Python int where it is known, so that what is computed from it is static too."""
+    return x.shape[0] if x.shape[0] is not None else tf.shape(x)[0]
 
 
-def combine_outputs(outputs, dispatch, gates):
-    """MoE(x) = sum_i g_i(x) e_i(x), the paper's first equation: [E, B, D] and gates [T, K] to [T, D]."""
-    rows = with_zero_row(tf.reshape(outputs, [-1, outputs.shape[-1]]))
-    return tf.einsum("tk,tkd->td", tf.cast(gates, rows.dtype), tf.gather(rows, dispatch.slots))
+def _at_most_one(count):
+    return tf.minimum(count, 1) if tf.is_tensor(count) else min(count, 1)
 
 
-def with_zero_row(x):
-    """Float [N, D] to [N + 1, D], the last row zero."""
-    return tf.pad(x, [[0, 1], [0, 0]])
+def gather_tokens(x, dispatch):
+    """Fills the experts' rows: float [T, D] to [R, D]; rows without an assignment hold any token."""
+    choices = dispatch.slots.shape[1]
+
+    @tf.custom_gradient
+    def gather(x):
+        tokens = tf.minimum(dispatch.assignments // choices, tf.shape(x)[0] - 1)
+        return tf.gather(x, tokens), lambda upstream: _sum_kept(tf.gather(upstream, dispatch.slots), dispatch.kept)
+
+    return gather(x)
+
+
+def split_groups(rows, sizes):
+    """[R, D] to the E groups; the rows after the last group are left out."""
+    if isinstance(sizes, list):
+        return tf.split(rows, [*sizes, rows.shape[0] - sum(sizes)])[:-1] if sizes[0] else [rows[:0]] * len(sizes)
+    return tf.split(rows, tf.concat([sizes, [length(rows) - tf.reduce_sum(sizes)]], axis=0), num=sizes.shape[0] + 1)[:-1]
+
+
+def join_groups(groups, rows):
+    """The E groups to [R, D], with zeros after the last group."""
+    joined = sum(length(group) for group in groups)
+    joined = tf.concat([*groups, tf.zeros([rows - joined, groups[0].shape[-1]], groups[0].dtype)], axis=0)
+    return tf.ensure_shape(joined, [rows if isinstance(rows, int) else None, groups[0].shape[-1]])
+
+
+def combine_outputs(rows, gates, dispatch):
+    """MoE(x) = sum_i g_i(x) e_i(x), the paper's first equation: [R, D] and gates [T, K] to [T, D]."""
+    choices = dispatch.slots.shape[1]
+
+    @tf.custom_gradient
+    def combine(rows, gates):
+        def gradient(upstream):
+            # The gate of a row without an assignment is zero, so none of what it holds reaches a weight.
+            row_gates = tf.gather(tf.pad(tf.reshape(gates, [-1]), [[0, 1]]), dispatch.assignments)
+            tokens = tf.minimum(dispatch.assignments // choices, tf.shape(upstream)[0] - 1)
+            of_rows = _scale_rows(tf.gather(upstream, tokens), row_gates)
+            return of_rows, tf.cast(_gate_gradients(tf.gather(rows, dispatch.slots), upstream, dispatch.kept), gates.dtype)
+
+        return _weighted_sum(tf.gather(rows, dispatch.slots), gates, dispatch.kept), gradient
+
+    return combine(rows, gates)
+
+
+@elementwise
+def _sum_kept(of_assignments, kept):
+    """[T, K, D] to [T, D], over the kept."""
+    wide = tf.cast(of_assignments, at_least_float32(of_assignments.dtype))
+    return tf.cast(tf.reduce_sum(tf.where(kept[..., tf.newaxis], wide, 0), axis=1), of_assignments.dtype)
+
+
+@elementwise
+def _weighted_sum(of_assignments, gates, kept):
+    """[T, K, D] and [T, K] to [T, D], over the kept."""
+    wide = tf.cast(of_assignments, at_least_float32(of_assignments.dtype))
+    weighted = wide * tf.cast(gates, wide.dtype)[..., tf.newaxis]
+    return tf.cast(tf.reduce_sum(tf.where(kept[..., tf.newaxis], weighted, 0), axis=1), of_assignments.dtype)
+
+
+@elementwise
+def _scale_rows(rows, gates):
+    """[R, D] and [R] to [R, D]."""
+    return tf.cast(tf.cast(rows, gates.dtype) * gates[:, tf.newaxis], rows.dtype)
+
+
+@elementwise
+def _gate_gradients(of_assignments, upstream, kept):
+    """[T, K, D] and [T, D] to [T, K]: <output of the assignment, upstream gradient of its token>."""
+    wide = at_least_float32(upstream.dtype)
+    products = tf.cast(of_assignments, wide) * tf.cast(upstream, wide)[:, tf.newaxis, :]
+    return tf.where(kept, tf.reduce_sum(products, axis=-1), 0)

@@ -6,7 +6,7 @@ from widenet.attention import SelfAttention, check_heads
 from widenet.checks import check_count, check_not_negative, check_positive, check_rate, check_switch, refuse
 from widenet.deployment import Deployment
 from widenet.feed_forward import FeedForward
-from widenet.layer import Layer, check_initializer, register
+from widenet.layer import Layer, check_initializer, reading_once, register
 from widenet.moe import SharedMoE
 from widenet.norm import IndividualLayerNorm
 from widenet.routing import check_capacity_factor, check_routing
@@ -27,7 +27,8 @@ class Encoder(Layer):
       ffn_dim: hidden width of dense FFNs.
       expert_dim: hidden width of each expert; None for ffn_dim.
       deployment: a Deployment; the default is WideNet's for images.
-      num_experts, top_k, capacity_factor, eval_capacity_factor, balance_weight, noise, renormalize: as in SharedMoE.
+      num_experts, top_k, capacity_factor, eval_capacity_factor, balance_weight, noise, renormalize, z_loss_weight,
+        batch_priority: as in SharedMoE.
       activation: of FFNs and experts, a name of widenet.activations.ACTIVATIONS.
       dropout: rate after attention and inside FFNs and experts.
       attention_dropout: rate on the attention probabilities.
@@ -61,6 +62,8 @@ class Encoder(Layer):
         balance_weight=0.01,
         noise=True,
         renormalize=False,
+        z_loss_weight=0.0,
+        batch_priority=False,
         activation="gelu",
         dropout=0.0,
         attention_dropout=0.0,
@@ -83,6 +86,8 @@ class Encoder(Layer):
         check_not_negative("balance_weight", balance_weight)
         check_switch("noise", noise)
         check_switch("renormalize", renormalize)
+        check_not_negative("z_loss_weight", z_loss_weight)
+        check_switch("batch_priority", batch_priority)
         if not isinstance(deployment, Deployment):
             refuse("deployment", deployment, "a widenet.Deployment")
         self.depth = depth
@@ -98,6 +103,8 @@ class Encoder(Layer):
         self.balance_weight = balance_weight
         self.noise = noise
         self.renormalize = renormalize
+        self.z_loss_weight = z_loss_weight
+        self.batch_priority = batch_priority
         self.activation = activation
         self.dropout = dropout
         self.attention_dropout = attention_dropout
@@ -149,6 +156,8 @@ class Encoder(Layer):
             balance_weight=self.balance_weight,
             noise=self.noise,
             renormalize=self.renormalize,
+            z_loss_weight=self.z_loss_weight,
+            batch_priority=self.batch_priority,
             activation=self.activation,
             dropout=self.dropout,
             kernel_initializer=self.kernel_initializer,
@@ -176,6 +185,10 @@ class Encoder(Layer):
         Returns:
           float [batch, length, width].
         """
+        with reading_once():
+            return self._encode(x, mask, training)
+
+    def _encode(self, x, mask, training):
         pre_norm = self.final_norm is not None
         routings = {}  # by routing group
         for block, drop_path in zip(self.blocks, self._drop_paths, strict=True):

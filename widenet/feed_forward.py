@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from widenet.activations import get_activation
 from widenet.checks import check_count, check_rate
-from widenet.layer import Layer, check_initializer, new_initializer, register
+from widenet.layer import Layer, check_initializer, new_initializer, read, register
 
 
 @register
@@ -47,7 +47,20 @@ class FeedForward(Layer):
         """Maps float [..., width] to the same shape."""
         # One 2-D product for all tokens: a batched one is several times slower on CPU.
         tokens = tf.reshape(x, [-1, x.shape[-1]])
-        hidden = self._activation(tf.nn.bias_add(tf.matmul(tokens, self.kernel_in), self.bias_in))
-        hidden = self._dropout(hidden, training=training)
-        output = tf.nn.bias_add(tf.matmul(hidden, self.kernel_out), self.bias_out)
-        return tf.reshape(self._dropout(output, training=training), tf.shape(x))
+        output = self.project_out(self.activate(self.project_in(tokens), training), training)
+        return tf.reshape(output, tf.shape(x))
+
+    # The call in three parts, for experts, whose activation may be computed for all of them at once.
+
+    def project_in(self, x):
+        """[N, D] to [N, H]."""
+        return tf.nn.bias_add(tf.matmul(x, read(self.kernel_in)), read(self.bias_in))
+
+    def activate(self, x, training):
+        """[N, H] to the same shape: activation and dropout."""
+        return self._dropout(self._activation(x), training=training)
+
+    def project_out(self, x, training):
+        """[N, H] to [N, D]: the second Dense and its dropout."""
+        output = tf.nn.bias_add(tf.matmul(x, read(self.kernel_out)), read(self.bias_out))
+        return self._dropout(output, training=training)

@@ -41,22 +41,21 @@ def recording():
         _ACTIVE.records = outer
 
 
-def record_load(routing, kept, mask):
+def record_load(routing, loads, mask):
     """Adds one block's load to the active recording, if there is one.
 
     Args:
       routing: a Routing of tokens [T].
-      kept: bool [T, K], the assignments that have a slot.
+      loads: int32 [E], the assignments that each expert keeps.
       mask: bool [T], the real tokens.
     """
     records = getattr(_ACTIVE, "records", None)
     if records is None:
         return
-    experts = tf.one_hot(routing.experts, routing.probabilities.shape[-1])  # [T, K, E]
-    kept_by_expert = tf.reduce_sum(experts * tf.cast(kept, tf.float32)[..., tf.newaxis], axis=[0, 1])
+    kept = tf.cast(loads, tf.float32)
     assigned = tf.reduce_sum(tf.cast(mask, tf.float32)) * routing.experts.shape[-1]
     balance = tf.cast(balance_loss(routing.probabilities, routing.experts, mask), tf.float32)
-    records.append(BlockLoad(*map(tf.stop_gradient, (kept_by_expert, assigned - tf.reduce_sum(kept_by_expert), balance))))
+    records.append(BlockLoad(*map(tf.stop_gradient, (kept, assigned - tf.reduce_sum(kept), balance))))
 
 
 @register

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from widenet.compiled import compiled_elementwise
 from widenet.encoder import Encoder
 from widenet.layer import register
 from widenet.load import ExpertLoad, recording
@@ -34,7 +35,8 @@ class Model(tf.keras.Model):
         return super().metrics + ([self.expert_load] if self.expert_load else [])
 
     def train_step(self, data):
-        return self._measure(super().train_step, data)
+        with compiled_elementwise():
+            return self._measure(super().train_step, data)
 
     def test_step(self, data):
         return self._measure(super().test_step, data)

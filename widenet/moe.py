@@ -2,13 +2,14 @@
 
 import tensorflow as tf
 
-from widenet.checks import check_rate
-from widenet.dispatch import combine_outputs, gather_tokens, plan_dispatch
+from widenet.checks import check_rate, check_switch
+from widenet.compiled import compiles_elementwise, in_xla
+from widenet.dispatch import combine_outputs, gather_tokens, join_groups, length, plan_dispatch, split_groups
 from widenet.feed_forward import FeedForward
 from widenet.layer import Layer, check_initializer, register
 from widenet.load import record_load
 from widenet.router import Router
-from widenet.routing import Routing, check_capacity_factor, expert_capacity
+from widenet.routing import Routing, batch_priority, check_capacity_factor, expert_capacity
 
 
 @register
@@ -28,6 +29,8 @@ class SharedMoE(Layer):
       balance_weight: lambda of the balance loss, added in training once a routing.
       noise: whether the router adds noise in training.
       renormalize: whether a token's K gates are divided by their sum.
+      z_loss_weight: weight of the router's z-loss, added in training once a routing; 0 for none.
+      batch_priority: whether tokens of larger gates take slots first, and not earlier tokens (widenet.routing.batch_priority).
       activation: a name of widenet.activations.ACTIVATIONS.
       dropout: rate of the experts' dropouts.
       kernel_initializer: name, config or unseeded instance of a Keras initializer.
@@ -49,6 +52,8 @@ class SharedMoE(Layer):
         balance_weight=0.01,
         noise=True,
         renormalize=False,
+        z_loss_weight=0.0,
+        batch_priority=False,
         activation="gelu",
         dropout=0.0,
         kernel_initializer="glorot_uniform",
@@ -57,6 +62,7 @@ class SharedMoE(Layer):
         super().__init__(**kwargs)
         check_capacity_factor("capacity_factor", capacity_factor)
         check_capacity_factor("eval_capacity_factor", eval_capacity_factor)
+        check_switch("batch_priority", batch_priority)
         check_rate("dropout", dropout)
         self.num_experts = num_experts
         self.hidden_dim = hidden_dim
@@ -66,6 +72,8 @@ class SharedMoE(Layer):
         self.balance_weight = balance_weight
         self.noise = noise
         self.renormalize = renormalize
+        self.z_loss_weight = z_loss_weight
+        self.batch_priority = batch_priority
         self.activation = activation
         self.dropout = dropout
         self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
@@ -75,6 +83,7 @@ class SharedMoE(Layer):
             noise=noise,
             renormalize=renormalize,
             balance_weight=balance_weight,
+            z_loss_weight=z_loss_weight,
             kernel_initializer=self.kernel_initializer,
             name="router",
             dtype=self.dtype_policy,
@@ -133,20 +142,31 @@ class SharedMoE(Layer):
 
     def _dispatch(self, tokens, routing, real, padded, training):
         """[T, D] to [T, D]; `padded` says whether any token may be padding."""
-        slots = tokens.shape[0] if tokens.shape[0] is not None else tf.shape(tokens)[0]
-        buffer = capacity = slots
+        count = length(tokens)
         factor = self.capacity_factor if training else self.eval_capacity_factor
+        room = capacity = count
         if factor is not None:
-            # The buffer is sized by all tokens, which XLA knows; the limit counts the real ones, exactly.
-            buffer = self._at_most(slots, self._capacity(slots, factor))
-            capacity = buffer
+            # Static groups are sized by all tokens, which XLA knows; the limit counts the real ones, exactly.
+            room = self._at_most(count, self._capacity(count, factor))
+            capacity = room
             if padded:
-                capacity = self._at_most(buffer, self._capacity(tf.reduce_sum(tf.cast(real, tf.int64)), factor))
-        dispatch = plan_dispatch(routing.experts, real, self.num_experts, buffer, capacity)
-        inputs = gather_tokens(tokens, dispatch, self.num_experts, buffer)
-        outputs = [expert(x, training=training) for expert, x in zip(self.experts, tf.unstack(inputs), strict=True)]
-        record_load(routing, dispatch.kept, real)
-        return combine_outputs(tf.stack(outputs), dispatch, routing.gates)
+                capacity = self._at_most(room, self._capacity(tf.reduce_sum(tf.cast(real, tf.int64)), factor))
+        order = batch_priority(routing.gates) if self.batch_priority else None
+        group_size = room if in_xla() else None
+        dispatch = plan_dispatch(routing.experts, real, self.num_experts, capacity, group_size, order)
+        record_load(routing, dispatch.loads, real)
+        return combine_outputs(self._experts(gather_tokens(tokens, dispatch), dispatch.sizes, training), routing.gates, dispatch)
+
+    def _experts(self, rows, sizes, training):
+        """Every expert on its group of rows, [R, D] to [R, D]; zeros in the last rows, which no expert has."""
+        hidden = [expert.project_in(group) for expert, group in zip(self.experts, split_groups(rows, sizes), strict=True)]
+        if compiles_elementwise():
+            # Joined, for a shape that does not depend on the routing.
+            hidden = split_groups(self.experts[0].activate(join_groups(hidden, length(rows)), training), sizes)
+        else:
+            hidden = [expert.activate(group, training) for expert, group in zip(self.experts, hidden, strict=True)]
+        outputs = [expert.project_out(group, training) for expert, group in zip(self.experts, hidden, strict=True)]
+        return join_groups(outputs, length(rows))
 
     def _capacity(self, tokens, factor):
         if tf.is_tensor(tokens):

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from widenet.checks import check_not_negative, check_switch
 from widenet.layer import Layer, at_least_float32, check_initializer, compute_dtype_of, new_initializer, register
-from widenet.routing import balance_loss, check_routing, top_k_routing
+from widenet.routing import balance_loss, check_routing, router_z_loss, top_k_routing
 
 
 @register
@@ -20,6 +20,7 @@ class Router(Layer):
       noise: whether normal noise of standard deviation 1/E is added to the logits, in training only.
       renormalize: whether the K gates are divided by their sum; the paper does not.
       balance_weight: lambda.
+      z_loss_weight: weight of `router_z_loss`, added in training through `add_loss`; 0 for none.
       kernel_initializer: name, config or unseeded instance of a Keras initializer.
 
     Weights: `kernel` [D, E].
@@ -35,6 +36,7 @@ class Router(Layer):
         noise=True,
         renormalize=False,
         balance_weight=0.01,
+        z_loss_weight=0.0,
         kernel_initializer="glorot_uniform",
         **kwargs,
     ):
@@ -43,6 +45,7 @@ class Router(Layer):
         super().__init__(**kwargs)
         check_routing(num_experts, top_k)
         check_not_negative("balance_weight", balance_weight)
+        check_not_negative("z_loss_weight", z_loss_weight)
         check_switch("noise", noise)
         check_switch("renormalize", renormalize)
         self.num_experts = num_experts
@@ -50,6 +53,7 @@ class Router(Layer):
         self.noise = noise
         self.renormalize = renormalize
         self.balance_weight = balance_weight
+        self.z_loss_weight = z_loss_weight
         self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
 
     def build(self, input_shape):
@@ -75,6 +79,8 @@ class Router(Layer):
         routing = top_k_routing(logits, self.top_k, self.renormalize)
         if training and self.balance_weight:
             self.add_loss(self.balance_weight * balance_loss(routing.probabilities, routing.experts, mask))
+        if training and self.z_loss_weight:
+            self.add_loss(self.z_loss_weight * router_z_loss(logits, mask))
         return routing
 
     def compute_mask(self, inputs, mask=None):

@@ -65,6 +65,33 @@ def balance_loss(probabilities, experts, mask=None):
     return num_experts * tf.reduce_sum(tf.stop_gradient(m) * p)
 
 
+def router_z_loss(logits, mask=None):
+    """Mean over real tokens of log(sum_i exp(logit_i))^2, which keeps logits small (arXiv:2202.08906, equation 5).
+
+    Args:
+      logits: float [..., E], noise included.
+      mask: bool [...], False where a token is padding; None if all are real.
+
+    Returns:
+      A scalar of the logits' dtype; 0 where no token is real.
+    """
+    squares = tf.square(tf.reduce_logsumexp(logits, axis=-1))
+    real = tf.ones_like(squares) if mask is None else tf.cast(mask, squares.dtype)
+    return tf.reduce_sum(squares * real) / tf.maximum(tf.reduce_sum(real), 1)
+
+
+def batch_priority(gates):
+    """The tokens by their largest gate, largest first and equal ones in their order (arXiv:2106.05974, section 4).
+
+    Args:
+      gates: float [T, K], largest first.
+
+    Returns:
+      int32 [T], the order in which tokens take slots.
+    """
+    return tf.argsort(gates[:, 0], direction="DESCENDING", stable=True)
+
+
 def expert_capacity(tokens, num_experts, top_k, capacity_factor):
     """How many tokens one expert keeps: ceil(C * K * T / E) in exact integer arithmetic.
 

@@ -1,6 +1,6 @@
 """Slots by hand, and gather and combine against loops.
 
-Axes: tokens T, experts E, choices K, width D, buffer B.
+Axes: tokens T, experts E, choices K, width D, rows R of the experts' inputs.
 """
 
 import numpy as np
@@ -8,13 +8,16 @@ import pytest
 import tensorflow as tf
 
 from tests.widenet import reference
-from widenet.dispatch import combine_outputs, gather_tokens, plan_dispatch, with_zero_row
+from widenet.compiled import compiled_elementwise
+from widenet.dispatch import GROUP_ROWS, combine_outputs, gather_tokens, join_groups, plan_dispatch, split_groups
 
 
-def plan(experts, num_experts, capacity, buffer=None, mask=None):
+def plan(experts, num_experts, capacity, group_size=None, mask=None, order=None):
+    """The plan with groups of the capacity's size, unless they have another."""
     experts = tf.constant(experts)
     mask = tf.ones(len(experts), tf.bool) if mask is None else tf.constant(mask)
-    return plan_dispatch(experts, mask, num_experts, capacity if buffer is None else buffer, capacity)
+    order = None if order is None else tf.constant(order)
+    return plan_dispatch(experts, mask, num_experts, capacity, capacity if group_size is None else group_size, order)
 
 
 def test_tokens_take_slots_in_their_order():
@@ -22,12 +25,14 @@ def test_tokens_take_slots_in_their_order():
     dispatch = plan([[0], [1], [0], [0], [1]], num_experts=2, capacity=2)
     np.testing.assert_array_equal(dispatch.kept, [[True], [True], [True], [False], [True]])
     np.testing.assert_array_equal(dispatch.slots, [[0], [2], [1], [4], [3]])
+    np.testing.assert_array_equal(dispatch.assignments, [0, 2, 1, 4, 5])
+    np.testing.assert_array_equal(dispatch.loads, [2, 2])
 
 
 def test_capacity_is_counted_from_zero():
     """An expert with capacity c keeps exactly c tokens."""
     for capacity in range(6):
-        kept = plan([[0]] * 5, num_experts=3, capacity=capacity, buffer=5).kept
+        kept = plan([[0]] * 5, num_experts=3, capacity=capacity, group_size=5).kept
         np.testing.assert_array_equal(kept[:, 0], [t < capacity for t in range(5)])
 
 
@@ -53,13 +58,54 @@ def test_masked_tokens_take_no_slot():
     dispatch = plan([[0], [0], [0]], num_experts=1, capacity=2, mask=[False, True, True])
     np.testing.assert_array_equal(dispatch.kept, [[False], [True], [True]])
     np.testing.assert_array_equal(dispatch.slots, [[2], [0], [1]])
+    np.testing.assert_array_equal(dispatch.loads, [2])
 
 
-def test_capacity_below_the_buffer():
-    """Buffers of 4 but a limit of 1: slots of expert 1 start at 4, and only the first token of each expert is kept."""
-    dispatch = plan([[1], [1], [0]], num_experts=2, capacity=1, buffer=4)
+def test_capacity_below_the_group():
+    """Groups of 4 but a limit of 1: slots of expert 1 start at 4, and only the first token of each expert is kept."""
+    dispatch = plan([[1], [1], [0]], num_experts=2, capacity=1, group_size=4)
     np.testing.assert_array_equal(dispatch.kept, [[True], [False], [True]])
     np.testing.assert_array_equal(dispatch.slots, [[4], [8], [0]])
+    np.testing.assert_array_equal(dispatch.loads, [1, 1])
+
+
+def test_a_given_order_of_taking_slots():
+    """Two slots an expert, taken in the order 3, 1, 0, 2: of the tokens of expert 0, tokens 3 and 0 keep theirs, 2 does not."""
+    dispatch = plan([[0], [1], [0], [0]], num_experts=2, capacity=2, order=[3, 1, 0, 2])
+    np.testing.assert_array_equal(dispatch.kept, [[True], [True], [False], [True]])
+    np.testing.assert_array_equal(dispatch.slots, [[1], [2], [4], [0]])
+
+
+def test_an_order_does_not_put_second_choices_before_first_ones():
+    """Token 1 is first in order, but its second choice, expert 0, has one slot that is token 0's first choice."""
+    dispatch = plan([[0, 1], [1, 0]], num_experts=2, capacity=1, order=[1, 0])
+    np.testing.assert_array_equal(dispatch.kept, [[True, False], [True, False]])
+
+
+def test_groups_as_long_as_the_tokens_that_came():
+    """17 tokens of expert 0 and one of expert 2: groups of two, none and one times GROUP_ROWS rows, which are 16."""
+    assert GROUP_ROWS == 16
+    experts = tf.constant([[0]] * 17 + [[2]])
+    dispatch = plan_dispatch(experts, tf.ones(18, tf.bool), 3, capacity=18)
+    np.testing.assert_array_equal(dispatch.sizes, [32, 0, 16])
+    np.testing.assert_array_equal(dispatch.loads, [17, 0, 1])
+    np.testing.assert_array_equal(dispatch.slots[:, 0], [*range(17), 32])
+    rows = 18 + 3 * 15 + 1
+    assert dispatch.assignments.shape == rows >= 32 + 16 + 1
+    np.testing.assert_array_equal(dispatch.assignments, [*range(17), *[18] * 15, 17, *[18] * (rows - 33)])
+
+
+@pytest.mark.parametrize("group_size", [None, 9])
+def test_groups_split_and_join(group_size):
+    experts, mask = random_case(0)
+    dispatch = plan_dispatch(tf.constant(experts), tf.constant(mask), 4, 9, group_size)
+    rows = tf.random.normal([len(dispatch.assignments), 5])
+    groups = split_groups(rows, dispatch.sizes)
+    assert [len(group) for group in groups] == list(np.array(dispatch.sizes))
+    joined = join_groups(groups, len(rows))
+    inside = sum(map(len, groups))
+    np.testing.assert_array_equal(joined[:inside], rows[:inside])
+    np.testing.assert_array_equal(joined[inside:], tf.zeros_like(rows[inside:]))
 
 
 def random_case(seed, tokens=30, num_experts=4, top_k=2):
@@ -72,42 +118,84 @@ def random_case(seed, tokens=30, num_experts=4, top_k=2):
 @pytest.mark.parametrize("capacity", [0, 1, 5, 11, 30])
 def test_plan_against_a_loop(top_k, capacity):
     experts, mask = random_case(top_k, top_k=top_k)
-    dispatch = plan_dispatch(tf.constant(experts), tf.constant(mask), 4, 30, tf.constant(capacity))
+    dispatch = plan_dispatch(tf.constant(experts), tf.constant(mask), 4, tf.constant(capacity), 30)
     np.testing.assert_array_equal(dispatch.kept, reference.kept_assignments(experts, mask, 4, capacity))
 
 
-def test_plan_gives_every_kept_assignment_a_slot_of_its_own_expert():
+@pytest.mark.parametrize("group_size", [None, 9])
+def test_plan_gives_every_kept_assignment_a_row_of_its_own_expert(group_size):
     experts, mask = random_case(0)
-    dispatch = plan_dispatch(tf.constant(experts), tf.constant(mask), 4, 9, 7)
-    slots, kept = dispatch.slots.numpy(), dispatch.kept.numpy()
+    dispatch = plan_dispatch(tf.constant(experts), tf.constant(mask), 4, 7, group_size)
+    slots, kept, rows = dispatch.slots.numpy(), dispatch.kept.numpy(), len(dispatch.assignments)
     assert len(set(slots[kept])) == kept.sum() > 0
-    np.testing.assert_array_equal(slots[kept] // 9, experts[kept])
-    assert np.all(slots[kept] % 9 < 7)
-    assert np.all(slots[~kept] == 4 * 9)
+    first_rows = np.concatenate([[0], np.cumsum(np.array(dispatch.sizes))])
+    assert first_rows[-1] < rows
+    position = slots[kept] - first_rows[experts[kept]]
+    assert np.all((position >= 0) & (position < 7))
+    assert np.all(slots[~kept] == rows - 1)
+    # `assignments` is the inverse of `slots`.
+    inverse = np.full(rows, slots.size)
+    inverse[slots[kept]] = np.flatnonzero(kept)
+    np.testing.assert_array_equal(dispatch.assignments, inverse)
 
 
 def test_gather_and_combine_by_hand():
-    """Token 0 goes to both experts, token 1 to expert 0 alone, token 2 nowhere; expert 1's second slot stays empty."""
-    dispatch = plan([[0, 1], [0, 1], [0, 1]], num_experts=2, capacity=2, buffer=2, mask=[True, True, False])
-    dispatch = dispatch._replace(slots=tf.constant([[0, 2], [1, 4], [4, 4]]))
+    """Token 0 goes to both experts, token 1 to expert 0 alone, token 2 nowhere; expert 1's second row stays empty."""
+    dispatch = plan([[0, 1], [0, 1], [1, 0]], num_experts=2, capacity=2, mask=[True, True, False])
+    dispatch = dispatch._replace(
+        slots=tf.constant([[0, 2], [1, 4], [4, 4]]),
+        kept=tf.constant([[True, True], [True, False], [False, False]]),
+        assignments=tf.constant([0, 2, 1, 6, 6]),
+    )
     x = tf.constant([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
-    buffers = gather_tokens(x, dispatch, 2, 2)
-    np.testing.assert_array_equal(buffers, [[[1, 2], [3, 4]], [[1, 2], [0, 0]]])
+    rows = gather_tokens(x, dispatch)
+    np.testing.assert_array_equal(rows[:3], [[1, 2], [3, 4], [1, 2]])
     gates = tf.constant([[0.5, 0.25], [0.5, 0.25], [0.5, 0.25]])
-    outputs = tf.constant([[[10.0, 20.0], [30.0, 40.0]], [[100.0, 200.0], [7.0, 7.0]]])
+    outputs = tf.constant([[10.0, 20.0], [30.0, 40.0], [100.0, 200.0], [7.0, 7.0], [9.0, 9.0]])
     # Token 0: 0.5 * (10, 20) + 0.25 * (100, 200).
-    np.testing.assert_allclose(combine_outputs(outputs, dispatch, gates), [[30, 60], [15, 20], [0, 0]])
+    np.testing.assert_allclose(combine_outputs(outputs, gates, dispatch), [[30, 60], [15, 20], [0, 0]])
 
 
-def test_identity_experts_give_back_the_sum_of_the_kept_gates():
+@pytest.mark.parametrize("group_size", [None, 6])
+def test_identity_experts_give_back_the_sum_of_the_kept_gates(group_size):
     experts, mask = random_case(3)
     random = np.random.default_rng(3)
     x, gates = random.normal(size=(30, 5)), random.random((30, 2))
-    dispatch = plan_dispatch(tf.constant(experts), tf.constant(mask), 4, 6, 6)
-    output = combine_outputs(gather_tokens(tf.constant(x), dispatch, 4, 6), dispatch, tf.constant(gates))
+    dispatch = plan_dispatch(tf.constant(experts), tf.constant(mask), 4, 6, group_size)
+    output = combine_outputs(gather_tokens(tf.constant(x), dispatch), tf.constant(gates), dispatch)
     kept = reference.kept_assignments(experts, mask, 4, 6)
     assert 0 < kept.sum() < 2 * mask.sum()  # some are dropped, or this would test little
     np.testing.assert_allclose(output, x * np.sum(gates * kept, axis=-1, keepdims=True), atol=1e-12)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("group_size", [None, 6])
+def test_gradients_against_those_of_a_loop(group_size, compiled):
+    """sum_t sum_k kept g_tk <r_tk, x_t>, r being weights of an assignment's row: by x sum_k kept g r, by g <r, x> where kept."""
+    experts, mask = random_case(4)
+    random = np.random.default_rng(4)
+    x, gates, weights = random.normal(size=(30, 5)), random.random((30, 2)), random.normal(size=(4, 5))
+    upstream = random.normal(size=(30, 5))
+    dispatch = plan_dispatch(tf.constant(experts), tf.constant(mask), 4, 6, group_size)
+    variables = [tf.Variable(value) for value in (x, gates, weights)]
+
+    @tf.function
+    def gradients():
+        x, gates, weights = variables
+        with tf.GradientTape() as tape, compiled_elementwise(compiled):
+            groups = split_groups(gather_tokens(x, dispatch), dispatch.sizes)
+            rows = join_groups([group * weights[e] for e, group in enumerate(groups)], len(dispatch.assignments))
+            total = tf.reduce_sum(combine_outputs(rows, gates, dispatch) * upstream)
+        return tape.gradient(total, variables)
+
+    by_x, by_gates, by_weights = np.zeros_like(x), np.zeros_like(gates), np.zeros_like(weights)
+    for t, k in zip(*np.nonzero(reference.kept_assignments(experts, mask, 4, 6)), strict=True):
+        e = experts[t, k]
+        by_x[t] += gates[t, k] * weights[e] * upstream[t]
+        by_gates[t, k] = np.sum(weights[e] * x[t] * upstream[t])
+        by_weights[e] += gates[t, k] * x[t] * upstream[t]
+    for gradient, expected in zip(gradients(), (by_x, by_gates, by_weights), strict=True):
+        np.testing.assert_allclose(gradient, expected, atol=1e-12)  # float64
 
 
 def test_dropped_assignments_carry_no_gradient():
@@ -116,32 +204,30 @@ def test_dropped_assignments_carry_no_gradient():
     with tf.GradientTape() as tape:
         tape.watch([x, gates])
         dispatch = plan([[0], [0], [0]], num_experts=1, capacity=1)
-        total = tf.reduce_sum(combine_outputs(3 * gather_tokens(x, dispatch, 1, 1), dispatch, gates))
+        total = tf.reduce_sum(combine_outputs(3 * gather_tokens(x, dispatch), gates, dispatch))
     by_x, by_gates = tape.gradient(total, [x, gates])
     np.testing.assert_array_equal(tf.convert_to_tensor(by_x), [[3, 3], [0, 0], [0, 0]])
     np.testing.assert_array_equal(by_gates, [[6], [0], [0]])
 
 
-def test_no_tokens():
-    dispatch = plan_dispatch(tf.zeros([0, 2], tf.int32), tf.zeros([0], tf.bool), 3, 0, 0)
-    buffers = gather_tokens(tf.zeros([0, 5]), dispatch, 3, 0)
-    assert buffers.shape == (3, 0, 5)
-    assert combine_outputs(buffers, dispatch, tf.zeros([0, 2])).shape == (0, 5)
+@pytest.mark.parametrize("group_size", [None, 0])
+def test_no_tokens(group_size):
+    dispatch = plan_dispatch(tf.zeros([0, 2], tf.int32), tf.zeros([0], tf.bool), 3, 0, group_size)
+    rows = gather_tokens(tf.zeros([0, 5]), dispatch)
+    assert rows.shape == (0, 5)
+    joined = join_groups(split_groups(rows, dispatch.sizes), 0)
+    assert combine_outputs(joined, tf.zeros([0, 2]), dispatch).shape == (0, 5)
 
 
 def test_unknown_sizes_in_a_graph():
-    """Token number, buffer and capacity known only at run time give what they give eagerly."""
+    """Token number, group size and capacity known only at run time give what they give eagerly."""
     experts, mask = random_case(5)
-    eager = plan_dispatch(tf.constant(experts), tf.constant(mask), 4, 12, 9)
+    eager = plan_dispatch(tf.constant(experts), tf.constant(mask), 4, 9, 12)
 
     @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.int32), tf.TensorSpec([None], tf.bool)])
     def graph(experts, mask):
-        buffer = tf.shape(experts)[0] * 2 // 5
-        return plan_dispatch(experts, mask, 4, buffer, tf.cast(buffer, tf.int64) - 3)
+        group_size = tf.shape(experts)[0] * 2 // 5
+        return plan_dispatch(experts, mask, 4, tf.cast(group_size, tf.int64) - 3, group_size)
 
-    np.testing.assert_array_equal(graph(experts, mask).slots, eager.slots)
-    np.testing.assert_array_equal(graph(experts, mask).kept, eager.kept)
-
-
-def test_zero_row():
-    np.testing.assert_array_equal(with_zero_row(tf.ones([2, 3])), [[1, 1, 1], [1, 1, 1], [0, 0, 0]])
+    for of_graph, of_eager in zip(graph(experts, mask), eager, strict=True):
+        np.testing.assert_array_equal(of_graph, of_eager)

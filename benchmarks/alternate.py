@@ -1,0 +1,190 @@
+"""Contestants measured in turns on one machine, so that its noise falls on all of them alike.
+
+Each contestant is a process of its own (benchmarks/serve.py), so that neither thread pools nor memory are shared, and peers can
+have environments of their own. In every round each runs one step, in an order that rotates; what is reported is the ratio of
+medians to the first contestant, with a 95 % bootstrap interval over the rounds.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Contestant:
+    """What to run and what to know of it.
+
+    Attributes:
+      name: of its row.
+      file: path from the repository's root of the Python file that has `function`.
+      function: makes the contestant ready; see benchmarks/serve.py.
+      settings: its arguments, plain JSON.
+      note: how its work differs from the first contestant's.
+      python: the interpreter; None for this one. Another one runs isolated from this checkout.
+      env: environment variables of its own.
+    """
+
+    name: str
+    file: str
+    function: str
+    settings: dict = dataclasses.field(default_factory=dict)
+    note: str = ""
+    python: str | None = None
+    env: dict = dataclasses.field(default_factory=dict)
+
+
+class ContestantFailed(Exception):
+    """A contestant ended before its time; the message has the end of what it printed."""
+
+
+class _Process:
+    def __init__(self, contestant):
+        self.contestant = contestant
+        isolated = ["-I"] if contestant.python else []
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **contestant.env}
+        if not contestant.python:
+            environment["PYTHONPATH"] = str(ROOT)
+        command = [contestant.python or sys.executable, *isolated, str(ROOT / "benchmarks/serve.py")]
+        command += [str(ROOT / contestant.file), contestant.function, json.dumps(contestant.settings)]
+        self._log = tempfile.TemporaryFile("w+")
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, env=environment, cwd=ROOT
+        )
+        self._answer()
+
+    def step(self):
+        self._say("step")
+        return self._answer()["seconds"]
+
+    def finish(self):
+        """What it knows at its end: peak_bytes and facts."""
+        self._say("end")
+        end = self._answer()
+        self._process.wait()
+        return end
+
+    def kill(self):
+        self._process.kill()
+        self._process.wait()
+
+    def _say(self, line):
+        try:
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # the answer that does not come tells the rest
+
+    def _answer(self):
+        line = self._process.stdout.readline()
+        if not line:
+            self._log.seek(0)
+            end = "\n".join(self._log.read().splitlines()[-15:])
+            raise ContestantFailed(f"{self.contestant.name} ended with code {self._process.wait()}:\n{end}")
+        return json.loads(line)
+
+
+def measure(contestants, rounds, warmup=2, progress=True):
+    """Runs all contestants in turns.
+
+    Args:
+      contestants: list of Contestant; ratios are to the first.
+      rounds: how many steps of each are timed.
+      warmup: steps of each before that, not counted.
+      progress: whether to show the rounds on a terminal.
+
+    Returns:
+      List of dicts, one a contestant: name, note, facts, seconds (list), median_seconds, ratio, ratio_interval (95 %), peak_bytes.
+
+    Raises:
+      ContestantFailed: one of them could not be made ready or ended.
+    """
+    processes = []
+    try:
+        for contestant in contestants:
+            processes.append(_Process(contestant))
+            for _ in range(warmup):
+                processes[-1].step()
+        seconds = np.zeros((len(processes), rounds))
+        for number in range(rounds):
+            for index in np.roll(np.arange(len(processes)), -number):
+                seconds[index, number] = processes[index].step()
+            if progress and sys.stderr.isatty():
+                print(f"\rround {number + 1} of {rounds}", end="\n" if number + 1 == rounds else "", file=sys.stderr, flush=True)
+        ends = [process.finish() for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    rows = []
+    for process, own, end in zip(processes, seconds, ends, strict=True):
+        rows.append(
+            {
+                "name": process.contestant.name,
+                "note": process.contestant.note,
+                "seconds": own.round(6).tolist(),
+                "median_seconds": float(np.median(own)),
+                "ratio": float(np.median(own) / np.median(seconds[0])),
+                "ratio_interval": ratio_interval(own, seconds[0]),
+                **end,
+            }
+        )
+    return rows
+
+
+def ratio_interval(seconds, base, samples=2000):
+    """95 % bootstrap interval of median(seconds) / median(base), the rounds drawn together."""
+    random = np.random.default_rng(0)
+    rounds = random.integers(len(base), size=(samples, len(base)))
+    ratios = np.median(seconds[rounds], axis=1) / np.median(base[rounds], axis=1)
+    return [float(bound) for bound in np.percentile(ratios, [2.5, 97.5])]
+
+
+def machine():
+    """What the figures depend on."""
+    model = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.processor())
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "git_commit": commit}
+
+
+def _cpuinfo():
+    path = pathlib.Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def table(rows, columns=()):
+    """Text of the rows: name, median, ratio and interval, peak memory, and the named facts."""
+    header = ["", "median ms", "ratio", "95 %", "peak MiB", *columns]
+    lines = [header]
+    for row in rows:
+        low, high = row["ratio_interval"]
+        facts = [_text(row["facts"].get(column, "")) for column in columns]
+        own = [f"{row['median_seconds'] * 1e3:.1f}", f"{row['ratio']:.3f}", f"{low:.3f}-{high:.3f}"]
+        lines.append([row["name"], *own, f"{row['peak_bytes'] / 2**20:.0f}", *facts])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    text = [
+        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))])
+        for line in lines
+    ]
+    notes = [(row["name"], row["note"] or row["facts"].get("differs")) for row in rows]
+    notes = [f"  {name}: {note}" for name, note in notes if note]
+    return "\n".join([*text, *notes])
+
+
+def _text(value):
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def write_json(path, **results):
+    """Writes the results and the machine they are of."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"machine": machine(), **results}, indent=2) + "\n")
+    print(f"\nwritten to {path}")

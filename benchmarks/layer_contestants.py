@@ -1,0 +1,40 @@
+"""One MoE layer alone as a contestant: forward, or forward and backward with respect to the input and all weights."""
+
+import tensorflow as tf
+
+SHAPE = dict(batch=8, length=196, width=768, experts=4, hidden=4096, top_k=2)
+
+
+def shared_moe(precision, mode, batch, length, width, experts, hidden, top_k, compiled=True, jit_compile=False):
+    """widenet.SharedMoE without a limit on capacity, on random tokens.
+
+    Args:
+      compiled: whether its elementwise functions are compiled by XLA, as in widenet.Model's training step.
+      jit_compile: whether XLA compiles the whole program instead, with buffers of static size.
+    """
+    from widenet import SharedMoE
+    from widenet.compiled import compiled_elementwise
+
+    tf.keras.utils.set_random_seed(0)
+    tf.keras.mixed_precision.set_global_policy(precision)
+    layer = SharedMoE(experts, hidden, top_k, capacity_factor=None, noise=False)
+    tokens = tf.random.stateless_normal([batch, length, width], [0, 0])
+    tokens = tf.Variable(tf.cast(tokens, layer.compute_dtype))
+    layer(tokens)
+    facts = {"kept": 1.0, "flops": 2 * 2 * batch * length * top_k * width * hidden * (3 if mode == "train" else 1)}
+
+    @tf.function(jit_compile=jit_compile)
+    def forward():
+        return layer(tokens, training=False)
+
+    @tf.function(jit_compile=jit_compile)
+    def train():
+        with tf.GradientTape() as tape, compiled_elementwise(compiled):
+            output = layer(tokens, training=True)
+            loss = tf.reduce_sum(tf.cast(output, tf.float32) * direction) + sum(layer.losses)
+        return tape.gradient(loss, [tokens, *layer.trainable_variables])
+
+    direction = tf.random.stateless_normal(tokens.shape, [0, 1])
+    if mode == "forward":
+        return lambda: forward().numpy(), facts
+    return lambda: train()[0].numpy(), facts

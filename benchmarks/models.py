@@ -1,0 +1,41 @@
+"""A whole image model against Hugging Face's on PyTorch: python -m benchmarks.models
+
+ViT-B/16 at 224 pixels: ours (vit_b16) and theirs have the same blocks; WideNet-B/16, which has a third of the parameters, is beside
+them. A train step is forward, cross entropy, backward and optimizer; PyTorch has no LAMB, so both use AdamW here. Needs
+`sh benchmarks/peers/setup.sh torch`.
+"""
+
+from benchmarks import arguments
+from benchmarks.alternate import Contestant
+from benchmarks.layer import TORCH_PRECISIONS, peer_row
+from benchmarks.peers.environments import HUGGING_FACE, available
+
+
+def contestants(precision, mode, batch, compiled):
+    """Ours first."""
+    own = dict(precision=precision, mode=mode, batch=batch, optimizer="adamw")
+    rows = [
+        Contestant("vit_b16", "benchmarks/image_models.py", "zoo", dict(own, name="vit_b16")),
+        Contestant("widenet_b16, none dropped", "benchmarks/image_models.py", "zoo", dict(own, name="widenet_b16", capacity_factor=None)),
+    ]
+    for torch_precision in TORCH_PRECISIONS[precision]:
+        for is_compiled in (False, True) if compiled else (False,):
+            how = f"{torch_precision}, {'torch.compile' if is_compiled else 'eager'}"
+            settings = dict(precision=torch_precision, mode=mode, batch=batch, compiled=is_compiled)
+            rows.append(peer_row(f"Hugging Face ViT-B, {how}", HUGGING_FACE, "vit_step", settings))
+    return available(rows)
+
+
+def main():
+    parser = arguments.parser(__doc__)
+    parser.add_argument("--precision", choices=list(TORCH_PRECISIONS), default="float32")
+    parser.add_argument("--mode", choices=["train", "forward"], default="train")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--compiled", action="store_true", help="also PyTorch's model through torch.compile")
+    given = parser.parse_args()
+    rows = contestants(given.precision, given.mode, given.batch, given.compiled)
+    arguments.run(f"whole models, {given.mode} step, batch {given.batch}, {given.precision}", rows, given)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+"""Layers and models of Hugging Face Transformers in PyTorch on the CPU, as contestants of benchmarks/serve.py.
+
+`sh benchmarks/peers/setup.sh torch` first. Imports nothing of this project.
+
+Settings that all of them have:
+  precision: "float32"; "mixed_bfloat16", which is torch.autocast; "bfloat16", with weights and optimizer in bfloat16 as well.
+  mode: "train", see the function; "forward": outputs without a gradient.
+  compiled: whether torch.compile compiles it.
+"""
+
+import contextlib
+import ctypes
+import os
+import platform
+
+import torch
+import transformers
+from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
+from transformers.models.switch_transformers.modeling_switch_transformers import SwitchTransformersSparseMLP
+
+
+def switch_layer(tokens, width, experts, hidden, top_k, precision, mode, compiled=False, sequence=196):
+    """Switch Transformers' sparse layer on inputs that give every expert as many rows as `top_k` experts a token would.
+
+    In mode "train": outputs and the gradients of inputs and weights.
+    """
+    _start()
+    config = transformers.SwitchTransformersConfig(
+        d_model=width,
+        d_ff=hidden,
+        num_experts=experts,
+        expert_capacity=sequence,  # room for all; unlike in the Model Garden it is free, because no expert's batch is padded
+        dense_act_fn="gelu",
+        dropout_rate=0.0,
+        router_jitter_noise=0.0,
+    )
+    layer = SwitchTransformersSparseMLP(config)
+    rows = tokens * top_k
+    inputs = _balanced_inputs(rows, 1, layer.router.classifier.weight).reshape(-1, sequence, width)
+    with torch.no_grad():
+        kept = layer.router(inputs)[0].sum().item() / rows
+    facts = {
+        "kept": kept,
+        "flops": 4 * rows * width * hidden,
+        "differs": f"each token has one expert, and there are {rows} tokens for as many expert rows; no biases.",
+    }
+    return _layer_contestant(layer, inputs, precision, mode, compiled, facts)
+
+
+def mixtral_layer(
+    tokens,
+    width,
+    experts,
+    hidden,
+    top_k,
+    precision,
+    mode,
+    compiled=False,
+    sequence=196,
+    experts_implementation=None,
+):
+    """Mixtral's sparse layer with gated experts of as many multiplications as plain ones of `hidden` features.
+
+    In mode "train": outputs and the gradients of inputs and weights.
+
+    Args:
+      experts_implementation: one of the library's: "eager" loops over the experts, "grouped_mm" sorts the rows by expert. None
+        is the fastest: "grouped_mm" in float32, and "eager" otherwise, as autocast leaves "grouped_mm" in float32.
+    """
+    _start()
+    experts_implementation = experts_implementation or ("grouped_mm" if precision == "float32" else "eager")
+    # A gated expert has three matrices in place of two. Multiples of 32 keep its rows aligned.
+    intermediate = round(hidden * 2 / 3 / 32) * 32
+    config = transformers.MixtralConfig(
+        hidden_size=width,
+        intermediate_size=intermediate,
+        num_local_experts=experts,
+        num_experts_per_tok=top_k,
+        experts_implementation=experts_implementation,
+    )
+    layer = MixtralSparseMoeBlock(config)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.normal_(std=0.02)  # alone, the layer leaves its weights as they were in memory
+    inputs = _balanced_inputs(tokens, top_k, layer.gate.weight).reshape(-1, sequence, width)
+    facts = {
+        "kept": 1.0,  # it has no capacity
+        "flops": 6 * tokens * top_k * width * intermediate,
+        "experts_implementation": experts_implementation,
+        "differs": f"gated SiLU experts of three matrices, {intermediate} features wide, in place of two of {hidden}; no biases.",
+    }
+    return _layer_contestant(layer, inputs, precision, mode, compiled, facts)
+
+
+def vit_step(batch, precision, mode, compiled=False, attention="sdpa", optimizer="fused"):
+    """ViT-B/16 of 224 pixels and 1000 classes. In mode "train": forward, cross entropy, backward and AdamW.
+
+    Args:
+      attention: implementation of the library, "sdpa" or "eager".
+      optimizer: implementation of AdamW, "fused", "foreach" or "loop".
+    """
+    _start()
+    config = transformers.ViTConfig(num_labels=1000, attn_implementation=attention)
+    model = transformers.ViTForImageClassification(config)
+    images = torch.rand(batch, 3, config.image_size, config.image_size) * 2 - 1
+    patches = (config.image_size // config.patch_size) ** 2
+    pixels = config.num_channels * config.patch_size**2
+    facts = {
+        "flops": 2 * batch * (_transformer_products(config, patches + 1) + config.hidden_size * (patches * pixels + 1000)),
+        "differs": "dense, with weights of each layer's own and a class token; AdamW in place of LAMB, and no clipping.",
+    }
+    return _model_contestant(model, {"pixel_values": images}, 1000, precision, mode, compiled, optimizer, facts)
+
+
+def albert_step(batch, precision, mode, compiled=False, attention="sdpa", optimizer="fused", length=128):
+    """ALBERT base with a classifier of two classes on its pooled output. In mode "train": as vit_step.
+
+    Args:
+      attention: as of vit_step.
+      optimizer: as of vit_step.
+      length: of the texts.
+    """
+    _start()
+    config = transformers.AlbertConfig(
+        hidden_size=768,
+        num_attention_heads=12,
+        intermediate_size=3072,
+        hidden_act="gelu",  # exact, and one operation; the default approximation is several
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        classifier_dropout_prob=0.0,
+        num_labels=2,
+        attn_implementation=attention,
+    )
+    model = transformers.AlbertForSequenceClassification(config)
+    texts = torch.randint(config.vocab_size, (batch, length))
+    width = config.hidden_size
+    rest = length * config.embedding_size * width + width * width + width * 2
+    facts = {
+        "flops": 2 * batch * (_transformer_products(config, length) + rest),
+        "differs": "dense, with one set of weights for all layers, norms included; AdamW in place of LAMB, and no clipping.",
+    }
+    return _model_contestant(model, {"input_ids": texts}, 2, precision, mode, compiled, optimizer, facts)
+
+
+def _start():
+    # PyTorch gives large tensors back to the system at once, and the system clears new ones at the next step: a third of the
+    # time of a float32 step. glibc keeps them when told to: -1 is how much free memory, -3 how large a piece.
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        keep = ctypes.CDLL(None).mallopt
+        keep(-1, 2**31 - 1)
+        keep(-3, 2**30)
+    torch.manual_seed(0)
+    torch.set_num_threads(os.cpu_count())
+
+
+def _balanced_inputs(tokens, top_k, router_weights):
+    """Random normal [tokens, width], moved just enough for the router to give every expert as many tokens."""
+    weights = router_weights.detach()
+    inputs = torch.randn(tokens, weights.shape[1])
+    chosen = torch.arange(tokens * top_k).reshape(tokens, top_k) % weights.shape[0]
+    logits = torch.full((tokens, weights.shape[0]), -3.0).scatter_(1, chosen, 3.0)
+    return inputs + (logits - inputs @ weights.T) @ torch.linalg.pinv(weights).T
+
+
+def _transformer_products(config, tokens):
+    """Multiply-adds of all layers for one sequence."""
+    width = config.hidden_size
+    layer = tokens * width * (4 * width + 2 * config.intermediate_size) + 2 * tokens**2 * width
+    return config.num_hidden_layers * layer
+
+
+def _layer_contestant(layer, inputs, precision, mode, compiled, facts):
+    if precision == "bfloat16":
+        layer, inputs = layer.to(torch.bfloat16), inputs.to(torch.bfloat16)
+    cotangent = torch.randn_like(inputs)
+    inputs.requires_grad_(mode == "train")
+    layer.train(mode == "train")
+    run = torch.compile(layer) if compiled else layer
+
+    def forward():
+        with torch.inference_mode(), _autocast(precision):
+            run(inputs)
+
+    def train():
+        layer.zero_grad()
+        inputs.grad = None
+        with _autocast(precision):
+            outputs = run(inputs)
+        outputs.backward(cotangent.to(outputs.dtype))
+
+    return (train if mode == "train" else forward), _all_facts(layer, facts, mode, compiled)
+
+
+def _model_contestant(model, inputs, classes, precision, mode, compiled, optimizer, facts):
+    batch = next(iter(inputs.values())).shape[0]
+    labels = torch.randint(classes, (batch,))
+    if precision == "bfloat16":
+        model = model.to(torch.bfloat16)
+        inputs = {name: values.to(torch.bfloat16) if values.is_floating_point() else values for name, values in inputs.items()}
+    model.train(mode == "train")
+    implementation = {"fused": optimizer == "fused", "foreach": optimizer == "foreach"}
+    update = torch.optim.AdamW(model.parameters(), 1e-4, weight_decay=0.1, **implementation)
+    run = torch.compile(model) if compiled else model
+
+    def forward():
+        with torch.inference_mode(), _autocast(precision):
+            run(**inputs)
+
+    def train():
+        update.zero_grad()
+        with _autocast(precision):
+            logits = run(**inputs).logits
+        torch.nn.functional.cross_entropy(logits.float(), labels).backward()
+        update.step()
+
+    facts = {"kept": 1.0, "attention": model.config._attn_implementation, "optimizer": f"AdamW, {optimizer}", **facts}
+    return (train if mode == "train" else forward), _all_facts(model, facts, mode, compiled)
+
+
+def _autocast(precision):
+    if precision == "mixed_bfloat16":
+        return torch.autocast("cpu", torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def _all_facts(module, facts, mode, compiled):
+    return {
+        **facts,
+        "flops": facts["flops"] * (3 if mode == "train" else 1),
+        "parameters": sum(parameter.numel() for parameter in module.parameters()),
+        "compiled": compiled,
+        "threads": torch.get_num_threads(),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+    }

@@ -19,7 +19,8 @@ def train_settings(**overrides):
     (global gradient norm); eval_every: steps from one evaluation to the next, which is what logs and plots call an epoch;
     checkpoint_every: steps between checkpoints, besides one after every evaluation (0: no others); keep_checkpoints: how many;
     seed: of initial values, data order and augmentation; strategy: official.strategies.STRATEGIES, with tpu: the TPU's name;
-    precision: "float32", "mixed_bfloat16" or "float64"; jit_compile: whether XLA compiles the whole step; steps_per_execution:
+    precision: "float32", "mixed_bfloat16", "float64", or "auto" for the faster of the first two on the machine where the run
+    begins; jit_compile: whether XLA compiles the whole step; steps_per_execution:
     how many steps the device does before Python sees it again, which is what a TPU wants.
     """
     settings = dict(
@@ -85,7 +86,7 @@ def check_train_settings(train):
             raise ValueError(f"train.{setting}={train[setting]!r} is not allowed: it must be {what}")
 
 
-PRECISIONS = ("float32", "mixed_bfloat16", "float64")
+PRECISIONS = ("float32", "mixed_bfloat16", "float64", "auto")
 
 
 def to_plain(config):

@@ -39,7 +39,8 @@ class LAMB(tfa.optimizers.LAMB):
         m_t, v_t, update = _moments_and_update(grad, weight, m, v, decay, *(coefficients[name] for name in names))
         ratio = tf.ones([], var.dtype)
         if self._do_layer_adaptation(var):
-            weight_norm, update_norm = tf.norm(weight), tf.norm(update)
+            # Twice l2_loss is the square of the norm, without a square of every element in memory.
+            weight_norm, update_norm = (tf.sqrt(2 * tf.nn.l2_loss(x)) for x in (weight, update))
             ratio = tf.where((weight_norm > 0) & (update_norm > 0), weight_norm / update_norm, ratio)
         stepped = _step_along(weight, update, ratio * coefficients["lr_t"])
         locking = self._use_locking

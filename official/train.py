@@ -26,6 +26,7 @@ from official.checkpoints import Checkpoints
 from official.curves import draw_curves
 from official.export import export_saved_model
 from official.optimizers import create_optimizer, create_state
+from official.precision import fastest_precision
 from official.progress import Progress
 from official.strategies import create_strategy, is_chief
 from official.summary import write_summary
@@ -33,6 +34,7 @@ from official.tables import Table, read_table
 from official.task import create_task
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe: a Python file with get_config().", lock_config=True)
+PRECISION_FILE = "precision.txt"  # in the workdir of a run whose precision was chosen for it
 WORKDIR = flags.DEFINE_string("workdir", None, "Where the run keeps its files.")
 
 
@@ -68,9 +70,10 @@ class Run:
             size = config.train.batch_size
             raise ValueError(f"train.batch_size={size} is not allowed: it must be a multiple of {replicas} replicas")
         tf.keras.utils.set_random_seed(config.train.seed)
-        tf.keras.mixed_precision.set_global_policy(config.train.precision)
-        self.task = create_task(config)
         workdir = pathlib.Path(workdir)
+        self.precision = chosen_precision(config.train, workdir)
+        tf.keras.mixed_precision.set_global_policy(self.precision)
+        self.task = create_task(config)
         chief = is_chief(self.strategy)
         worker = 0 if chief else self.strategy.cluster_resolver.task_id
         # Every worker takes part in everything, but only the chief's files are of use.
@@ -91,6 +94,8 @@ class Run:
                 self.workdir / "checkpoints", self.model, config.train.keep_checkpoints, workdir / "checkpoints"
             )
             self.first_step = self.checkpoints.restore()
+        if config.train.precision == "auto":
+            (self.workdir / PRECISION_FILE).write_text(self.precision + "\n")
         (self.workdir / "config.json").write_text(json.dumps(configs.to_plain(config), indent=2) + "\n")
 
     def train(self):
@@ -119,6 +124,7 @@ class Run:
             unit=self.task.unit,
             **{rate: statistics.median(float(row[rate]) for row in metrics)},
             wall_seconds=round(clock(), 1),
+            precision=self.precision,
             strategy=self.config.train.strategy,
             replicas=self.strategy.num_replicas_in_sync,
             config=configs.to_plain(self.config),
@@ -129,7 +135,7 @@ class Run:
     def _announce(self):
         train, replicas = self.config.train, self.strategy.num_replicas_in_sync
         where = f"{replicas} replicas" if replicas > 1 else "one device"
-        print(f"{self.model.name}: {self.model.count_params():,} parameters, {train.precision}, on {where}")
+        print(f"{self.model.name}: {self.model.count_params():,} parameters, {self.precision}, on {where}")
         if self.first_step:
             print(f"Going on from the checkpoint of step {self.first_step}.")
         print(f"Training to step {train.steps} in batches of {train.batch_size}.", flush=True)
@@ -163,6 +169,20 @@ class Run:
                     callbacks=callbacks,
                     verbose=0,
                 )
+
+
+def chosen_precision(train, workdir):
+    """`train.precision`, or what "auto" chose when this run began: a run that goes on keeps its precision on any machine.
+
+    Raises:
+      ValueError: "auto" for several workers, each of which would choose for itself.
+    """
+    if train.precision != "auto":
+        return train.precision
+    if train.strategy == "multi_worker":
+        raise ValueError("train.precision='auto' is not allowed: it must be named where train.strategy='multi_worker'")
+    chosen = workdir / PRECISION_FILE
+    return chosen.read_text().strip() if chosen.exists() else fastest_precision()
 
 
 def finished_summary(config, workdir):

@@ -5,7 +5,7 @@ import functools
 import tensorflow as tf
 
 from widenet.checks import refuse
-from widenet.compiled import compiles_elementwise, elementwise
+from widenet.compiled import compiles_elementwise
 from widenet.layer import at_least_float32
 
 ACTIVATIONS = {
@@ -39,11 +39,11 @@ def _compiled(name):
     def wide(x):
         return ACTIVATIONS[name](tf.cast(x, at_least_float32(x.dtype)))
 
-    @elementwise
+    @tf.function(jit_compile=True)
     def value(x):
         return tf.cast(wide(x), x.dtype)
 
-    @elementwise
+    @tf.function(jit_compile=True)
     def product_with_derivative(x, upstream):
         with tf.GradientTape() as tape:
             tape.watch(x)

@@ -46,11 +46,19 @@ def elementwise(function):
 
     Args:
       function: of tensors only, of which it captures none.
+
+    Returns:
+      The function, with an attribute `variant`: called where a forward pass is made, it gives the one that its gradient is to
+      use, which may be made later and elsewhere.
     """
     compiled = tf.function(function, jit_compile=True)
 
+    def variant():
+        return compiled if compiles_elementwise() else function
+
     @functools.wraps(function)
     def call(*tensors):
-        return compiled(*tensors) if compiles_elementwise() else function(*tensors)
+        return variant()(*tensors)
 
+    call.variant = variant
     return call

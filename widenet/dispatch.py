@@ -100,12 +100,12 @@ def _at_most_one(count):
 
 def gather_tokens(x, dispatch):
     """Fills the experts' rows: float [T, D] to [R, D]; rows without an assignment hold any token."""
-    choices = dispatch.slots.shape[1]
+    choices, sum_kept = dispatch.slots.shape[1], _sum_kept.variant()
 
     @tf.custom_gradient
     def gather(x):
         tokens = tf.minimum(dispatch.assignments // choices, tf.shape(x)[0] - 1)
-        return tf.gather(x, tokens), lambda upstream: _sum_kept(tf.gather(upstream, dispatch.slots), dispatch.kept)
+        return tf.gather(x, tokens), lambda upstream: sum_kept(tf.gather(upstream, dispatch.slots), dispatch.kept)
 
     return gather(x)
 
@@ -127,6 +127,7 @@ def join_groups(groups, rows):
 def combine_outputs(rows, gates, dispatch):
     """MoE(x) = sum_i g_i(x) e_i(x), the paper's first equation: [R, D] and gates [T, K] to [T, D]."""
     choices = dispatch.slots.shape[1]
+    scale_rows, gate_gradients = _scale_rows.variant(), _gate_gradients.variant()
 
     @tf.custom_gradient
     def combine(rows, gates):
@@ -134,8 +135,8 @@ def combine_outputs(rows, gates, dispatch):
             # The gate of a row without an assignment is zero, so none of what it holds reaches a weight.
             row_gates = tf.gather(tf.pad(tf.reshape(gates, [-1]), [[0, 1]]), dispatch.assignments)
             tokens = tf.minimum(dispatch.assignments // choices, tf.shape(upstream)[0] - 1)
-            of_rows = _scale_rows(tf.gather(upstream, tokens), row_gates)
-            return of_rows, tf.cast(_gate_gradients(tf.gather(rows, dispatch.slots), upstream, dispatch.kept), gates.dtype)
+            of_rows = scale_rows(tf.gather(upstream, tokens), row_gates)
+            return of_rows, tf.cast(gate_gradients(tf.gather(rows, dispatch.slots), upstream, dispatch.kept), gates.dtype)
 
         return _weighted_sum(tf.gather(rows, dispatch.slots), gates, dispatch.kept), gradient
 

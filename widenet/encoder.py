@@ -1,15 +1,18 @@
 """One transformer encoder for every parameter deployment."""
 
+import collections
+
 import tensorflow as tf
 
 from widenet.attention import SelfAttention, check_heads
 from widenet.checks import check_count, check_not_negative, check_positive, check_rate, check_switch, refuse
 from widenet.deployment import Deployment
 from widenet.feed_forward import FeedForward
-from widenet.layer import Layer, check_initializer, reading_once, register
+from widenet.layer import Layer, check_initializer, register
 from widenet.moe import SharedMoE
 from widenet.norm import IndividualLayerNorm
 from widenet.routing import check_capacity_factor, check_routing
+from widenet.sharing import shared_reads
 
 
 @register
@@ -185,7 +188,13 @@ class Encoder(Layer):
         Returns:
           float [batch, length, width].
         """
-        with reading_once():
+        counts = collections.Counter((block.is_moe, block.ffn) for block in self.blocks)
+        uses = [
+            (expert, count)
+            for (is_moe, index), count in counts.items()
+            for expert in (self.moe_layers[index].experts if is_moe else [self.dense_layers[index]])
+        ]
+        with shared_reads(uses):
             return self._encode(x, mask, training)
 
     def _encode(self, x, mask, training):

@@ -4,7 +4,9 @@ import tensorflow as tf
 
 from widenet.activations import get_activation
 from widenet.checks import check_count, check_rate
-from widenet.layer import Layer, check_initializer, new_initializer, read, register
+from widenet.compiled import in_xla
+from widenet.layer import Layer, check_initializer, new_initializer, register
+from widenet.sharing import read
 
 
 @register
@@ -37,8 +39,9 @@ class FeedForward(Layer):
     def build(self, input_shape):
         width = input_shape[-1]
         for side, shape in (("in", (width, self.hidden_dim)), ("out", (self.hidden_dim, width))):
-            kernel = self.add_weight(name=f"kernel_{side}", shape=shape, initializer=new_initializer(self.kernel_initializer))
-            bias = self.add_weight(name=f"bias_{side}", shape=shape[-1:], initializer="zeros")
+            initializer = new_initializer(self.kernel_initializer)
+            kernel = self.add_weight(f"kernel_{side}", shape, initializer=initializer, experimental_autocast=False)
+            bias = self.add_weight(f"bias_{side}", shape[-1:], initializer="zeros", experimental_autocast=False)
             setattr(self, f"kernel_{side}", kernel)
             setattr(self, f"bias_{side}", bias)
         super().build(input_shape)
@@ -54,7 +57,7 @@ class FeedForward(Layer):
 
     def project_in(self, x):
         """[N, D] to [N, H]."""
-        return tf.nn.bias_add(tf.matmul(x, read(self.kernel_in)), read(self.bias_in))
+        return affine(x, read(self.kernel_in, x.dtype), read(self.bias_in, x.dtype))
 
     def activate(self, x, training):
         """[N, H] to the same shape: activation and dropout."""
@@ -62,5 +65,28 @@ class FeedForward(Layer):
 
     def project_out(self, x, training):
         """[N, H] to [N, D]: the second Dense and its dropout."""
-        output = tf.nn.bias_add(tf.matmul(x, read(self.kernel_out)), read(self.bias_out))
+        output = affine(x, read(self.kernel_out, x.dtype), read(self.bias_out, x.dtype))
         return self._dropout(output, training=training)
+
+
+def _times_transpose(x, kernel):
+    """x kernel^T, [N, H] times the transpose of [D, H]."""
+    if kernel.dtype != tf.float32 or kernel.shape[1] <= kernel.shape[0] or in_xla():
+        return tf.matmul(x, kernel, transpose_b=True)
+    # On CPU a float32 product with a transposed operand has two thirds of the speed where the summed axis is long and N is that of
+    # one expert. Transposed beforehand, once for all blocks that share the kernel; the shape check keeps TensorFlow from folding
+    # the transposition into the product again.
+    return tf.matmul(x, tf.ensure_shape(tf.transpose(kernel), kernel.shape[::-1]))
+
+
+@tf.custom_gradient
+def affine(x, kernel, bias):
+    """x kernel + bias, for [N, D], [D, H] and [H] to [N, H]."""
+
+    def gradient(upstream):
+        # The bias's as a product with ones: on CPU it takes a third to a half of the time of BiasAddGrad.
+        ones = tf.ones([1, tf.shape(upstream)[0]], upstream.dtype)
+        of_bias = tf.reshape(tf.matmul(ones, upstream), tf.shape(bias))
+        return _times_transpose(upstream, kernel), tf.matmul(x, upstream, transpose_a=True), of_bias
+
+    return tf.nn.bias_add(tf.matmul(x, kernel), bias), gradient

@@ -1,8 +1,6 @@
 """What every layer of this package shares: a config that is its constructor's arguments, and refusal of unknown ones."""
 
-import contextlib
 import inspect
-import threading
 
 import tensorflow as tf
 
@@ -43,30 +41,6 @@ class Layer(tf.keras.layers.Layer):
             with tf.name_scope(child.name):
                 child.build(input_shape)
                 child.built = True
-
-
-_ACTIVE = threading.local()  # replicas of a MirroredStrategy run in threads of their own
-
-
-@contextlib.contextmanager
-def reading_once():
-    """Inside, `read` reads a weight, and casts it to the compute dtype, only the first time: for what shares it over blocks."""
-    outer = getattr(_ACTIVE, "values", None)
-    _ACTIVE.values = {}
-    try:
-        yield
-    finally:
-        _ACTIVE.values = outer
-
-
-def read(weight):
-    """A weight's value in the compute dtype of the layer that is being called."""
-    values = getattr(_ACTIVE, "values", None)
-    if values is None:
-        return tf.convert_to_tensor(weight)
-    if weight.ref() not in values:
-        values[weight.ref()] = tf.convert_to_tensor(weight)
-    return values[weight.ref()]
 
 
 def _plain(setting):

@@ -65,7 +65,7 @@ def test_defaults_are_allowed():
         ("checkpoint_every", -1, "at least 0"),
         ("keep_checkpoints", 0, "at least 1"),
         ("steps_per_execution", 0, "at least 1"),
-        ("precision", "float16", "float32, mixed_bfloat16, float64"),
+        ("precision", "float16", "float32, mixed_bfloat16, float64, auto"),
     ],
 )
 def test_refused_values(setting, value, allowed):

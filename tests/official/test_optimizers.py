@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import vision
 from official.config import train_settings
-from official.optimizers import create_optimizer, create_schedule, create_state
+from official.optimizers import COMPILED_ELEMENTS, EXCLUDED, LAMB, create_optimizer, create_schedule, create_state, tfa
 
 ROOT = pathlib.Path(__file__).parents[2]
 TINY = dict(
@@ -227,3 +227,37 @@ def test_only_one_file_imports_addons():
             if any(name.split(".")[0] == "tensorflow_addons" for name in names):
                 importers.add(inside.as_posix())
     assert importers == {"official/optimizers.py"}
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-13), ("float32", 2e-6)])
+def test_compiled_update_is_that_of_addons(dtype, tolerance):
+    """Twenty steps of a large adapted, a large excluded and a small weight; float32 differs by the order of a norm's sum."""
+    shapes = {"kernel": (COMPILED_ELEMENTS // 256, 256), "wide/bias": (COMPILED_ELEMENTS,), "small/kernel": (3, 4)}
+    random = np.random.default_rng(0)
+    start = [random.normal(size=shape) for shape in shapes.values()]
+    gradients = [[random.normal(size=shape) for shape in shapes.values()] for _ in range(20)]
+    results = []
+    for kind in (LAMB, tfa.optimizers.LAMB):
+        weights = [tf.Variable(value, dtype=dtype, name=name) for name, value in zip(shapes, start, strict=True)]
+        optimizer = kind(
+            create_schedule(0.01, 20, 5),
+            weight_decay=0.1,
+            exclude_from_weight_decay=EXCLUDED,
+            exclude_from_layer_adaptation=EXCLUDED,
+            global_clipnorm=1.0,
+        )
+        apply = tf.function(lambda *given, o=optimizer, w=weights: o.apply_gradients(zip(given, w, strict=True)) and None)
+        for step in gradients:
+            apply(*[tf.constant(gradient, dtype) for gradient in step])
+        results.append([value.numpy() for value in (*weights, *optimizer.variables())])
+    assert isinstance(optimizer, tfa.optimizers.LAMB) and issubclass(LAMB, tfa.optimizers.LAMB)
+    assert not np.allclose(results[0][0], start[0], atol=0.01)
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance)
+
+
+def test_lamb_goes_through_keras_s_config():
+    optimizer = create_optimizer(train_settings(lr=0.02))
+    again = tf.keras.optimizers.deserialize(tf.keras.optimizers.serialize(optimizer))
+    assert type(again) is LAMB
+    assert again.get_config() == optimizer.get_config()

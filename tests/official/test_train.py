@@ -359,6 +359,21 @@ def test_mixed_precision(tmp_path):
     assert exported.serve(np.zeros((2, 8, 8, 1), np.float32)).dtype == tf.float32
 
 
+def test_precision_auto(tmp_path, monkeypatch, capsys):
+    """It takes the faster one when the run begins, and keeps it where the run goes on, even on a slower machine."""
+    monkeypatch.setattr(train, "fastest_precision", lambda: "mixed_bfloat16")
+    config = tiny_config(DENSE, steps=2, eval_every=1, precision="auto")
+    run = train.Run(config, tmp_path)
+    assert run.model.get_layer("encoder").compute_dtype == "bfloat16"
+    monkeypatch.setattr(train, "fastest_precision", lambda: "float32")
+    summary = train.run(config, tmp_path)
+    assert summary["precision"] == "mixed_bfloat16"
+    assert summary["config"]["train"]["precision"] == "auto"
+    assert ", mixed_bfloat16, on one device" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"train\.precision='auto' is not allowed: it must be named where .*multi_worker"):
+        train.chosen_precision(tiny_config(precision="auto", strategy="multi_worker").train, tmp_path)
+
+
 def test_refusals_come_first(tmp_path):
     """A wrong setting leaves no folder behind."""
     workdir = tmp_path / "new"

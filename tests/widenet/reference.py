@@ -129,6 +129,39 @@ def moe(layer, x, mask=None, routing=None, training=False):
     return output.reshape(x.shape), MoeCall(routing, kept, new)
 
 
+def moe_gradients(layer, x, upstream, mask=None, training=False):
+    """Gradients of sum(moe(x) * upstream), without balance loss, by the chain rule, an assignment at a time.
+
+    Returns:
+      Dict: "x" [batch, length, D], "router" [D, E], and for each expert e ("kernel_in", e), ("bias_in", e), ("kernel_out", e) and
+      ("bias_out", e).
+    """
+    tokens, upstream = x.reshape(-1, x.shape[-1]), upstream.reshape(-1, x.shape[-1])
+    _, call = moe(layer, x, mask, training=training)
+    router = weight(layer.router.kernel)
+    names = ("kernel_in", "bias_in", "kernel_out", "bias_out")
+    weights = {(name, e): weight(getattr(expert, name)) for e, expert in enumerate(layer.experts) for name in names}
+    gradients = {key: np.zeros(value.shape) for key, value in weights.items()}
+    by_x, by_gates = np.zeros(tokens.shape), np.zeros(call.routing.probabilities.shape)
+    for t, k in zip(*np.nonzero(call.kept), strict=True):
+        e, gate = call.routing.experts[t, k], call.routing.gates[t, k]
+        before = tokens[t] @ weights["kernel_in", e] + weights["bias_in", e]
+        hidden = gelu(before)
+        by_gates[t, e] = upstream[t] @ (hidden @ weights["kernel_out", e] + weights["bias_out", e])
+        by_output = gate * upstream[t]
+        gradients["kernel_out", e] += np.outer(hidden, by_output)
+        gradients["bias_out", e] += by_output
+        # The derivative of x Phi(x) is Phi(x) + x phi(x).
+        phi = np.exp(-(before**2) / 2) / math.sqrt(2 * math.pi)
+        by_before = (weights["kernel_out", e] @ by_output) * (gelu(before) / before + before * phi)
+        gradients["kernel_in", e] += np.outer(tokens[t], by_before)
+        gradients["bias_in", e] += by_before
+        by_x[t] += weights["kernel_in", e] @ by_before
+    p = call.routing.probabilities
+    by_logits = p * (by_gates - np.sum(by_gates * p, axis=-1, keepdims=True))
+    return {"x": (by_x + by_logits @ router.T).reshape(x.shape), "router": tokens.T @ by_logits, **gradients}
+
+
 def instance(block, groups, depth):
     """Which of `groups` instances block `block` of `depth` uses; None is one a block."""
     return block * (depth if groups is None else groups) // depth

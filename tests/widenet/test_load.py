@@ -31,10 +31,10 @@ def test_a_record_by_hand():
     """
     probabilities = tf.constant([[0.6, 0.3, 0.1], [0.4, 0.2, 0.4], [0.2, 0.7, 0.1], [0.0, 0.0, 1.0]])
     experts = tf.constant([[0, 1], [0, 2], [1, 0], [2, 1]])
-    kept = tf.constant([[True, True], [True, False], [True, True], [False, False]])
+    loads = tf.constant([3, 2, 0])
     mask = tf.constant([True, True, True, False])
     with recording() as records:
-        record_load(Routing(tf.gather(probabilities, experts, batch_dims=1), experts, probabilities), kept, mask)
+        record_load(Routing(tf.gather(probabilities, experts, batch_dims=1), experts, probabilities), loads, mask)
     (record,) = records
     np.testing.assert_array_equal(record.kept, [3, 2, 0])
     np.testing.assert_array_equal(record.dropped, 1)

@@ -109,6 +109,17 @@ def test_first_choices_take_slots_before_second_choices():
     np.testing.assert_allclose(output[2], 0.9 * reference.feed_forward(layer.experts[1], x[0, 2]), atol=1e-5)
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_batch_priority_drops_the_least_certain_tokens(jit_compile):
+    """Six tokens want expert 0, which has room for 0.5 * 1 * 6 / 1 = 3: those of the largest gates, wherever they stand."""
+    for batch_priority, kept in ((False, [0, 1, 2]), (True, [1, 3, 5])):
+        layer = built(num_experts=1, top_k=1, eval_capacity_factor=0.5, batch_priority=batch_priority)
+        routing = routing_by_hand([[0]] * 6, 1, gates=[[0.1], [0.6], [0.2], [0.7], [0.3], [0.5]])
+        call = tf.function(lambda x, moe=layer, r=routing: moe(x, routing=r, training=False), jit_compile=jit_compile)
+        output = computed(call(tf.constant(tokens(1, 6))))
+        np.testing.assert_array_equal(np.flatnonzero(output[0]), kept)
+
+
 def test_training_and_evaluation_capacity():
     layer = built(capacity_factor=0.25, eval_capacity_factor=None, top_k=1)
     x, routing = tokens(1, 16), routing_by_hand([[2]] * 16, 4)

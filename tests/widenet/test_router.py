@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.widenet import reference
 from widenet import Router, SharedMoE
-from widenet.routing import balance_loss
+from widenet.routing import balance_loss, router_z_loss
 
 
 def tokens(shape=(2, 6, 8), seed=0, dtype=np.float32):
@@ -150,6 +150,32 @@ def test_balance_loss_is_added_in_training_only(balance_weight, masked):
     for training in (None, False):
         router(x, mask=mask, training=training)
         assert router.losses == []
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_z_loss_is_added_in_training_only(masked):
+    """Beside the balance loss, weighted, of the logits of real tokens."""
+    router = Router(3, noise=False, balance_weight=0.01, z_loss_weight=0.5)
+    x = tokens()
+    mask = np.random.default_rng(1).random((2, 6)) < 0.5 if masked else None
+    router(x, mask=mask, training=True)
+    logits = x.reshape(-1, 8).astype(np.float64) @ reference.weight(router.kernel)
+    logits = logits if mask is None else logits[mask.reshape(-1)]
+    expected = 0.5 * np.mean(np.log(np.sum(np.exp(logits), axis=-1)) ** 2)
+    _, z_loss = router.losses
+    np.testing.assert_allclose(z_loss, expected, rtol=1e-5)  # float32 against float64
+    router(x, mask=mask, training=False)
+    assert router.losses == []
+
+
+def test_z_loss_sees_the_noise_and_is_off_by_default():
+    router = Router(3, balance_weight=0, z_loss_weight=1.0)
+    router(tokens(), training=True)
+    quiet = router_z_loss(tf.constant(tokens()) @ router.kernel)
+    assert abs(float(router.losses[0]) - float(quiet)) > 1e-4
+    router = Router(3, balance_weight=0)
+    router(tokens(), training=True)
+    assert router.losses == []
 
 
 def test_no_balance_term_for_a_weight_of_zero():

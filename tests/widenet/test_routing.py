@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.widenet import reference
-from widenet.routing import balance_loss, expert_capacity, top_k_routing
+from widenet.routing import balance_loss, batch_priority, expert_capacity, router_z_loss, top_k_routing
 
 
 def test_top_k_by_hand():
@@ -168,3 +168,23 @@ def test_capacity_is_at_least_one_for_any_token():
 def test_capacity_factors_below_six_decimals_still_round_up(factor):
     """Whatever a layer accepts as a factor above 0 leaves an expert room for one token, never silently for none."""
     assert expert_capacity(5, 4, 2, factor) == 1
+
+
+def test_z_loss_by_hand():
+    """log(e^0 + e^0) = log 2 and log(3 e^1) for experts of equal logits; the mean of the squares, the last token being padding."""
+    logits = tf.constant([[0.0, 0.0, -1e9], [1.0, 1.0, 1.0], [50.0, 0.0, 0.0]])
+    expected = (math.log(2) ** 2 + (1 + math.log(3)) ** 2) / 2
+    np.testing.assert_allclose(router_z_loss(logits, tf.constant([True, True, False])), expected, rtol=1e-6)
+    np.testing.assert_allclose(router_z_loss(logits), (2 * expected + 50**2) / 3, rtol=1e-6)
+
+
+def test_z_loss_of_nothing_and_of_large_logits():
+    """No real token gives 0; where exp would overflow it does not."""
+    assert router_z_loss(tf.constant([[3.0, 4.0]]), tf.constant([False])) == 0
+    np.testing.assert_allclose(router_z_loss(tf.constant([[1000.0, 0.0]])), 1e6, rtol=1e-6)
+
+
+def test_batch_priority_by_hand():
+    """By the first gate alone, largest first; tokens 1 and 3 are equal and keep their order."""
+    gates = tf.constant([[0.5, 0.5], [0.7, 0.1], [0.9, 0.0], [0.7, 0.3], [0.2, 0.2]])
+    np.testing.assert_array_equal(batch_priority(gates), [2, 1, 3, 0, 4])

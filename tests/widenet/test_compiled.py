@@ -1,0 +1,157 @@
+"""Where XLA compiles elementwise functions, and that exported graphs do not know of it."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+import vision
+from widenet.compiled import compiled_elementwise, compiles_elementwise, elementwise, in_xla
+
+TINY = dict(
+    depth=2, width=8, heads=2, ffn_dim=12, expert_dim=12, num_experts=2, image_size=4, patch_size=2, channels=1, classes=3
+)
+
+
+@elementwise
+def double(x):
+    return 2 * x
+
+
+def xla_calls(function_or_graph_def):
+    """Names of what XLA must compile, in all functions of a graph."""
+    graph = function_or_graph_def
+    found = [f"{f.signature.name}" for f in graph.library.function if f.attr["_XlaMustCompile"].b]
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    return found + [node.name for node in nodes if "Xla" in node.op or node.attr["_XlaMustCompile"].b]
+
+
+def graph_def_of(function, *arguments):
+    return tf.function(function).get_concrete_function(*arguments).graph.as_graph_def()
+
+
+def test_only_inside_the_scope():
+    assert not compiles_elementwise()
+    with compiled_elementwise():
+        assert compiles_elementwise()
+        with compiled_elementwise(False):
+            assert not compiles_elementwise()
+        assert compiles_elementwise()
+    assert not compiles_elementwise()
+
+
+def test_the_scope_decides_for_each_call():
+    def outside(x):
+        return double(x)
+
+    def inside(x):
+        with compiled_elementwise():
+            return double(x)
+
+    x = tf.constant([1.0, 2.0])
+    assert xla_calls(graph_def_of(outside, x)) == []
+    assert xla_calls(graph_def_of(inside, x)) != []
+    np.testing.assert_array_equal(tf.function(inside)(x), [2, 4])
+
+
+def test_a_gradient_follows_its_forward_pass():
+    """It may be taken after the scope has ended, as with a tape around a model."""
+    with compiled_elementwise():
+        variant = double.variant()
+    assert xla_calls(graph_def_of(variant, tf.constant(1.0))) != []
+    assert xla_calls(graph_def_of(double.variant(), tf.constant(1.0))) == []
+
+
+def test_nothing_is_nested_where_xla_compiles_everything():
+    seen = []
+
+    @tf.function(jit_compile=True)
+    def whole(x):
+        with compiled_elementwise():
+            seen.append((in_xla(), compiles_elementwise()))
+            return double(x)
+
+    whole(tf.constant(1.0))
+    assert seen == [(True, False)]
+    assert not in_xla()
+
+
+def tiny_model(**overrides):
+    model = vision.create_model("widenet_ti16", **TINY, **overrides)
+    model.compile("sgd", tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def batch(size=4):
+    return tf.random.stateless_normal([size, 4, 4, 1], [0, 0]), tf.range(size) % 3
+
+
+def test_fit_compiles_and_evaluate_does_not():
+    model = tiny_model()
+    train = tf.function(lambda data: model.train_step(data)).get_concrete_function(batch())
+    assert xla_calls(train.graph.as_graph_def()) != []
+    test = tf.function(lambda data: model.test_step(data)).get_concrete_function(batch())
+    assert xla_calls(test.graph.as_graph_def()) == []
+
+
+@pytest.mark.parametrize("how", ["saved_model", "keras", "export"])
+def test_exported_graphs_carry_no_xla_call(tmp_path, how):
+    """TF Serving, ONNX and TFLite refuse them; of a model that was trained, with all that Keras saves beside its signature."""
+    model = tiny_model(dropout=0.1)
+    model.fit(*batch(), verbose=0)
+    if how == "saved_model":
+        tf.saved_model.save(model, str(tmp_path / "model"))
+    elif how == "keras":
+        model.save(tmp_path / "model", save_format="tf")
+    else:
+        model.export(str(tmp_path / "model"))
+    saved = saved_model_pb2.SavedModel()
+    saved.ParseFromString((tmp_path / "model" / "saved_model.pb").read_bytes())
+    assert len(saved.meta_graphs[0].graph_def.library.function) > 2
+    assert [call for graph in saved.meta_graphs for call in xla_calls(graph.graph_def)] == []
+
+
+def test_a_saved_model_can_be_trained(tmp_path):
+    """The custom gradients are saved with it: in a training call the gradients are those of the model it was saved from."""
+    model = tiny_model(capacity_factor=None)
+    module = tf.Module()
+    module.model = model
+    module.call = tf.function(
+        lambda images: model(images, training=True), input_signature=[tf.TensorSpec([None, 4, 4, 1], tf.float32)]
+    )
+    for layer in model.submodules:
+        if hasattr(layer, "noise"):
+            layer.noise = False
+    images, _ = batch()
+
+    def gradients(call, variables):
+        with tf.GradientTape() as tape:
+            total = tf.reduce_sum(call(images) ** 2)
+        return {v.name: g for v, g in zip(variables, tape.gradient(total, variables), strict=True)}
+
+    expected = gradients(module.call, model.trainable_variables)
+    tf.saved_model.save(module, str(tmp_path))
+    loaded = tf.saved_model.load(str(tmp_path))
+    got = gradients(loaded.call, loaded.model.trainable_variables)
+    assert expected.keys() == got.keys() and len(got) > 20
+    for name in expected:
+        # 1e-6 of the largest: the same graph, whose constants may be folded otherwise.
+        np.testing.assert_allclose(got[name], expected[name], atol=1e-6 * max(1, np.max(np.abs(expected[name]))), err_msg=name)
+
+
+def test_an_unknown_batch_size_trains_as_a_known_one():
+    """`fit` on arrays does not know its batch size while the graph is made."""
+    results = []
+    for dataset in (
+        tf.data.Dataset.from_tensors(batch()),
+        tf.data.Dataset.from_tensor_slices(batch()).batch(4),
+    ):
+        tf.keras.utils.set_random_seed(0)
+        model = tiny_model()
+        for layer in model.submodules:
+            if hasattr(layer, "noise"):
+                layer.noise = False
+        model.fit(dataset, verbose=0)
+        results.append(model.get_weights())
+    for known, unknown in zip(*results, strict=True):
+        np.testing.assert_allclose(known, unknown, atol=1e-6)  # float32, other fusions

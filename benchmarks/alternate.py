@@ -55,7 +55,7 @@ class _Process:
             environment["PYTHONPATH"] = str(ROOT)
         command = [contestant.python or sys.executable, *isolated, str(ROOT / "benchmarks/serve.py")]
         command += [str(ROOT / contestant.file), contestant.function, json.dumps(contestant.settings)]
-        self._log = tempfile.TemporaryFile("w+")
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115, it lives as long as the process does
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, env=environment, cwd=ROOT
         )
@@ -102,7 +102,7 @@ def measure(contestants, rounds, warmup=2, progress=True):
       progress: whether to show the rounds on a terminal.
 
     Returns:
-      List of dicts, one a contestant: name, note, facts, seconds (list), median_seconds, ratio, ratio_interval (95 %), peak_bytes.
+      List of dicts, one a contestant: name, note, facts, seconds (list), median_seconds, ratio, ratio_interval, peak_bytes.
 
     Raises:
       ContestantFailed: one of them could not be made ready or ended.
@@ -118,7 +118,8 @@ def measure(contestants, rounds, warmup=2, progress=True):
             for index in np.roll(np.arange(len(processes)), -number):
                 seconds[index, number] = processes[index].step()
             if progress and sys.stderr.isatty():
-                print(f"\rround {number + 1} of {rounds}", end="\n" if number + 1 == rounds else "", file=sys.stderr, flush=True)
+                end = "\n" if number + 1 == rounds else ""
+                print(f"\rround {number + 1} of {rounds}", end=end, file=sys.stderr, flush=True)
         ends = [process.finish() for process in processes]
     finally:
         for process in processes:

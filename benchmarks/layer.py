@@ -1,7 +1,7 @@
 """One MoE layer alone against those of other libraries: python -m benchmarks.layer
 
-1,568 tokens of width 768, 4 experts of 4,096 features, top-2, nothing dropped; ratios are to this project's layer. The peers run in
-environments of their own, made by `sh benchmarks/peers/setup.sh garden` and `sh benchmarks/peers/setup.sh torch`; one whose
+1,568 tokens of width 768, 4 experts of 4,096 features, top-2, nothing dropped; ratios are to this project's layer. The peers run
+in environments of their own, made by `sh benchmarks/peers/setup.sh garden` and `sh benchmarks/peers/setup.sh torch`; one whose
 environment is not there is left out, and the command says so.
 """
 

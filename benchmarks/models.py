@@ -1,7 +1,7 @@
 """A whole image model against Hugging Face's on PyTorch: python -m benchmarks.models
 
-ViT-B/16 at 224 pixels: ours (vit_b16) and theirs have the same blocks; WideNet-B/16, which has a third of the parameters, is beside
-them. A train step is forward, cross entropy, backward and optimizer; PyTorch has no LAMB, so both use AdamW here. Needs
+ViT-B/16 at 224 pixels: ours (vit_b16) and theirs have the same blocks; WideNet-B/16, which has a third of the parameters, is
+beside them. A train step is forward, cross entropy, backward and optimizer; PyTorch has no LAMB, so both use AdamW here. Needs
 `sh benchmarks/peers/setup.sh torch`.
 """
 
@@ -16,7 +16,9 @@ def contestants(precision, mode, batch, compiled):
     own = dict(precision=precision, mode=mode, batch=batch, optimizer="adamw")
     rows = [
         Contestant("vit_b16", "benchmarks/image_models.py", "zoo", dict(own, name="vit_b16")),
-        Contestant("widenet_b16, none dropped", "benchmarks/image_models.py", "zoo", dict(own, name="widenet_b16", capacity_factor=None)),
+        Contestant(
+            "widenet_b16, none dropped", "benchmarks/image_models.py", "zoo", dict(own, name="widenet_b16", capacity_factor=None)
+        ),
     ]
     for torch_precision in TORCH_PRECISIONS[precision]:
         for is_compiled in (False, True) if compiled else (False,):

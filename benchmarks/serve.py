@@ -1,8 +1,9 @@
 """One contestant of a benchmark in a process of its own: python benchmarks/serve.py FILE FUNCTION JSON
 
 FUNCTION of FILE, called with the settings of JSON, makes the contestant ready and returns (step, facts): a callable that does the
-work once and returns when it is done, and a dict of plain facts about it, which may grow with the steps. Every line "step" on standard input runs it once;
-every answer is one line of JSON. This file imports nothing but the standard library, so that it runs in any environment.
+work once and returns when it is done, and a dict of plain facts about it, which may grow with the steps. Every line "step" on
+standard input runs it once; every answer is one line of JSON. This file imports nothing but the standard library, so that it
+runs in any environment.
 """
 
 import json

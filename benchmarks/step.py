@@ -1,7 +1,7 @@
 """WideNet-B/16 against a dense model of the same matrix products in plain Keras: python -m benchmarks.step
 
-The anchor (benchmarks/anchor.py) is float32. "share of peak" is the FLOPs counted from the model's shapes, over the time, over the
-rate of the fastest large matrix product of this machine, measured in the same rounds.
+The anchor (benchmarks/anchor.py) is float32. "share of peak" is the FLOPs counted from the model's shapes, over the time, over
+the rate of the fastest large matrix product of this machine, measured in the same rounds.
 """
 
 from benchmarks import arguments

@@ -11,7 +11,7 @@ ROUNDS = 5
 
 
 def fastest_precision():
-    """"mixed_bfloat16" where large bfloat16 matrix products are clearly faster than float32 ones on the first device, else "float32".
+    """The faster of "mixed_bfloat16" and "float32" on the first device, judged by large matrix products.
 
     Times both in turns, for about a second on CPU. Processors without bfloat16 instructions emulate them, and are slower with it.
     """

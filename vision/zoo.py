@@ -93,7 +93,8 @@ def create_model(name, **overrides):
         representation: whether a Dense(width, tanh) stands between pooling and head, as for training from scratch.
         pool: "token" (a learned class token) or "gap" (the mean of all tokens, no class token).
         depth, width, heads, ffn_dim, expert_dim, num_experts, top_k, capacity_factor, eval_capacity_factor, balance_weight,
-          z_loss_weight, batch_priority, activation, dropout (also after the embedding), attention_dropout, drop_path, norm_epsilon: as in widenet.Encoder.
+          z_loss_weight, batch_priority, activation, dropout (also after the embedding), attention_dropout, drop_path,
+          norm_epsilon: as in widenet.Encoder.
         attention_groups, ffn_groups, norm_groups, routing_groups, moe_blocks, norm_position: as in widenet.Deployment.
 
     Returns:

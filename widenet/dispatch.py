@@ -2,14 +2,14 @@
 
 Axes: tokens T, choices K, experts E, width D, rows R of the experts' inputs.
 
-The plan, in ten lines. An assignment is a pair (token, choice), numbered token * K + choice. Each expert owns a group of rows, the
-groups stand one after the other, and the last row belongs to nobody. By a counting sort (a one-hot over experts and its running
-sum) every assignment gets its position among those of the same expert: all first choices before all second choices, and tokens
-in their order within a choice. An assignment is kept while its position is below the expert's capacity, and then its slot is
-the group's first row plus the position; a dropped one is sent to the row of nobody. `slots` maps assignments to rows, and
-`assignments`, its inverse, rows to assignments. With both at hand, whatever one direction gathers the other gathers back: no
-[T, E, capacity] one-hot, and no gradient ever scatters. Where XLA compiles the program all groups are of one static size, that
-of the capacity; elsewhere a group is as long as the tokens that came, so that nothing is computed for room that is empty.
+The plan, in ten lines. An assignment is a pair (token, choice), numbered token * K + choice. Each expert owns a group of rows,
+the groups stand one after the other, and the last row belongs to nobody. By a counting sort (a one-hot over experts and its
+running sum) every assignment gets its position among those of the same expert: all first choices before all second choices, and
+tokens in their order within a choice. An assignment is kept while its position is below the expert's capacity, and then its
+slot is the group's first row plus the position; a dropped one is sent to the row of nobody. `slots` maps assignments to rows,
+and `assignments`, its inverse, rows to assignments. With both at hand, whatever one direction gathers the other gathers back:
+no [T, E, capacity] one-hot, and no gradient ever scatters. Where XLA compiles the program all groups are of one static size,
+that of the capacity; elsewhere a group is as long as the tokens that came, so that nothing is computed for room that is empty.
 """
 
 from typing import NamedTuple

@@ -73,9 +73,9 @@ def _times_transpose(x, kernel):
     """x kernel^T, [N, H] times the transpose of [D, H]."""
     if kernel.dtype != tf.float32 or kernel.shape[1] <= kernel.shape[0] or in_xla():
         return tf.matmul(x, kernel, transpose_b=True)
-    # On CPU a float32 product with a transposed operand has two thirds of the speed where the summed axis is long and N is that of
-    # one expert. Transposed beforehand, once for all blocks that share the kernel; the shape check keeps TensorFlow from folding
-    # the transposition into the product again.
+    # On CPU a float32 product with a transposed operand has two thirds of the speed where the summed axis is long and N is that
+    # of one expert. Transposed beforehand, once for all blocks that share the kernel; the shape check keeps TensorFlow from
+    # folding the transposition into the product again.
     return tf.matmul(x, tf.ensure_shape(tf.transpose(kernel), kernel.shape[::-1]))
 
 

@@ -31,5 +31,8 @@ def available(contestants):
     """Those whose interpreter is there; says which are left out and how to get them."""
     for peer in (GARDEN, HUGGING_FACE):
         if not peer.python.exists() and any(contestant.python == str(peer.python) for contestant in contestants):
-            print(f"left out, for want of an environment: {peer.file}; make it with sh benchmarks/peers/setup.sh {peer.name}", file=sys.stderr)
+            print(
+                f"left out, for want of an environment: {peer.file}; make it with sh benchmarks/peers/setup.sh {peer.name}",
+                file=sys.stderr,
+            )
     return [contestant for contestant in contestants if contestant.python is None or pathlib.Path(contestant.python).exists()]

@@ -65,12 +65,13 @@ def assert_close(actual, expected, precision, name):
 @pytest.mark.parametrize(("capacity_factor", "masked"), [(0.8, True), (None, False)])
 def test_output_and_gradients(dispatch, precision, capacity_factor, masked):
     layer, x, upstream, mask = case(precision, capacity_factor=capacity_factor)
+    given_mask = tf.constant(mask) if masked else None
     mask = mask if masked else None
 
     def output_and_gradients():
         with tf.GradientTape() as tape:
             tape.watch(x)
-            output = layer(x, mask=mask, training=True)
+            output = layer(x, mask=given_mask, training=True)
         return output, tape.gradient(output, [x, *layer.trainable_variables], output_gradients=upstream)
 
     output, (by_x, *by_weights) = dispatch(output_and_gradients)
@@ -123,7 +124,7 @@ def test_reference_gradients_against_central_differences():
 def test_evaluation_under_xla_is_the_same_program(factor):
     """Nothing is dropped for want of a static buffer: with eval_capacity_factor=None each expert has room for all tokens."""
     layer, x, _, mask = case("float32", eval_capacity_factor=factor)
-    compiled = tf.function(lambda x: layer(x, mask=mask, training=False), jit_compile=True)
+    compiled = tf.function(lambda x: layer(x, mask=tf.constant(mask), training=False), jit_compile=True)
     expected, _ = reference.moe(layer, x.numpy().astype(np.float64), mask, training=False)
     assert_close(compiled(x), expected, "float32", "output")
 
@@ -181,6 +182,8 @@ def test_gradients_of_shared_weights_are_added_in_float32():
     wide, exact = encoder_gradients("float64", num_experts=2)
     for variable, gradient, expected in zip(encoder.trainable_variables, gradients(), exact(), strict=True):
         assert gradient.dtype == variable.dtype == tf.float32
+        if "key/bias" in variable.name:
+            continue  # a constant added to all keys changes no softmax: zero but for roundings
         # 5 % of the largest: three blocks of roundings, see TOLERANCE.
         np.testing.assert_allclose(gradient, expected, rtol=0, atol=0.05 * np.max(np.abs(expected)), err_msg=variable.name)
     kernel = encoder.moe_layers[0].experts[0].kernel_in
@@ -210,6 +213,6 @@ assert digest() == digest()
 
 
 def test_a_run_repeated_is_bit_identical():
-    """With TensorFlow's deterministic operations, router noise and dropout included; in a process of its own, for they stay on."""
+    """With TensorFlow's deterministic operations, router noise and dropout included; in a process of its own: they stay on."""
     done = subprocess.run([sys.executable, "-c", DETERMINISM], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

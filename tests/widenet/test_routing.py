@@ -171,7 +171,7 @@ def test_capacity_factors_below_six_decimals_still_round_up(factor):
 
 
 def test_z_loss_by_hand():
-    """log(e^0 + e^0) = log 2 and log(3 e^1) for experts of equal logits; the mean of the squares, the last token being padding."""
+    """log(e^0 + e^0) = log 2 and log(3 e^1) for experts of equal logits; the mean of the squares, without a last token."""
     logits = tf.constant([[0.0, 0.0, -1e9], [1.0, 1.0, 1.0], [50.0, 0.0, 0.0]])
     expected = (math.log(2) ** 2 + (1 + math.log(3)) ** 2) / 2
     np.testing.assert_allclose(router_z_loss(logits, tf.constant([True, True, False])), expected, rtol=1e-6)

@@ -5,11 +5,14 @@ import tensorflow as tf
 SHAPE = dict(batch=8, length=196, width=768, experts=4, hidden=4096, top_k=2)
 
 
-def shared_moe(precision, mode, batch, length, width, experts, hidden, top_k, compiled=True, jit_compile=False):
-    """widenet.SharedMoE without a limit on capacity, on random tokens.
+def shared_moe(
+    precision, mode, batch, length, width, experts, hidden, top_k, compiled=True, jit_compile=False, capacity_factor=None
+):
+    """widenet.SharedMoE on random tokens.
 
     Args:
       compiled: whether its elementwise functions are compiled by XLA, as in widenet.Model's training step.
+      capacity_factor: in training; None drops nothing.
       jit_compile: whether XLA compiles the whole program instead, with buffers of static size.
     """
     from widenet import SharedMoE
@@ -17,7 +20,7 @@ def shared_moe(precision, mode, batch, length, width, experts, hidden, top_k, co
 
     tf.keras.utils.set_random_seed(0)
     tf.keras.mixed_precision.set_global_policy(precision)
-    layer = SharedMoE(experts, hidden, top_k, capacity_factor=None, noise=False)
+    layer = SharedMoE(experts, hidden, top_k, capacity_factor=capacity_factor, noise=False)
     tokens = tf.random.stateless_normal([batch, length, width], [0, 0])
     tokens = tf.Variable(tf.cast(tokens, layer.compute_dtype))
     layer(tokens)

@@ -1,7 +1,8 @@
 """Keeps the start-up noise of TensorFlow and TensorFlow Addons off the terminal, and nothing else.
 
-On import TensorFlow writes, from C++ and past Python's logging, lines about CUDA libraries, oneDNN and CPU instructions that
-are the same in every healthy run. They are held back by pattern; whatever else appears on standard error meanwhile is passed on.
+On import and when XLA first compiles, TensorFlow writes, from C++ and past Python's logging, lines about CUDA libraries, oneDNN,
+CPU instructions and the like that are the same in every healthy run. They are held back by pattern; whatever else appears on
+standard error meanwhile is passed on.
 """
 
 import contextlib
@@ -18,6 +19,9 @@ NOISE = re.compile(
       | This\ TensorFlow\ binary\ is\ optimized
       | To\ enable\ the\ following\ instructions
       | TF-TRT\ Warning:\ Could\ not\ find\ TensorRT
+      | All\ log\ messages\ before\ absl::InitializeLog
+      | Compiled\ cluster\ using\ XLA
+      | SetPriority\ unimplemented\ for\ this\ stream
     """,
     re.VERBOSE,
 )
@@ -30,6 +34,23 @@ def startup():
     Also asks TensorFlow to keep its INFO lines to itself from here on, unless TF_CPP_MIN_LOG_LEVEL says otherwise.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    with _without_noise():
+        yield
+
+
+def first_compilation():
+    """Lets XLA compile something small, so that what it writes the first time is not written amid a run's progress.
+
+    Call it after a tf.distribute strategy is made, which must come before any computation.
+    """
+    import tensorflow as tf
+
+    with _without_noise(), tf.device("CPU:0"):
+        tf.function(tf.negative, jit_compile=True)(tf.constant(1.0))
+
+
+@contextlib.contextmanager
+def _without_noise():
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as held:

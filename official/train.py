@@ -65,6 +65,7 @@ class Run:
         configs.check_train_settings(config.train)
         self.config = config
         self.strategy = create_strategy(config.train.strategy, config.train.tpu)
+        quiet.first_compilation()
         replicas = self.strategy.num_replicas_in_sync
         if config.train.batch_size % replicas:
             size = config.train.batch_size

@@ -23,8 +23,8 @@ def sharing(encoder):
 def main():
     print(f"{'model':<14}{'parameters':>13}{'GFLOPs':>9}  instances over all blocks")
     for name in vision.list_models():
-        tf.keras.backend.clear_session()
-        model = vision.create_model(name)
+        with tf.Graph().as_default():  # where weights are only described: billions of numbers need not be drawn
+            model = vision.create_model(name)
         encoder = model.get_layer("encoder")
         flops = forward_flops(model) / 1e9
         print(f"{name:<14}{model.count_params():>13,}{flops:>9.1f}  {sharing(encoder)} for {encoder.depth} blocks", flush=True)

@@ -102,12 +102,13 @@ def gather_tokens(x, dispatch):
     """Fills the experts' rows: float [T, D] to [R, D]; rows without an assignment hold any token."""
     choices, sum_kept = dispatch.slots.shape[1], _sum_kept.variant()
 
+    # The plan's tensors are arguments too: TensorFlow takes what a custom gradient captures for a use of its variables.
     @tf.custom_gradient
-    def gather(x):
-        tokens = tf.minimum(dispatch.assignments // choices, tf.shape(x)[0] - 1)
-        return tf.gather(x, tokens), lambda upstream: sum_kept(tf.gather(upstream, dispatch.slots), dispatch.kept)
+    def gather(x, slots, kept, assignments):
+        tokens = tf.minimum(assignments // choices, tf.shape(x)[0] - 1)
+        return tf.gather(x, tokens), lambda upstream: (sum_kept(tf.gather(upstream, slots), kept), None, None, None)
 
-    return gather(x)
+    return gather(x, dispatch.slots, dispatch.kept, dispatch.assignments)
 
 
 def split_groups(rows, sizes):
@@ -130,17 +131,18 @@ def combine_outputs(rows, gates, dispatch):
     scale_rows, gate_gradients = _scale_rows.variant(), _gate_gradients.variant()
 
     @tf.custom_gradient
-    def combine(rows, gates):
+    def combine(rows, gates, slots, kept, assignments):
         def gradient(upstream):
             # The gate of a row without an assignment is zero, so none of what it holds reaches a weight.
-            row_gates = tf.gather(tf.pad(tf.reshape(gates, [-1]), [[0, 1]]), dispatch.assignments)
-            tokens = tf.minimum(dispatch.assignments // choices, tf.shape(upstream)[0] - 1)
+            row_gates = tf.gather(tf.pad(tf.reshape(gates, [-1]), [[0, 1]]), assignments)
+            tokens = tf.minimum(assignments // choices, tf.shape(upstream)[0] - 1)
             of_rows = scale_rows(tf.gather(upstream, tokens), row_gates)
-            return of_rows, tf.cast(gate_gradients(tf.gather(rows, dispatch.slots), upstream, dispatch.kept), gates.dtype)
+            of_gates = gate_gradients(tf.gather(rows, slots), upstream, kept)
+            return of_rows, tf.cast(of_gates, gates.dtype), None, None, None
 
-        return _weighted_sum(tf.gather(rows, dispatch.slots), gates, dispatch.kept), gradient
+        return _weighted_sum(tf.gather(rows, slots), gates, kept), gradient
 
-    return combine(rows, gates)
+    return combine(rows, gates, dispatch.slots, dispatch.kept, dispatch.assignments)
 
 
 @elementwise

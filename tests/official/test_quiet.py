@@ -1,12 +1,14 @@
 """Known noise is held back, everything else is passed on, and standard error is whole afterwards."""
 
 import os
+import subprocess
 import sys
 import warnings
 
 import pytest
 
 from official import quiet
+from tests.official.tiny import ROOT
 
 NOISE = [
     "2026-01-01 00:00:00.1: I tensorflow/core/util/port.cc:113] oneDNN custom operations are on. You may see slightly ...",
@@ -17,6 +19,9 @@ NOISE = [
     "I tensorflow/core/platform/cpu_feature_guard.cc:182] This TensorFlow binary is optimized to use available CPU ...",
     "To enable the following instructions: AVX2 FMA, in other operations, rebuild TensorFlow with the appropriate flags.",
     "W tensorflow/compiler/tf2tensorrt/utils/py_utils.cc:38] TF-TRT Warning: Could not find TensorRT",
+    "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",
+    "I0000 00:00:1.2    8320 device_compiler.h:186] Compiled cluster using XLA!  This line is logged at most once ...",
+    "E external/local_xla/xla/stream_executor/stream_executor_internal.h:177] SetPriority unimplemented for this stream.",
 ]
 
 
@@ -31,6 +36,16 @@ def test_noise_is_held_back(capfd):
         for i, line in enumerate(NOISE):
             os.write(2, f"{line}\nline {i} of mine\n".encode())
     assert capfd.readouterr().err.splitlines() == [f"line {i} of mine" for i in range(len(NOISE))]
+
+
+def test_the_first_compilation_is_quiet():
+    """In a new process, where it is the first: it writes nothing, and neither does the next one."""
+    code = (
+        "from official import quiet\nwith quiet.startup():\n    import tensorflow as tf\nquiet.first_compilation()\n"
+        "print(float(tf.function(tf.square, jit_compile=True)(tf.constant(3.0))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("9.0\n", "")
 
 
 def test_other_errors_are_passed_on(capfd):

@@ -269,6 +269,7 @@ def test_summary(finished):
         "unit",
         "images_per_second",
         "wall_seconds",
+        "precision",
         "strategy",
         "replicas",
         "config",
@@ -280,7 +281,7 @@ def test_summary(finished):
     assert summary["parameters"] == sum(math.prod(weight.shape) for weight in run.model.weights)
     assert summary["step"] == 7
     assert summary["unit"] == "images"
-    assert (summary["strategy"], summary["replicas"]) == ("default", 1)
+    assert (summary["precision"], summary["strategy"], summary["replicas"]) == ("float32", "default", 1)
     assert summary["config"] == to_plain(config)
     last = read_table(workdir / "metrics.csv")[-1]
     assert summary["metrics"] == {key: float(value) for key, value in last.items() if key != "step"}

@@ -40,6 +40,8 @@ OVERRIDES = dict(
     capacity_factor=2.0,
     eval_capacity_factor=1.5,
     balance_weight=0.5,
+    z_loss_weight=0.001,
+    batch_priority=True,
     activation="relu",
     dropout=0.1,
     attention_dropout=0.2,
@@ -166,8 +168,8 @@ def test_every_override_reaches_the_model():
     model = vision.create_model("widenet_ti16", **OVERRIDES)
     encoder, embedding = model.get_layer("encoder"), model.get_layer("embedding")
     for setting in (
-        "depth width heads ffn_dim expert_dim num_experts top_k capacity_factor eval_capacity_factor balance_weight activation "
-        "dropout attention_dropout drop_path norm_epsilon"
+        "depth width heads ffn_dim expert_dim num_experts top_k capacity_factor eval_capacity_factor balance_weight "
+        "z_loss_weight batch_priority activation dropout attention_dropout drop_path norm_epsilon"
     ).split():
         assert getattr(encoder, setting) == OVERRIDES[setting], setting
     for setting in "attention_groups ffn_groups norm_groups routing_groups moe_blocks norm_position".split():

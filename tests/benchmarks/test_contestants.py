@@ -1,30 +1,14 @@
 """What the contestants compute is what their rows say."""
 
-import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
 import vision
 from benchmarks.anchor import shared_vit
 from benchmarks.image_models import zoo
 from benchmarks.layer_contestants import shared_moe
 from benchmarks.peak import products
+from tests.profiled import profiled_flops
 from vision.models import forward_flops
 
 SMALL = dict(depth=3, width=32, heads=2, ffn_dim=64, image_size=32, patch_size=8, classes=7)
-
-
-def products_in_the_graph(model):
-    """Floating-point operations of the matrix products and the patch convolution for one image, by TensorFlow's own count."""
-    size = model.input_shape[1]
-    function = tf.function(model).get_concrete_function(tf.TensorSpec([1, size, size, 3]))
-    graph = tf.Graph()
-    with graph.as_default():
-        tf.graph_util.import_graph_def(convert_variables_to_constants_v2(function).graph.as_graph_def(), name="")
-    options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
-    options["output"] = "none"
-    profile = tf.compat.v1.profiler.profile(graph, cmd="op", options=options)
-    kinds = ("MatMul", "BatchMatMulV2", "Einsum", "Conv2D")
-    return {child.name: child.total_float_ops for child in profile.children if child.name in kinds}
 
 
 def test_the_anchor_has_the_products_of_our_dense_model():
@@ -33,9 +17,9 @@ def test_the_anchor_has_the_products_of_our_dense_model():
     ours = vision.create_model("widenet_ti16", moe_blocks=0, **SMALL)
     tokens, width, depth = 16, SMALL["width"], SMALL["depth"]
     attention = depth * (4 * 2 * tokens * width * width + 2 * 2 * tokens * tokens * width)
-    counted = products_in_the_graph(anchor)
-    assert "Einsum" not in counted  # the profiler does not count it, so the sum below counts nothing twice
-    assert sum(counted.values()) + attention == forward_flops(ours)
+    found = profiled_flops(anchor)
+    assert "Einsum" not in found  # or the sum below would count attention twice
+    assert found["MatMul"] + found["Conv2D"] + attention == forward_flops(ours)
 
 
 def test_the_anchor_is_as_wide_as_two_experts():

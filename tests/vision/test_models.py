@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import vision
+from tests.profiled import profiled_flops
 from vision.models import forward_flops
 
 TINY = dict(depth=2, width=16, heads=2, ffn_dim=32, expert_dim=32, image_size=8, patch_size=4, channels=1, classes=3)
@@ -238,22 +239,6 @@ def test_patches_are_rows_of_patches():
     expected += embedding.position_embedding.numpy()[0]
     # 32 products summed in float32.
     np.testing.assert_allclose(embedding(image)[0], expected, rtol=0, atol=1e-5)
-
-
-def profiled_flops(model):
-    """{operation type: floating-point operations} that TensorFlow's own profiler finds in the graph of one image."""
-    image = tf.TensorSpec([1, *model.input_shape[1:]], tf.float32)
-    graph = tf.function(lambda x: model(x, training=False)).get_concrete_function(image).graph
-    options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
-    options["output"] = "none"
-    profile = tf.compat.v1.profiler.profile(graph, cmd="op", options=options)
-    found, nodes = {}, [profile]
-    while nodes:
-        node = nodes.pop()
-        if node.total_float_ops and node.name != "_TFProfRoot":
-            found[node.name] = node.total_float_ops - sum(child.total_float_ops for child in node.children)
-        nodes.extend(node.children)
-    return found
 
 
 def test_flops_of_a_dense_vit():

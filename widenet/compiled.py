@@ -17,6 +17,9 @@ import tensorflow as tf
 # The one place that knows it; Keras asks the same question of its own copy.
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
+# Below so many elements starting a compiled function takes longer than TensorFlow's own operations take.
+COMPILED_ELEMENTS = 2**20
+
 _ACTIVE = threading.local()  # replicas of a MirroredStrategy run in threads of their own
 
 
@@ -36,9 +39,14 @@ def in_xla():
     return not tf.executing_eagerly() and GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
-def compiles_elementwise():
-    """Whether `elementwise` functions called here are compiled."""
-    return getattr(_ACTIVE, "enabled", False) and not in_xla()
+def compiles_elementwise(elements=None):
+    """Whether `elementwise` functions called here are compiled.
+
+    Args:
+      elements: size of the largest tensor; None where it is not known while the graph is made, and taken for large.
+    """
+    is_large = elements is None or elements >= COMPILED_ELEMENTS
+    return getattr(_ACTIVE, "enabled", False) and is_large and not in_xla()
 
 
 def elementwise(function):
@@ -48,17 +56,18 @@ def elementwise(function):
       function: of tensors only, of which it captures none.
 
     Returns:
-      The function, with an attribute `variant`: called where a forward pass is made, it gives the one that its gradient is to
-      use, which may be made later and elsewhere.
+      The function, with an attribute `variant`: called with a tensor's number of elements where a forward pass is made, it gives
+      the one that its gradient is to use, which may be made later and elsewhere.
     """
     compiled = tf.function(function, jit_compile=True)
 
-    def variant():
-        return compiled if compiles_elementwise() else function
+    def variant(elements):
+        return compiled if compiles_elementwise(elements) else function
 
     @functools.wraps(function)
     def call(*tensors):
-        return variant()(*tensors)
+        sizes = [tensor.shape.num_elements() for tensor in tensors]
+        return variant(None if None in sizes else max(sizes))(*tensors)
 
     call.variant = variant
     return call

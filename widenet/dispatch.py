@@ -94,13 +94,20 @@ def length(x):
     return x.shape[0] if x.shape[0] is not None else tf.shape(x)[0]
 
 
+def _elements(x, times):
+    """`times` the number of elements of x, or None where it is not known."""
+    elements = x.shape.num_elements()
+    return None if elements is None else times * elements
+
+
 def _at_most_one(count):
     return tf.minimum(count, 1) if tf.is_tensor(count) else min(count, 1)
 
 
 def gather_tokens(x, dispatch):
     """Fills the experts' rows: float [T, D] to [R, D]; rows without an assignment hold any token."""
-    choices, sum_kept = dispatch.slots.shape[1], _sum_kept.variant()
+    choices = dispatch.slots.shape[1]
+    sum_kept = _sum_kept.variant(_elements(x, choices))
 
     # The plan's tensors are arguments too: TensorFlow takes what a custom gradient captures for a use of its variables.
     @tf.custom_gradient
@@ -128,7 +135,7 @@ def join_groups(groups, rows):
 def combine_outputs(rows, gates, dispatch):
     """MoE(x) = sum_i g_i(x) e_i(x), the paper's first equation: [R, D] and gates [T, K] to [T, D]."""
     choices = dispatch.slots.shape[1]
-    scale_rows, gate_gradients = _scale_rows.variant(), _gate_gradients.variant()
+    scale_rows, gate_gradients = (function.variant(_elements(rows, 1)) for function in (_scale_rows, _gate_gradients))
 
     @tf.custom_gradient
     def combine(rows, gates, slots, kept, assignments):

@@ -160,7 +160,8 @@ class SharedMoE(Layer):
     def _experts(self, rows, sizes, training):
         """Every expert on its group of rows, [R, D] to [R, D]; zeros in the last rows, which no expert has."""
         hidden = [expert.project_in(group) for expert, group in zip(self.experts, split_groups(rows, sizes), strict=True)]
-        if compiles_elementwise():
+        elements = length(rows) * self.hidden_dim if isinstance(length(rows), int) else None
+        if compiles_elementwise(elements):
             # Joined, for a shape that does not depend on the routing.
             hidden = split_groups(self.experts[0].activate(join_groups(hidden, length(rows)), training), sizes)
         else:

@@ -49,7 +49,7 @@ def _copies(value, dtype, count):
     def total(*gradients):
         return tf.add_n([tf.cast(gradient, value.dtype) for gradient in gradients])
 
-    total = total.variant()
+    total = total.variant(count * value.shape.num_elements())
 
     @tf.custom_gradient
     def copies(value):

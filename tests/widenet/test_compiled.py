@@ -6,11 +6,17 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 import vision
+from widenet import compiled
 from widenet.compiled import compiled_elementwise, compiles_elementwise, elementwise, in_xla
 
 TINY = dict(
     depth=2, width=8, heads=2, ffn_dim=12, expert_dim=12, num_experts=2, image_size=4, patch_size=2, channels=1, classes=3
 )
+
+
+@pytest.fixture(autouse=True)
+def compile_however_small(monkeypatch):
+    monkeypatch.setattr(compiled, "COMPILED_ELEMENTS", 0)
 
 
 @elementwise
@@ -54,12 +60,30 @@ def test_the_scope_decides_for_each_call():
     np.testing.assert_array_equal(tf.function(inside)(x), [2, 4])
 
 
+def test_only_what_is_large_enough(monkeypatch):
+    """Of tensors whose size is known; one that is not is taken for large."""
+    monkeypatch.setattr(compiled, "COMPILED_ELEMENTS", 4)
+
+    @tf.function(input_signature=[tf.TensorSpec([None])])
+    def of_unknown_size(x):
+        with compiled_elementwise():
+            return double(x)
+
+    def of_known_size(x):
+        with compiled_elementwise():
+            return double(x)
+
+    assert xla_calls(graph_def_of(of_known_size, tf.ones(3))) == []
+    assert xla_calls(graph_def_of(of_known_size, tf.ones(4))) != []
+    assert xla_calls(of_unknown_size.get_concrete_function().graph.as_graph_def()) != []
+
+
 def test_a_gradient_follows_its_forward_pass():
     """It may be taken after the scope has ended, as with a tape around a model."""
     with compiled_elementwise():
-        variant = double.variant()
+        variant = double.variant(1)
     assert xla_calls(graph_def_of(variant, tf.constant(1.0))) != []
-    assert xla_calls(graph_def_of(double.variant(), tf.constant(1.0))) == []
+    assert xla_calls(graph_def_of(double.variant(1), tf.constant(1.0))) == []
 
 
 def test_nothing_is_nested_where_xla_compiles_everything():

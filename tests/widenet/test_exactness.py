@@ -8,12 +8,17 @@ import pytest
 import tensorflow as tf
 
 from tests.widenet import reference
-from widenet import Deployment, Encoder, SharedMoE
+from widenet import Deployment, Encoder, SharedMoE, compiled
 from widenet.compiled import compiled_elementwise
 
 # Of the largest value of each tensor. float64: TensorFlow rounds a constant of its GELU to float32. bfloat16 has 8 bits: every
 # one of the half dozen roundings of a path is up to 2^-9, and they add up.
 TOLERANCE = {"float64": 1e-6, "float32": 1e-5, "mixed_bfloat16": 0.03}
+
+
+@pytest.fixture(autouse=True)
+def compile_however_small(monkeypatch):
+    monkeypatch.setattr(compiled, "COMPILED_ELEMENTS", 0)
 
 
 def run_eagerly(function):

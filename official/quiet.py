@@ -45,8 +45,11 @@ def first_compilation():
     """
     import tensorflow as tf
 
+    small = tf.function(tf.negative, jit_compile=True)
     with _without_noise(), tf.device("CPU:0"):
-        tf.function(tf.negative, jit_compile=True)(tf.constant(1.0))
+        small(tf.constant(1.0))
+        # Called inside another graph it is compiled by another path, which writes a line of its own.
+        tf.function(lambda x: small(x) + 1.0)(tf.constant(1.0))
 
 
 @contextlib.contextmanager

@@ -52,6 +52,7 @@ def _compiled(name):
 
     @tf.custom_gradient
     def activation(x):
-        return value(x), lambda upstream: product_with_derivative(x, upstream)
+        # The gradient of a concatenation of groups does not know its length while the graph is made.
+        return value(x), lambda upstream: product_with_derivative(x, tf.ensure_shape(upstream, x.shape))
 
     return activation

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from widenet.checks import check_rate, check_switch
-from widenet.compiled import compiles_elementwise, in_xla
+from widenet.compiled import compiled_elementwise, compiles_elementwise, in_xla
 from widenet.dispatch import combine_outputs, gather_tokens, join_groups, length, plan_dispatch, split_groups
 from widenet.feed_forward import FeedForward
 from widenet.layer import Layer, check_initializer, register
@@ -165,7 +165,9 @@ class SharedMoE(Layer):
             # Joined, for a shape that does not depend on the routing.
             hidden = split_groups(self.experts[0].activate(join_groups(hidden, length(rows)), training), sizes)
         else:
-            hidden = [expert.activate(group, training) for expert, group in zip(self.experts, hidden, strict=True)]
+            # Each as long as the tokens that came: compiled functions would be compiled again for every length.
+            with compiled_elementwise(False):
+                hidden = [expert.activate(group, training) for expert, group in zip(self.experts, hidden, strict=True)]
         outputs = [expert.project_out(group, training) for expert, group in zip(self.experts, hidden, strict=True)]
         return join_groups(outputs, length(rows))
 

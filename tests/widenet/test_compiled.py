@@ -163,6 +163,21 @@ def test_a_saved_model_can_be_trained(tmp_path):
         np.testing.assert_allclose(got[name], expected[name], atol=1e-6 * max(1, np.max(np.abs(expected[name]))), err_msg=name)
 
 
+def test_no_function_is_compiled_again_for_another_routing(monkeypatch):
+    """Neither where tensors are large nor where they are too small to be compiled: compiled functions see one shape each."""
+    for elements in (0, 10**9):
+        monkeypatch.setattr(compiled, "COMPILED_ELEMENTS", elements)
+        model = tiny_model()
+        data = tf.data.Dataset.from_tensors(batch()).repeat()
+        train = tf.function(model.train_step).get_concrete_function(next(iter(data)))
+        graph = train.graph.as_graph_def()
+        compiled_functions = {f.signature.name for f in graph.library.function if f.attr["_XlaMustCompile"].b}
+        calls = [operation for operation in train.graph.get_operations() if operation.type.endswith("PartitionedCall")]
+        shapes = [x.shape for call in calls if call.get_attr("f").name in compiled_functions for x in call.inputs]
+        assert bool(shapes) == (elements == 0)
+        assert all(shape.is_fully_defined() for shape in shapes)
+
+
 def test_an_unknown_batch_size_trains_as_a_known_one():
     """`fit` on arrays does not know its batch size while the graph is made."""
     results = []

@@ -29,7 +29,12 @@ def get_activation(name):
     if not isinstance(name, str) or name not in ACTIVATIONS:
         refuse("activation", name, "one of " + ", ".join(map(repr, ACTIVATIONS)))
     plain, compiled = ACTIVATIONS[name], _compiled(name)
-    return lambda x: compiled(x) if compiles_elementwise(x.shape.num_elements()) else plain(x)
+
+    def activation(x):
+        x = tf.convert_to_tensor(x)
+        return compiled(x) if compiles_elementwise(x.shape.num_elements()) else plain(x)
+
+    return activation
 
 
 @functools.cache

@@ -20,12 +20,13 @@ def accuracy(config, precision, seed, workdir):
     """The validation accuracy of one run."""
     workdir = workdir / f"{precision}-{seed}"
     command = [sys.executable, "-m", "official.train", f"--config={config}", f"--workdir={workdir}"]
-    subprocess.run(
+    done = subprocess.run(
         [*command, f"--config.train.precision={precision}", f"--config.train.seed={seed}"],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
-        check=True,
     )
+    if done.returncode:
+        sys.exit(f"error: the run in {workdir} ended with code {done.returncode}; the same command goes on from its checkpoint")
     return json.loads((workdir / "summary.json").read_text())["metrics"]["val_accuracy"]
 
 

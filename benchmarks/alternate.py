@@ -30,7 +30,6 @@ class Contestant:
       settings: its arguments, plain JSON.
       note: how its work differs from the first contestant's.
       python: the interpreter; None for this one. Another one runs isolated from this checkout.
-      env: environment variables of its own.
     """
 
     name: str
@@ -39,7 +38,6 @@ class Contestant:
     settings: dict = dataclasses.field(default_factory=dict)
     note: str = ""
     python: str | None = None
-    env: dict = dataclasses.field(default_factory=dict)
 
 
 class ContestantFailed(Exception):
@@ -50,7 +48,7 @@ class _Process:
     def __init__(self, contestant):
         self.contestant = contestant
         isolated = ["-I"] if contestant.python else []
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **contestant.env}
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
         if not contestant.python:
             environment["PYTHONPATH"] = str(ROOT)
         command = [contestant.python or sys.executable, *isolated, str(ROOT / "benchmarks/serve.py")]
@@ -92,14 +90,13 @@ class _Process:
         return json.loads(line)
 
 
-def measure(contestants, rounds, warmup=2, progress=True):
+def measure(contestants, rounds, warmup=2):
     """Runs all contestants in turns.
 
     Args:
       contestants: list of Contestant; ratios are to the first.
       rounds: how many steps of each are timed.
       warmup: steps of each before that, not counted.
-      progress: whether to show the rounds on a terminal.
 
     Returns:
       List of dicts, one a contestant: name, note, facts, seconds (list), median_seconds, ratio, ratio_interval, peak_bytes.
@@ -117,7 +114,7 @@ def measure(contestants, rounds, warmup=2, progress=True):
         for number in range(rounds):
             for index in np.roll(np.arange(len(processes)), -number):
                 seconds[index, number] = processes[index].step()
-            if progress and sys.stderr.isatty():
+            if sys.stderr.isatty():
                 end = "\n" if number + 1 == rounds else ""
                 print(f"\rround {number + 1} of {rounds}", end=end, file=sys.stderr, flush=True)
         ends = [process.finish() for process in processes]

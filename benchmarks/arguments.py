@@ -3,17 +3,21 @@
 import argparse
 import pathlib
 
-from benchmarks.alternate import ROOT, ContestantFailed, measure, table, write_json
-
-RESULTS = ROOT / "docs" / "results" / "benchmarks"
+from benchmarks.alternate import ContestantFailed, measure, table, write_json
 
 
 def parser(description):
     """An argument parser with --rounds and --json."""
     arguments = argparse.ArgumentParser(description=description.split("\n")[0])
-    arguments.add_argument("--rounds", type=int, default=20, help="timed steps of every contestant (default: 20)")
+    arguments.add_argument("--rounds", type=_positive, default=20, help="timed steps of every contestant (default: 20)")
     arguments.add_argument("--json", type=pathlib.Path, help="file to write the results to")
     return arguments
+
+
+def _positive(text):
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it must be a whole number, at least 1")
+    return int(text)
 
 
 def run(title, contestants, arguments, columns=("kept",), finish=lambda rows: {}):

@@ -17,7 +17,7 @@ import tensorflow as tf
 # The one place that knows it; Keras asks the same question of its own copy.
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
-# Below so many elements starting a compiled function takes longer than TensorFlow's own operations take.
+# Small tensors are left to TensorFlow: there is little to save, and compilation and every start of a function take time.
 COMPILED_ELEMENTS = 2**20
 
 _ACTIVE = threading.local()  # replicas of a MirroredStrategy run in threads of their own

@@ -20,7 +20,7 @@ from widenet.compiled import elementwise
 from widenet.layer import at_least_float32
 
 # Groups are rounded up to so many rows where their sizes follow the routing: matrix products prepare themselves for each size
-# that they have not seen, which costs more than the few rows that are computed for nothing.
+# that they have not seen, and so meet few sizes.
 GROUP_ROWS = 16
 
 
@@ -72,7 +72,6 @@ def plan_dispatch(experts, mask, num_experts, capacity, group_size=None, order=N
         sizes = tf.fill([num_experts], group_size) if tf.is_tensor(group_size) else [group_size] * num_experts
         rows = num_experts * group_size + 1
         first_rows = tf.range(num_experts) * group_size
-    rows = rows * _at_most_one(tokens)  # without any token not even the row of nobody, which would have no token to hold
     slots = tf.where(kept, tf.gather(first_rows, by_choice) + position, rows - 1)
 
     def by_token(of_choices):
@@ -100,20 +99,25 @@ def _elements(x, times):
     return None if elements is None else times * elements
 
 
-def _at_most_one(count):
-    return tf.minimum(count, 1) if tf.is_tensor(count) else min(count, 1)
+def _with_zero_row(x):
+    """Float [T, D] to [T + 1, D]: token T, which rows without an assignment read, is zero whatever the others hold."""
+    return tf.pad(x, [[0, 1], [0, 0]])
 
 
 def gather_tokens(x, dispatch):
-    """Fills the experts' rows: float [T, D] to [R, D]; rows without an assignment hold any token."""
+    """Fills the experts' rows: float [T, D] to [R, D]; rows without an assignment are zero."""
     choices = dispatch.slots.shape[1]
     sum_kept = _sum_kept.variant(_elements(x, choices))
 
     # The plan's tensors are arguments too: TensorFlow takes what a custom gradient captures for a use of its variables.
     @tf.custom_gradient
     def gather(x, slots, kept, assignments):
-        tokens = tf.minimum(assignments // choices, tf.shape(x)[0] - 1)
-        return tf.gather(x, tokens), lambda upstream: (sum_kept(tf.gather(upstream, slots), kept), None, None, None)
+        return tf.gather(_with_zero_row(x), assignments // choices), lambda upstream: (
+            sum_kept(tf.gather(upstream, slots), kept),
+            None,
+            None,
+            None,
+        )
 
     return gather(x, dispatch.slots, dispatch.kept, dispatch.assignments)
 
@@ -140,10 +144,8 @@ def combine_outputs(rows, gates, dispatch):
     @tf.custom_gradient
     def combine(rows, gates, slots, kept, assignments):
         def gradient(upstream):
-            # The gate of a row without an assignment is zero, so none of what it holds reaches a weight.
             row_gates = tf.gather(tf.pad(tf.reshape(gates, [-1]), [[0, 1]]), assignments)
-            tokens = tf.minimum(assignments // choices, tf.shape(upstream)[0] - 1)
-            of_rows = scale_rows(tf.gather(upstream, tokens), row_gates)
+            of_rows = scale_rows(tf.gather(_with_zero_row(upstream), assignments // choices), row_gates)
             of_gates = gate_gradients(tf.gather(rows, slots), upstream, kept)
             return of_rows, tf.cast(of_gates, gates.dtype), None, None, None
 

@@ -73,9 +73,9 @@ def _times_transpose(x, kernel):
     """x kernel^T, [N, H] times the transpose of [D, H]."""
     if kernel.dtype != tf.float32 or kernel.shape[1] <= kernel.shape[0] or in_xla():
         return tf.matmul(x, kernel, transpose_b=True)
-    # On CPU a float32 product with a transposed operand has two thirds of the speed where the summed axis is long and N is that
-    # of one expert. Transposed beforehand, once for all blocks that share the kernel; the shape check keeps TensorFlow from
-    # folding the transposition into the product again.
+    # On CPU a float32 product with a transposed operand is slow where the summed axis is long and N is that of one expert.
+    # Transposed beforehand, once for all blocks that share the kernel; the shape check keeps TensorFlow from folding the
+    # transposition into the product again.
     return tf.matmul(x, tf.ensure_shape(tf.transpose(kernel), kernel.shape[::-1]))
 
 
@@ -84,7 +84,7 @@ def affine(x, kernel, bias):
     """x kernel + bias, for [N, D], [D, H] and [H] to [N, H]."""
 
     def gradient(upstream):
-        # The bias's as a product with ones: on CPU it takes a third to a half of the time of BiasAddGrad.
+        # The bias's as a product with ones, which is faster on CPU than BiasAddGrad.
         ones = tf.ones([1, tf.shape(upstream)[0]], upstream.dtype)
         of_bias = tf.reshape(tf.matmul(ones, upstream), tf.shape(bias))
         return _times_transpose(upstream, kernel), tf.matmul(x, upstream, transpose_a=True), of_bias

@@ -1,8 +1,7 @@
 """Weights that several blocks share, read once a call of the encoder.
 
-Under mixed precision a weight is cast to the compute dtype wherever it is read, and its gradient cast back and added up: over
-twelve blocks that is most of what lower precision costs. Here it is cast once, and the blocks' gradients are added in the
-weight's own dtype, in one compiled loop.
+Under mixed precision a weight is cast to the compute dtype wherever it is read, in every block again, and its gradient cast back
+and added up. Here it is cast once, and the blocks' gradients are added in float32 in one compiled loop.
 """
 
 import contextlib
@@ -23,7 +22,7 @@ def shared_reads(uses):
       uses: list of (layer, how many times its weights are read).
     """
     outer = getattr(_ACTIVE, "weights", {})
-    _ACTIVE.weights = {weight.ref(): [count, []] for layer, count in uses for weight in layer.trainable_weights}
+    _ACTIVE.weights = {weight.ref(): [count, []] for layer, count in uses for weight in layer.weights}
     try:
         yield
     finally:
@@ -43,17 +42,17 @@ def read(weight, dtype):
 
 
 def _copies(value, dtype, count):
-    """`count` times the value in `dtype`, whose gradients are added up in the value's own."""
-
-    @elementwise
-    def total(*gradients):
-        return tf.add_n([tf.cast(gradient, value.dtype) for gradient in gradients])
-
-    total = total.variant(count * value.shape.num_elements())
+    """`count` times the value in `dtype`, whose gradients are added up in float32."""
+    total = _total.variant(count * value.shape.num_elements())
 
     @tf.custom_gradient
     def copies(value):
         cast = tf.cast(value, dtype)
-        return [tf.identity(cast) for _ in range(count)], lambda *gradients: total(*gradients)
+        return [tf.identity(cast) for _ in range(count)], lambda *gradients: tf.cast(total(*gradients), value.dtype)
 
     return copies(value)
+
+
+@elementwise
+def _total(*gradients):
+    return tf.add_n([tf.cast(gradient, tf.float32) for gradient in gradients])

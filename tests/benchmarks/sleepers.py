@@ -3,7 +3,7 @@
 import time
 
 
-def sleeper(seconds, growing=False):
+def sleeper(seconds):
     facts = {"kept": 1.0, "steps": 0}
 
     def step():

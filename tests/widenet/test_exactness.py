@@ -97,6 +97,23 @@ def test_output_and_gradients(dispatch, precision, capacity_factor, masked):
         assert_close(by_weights[variable.ref()], gradients[name], precision, name)
 
 
+@pytest.mark.parametrize("dispatch", DISPATCHES)
+def test_garbage_in_the_padding_reaches_no_gradient(dispatch):
+    """NaN in a masked token, the last one, which is nearest to the rows that no assignment has."""
+    layer, x, upstream, _ = case("float32", capacity_factor=0.8)
+    mask = np.ones((3, 23), bool)
+    mask[-1, -1] = False
+    x, upstream = (tf.constant(np.where(mask[..., np.newaxis], value, np.nan)) for value in (x, upstream))
+
+    def gradients():
+        with tf.GradientTape() as tape:
+            output = layer(x, mask=tf.constant(mask), training=True)
+        weights = [weight for expert in layer.experts for weight in expert.weights]
+        return tape.gradient(output, weights, output_gradients=upstream)
+
+    assert all(np.all(np.isfinite(gradient)) for gradient in dispatch(gradients))
+
+
 def test_reference_gradients_against_central_differences():
     """Of a few elements of each tensor, in float64: steps of 1e-6 leave an error near 1e-9 of values near 10."""
     layer, x, upstream, mask = case("float64", capacity_factor=0.8)

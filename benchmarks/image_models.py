@@ -27,7 +27,9 @@ def zoo(name, precision, mode, batch, optimizer="lamb", **settings):
     model = vision.create_model(name, **settings)
     optimizer = lamb(LAMB) if optimizer == "lamb" else tf.keras.optimizers.AdamW(1e-4, weight_decay=0.1)
     step, facts = contestant(model, optimizer, mode, batch)
-    facts["flops"] = batch * forward_flops(model) * (3 if mode == "train" else 1)
+    passes = 3 if mode == "train" else 1  # a backward pass has two products for each of the forward pass
+    facts["flops"] = passes * batch * forward_flops(model)
+    facts["expert flops"] = facts["flops"] - passes * batch * forward_flops(model, kept=0)
     return step, facts
 
 

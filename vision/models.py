@@ -42,15 +42,16 @@ def build_model(name, classes, image_size, patch_size, channels, representation,
     return Model(inputs=images, outputs=x, name=name)
 
 
-def forward_flops(model):
+def forward_flops(model, kept=1.0):
     """Floating-point operations of one image's forward pass: the matrix products, each multiply-add as two.
 
     Args:
       model: what build_model returns.
+      kept: the share of assignments that experts compute; the others are dropped.
     """
     embedding, encoder = model.get_layer("embedding"), model.get_layer("encoder")
     patch_values = embedding.patch_size**2 * model.input_shape[-1]
     tokens = embedding.position_embedding.shape[1]
-    flops = dense_flops(tokens - embedding.class_token, patch_values, encoder.width) + encoder_flops(encoder, tokens)
+    flops = dense_flops(tokens - embedding.class_token, patch_values, encoder.width) + encoder_flops(encoder, tokens, kept)
     dense = [layer for layer in model.layers if isinstance(layer, tf.keras.layers.Dense)]
     return flops + sum(dense_flops(1, *layer.kernel.shape) for layer in dense)

@@ -157,16 +157,20 @@ def combine_outputs(rows, gates, dispatch):
 @elementwise
 def _sum_kept(of_assignments, kept):
     """[T, K, D] to [T, D], over the kept."""
-    wide = tf.cast(of_assignments, at_least_float32(of_assignments.dtype))
-    return tf.cast(tf.reduce_sum(tf.where(kept[..., tf.newaxis], wide, 0), axis=1), of_assignments.dtype)
+    return _sum_choices(tf.cast(of_assignments, at_least_float32(of_assignments.dtype)), kept, of_assignments.dtype)
 
 
 @elementwise
 def _weighted_sum(of_assignments, gates, kept):
     """[T, K, D] and [T, K] to [T, D], over the kept."""
     wide = tf.cast(of_assignments, at_least_float32(of_assignments.dtype))
-    weighted = wide * tf.cast(gates, wide.dtype)[..., tf.newaxis]
-    return tf.cast(tf.reduce_sum(tf.where(kept[..., tf.newaxis], weighted, 0), axis=1), of_assignments.dtype)
+    return _sum_choices(wide * tf.cast(gates, wide.dtype)[..., tf.newaxis], kept, of_assignments.dtype)
+
+
+def _sum_choices(of_assignments, kept, dtype):
+    """One term a choice: XLA makes one loop of it on all threads, which it does not of a reduction."""
+    terms = tf.unstack(tf.where(kept[..., tf.newaxis], of_assignments, 0), axis=1)
+    return tf.cast(tf.add_n(terms), dtype)
 
 
 @elementwise

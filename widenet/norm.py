@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from widenet.checks import check_count, check_positive
+from widenet.compiled import compiles_elementwise, elementwise
 from widenet.layer import Layer, at_least_float32, register
 
 
@@ -52,6 +53,58 @@ class IndividualLayerNorm(Layer):
         """
         check_count("block", block, minimum=0, maximum=self.depth - 1, why=f" (the bank's depth is {self.depth})")
         wide = at_least_float32(self.compute_dtype)
+        gamma, beta = tf.cast(self.gamma[block], wide), tf.cast(self.beta[block], wide)
+        if compiles_elementwise(x.shape.num_elements()):
+            tokens = tf.reshape(x, [-1, x.shape[-1]])
+            return tf.reshape(_compiled_norm(tokens, gamma, beta, tf.constant(self.epsilon, wide)), tf.shape(x))
         mean, variance = tf.nn.moments(tf.cast(x, wide), axes=[-1], keepdims=True)
-        normalized = (tf.cast(x, wide) - mean) * tf.math.rsqrt(variance + self.epsilon)
-        return tf.cast(normalized * tf.cast(self.gamma[block], wide) + tf.cast(self.beta[block], wide), self.compute_dtype)
+        return _normalize(x, mean, tf.math.rsqrt(variance + self.epsilon), gamma, beta)
+
+
+@tf.custom_gradient
+def _compiled_norm(x, gamma, beta, epsilon):
+    """A layer norm of [N, D] whose elementwise parts are compiled, and whose sums are products with a constant vector.
+
+    XLA's sums use neither all threads nor the widest instructions of a CPU, and TensorFlow reads all of x for every operation.
+    """
+    width = x.shape[1]
+    wide = tf.cast(x, gamma.dtype)
+    average = tf.fill([width, 1], tf.constant(1 / width, gamma.dtype))
+    mean = tf.matmul(wide, average)  # [N, 1]
+    inverse_deviation = tf.math.rsqrt(tf.matmul(_squared_difference(wide, mean), average) + epsilon)
+    times_normalized, input_gradient = (
+        function.variant(x.shape.num_elements()) for function in (_times_normalized, _input_gradient)
+    )
+
+    def gradient(upstream):
+        # With n the normalized x and g the upstream gradient, by token: (g gamma - E[g gamma] - n E[g gamma n]) / deviation.
+        product = times_normalized(upstream, x, mean, inverse_deviation)  # g n
+        plain = tf.cast(upstream, gamma.dtype)
+        weights = gamma[:, tf.newaxis] / width
+        of_x = input_gradient(upstream, x, mean, inverse_deviation, gamma, tf.matmul(plain, weights), tf.matmul(product, weights))
+        ones = tf.ones([1, tf.shape(x)[0]], gamma.dtype)
+        return of_x, tf.matmul(ones, product)[0], tf.matmul(ones, plain)[0], None
+
+    return _normalize(x, mean, inverse_deviation, gamma, beta), gradient
+
+
+@elementwise
+def _normalize(x, mean, inverse_deviation, gamma, beta):
+    return tf.cast((tf.cast(x, mean.dtype) - mean) * inverse_deviation * gamma + beta, x.dtype)
+
+
+@elementwise
+def _squared_difference(x, mean):
+    return tf.square(x - mean)
+
+
+@elementwise
+def _times_normalized(upstream, x, mean, inverse_deviation):
+    return tf.cast(upstream, mean.dtype) * (tf.cast(x, mean.dtype) - mean) * inverse_deviation
+
+
+@elementwise
+def _input_gradient(upstream, x, mean, inverse_deviation, gamma, mean_gradient, mean_product):
+    normalized = (tf.cast(x, mean.dtype) - mean) * inverse_deviation
+    scaled = tf.cast(upstream, mean.dtype) * gamma
+    return tf.cast(inverse_deviation * (scaled - mean_gradient - normalized * mean_product), x.dtype)

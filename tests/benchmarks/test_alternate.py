@@ -100,14 +100,16 @@ def test_exponent_of_a_power_law():
 
 
 def test_share_of_peak_by_hand():
-    """A model of 6 FLOP in 3 s where the peak does 10 in 1 s: a fifth."""
+    """A model of 6 FLOP in 3 s where the peak does 10 in 1 s: a fifth. Half of 4 of them dropped: 4 FLOP, 4 / 30."""
     rows = [
-        {"facts": {}, "median_seconds": 1.0},
-        {"facts": {"flops": 6.0}, "median_seconds": 3.0},
-        {"facts": {"flops": 10.0}, "median_seconds": 1.0},
+        {"facts": {"kept": 1.0}, "median_seconds": 1.0},
+        {"facts": {"flops": 6.0, "kept": 1.0}, "median_seconds": 3.0},
+        {"facts": {"flops": 6.0, "expert flops": 4.0, "kept": 0.5}, "median_seconds": 3.0},
+        {"facts": {"flops": 10.0, "kept": 1.0}, "median_seconds": 1.0},
     ]
     assert shares_of_peak(rows) == {"peak GFLOP/s": 10 / 1e9}
     assert rows[1]["facts"]["share of peak"] == pytest.approx(0.2)
+    assert rows[2]["facts"]["share of peak"] == pytest.approx(4 / 30)
     assert "share of peak" not in rows[0]["facts"]
 
 

@@ -6,6 +6,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 import vision
+from tests.graphs import graph_def_of, xla_calls
 from widenet import compiled
 from widenet.compiled import compiled_elementwise, compiles_elementwise, elementwise, in_xla
 
@@ -22,18 +23,6 @@ def compile_however_small(monkeypatch):
 @elementwise
 def double(x):
     return 2 * x
-
-
-def xla_calls(function_or_graph_def):
-    """Names of what XLA must compile, in all functions of a graph."""
-    graph = function_or_graph_def
-    found = [f"{f.signature.name}" for f in graph.library.function if f.attr["_XlaMustCompile"].b]
-    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
-    return found + [node.name for node in nodes if "Xla" in node.op or node.attr["_XlaMustCompile"].b]
-
-
-def graph_def_of(function, *arguments):
-    return tf.function(function).get_concrete_function(*arguments).graph.as_graph_def()
 
 
 def test_only_inside_the_scope():

@@ -33,5 +33,10 @@ def test_encoder_by_hand(deployment, expected):
     assert encoder_flops(Encoder(5, 8, 2, 12, 10, deployment, num_experts=3), 5) == expected
 
 
+def test_what_is_dropped_does_not_count():
+    """Half of the assignments kept: half of the experts' operations; all of the router's."""
+    assert encoder_flops(Encoder(5, 8, 2, 12, 10, num_experts=3), 5, kept=0.5) == 5 * (ATTENTION + EXPERTS / 2 + ROUTER)
+
+
 def test_experts_are_as_wide_as_the_ffn_by_default():
     assert encoder_flops(Encoder(1, 8, 2, 12, top_k=1), 5) == ATTENTION + FFN + 2 * 5 * 8 * 4

@@ -56,17 +56,33 @@ def optimizer(addons):
     return lambda: update().numpy(), {"parameters": sum(weight.shape.num_elements() for weight in weights)}
 
 
-def encoder(cast_once):
-    """Forward and backward of six of WideNet-B's blocks on eight images' tokens in mixed bfloat16."""
-    from widenet import Encoder
-    from widenet import encoder as module
+def without_transposition(**settings):
+    """benchmarks/layer_contestants.py's layer, with TensorFlow's own product with a transposed kernel."""
+    import widenet.feed_forward
+    from benchmarks.layer_contestants import shared_moe
+
+    widenet.feed_forward._times_transpose = lambda x, kernel: tf.matmul(x, kernel, transpose_b=True)
+    return shared_moe(**settings)
+
+
+def encoder(precision, cast_once=True, norms=True):
+    """Forward and backward of six of WideNet-B's blocks on eight images' tokens.
+
+    Args:
+      cast_once: whether shared weights are cast once for all blocks.
+      norms: whether layer norms are compiled.
+    """
+    import widenet.encoder
+    import widenet.norm
     from widenet.compiled import compiled_elementwise
 
     if not cast_once:
-        module.shared_reads = lambda uses: contextlib.nullcontext()
-    tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    layer = Encoder(6, 768, 12, 4096, noise=False, capacity_factor=None)
-    x = tf.cast(tf.random.stateless_normal([8, 196, 768], [0, 0]), tf.bfloat16)
+        widenet.encoder.shared_reads = lambda uses: contextlib.nullcontext()
+    if not norms:
+        widenet.norm.compiles_elementwise = lambda elements: False
+    tf.keras.mixed_precision.set_global_policy(precision)
+    layer = widenet.encoder.Encoder(6, 768, 12, 4096, noise=False, capacity_factor=None)
+    x = tf.cast(tf.random.stateless_normal([8, 196, 768], [0, 0]), layer.compute_dtype)
     layer(x)
 
     @tf.function

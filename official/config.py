@@ -9,6 +9,8 @@ from ml_collections import ConfigDict, config_dict
 
 # Of one run, so that a run may not go on under another value of these; any other setting may change when it does.
 FIXED = ("task", "model", "data", "train.optimizer", "train.batch_size", "train.seed")
+# But for what does not change what is trained on.
+FREE = ("data.dir",)
 
 
 def train_settings(**overrides):
@@ -108,7 +110,7 @@ def changes(before, after, prefix=""):
 
 def is_fixed(key):
     """Whether a dotted key must not change during a run."""
-    return any(key == fixed or key.startswith(fixed + ".") for fixed in FIXED)
+    return key not in FREE and any(key == fixed or key.startswith(fixed + ".") for fixed in FIXED)
 
 
 def problem_with(arguments):

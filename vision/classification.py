@@ -12,8 +12,8 @@ from vision.models import build_model
 class ImageClassification:
     """An official.task.Task; reads `model`, `data` and `train` of the config.
 
-    `model` holds every setting of vision.model_settings; `data.name` is a key of vision.data.DATASETS and `data.rotate`,
-    `data.scale` and `data.shift` are those of vision.augmentation.random_affine.
+    `model` holds every setting of vision.model_settings; `data.name` is a key of vision.data.DATASETS, `data.dir` the directory
+    that has it, and `data.rotate`, `data.scale` and `data.shift` are those of vision.augmentation.random_affine.
 
     Raises:
       ValueError: at construction, for a setting that is not allowed or does not fit the data set.
@@ -23,7 +23,7 @@ class ImageClassification:
 
     def __init__(self, config):
         self._config = config
-        self._data = load_dataset(config.data.name)
+        self._data = load_dataset(config.data.name, config.data.dir)
         shape = self._data.train.images.shape[1:]
         wanted = {"image_size": shape[0], "channels": shape[-1], "classes": self._data.classes}
         for setting, value in wanted.items():

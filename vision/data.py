@@ -1,5 +1,7 @@
 """Images in memory and the batches made of them: any step's batch can be made without those before it."""
 
+import functools
+import pathlib
 from typing import NamedTuple
 
 import numpy as np
@@ -26,10 +28,11 @@ class Dataset(NamedTuple):
     classes: int
 
 
-def load_digits():
+def load_digits(directory):
     """scikit-learn's 1,797 scans of handwritten digits, 8 x 8 grey pixels (UCI ML repository, "Optical Recognition of Handwritten
     Digits"), inside its wheel. Every fifth image is for validation.
     """
+    del directory  # nothing to look for
     from sklearn import datasets
 
     digits = datasets.load_digits()
@@ -39,18 +42,51 @@ def load_digits():
     return Dataset(Images(images[~held_out], labels[~held_out]), Images(images[held_out], labels[held_out]), classes=10)
 
 
-DATASETS = {"digits": load_digits}
+def load_tfds(name, directory):
+    """An image-classification set that TensorFlow Datasets has prepared; the last tenth of its training split is for validation.
 
-
-def load_dataset(name):
-    """The Dataset of that name.
+    Args:
+      name: as TensorFlow Datasets calls it.
+      directory: where it was prepared, TensorFlow Datasets' `data_dir`; "" for its default.
 
     Raises:
-      ValueError: a name that is not in DATASETS.
+      ValueError: no such set is there. Nothing is downloaded.
+    """
+    import tensorflow_datasets as tfds
+
+    root = pathlib.Path(directory or tfds.core.constants.DATA_DIR).expanduser()
+    # Looked up before its builder is made, which would try the network for minutes.
+    if not any(root.glob(f"{name}/*/dataset_info.json")):
+        raise ValueError(
+            f"data.dir={directory!r}: there is no prepared {name!r} in {root}; prepare it with: "
+            f"tfds build {name} --data_dir={root} (and --manual_dir=FOLDER where its files are already on this machine)"
+        )
+    builder = tfds.builder(name, data_dir=root)
+
+    def images(split):
+        pictures, labels = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1, as_supervised=True))
+        return Images(pictures.astype(np.float32) / 255, labels.astype(np.int32))
+
+    return Dataset(images("train[:90%]"), images("train[90%:]"), builder.info.features["label"].num_classes)
+
+
+# Fashion-MNIST: 70,000 grey pictures of clothes, 28 x 28 pixels (arXiv:1708.07747).
+DATASETS = {"digits": load_digits, "fashion_mnist": functools.partial(load_tfds, "fashion_mnist")}
+
+
+def load_dataset(name, directory=""):
+    """The Dataset of that name.
+
+    Args:
+      name: a key of DATASETS.
+      directory: where it is on disk, for those that are; "" for their default.
+
+    Raises:
+      ValueError: a name that is not in DATASETS, or a data set that is not in the directory.
     """
     if name not in DATASETS:
         raise ValueError(f"data.name={name!r} is not allowed: it must be one of {', '.join(DATASETS)}")
-    return DATASETS[name]()
+    return DATASETS[name](directory)
 
 
 def train_batches(split, batch_size, seed, start_step, augment):

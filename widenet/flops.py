@@ -10,8 +10,8 @@ def encoder_flops(encoder, tokens, kept=1.0):
     """Of one sequence through an Encoder.
 
     Counts matrix products only, each multiply-add as two operations: the four projections of attention, scores and weighted
-    sum, the FFN or the K experts of each token, and the router where a block makes a routing of its own. Rows that experts compute
-    for nobody, where their groups are rounded up or of static size, do not count.
+    sum, the FFN or the K experts of each token, and the router where a block makes a routing of its own. Rows that experts
+    compute for nobody, where their groups are rounded up or of static size, do not count.
 
     Args:
       encoder: a widenet.Encoder.

@@ -192,6 +192,8 @@ def test_changes():
         ("model.depth", True),
         ("task", True),
         ("data.rotate", True),
+        ("data.dir", False),
+        ("data.name", True),
         ("train.seed", True),
         ("train.batch_size", True),
         ("train.optimizer", True),

@@ -1,12 +1,13 @@
 """Batches: fixed splits, one order whatever the step a run goes on from, every image once an epoch."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from vision.data import DATASETS, Images, evaluation_batches, load_dataset, train_batches
+from vision.data import DATASETS, Images, evaluation_batches, load_dataset, load_tfds, train_batches
 
 
 def identity(image, seed):
@@ -62,6 +63,54 @@ class TestDigits:
         again = load_dataset("digits")
         np.testing.assert_array_equal(again.train.images, digits.train.images)
         np.testing.assert_array_equal(again.validation.labels, digits.validation.labels)
+
+
+class TestTfds:
+    @pytest.fixture
+    def prepared(self, tmp_path):
+        """A data set of 20 grey pictures, each of its number's value, with three labels."""
+        import tensorflow_datasets as tfds
+
+        class TinyPictures(tfds.core.GeneratorBasedBuilder):
+            """For tests."""
+
+            VERSION = tfds.core.Version("1.0.0")
+
+            def _info(self):
+                features = {"image": tfds.features.Image(shape=(2, 2, 1)), "label": tfds.features.ClassLabel(num_classes=3)}
+                return self.dataset_info_from_configs(
+                    features=tfds.features.FeaturesDict(features), supervised_keys=("image", "label")
+                )
+
+            def _split_generators(self, manager):
+                return {"train": self._generate_examples()}
+
+            def _generate_examples(self):
+                for i in range(20):
+                    yield i, {"image": np.full((2, 2, 1), i, np.uint8), "label": i % 3}
+
+        TinyPictures(data_dir=tmp_path).download_and_prepare()
+        return tmp_path
+
+    def test_splits_and_values(self, prepared):
+        """Nine tenths and the rest, no picture in both, grey values in [0, 1], labels of their pictures."""
+        found = load_tfds("tiny_pictures", str(prepared))
+        assert found.classes == 3
+        numbers = []
+        for split, size in ((found.train, 18), (found.validation, 2)):
+            assert split.images.shape == (size, 2, 2, 1)
+            assert split.images.dtype == np.float32
+            assert split.labels.dtype == np.int32
+            own = np.rint(split.images[:, 0, 0, 0] * 255).astype(int)
+            np.testing.assert_array_equal(split.labels, own % 3)
+            numbers += own.tolist()
+        assert sorted(numbers) == list(range(20))
+
+    def test_what_is_not_there_is_refused_at_once(self, tmp_path):
+        """With the name, the directory looked in and the command that prepares it."""
+        with pytest.raises(ValueError, match=re.escape(f"no prepared 'fashion_mnist' in {tmp_path}")) as error:
+            load_dataset("fashion_mnist", str(tmp_path))
+        assert f"tfds build fashion_mnist --data_dir={tmp_path}" in str(error.value)
 
 
 def test_unknown_dataset():

@@ -33,7 +33,7 @@ def get_config(model="widenet_ti16"):
             name=f"{model}_digits",
             task="vision.classification:ImageClassification",
             model=literal_settings(settings),
-            data=dict(name="digits", rotate=8.0, scale=0.1, shift=0.5),
+            data=dict(name="digits", dir="", rotate=8.0, scale=0.1, shift=0.5),
             train=train_settings(
                 steps=70 * steps_per_epoch,
                 warmup_steps=5 * steps_per_epoch,

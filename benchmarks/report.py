@@ -1,0 +1,76 @@
+"""Writes the measured tables of docs/performance.md: python -m benchmarks.report
+
+A table stands between <!-- NAME --> and <!-- end -->, and comes from docs/results/benchmarks/NAME.json, which is what a benchmark
+wrote with --json. Nothing between the marks is written by hand.
+"""
+
+import json
+import re
+
+from benchmarks.alternate import ROOT
+
+DOCUMENT = ROOT / "docs/performance.md"
+RESULTS = ROOT / "docs/results/benchmarks"
+# Facts of a contestant that have a column where a row has them, with their format.
+FACTS = {"kept": ".1%", "share of peak": ".1%", "extra MiB": ".0f"}
+
+
+def rewritten(text, results=RESULTS):
+    """The text with every table as its file has it.
+
+    Raises:
+      FileNotFoundError: a table without a file.
+    """
+
+    def table(match):
+        found = json.loads((results / f"{match[1]}.json").read_text())
+        made = accuracy_table(found) if "accuracies" in found else times_table(found)
+        return f"<!-- {match[1]} -->\n{made}\n<!-- end -->"
+
+    return re.sub(r"<!-- ([\w-]+) -->\n(?:(?!<!-- end -->).*\n)*<!-- end -->", table, text)
+
+
+def times_table(found):
+    """Markdown of what benchmarks.arguments.run wrote."""
+    rows = found["rows"]
+    facts = [fact for fact in FACTS if any(fact in row["facts"] for row in rows)]
+    if all(row["facts"].get("kept", 1) == 1 for row in rows):
+        facts = [fact for fact in facts if fact != "kept"]
+    lines = [["", "median", "ratio", "95 %", "peak memory", *facts]]
+    lines.append(["---", *["---:"] * (len(lines[0]) - 1)])
+    for row in rows:
+        low, high = row["ratio_interval"]
+        own = [f"{row['median_seconds'] * 1e3:.0f} ms", f"{row['ratio']:.2f}", f"{low:.2f}-{high:.2f}"]
+        values = [format(row["facts"][fact], FACTS[fact]) if fact in row["facts"] else "" for fact in facts]
+        lines.append([row["name"], *own, f"{row['peak_bytes'] / 2**20:.0f} MiB", *values])
+    notes = [f"- {row['name']}: {note}" for row in rows if (note := row["note"] or row["facts"].get("differs"))]
+    numbers = [f"{name}: {value:.4g}" for name, value in found.items() if isinstance(value, float)]
+    machine = found["machine"]
+    origin = f"{found['rounds']} rounds on {machine['cores']} cores ({machine['cpu']}), commit {machine['git_commit'][:7]}."
+    if numbers:
+        origin += f" {', '.join(numbers)}."
+    return "\n\n".join(filter(None, [_markdown(lines), "\n".join(notes), origin]))
+
+
+def accuracy_table(found):
+    """Markdown of what benchmarks.accuracy wrote."""
+    seeds = len(next(iter(found["accuracies"].values())))
+    lines = [["", *(f"seed {seed}" for seed in range(seeds)), "mean"], ["---", *["---:"] * (seeds + 1)]]
+    for precision, accuracies in found["accuracies"].items():
+        lines.append([precision, *(f"{value:.2%}" for value in (*accuracies, found["means"][precision]))])
+    within = "within" if found["within_spread"] else "not within"
+    verdict = f"The means differ by {found['difference']:+.2%}, {within} the spread of the seeds, {found['spread']:.2%}."
+    return f"{_markdown(lines)}\n\n{verdict} Commit {found['machine']['git_commit'][:7]}."
+
+
+def _markdown(lines):
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def main():
+    DOCUMENT.write_text(rewritten(DOCUMENT.read_text()))
+    print(f"written to {DOCUMENT.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

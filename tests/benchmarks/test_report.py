@@ -1,0 +1,55 @@
+"""The tables of docs/performance.md are those of the results that stand beside it."""
+
+import json
+
+import pytest
+
+from benchmarks import report
+
+ROW = dict(name="ours", note="", facts={"kept": 1.0}, median_seconds=0.5, ratio=1.0, ratio_interval=[1, 1], peak_bytes=2**20)
+MACHINE = dict(cpu="a processor", cores=2, python="3.11", git_commit="0123456789")
+
+
+def test_document_is_up_to_date():
+    """`python -m benchmarks.report` would change nothing: nobody has edited a table, and every result has its table."""
+    text = report.DOCUMENT.read_text()
+    assert report.rewritten(text) == text
+    for file in report.RESULTS.glob("*.json"):
+        assert f"<!-- {file.stem} -->" in text
+
+
+def test_times_by_hand(tmp_path):
+    other = dict(ROW, name="theirs", note="of less work", facts={"kept": 0.9}, median_seconds=1.0, ratio=2.0)
+    found = dict(machine=MACHINE, title="x", rounds=3, rows=[ROW, other], exponent=0.912345)
+    (tmp_path / "one.json").write_text(json.dumps(found))
+    text = report.rewritten("before\n<!-- one -->\nold\n\nolder\n<!-- end -->\nafter\n", tmp_path)
+    assert text.splitlines() == [
+        "before",
+        "<!-- one -->",
+        "|  | median | ratio | 95 % | peak memory | kept |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| ours | 500 ms | 1.00 | 1.00-1.00 | 1 MiB | 100.0% |",
+        "| theirs | 1000 ms | 2.00 | 1.00-1.00 | 1 MiB | 90.0% |",
+        "",
+        "- theirs: of less work",
+        "",
+        "3 rounds on 2 cores (a processor), commit 0123456. exponent: 0.9123.",
+        "<!-- end -->",
+        "after",
+    ]
+    assert report.rewritten(text, tmp_path) == text
+
+
+def test_accuracies_by_hand(tmp_path):
+    accuracies = {"float32": [0.9, 0.8], "mixed_bfloat16": [0.85, 0.85]}
+    means = {"float32": 0.85, "mixed_bfloat16": 0.85}
+    found = dict(machine=MACHINE, accuracies=accuracies, means=means, difference=0.0, spread=0.1, within_spread=True)
+    (tmp_path / "two.json").write_text(json.dumps(found))
+    lines = report.rewritten("<!-- two -->\n<!-- end -->\n", tmp_path).splitlines()
+    assert lines[3] == "| float32 | 90.00% | 80.00% | 85.00% |"
+    assert "differ by +0.00%, within the spread of the seeds, 10.00%" in lines[6]
+
+
+def test_a_table_without_results_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.json"):
+        report.rewritten("<!-- nothing -->\n<!-- end -->", tmp_path)

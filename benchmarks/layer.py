@@ -15,7 +15,7 @@ TORCH_PRECISIONS = {"float32": ["float32"], "mixed_bfloat16": ["mixed_bfloat16",
 
 
 def contestants(precision, mode, compiled):
-    """Our layer and every peer's, each at what is fastest for it."""
+    """Our layer and those of every peer."""
     shape = dict(SHAPE, mode=mode)
     own = dict(shape, precision=precision, batch=8, length=196)
     rows = [Contestant("widenet.SharedMoE", "benchmarks/layer_contestants.py", "shared_moe", own)]
@@ -24,10 +24,19 @@ def contestants(precision, mode, compiled):
     for torch_precision in TORCH_PRECISIONS[precision]:
         settings = dict(peer, precision=torch_precision)
         for name, function in (("Hugging Face Switch", "switch_layer"), ("Hugging Face Mixtral", "mixtral_layer")):
-            for is_compiled in (False, True) if compiled else (False,):
-                how = f"{torch_precision}, {'torch.compile' if is_compiled else 'eager'}"
-                rows.append(peer_row(f"{name}, {how}", HUGGING_FACE, function, dict(settings, compiled=is_compiled)))
+            rows += torch_rows(name, function, settings, compiled)
     return available(rows)
+
+
+def torch_rows(name, function, settings, compiled):
+    """Contestants of Hugging Face, one a way to run it: as installed, with memory kept, and `compiled`."""
+    ways = {"eager": {}, "eager, memory kept": dict(keep_memory=True)}
+    if compiled:
+        ways["torch.compile, memory kept"] = dict(keep_memory=True, compiled=True)
+    return [
+        peer_row(f"{name}, {settings['precision']}, {way}", HUGGING_FACE, function, dict(settings, **own))
+        for way, own in ways.items()
+    ]
 
 
 def peer_row(name, peer, function, settings):

@@ -7,8 +7,8 @@ beside them. A train step is forward, cross entropy, backward and optimizer; PyT
 
 from benchmarks import arguments
 from benchmarks.alternate import Contestant
-from benchmarks.layer import TORCH_PRECISIONS, peer_row
-from benchmarks.peers.environments import HUGGING_FACE, available
+from benchmarks.layer import TORCH_PRECISIONS, torch_rows
+from benchmarks.peers.environments import available
 
 
 def contestants(precision, mode, batch, compiled):
@@ -21,10 +21,7 @@ def contestants(precision, mode, batch, compiled):
         ),
     ]
     for torch_precision in TORCH_PRECISIONS[precision]:
-        for is_compiled in (False, True) if compiled else (False,):
-            how = f"{torch_precision}, {'torch.compile' if is_compiled else 'eager'}"
-            settings = dict(precision=torch_precision, mode=mode, batch=batch, compiled=is_compiled)
-            rows.append(peer_row(f"Hugging Face ViT-B, {how}", HUGGING_FACE, "vit_step", settings))
+        rows += torch_rows("Hugging Face ViT-B", "vit_step", dict(precision=torch_precision, mode=mode, batch=batch), compiled)
     return available(rows)
 
 

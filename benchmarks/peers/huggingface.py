@@ -6,6 +6,9 @@ Settings that all of them have:
   precision: "float32"; "mixed_bfloat16", which is torch.autocast; "bfloat16", with weights and optimizer in bfloat16 as well.
   mode: "train", see the function; "forward": outputs without a gradient.
   compiled: whether torch.compile compiles it.
+  keep_memory: whether the C library is told to keep freed memory. PyTorch gives large tensors back to the system at once, and the
+    system clears new ones at the next step, which takes up to a third of the time of a step; nobody who installs PyTorch gets
+    this unasked, so False is what users see.
 """
 
 import contextlib
@@ -19,12 +22,12 @@ from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
 from transformers.models.switch_transformers.modeling_switch_transformers import SwitchTransformersSparseMLP
 
 
-def switch_layer(tokens, width, experts, hidden, top_k, precision, mode, compiled=False, sequence=196):
+def switch_layer(tokens, width, experts, hidden, top_k, precision, mode, compiled=False, keep_memory=False, sequence=196):
     """Switch Transformers' sparse layer on inputs that give every expert as many rows as `top_k` experts a token would.
 
     In mode "train": outputs and the gradients of inputs and weights.
     """
-    _start()
+    _start(keep_memory)
     config = transformers.SwitchTransformersConfig(
         d_model=width,
         d_ff=hidden,
@@ -56,6 +59,7 @@ def mixtral_layer(
     precision,
     mode,
     compiled=False,
+    keep_memory=False,
     sequence=196,
     experts_implementation=None,
 ):
@@ -67,7 +71,7 @@ def mixtral_layer(
       experts_implementation: one of the library's: "eager" loops over the experts, "grouped_mm" sorts the rows by expert. None
         is the fastest: "grouped_mm" in float32, and "eager" otherwise, as autocast leaves "grouped_mm" in float32.
     """
-    _start()
+    _start(keep_memory)
     experts_implementation = experts_implementation or ("grouped_mm" if precision == "float32" else "eager")
     # A gated expert has three matrices in place of two. Multiples of 32 keep its rows aligned.
     intermediate = round(hidden * 2 / 3 / 32) * 32
@@ -92,14 +96,14 @@ def mixtral_layer(
     return _layer_contestant(layer, inputs, precision, mode, compiled, facts)
 
 
-def vit_step(batch, precision, mode, compiled=False, attention="sdpa", optimizer="fused"):
+def vit_step(batch, precision, mode, compiled=False, keep_memory=False, attention="sdpa", optimizer="fused"):
     """ViT-B/16 of 224 pixels and 1000 classes. In mode "train": forward, cross entropy, backward and AdamW.
 
     Args:
       attention: implementation of the library, "sdpa" or "eager".
       optimizer: implementation of AdamW, "fused", "foreach" or "loop".
     """
-    _start()
+    _start(keep_memory)
     config = transformers.ViTConfig(num_labels=1000, attn_implementation=attention)
     model = transformers.ViTForImageClassification(config)
     images = torch.rand(batch, 3, config.image_size, config.image_size) * 2 - 1
@@ -112,7 +116,7 @@ def vit_step(batch, precision, mode, compiled=False, attention="sdpa", optimizer
     return _model_contestant(model, {"pixel_values": images}, 1000, precision, mode, compiled, optimizer, facts)
 
 
-def albert_step(batch, precision, mode, compiled=False, attention="sdpa", optimizer="fused", length=128):
+def albert_step(batch, precision, mode, compiled=False, keep_memory=False, attention="sdpa", optimizer="fused", length=128):
     """ALBERT base with a classifier of two classes on its pooled output. In mode "train": as vit_step.
 
     Args:
@@ -120,7 +124,7 @@ def albert_step(batch, precision, mode, compiled=False, attention="sdpa", optimi
       optimizer: as of vit_step.
       length: of the texts.
     """
-    _start()
+    _start(keep_memory)
     config = transformers.AlbertConfig(
         hidden_size=768,
         num_attention_heads=12,
@@ -143,13 +147,13 @@ def albert_step(batch, precision, mode, compiled=False, attention="sdpa", optimi
     return _model_contestant(model, {"input_ids": texts}, 2, precision, mode, compiled, optimizer, facts)
 
 
-def _start():
-    # PyTorch gives large tensors back to the system at once, and the system clears new ones at the next step: a third of the
-    # time of a float32 step. glibc keeps them when told to: -1 is how much free memory, -3 how large a piece.
-    with contextlib.suppress(AttributeError, OSError, TypeError):
-        keep = ctypes.CDLL(None).mallopt
-        keep(-1, 2**31 - 1)
-        keep(-3, 2**30)
+def _start(keep_memory):
+    if keep_memory:
+        # Of glibc: -1 is how much free memory it keeps, -3 how large a piece.
+        with contextlib.suppress(AttributeError, OSError, TypeError):
+            keep = ctypes.CDLL(None).mallopt
+            keep(-1, 2**31 - 1)
+            keep(-3, 2**30)
     torch.manual_seed(0)
     torch.set_num_threads(os.cpu_count())
 

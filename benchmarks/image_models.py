@@ -59,7 +59,7 @@ def contestant(model, optimizer, mode, batch):
     labels = tf.random.stateless_uniform([batch], [0, 1], 0, model.output_shape[-1], tf.int32)
     facts = {"parameters": model.count_params(), "kept": 1.0}
     if mode == "forward":
-        predict = tf.function(lambda images: model(images, training=False))
+        predict = tf.function(model.predict_step)
         return lambda: predict(images).numpy(), facts
     model.compile(optimizer, tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     data = iter(tf.data.Dataset.from_tensors((images, labels)).repeat())

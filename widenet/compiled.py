@@ -1,11 +1,11 @@
-"""Elementwise functions compiled by XLA, for training steps that XLA does not compile as a whole.
+"""Elementwise functions compiled by XLA, for steps that XLA does not compile as a whole.
 
 TensorFlow runs an expression such as a GELU operation by operation, each reading and writing all of its tensor; XLA makes one
 loop of it. Matrix products stay outside: TensorFlow's own are faster on CPU. A function is compiled once for each shape, so the
 shapes must not depend on the routing.
 
-Nothing is compiled unless a step asks for it, as widenet.Model's training step does: exported graphs carry no XLA call, which
-TF Serving, ONNX and TFLite would refuse.
+Nothing is compiled unless a step asks for it, as widenet.Model's steps do: exported graphs carry no XLA call, which TF Serving,
+ONNX and TFLite would refuse.
 """
 
 import contextlib
@@ -24,14 +24,23 @@ _ACTIVE = threading.local()  # replicas of a MirroredStrategy run in threads of 
 
 
 @contextlib.contextmanager
-def compiled_elementwise(enabled=True):
-    """Inside, the elementwise functions of this package's layers are compiled by XLA; with enabled=False they are not."""
-    outer = getattr(_ACTIVE, "enabled", False)
-    _ACTIVE.enabled = enabled
+def compiled_elementwise(enabled=True, unknown=True):
+    """Inside, the elementwise functions of this package's layers are compiled by XLA.
+
+    Args:
+      enabled: False for the opposite.
+      unknown: whether that holds where a size is not known while the graph is made, too: each size that comes is compiled anew.
+    """
+    outer = _setting()
+    _ACTIVE.setting = (enabled, unknown)
     try:
         yield
     finally:
-        _ACTIVE.enabled = outer
+        _ACTIVE.setting = outer
+
+
+def _setting():
+    return getattr(_ACTIVE, "setting", (False, False))
 
 
 def in_xla():
@@ -43,10 +52,11 @@ def compiles_elementwise(elements=None):
     """Whether `elementwise` functions called here are compiled.
 
     Args:
-      elements: size of the largest tensor; None where it is not known while the graph is made, and taken for large.
+      elements: size of the largest tensor; None where it is not known while the graph is made.
     """
-    is_large = elements is None or elements >= COMPILED_ELEMENTS
-    return getattr(_ACTIVE, "enabled", False) and is_large and not in_xla()
+    enabled, unknown = _setting()
+    is_large = unknown if elements is None else elements >= COMPILED_ELEMENTS
+    return enabled and is_large and not in_xla()
 
 
 def elementwise(function):

@@ -39,7 +39,12 @@ class Model(tf.keras.Model):
             return self._measure(super().train_step, data)
 
     def test_step(self, data):
-        return self._measure(super().test_step, data)
+        with compiled_elementwise(unknown=False):
+            return self._measure(super().test_step, data)
+
+    def predict_step(self, data):
+        with compiled_elementwise(unknown=False):
+            return super().predict_step(data)
 
     def _measure(self, step, data):
         if self.expert_load is None:

@@ -73,7 +73,7 @@ class Router(Layer):
         Returns:
           A `Routing`, float32 or float64.
         """
-        logits = tf.tensordot(x, self.kernel, axes=1)
+        logits = tf.tensordot(tf.cast(x, self.kernel.dtype), self.kernel, axes=1)
         if training and self.noise:
             logits += tf.random.normal(tf.shape(logits), stddev=1 / self.num_experts, dtype=logits.dtype)
         routing = top_k_routing(logits, self.top_k, self.renormalize)

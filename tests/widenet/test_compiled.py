@@ -99,19 +99,34 @@ def batch(size=4):
     return tf.random.stateless_normal([size, 4, 4, 1], [0, 0]), tf.range(size) % 3
 
 
-def test_fit_compiles_and_evaluate_does_not():
+@pytest.mark.parametrize("step", ["train_step", "test_step", "predict_step"])
+def test_the_model_s_steps_compile_what_they_know_the_size_of(step):
+    """Training compiles where the batch size is not known too; elsewhere batches of many sizes may come."""
+    step_function = getattr(tiny_model(), step)
+    known = batch() if step != "predict_step" else batch()[0]
+    assert xla_calls(graph_def_of(step_function, known)) != []
+    unknown = tf.nest.map_structure(lambda tensor: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype), known)
+    assert (xla_calls(graph_def_of(step_function, unknown)) != []) == (step == "train_step")
+
+
+def test_predict_equals_a_call():
+    """In whole batches and with a smaller one at the end, to float32's accuracy."""
     model = tiny_model()
-    train = tf.function(lambda data: model.train_step(data)).get_concrete_function(batch())
-    assert xla_calls(train.graph.as_graph_def()) != []
-    test = tf.function(lambda data: model.test_step(data)).get_concrete_function(batch())
-    assert xla_calls(test.graph.as_graph_def()) == []
+    images, _ = batch(10)
+    expected = model(images)
+    np.testing.assert_allclose(model.predict(images, batch_size=4, verbose=0), expected, atol=1e-5)
+    known = tf.data.Dataset.from_tensors(images)
+    np.testing.assert_allclose(model.predict(known, verbose=0), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("how", ["saved_model", "keras", "export"])
 def test_exported_graphs_carry_no_xla_call(tmp_path, how):
     """TF Serving, ONNX and TFLite refuse them; of a model that was trained, with all that Keras saves beside its signature."""
     model = tiny_model(dropout=0.1)
-    model.fit(*batch(), verbose=0)
+    known = tf.data.Dataset.from_tensors(batch())
+    model.fit(known, verbose=0)
+    model.evaluate(known, verbose=0)
+    model.predict(known, verbose=0)
     if how == "saved_model":
         tf.saved_model.save(model, str(tmp_path / "model"))
     elif how == "keras":

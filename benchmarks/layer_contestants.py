@@ -11,7 +11,7 @@ def shared_moe(
     """widenet.SharedMoE on random tokens.
 
     Args:
-      compiled: whether its elementwise functions are compiled by XLA, as in widenet.Model's training step.
+      compiled: whether its elementwise functions are compiled by XLA, as in widenet.Model's steps.
       capacity_factor: in training; None drops nothing.
       jit_compile: whether XLA compiles the whole program instead, with buffers of static size.
     """
@@ -28,7 +28,8 @@ def shared_moe(
 
     @tf.function(jit_compile=jit_compile)
     def forward():
-        return layer(tokens, training=False)
+        with compiled_elementwise(compiled):
+            return layer(tokens, training=False)
 
     @tf.function(jit_compile=jit_compile)
     def train():

@@ -1,12 +1,13 @@
 """Where one step of a contestant goes, by kind of operation: python -m benchmarks.profile FILE FUNCTION JSON
 
-The seconds are those of threads: of two that work at a time both count, so they can add up to more than the step took.
+Operations run one after the other here, each on all threads, so that their times add up to the step's.
 """
 
 import argparse
 import collections
 import json
 import pathlib
+import re
 import runpy
 import tempfile
 import time
@@ -14,8 +15,10 @@ import time
 import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-# Frames around operations, whose time is that of what stands inside them.
-FRAMES = ("Run", "Process", "EagerExecute", "EagerKernelExecute", "TFE_Py_ExecuteCancelable", "train_function")
+from benchmarks.alternate import write_json
+
+# The frame around a function that XLA compiled, which bears no name of its own.
+COMPILED_FRAME = "ExecutorState::ProcessAsync::Start"
 
 
 def profile(step):
@@ -31,12 +34,19 @@ def profile(step):
     for plane in space.planes:
         for event in (event for line in plane.lines for event in line.events):
             name = plane.event_metadata[event.metadata_id].name
-            # An operation is called name:kind; what has no colon is a frame or one of XLA's loops.
-            kind = name.split(":")[-1].split("#")[0].strip()
-            if kind not in FRAMES and not kind.startswith("__inference"):
+            kind = _kind(name.split("#")[0])
+            if kind:
                 totals[kind][0] += event.duration_ps / 1e12
                 totals[kind][1] += 1
     return totals, seconds
+
+
+def _kind(event):
+    """Of an operation, whose event is called name:kind; None for all else that a profile has."""
+    if event == COMPILED_FRAME:
+        return "compiled by XLA"
+    match = re.fullmatch(r"[^: ]+:(\w+)", event)
+    return match and match[1]
 
 
 def main():
@@ -44,15 +54,22 @@ def main():
     parser.add_argument("file")
     parser.add_argument("function")
     parser.add_argument("settings", type=json.loads)
-    parser.add_argument("--rows", type=int, default=25)
-    arguments = parser.parse_args()
-    step, _ = runpy.run_path(arguments.file)[arguments.function](**arguments.settings)
+    parser.add_argument("--rows", type=int, default=15)
+    parser.add_argument("--json", help="file to write the results to")
+    given = parser.parse_args()
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    step, facts = runpy.run_path(given.file)[given.function](**given.settings)
     for _ in range(3):
         step()
     totals, seconds = profile(step)
     print(f"one step: {seconds * 1e3:.0f} ms")
-    for kind, (own, calls) in sorted(totals.items(), key=lambda item: -item[1][0])[: arguments.rows]:
-        print(f"{own * 1e3:9.1f} ms {calls:6d}  {kind}")
+    operations = sorted(((kind, own * 1e3, calls) for kind, (own, calls) in totals.items()), key=lambda row: -row[1])
+    for kind, milliseconds, calls in operations[: given.rows]:
+        print(f"{milliseconds:9.1f} ms {calls:6d}  {kind}")
+    if given.json:
+        kept = operations[: given.rows]
+        rest = [("all others", *(sum(column) for column in zip(*(row[1:] for row in operations[given.rows :]), strict=True)))]
+        write_json(given.json, settings=given.settings, facts=facts, milliseconds=seconds * 1e3, operations=kept + rest)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ def rewritten(text, results=RESULTS):
 
     def table(match):
         found = json.loads((results / f"{match[1]}.json").read_text())
-        made = accuracy_table(found) if "accuracies" in found else times_table(found)
-        return f"<!-- {match[1]} -->\n{made}\n<!-- end -->"
+        kind = next(kind for kind in TABLES if kind in found)
+        return f"<!-- {match[1]} -->\n{TABLES[kind](found)}\n<!-- end -->"
 
     return re.sub(r"<!-- ([\w-]+) -->\n(?:(?!<!-- end -->).*\n)*<!-- end -->", table, text)
 
@@ -61,6 +61,18 @@ def accuracy_table(found):
     within = "within" if found["within_spread"] else "not within"
     verdict = f"The means differ by {found['difference']:+.2%}, {within} the spread of the seeds, {found['spread']:.2%}."
     return f"{_markdown(lines)}\n\n{verdict} Commit {found['machine']['git_commit'][:7]}."
+
+
+def profile_table(found):
+    """Markdown of what benchmarks.profile wrote."""
+    lines = [["operation", "time", "of the step", "calls"], ["---", "---:", "---:", "---:"]]
+    for kind, milliseconds, calls in found["operations"]:
+        lines.append([kind, f"{milliseconds:.0f} ms", f"{milliseconds / found['milliseconds']:.1%}", str(calls)])
+    return f"{_markdown(lines)}\n\nOne step of {found['milliseconds']:.0f} ms, commit {found['machine']['git_commit'][:7]}."
+
+
+# By a key that only results of that kind have.
+TABLES = {"rows": times_table, "accuracies": accuracy_table, "operations": profile_table}
 
 
 def _markdown(lines):

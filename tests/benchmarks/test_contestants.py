@@ -1,10 +1,13 @@
 """What the contestants compute is what their rows say."""
 
+import tensorflow as tf
+
 import vision
 from benchmarks.anchor import shared_vit
 from benchmarks.image_models import zoo
 from benchmarks.layer_contestants import shared_moe
 from benchmarks.peak import products
+from benchmarks.profile import profile
 from tests.profiled import profiled_flops
 from vision.models import forward_flops
 
@@ -55,3 +58,21 @@ def test_peak_does_what_it_counts():
     step()
     m, k, n = map(int, facts["product"].split("x"))
     assert facts["flops"] % (2 * m * k * n) == 0
+
+
+def test_profile_counts_operations_and_compiled_functions():
+    """Three products in a step, one Exp, and one function that XLA compiles; frames around them do not count."""
+    x = tf.random.stateless_normal([64, 64], [0, 0])
+    double = tf.function(lambda x: 2 * x, jit_compile=True)
+
+    @tf.function
+    def step(x):
+        return double(tf.exp(x @ (x @ (x @ x))))
+
+    step(x)
+    totals, seconds = profile(lambda: step(x).numpy())
+    assert sum(calls for kind, (_, calls) in totals.items() if "MatMul" in kind) == 3
+    assert totals["Exp"][1] == totals["compiled by XLA"][1] == 1
+    assert sum(own for own, _ in totals.values()) > 0
+    assert set(totals) & {"step", "Process", "Run"} == set()
+    assert seconds > 0

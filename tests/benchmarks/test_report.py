@@ -50,6 +50,13 @@ def test_accuracies_by_hand(tmp_path):
     assert "differ by +0.00%, within the spread of the seeds, 10.00%" in lines[6]
 
 
+def test_a_profile_by_hand(tmp_path):
+    found = dict(machine=MACHINE, milliseconds=200.0, operations=[["MatMul", 150.0, 3], ["all others", 50.0, 9]])
+    (tmp_path / "three.json").write_text(json.dumps(found))
+    lines = report.rewritten("<!-- three -->\n<!-- end -->\n", tmp_path).splitlines()
+    assert lines[3:5] == ["| MatMul | 150 ms | 75.0% | 3 |", "| all others | 50 ms | 25.0% | 9 |"]
+
+
 def test_a_table_without_results_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nothing\.json"):
         report.rewritten("<!-- nothing -->\n<!-- end -->", tmp_path)

@@ -119,14 +119,23 @@ def test_predict_equals_a_call():
     np.testing.assert_allclose(model.predict(known, verbose=0), expected, atol=1e-5)
 
 
+@pytest.fixture(scope="module")
+def used_model():
+    """A model that was trained, evaluated and asked, all with compiled functions."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "COMPILED_ELEMENTS", 0)
+        model = tiny_model(dropout=0.1)
+        known = tf.data.Dataset.from_tensors(batch())
+        model.fit(known, verbose=0)
+        model.evaluate(known, verbose=0)
+        model.predict(known, verbose=0)
+    return model
+
+
 @pytest.mark.parametrize("how", ["saved_model", "keras", "export"])
-def test_exported_graphs_carry_no_xla_call(tmp_path, how):
-    """TF Serving, ONNX and TFLite refuse them; of a model that was trained, with all that Keras saves beside its signature."""
-    model = tiny_model(dropout=0.1)
-    known = tf.data.Dataset.from_tensors(batch())
-    model.fit(known, verbose=0)
-    model.evaluate(known, verbose=0)
-    model.predict(known, verbose=0)
+def test_exported_graphs_carry_no_xla_call(tmp_path, how, used_model):
+    """TF Serving, ONNX and TFLite refuse them; with all that Keras saves beside its signature."""
+    model = used_model
     if how == "saved_model":
         tf.saved_model.save(model, str(tmp_path / "model"))
     elif how == "keras":

@@ -23,7 +23,7 @@ def shared_moe(
     layer = SharedMoE(experts, hidden, top_k, capacity_factor=capacity_factor, noise=False)
     tokens = tf.random.stateless_normal([batch, length, width], [0, 0])
     tokens = tf.Variable(tf.cast(tokens, layer.compute_dtype))
-    layer(tokens)
+    layer.build(tokens.shape)
     facts = {"kept": 1.0, "flops": 2 * 2 * batch * length * top_k * width * hidden * (3 if mode == "train" else 1)}
 
     @tf.function(jit_compile=jit_compile)

@@ -4,6 +4,7 @@ A table stands between <!-- NAME --> and <!-- end -->, and comes from docs/resul
 wrote with --json. Nothing between the marks is written by hand.
 """
 
+import collections
 import json
 import re
 
@@ -43,7 +44,10 @@ def times_table(found):
         own = [f"{row['median_seconds'] * 1e3:.0f} ms", f"{row['ratio']:.2f}", f"{low:.2f}-{high:.2f}"]
         values = [format(row["facts"][fact], FACTS[fact]) if fact in row["facts"] else "" for fact in facts]
         lines.append([row["name"], *own, f"{row['peak_bytes'] / 2**20:.0f} MiB", *values])
-    notes = [f"- {row['name']}: {note}" for row in rows if (note := row["note"] or row["facts"].get("differs"))]
+    named = collections.defaultdict(list)
+    for row in rows:
+        named[row["note"] or row["facts"].get("differs")].append(row["name"])
+    notes = [f"- {'; '.join(names)}: {note}" for note, names in named.items() if note]
     numbers = [f"{name}: {value:.4g}" for name, value in found.items() if isinstance(value, float)]
     machine = found["machine"]
     origin = f"{found['rounds']} rounds on {machine['cores']} cores ({machine['cpu']}), commit {machine['git_commit'][:7]}."

@@ -65,6 +65,22 @@ def test_figures_of_the_demo_are_those_of_its_summary():
     assert summary["git_modified"] is False
 
 
+def test_figures_of_speed_are_those_of_the_benchmarks():
+    """The section's ratios, rounded, and its comparisons, from the files that the benchmarks wrote."""
+    section = " ".join(README.partition("## Speed")[2].partition("\n## ")[0].split())
+
+    def ratios(name):
+        found = json.loads((ROOT / f"docs/results/benchmarks/{name}.json").read_text())
+        return {row["name"]: row["ratio"] for row in found["rows"]}
+
+    whole, half, garden = map(float, re.search(r"takes (\S+) of .*? and (\S+) of it in .*? is (\S+) times", section).groups())
+    assert whole == round(ratios("step-train-float32")["widenet_b16, none dropped"], 2)
+    assert half == round(ratios("step-train-bfloat16")["widenet_b16, none dropped"], 2)
+    layer = ratios("layer-train-float32")
+    assert garden == round(layer["Model Garden MoeLayer"], 1)
+    assert min(ratio for name, ratio in layer.items() if "Hugging Face" in name) > 2
+
+
 def test_summary_is_of_the_recipe_as_it_stands():
     """A changed recipe needs a new run."""
     from official.config import to_plain

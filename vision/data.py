@@ -55,17 +55,18 @@ def load_tfds(name, directory):
     import tensorflow_datasets as tfds
 
     root = pathlib.Path(directory or tfds.core.constants.DATA_DIR).expanduser()
-    # Looked up before its builder is made, which would try the network for minutes.
-    if not any(root.glob(f"{name}/*/dataset_info.json")):
+    # Looked up here: TensorFlow Datasets would try the network for minutes.
+    versions = [file.parent for file in root.glob(f"{name}/*/dataset_info.json")]
+    if not versions:
         raise ValueError(
             f"data.dir={directory!r}: there is no prepared {name!r} in {root}; prepare it with: "
             f"tfds build {name} --data_dir={root} (and --manual_dir=FOLDER where its files are already on this machine)"
         )
-    builder = tfds.builder(name, data_dir=root)
+    builder = tfds.builder_from_directory(max(versions, key=lambda folder: tfds.core.Version(folder.name)))
 
     def images(split):
-        pictures, labels = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1, as_supervised=True))
-        return Images(pictures.astype(np.float32) / 255, labels.astype(np.int32))
+        found = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
+        return Images(found["image"].astype(np.float32) / 255, found["label"].astype(np.int32))
 
     return Dataset(images("train[:90%]"), images("train[90%:]"), builder.info.features["label"].num_classes)
 

@@ -71,25 +71,19 @@ class TestTfds:
         """A data set of 20 grey pictures, each of its number's value, with three labels."""
         import tensorflow_datasets as tfds
 
-        class TinyPictures(tfds.core.GeneratorBasedBuilder):
-            """For tests."""
-
-            VERSION = tfds.core.Version("1.0.0")
-
-            def _info(self):
-                features = {"image": tfds.features.Image(shape=(2, 2, 1)), "label": tfds.features.ClassLabel(num_classes=3)}
-                return self.dataset_info_from_configs(
-                    features=tfds.features.FeaturesDict(features), supervised_keys=("image", "label")
-                )
-
-            def _split_generators(self, manager):
-                return {"train": self._generate_examples()}
-
-            def _generate_examples(self):
-                for i in range(20):
-                    yield i, {"image": np.full((2, 2, 1), i, np.uint8), "label": i % 3}
-
-        TinyPictures(data_dir=tmp_path).download_and_prepare()
+        pictures = np.broadcast_to(np.arange(20, dtype=np.uint8)[:, None, None, None], (20, 2, 2, 1))
+        examples = {"image": pictures, "label": np.arange(20) % 3}
+        for version in ("9.0.0", "10.0.0"):
+            tfds.dataset_builders.store_as_tfds_dataset(
+                name="tiny_pictures",
+                version=version,
+                features=tfds.features.FeaturesDict(
+                    {"image": tfds.features.Image(shape=(2, 2, 1)), "label": tfds.features.ClassLabel(num_classes=3)}
+                ),
+                # Only the newest version has them all.
+                split_datasets={"train": tf.data.Dataset.from_tensor_slices(examples).take(20 if version == "10.0.0" else 7)},
+                data_dir=tmp_path,
+            )
         return tmp_path
 
     def test_splits_and_values(self, prepared):

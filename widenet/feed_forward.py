@@ -87,6 +87,10 @@ def affine(x, kernel, bias):
         # The bias's as a product with ones, which is faster on CPU than BiasAddGrad.
         ones = tf.ones([1, tf.shape(upstream)[0]], upstream.dtype)
         of_bias = tf.reshape(tf.matmul(ones, upstream), tf.shape(bias))
-        return _times_transpose(upstream, kernel), tf.matmul(x, upstream, transpose_a=True), of_bias
+        of_kernel = tf.matmul(x, upstream, transpose_a=True)
+        # In this order x, the largest tensor of a step where it is the hidden layer, is not kept while the next ones are made.
+        with tf.control_dependencies([of_kernel]):
+            of_x = _times_transpose(upstream, kernel)
+        return of_x, of_kernel, of_bias
 
     return tf.nn.bias_add(tf.matmul(x, kernel), bias), gradient

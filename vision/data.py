@@ -60,7 +60,7 @@ def load_tfds(name, directory):
     if not versions:
         raise ValueError(
             f"data.dir={directory!r}: there is no prepared {name!r} in {root}; prepare it with: "
-            f"tfds build {name} --data_dir={root} (and --manual_dir=FOLDER where its files are already on this machine)"
+            f"python -m vision.prepare {name} --data-dir={root} (and --manual-dir=FOLDER where its files are on this machine)"
         )
     builder = tfds.builder_from_directory(max(versions, key=lambda folder: tfds.core.Version(folder.name)))
 

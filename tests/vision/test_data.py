@@ -1,13 +1,20 @@
 """Batches: fixed splits, one order whatever the step a run goes on from, every image once an epoch."""
 
 import itertools
+import pathlib
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from vision.data import DATASETS, Images, evaluation_batches, load_dataset, load_tfds, train_batches
+
+
+ROOT = pathlib.Path(__file__).parents[2]
+FASHION_MNIST = pathlib.Path("/usr/share/datasets/fashion-mnist")
 
 
 def identity(image, seed):
@@ -100,11 +107,24 @@ class TestTfds:
             numbers += own.tolist()
         assert sorted(numbers) == list(range(20))
 
+    @pytest.mark.skipif(not FASHION_MNIST.exists(), reason=f"no {FASHION_MNIST}: Debian's package dataset-fashion-mnist")
+    def test_fashion_mnist_prepared_by_the_command(self, tmp_path):
+        """As a user prepares it from files on disk: 60,000 training images, of which a tenth is held out."""
+        command = [sys.executable, "-m", "vision.prepare", "fashion_mnist", "--data-dir", tmp_path, "--manual-dir", FASHION_MNIST]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert "fashion_mnist is in" in done.stdout
+        found = load_dataset("fashion_mnist", str(tmp_path))
+        assert found.train.images.shape == (54_000, 28, 28, 1)
+        assert found.validation.images.shape == (6_000, 28, 28, 1)
+        assert set(found.validation.labels) == set(range(10))
+        assert (found.train.images.min(), found.train.images.max()) == (0, 1)
+
     def test_what_is_not_there_is_refused_at_once(self, tmp_path):
         """With the name, the directory looked in and the command that prepares it."""
         with pytest.raises(ValueError, match=re.escape(f"no prepared 'fashion_mnist' in {tmp_path}")) as error:
             load_dataset("fashion_mnist", str(tmp_path))
-        assert f"tfds build fashion_mnist --data_dir={tmp_path}" in str(error.value)
+        assert f"python -m vision.prepare fashion_mnist --data-dir={tmp_path}" in str(error.value)
 
 
 def test_unknown_dataset():

@@ -1,7 +1,7 @@
 """A short run on Fashion-MNIST: whether a change trains as well as before, on pictures that are harder than digits.
 
 Command: python -m official.train --config=vision/configs/fashion_mnist.py --workdir=runs/fashion_mnist
-Data: prepared by TensorFlow Datasets (tfds build fashion_mnist) in its default folder or in --config.data.dir=DIR.
+Data: python -m vision.prepare fashion_mnist, in TensorFlow Datasets' folder or in --config.data.dir=DIR.
 Cost and accuracy: docs/performance.md has those of six finished runs on two cores.
 """
 

@@ -1,0 +1,25 @@
+"""Prepares a data set of TensorFlow Datasets for training: python -m vision.prepare fashion_mnist
+
+Once a machine; needs the network, or the set's files in --manual-dir. (TensorFlow Datasets' own command wants Apache Beam for
+every data set.)
+"""
+
+import argparse
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("name", help="as TensorFlow Datasets calls it")
+    parser.add_argument("--data-dir", help="where to put it (default: TensorFlow Datasets' own folder)")
+    parser.add_argument("--manual-dir", help="folder that has the set's files already")
+    given = parser.parse_args()
+
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder(given.name, data_dir=given.data_dir)
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=given.manual_dir))
+    print(f"{given.name} is in {builder.data_dir}")
+
+
+if __name__ == "__main__":
+    main()

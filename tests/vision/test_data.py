@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from vision.data import DATASETS, Images, evaluation_batches, load_dataset, load_tfds, train_batches
 
-
 ROOT = pathlib.Path(__file__).parents[2]
 FASHION_MNIST = pathlib.Path("/usr/share/datasets/fashion-mnist")
 

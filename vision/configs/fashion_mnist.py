@@ -5,40 +5,17 @@ Data: python -m vision.prepare fashion_mnist, in TensorFlow Datasets' folder or 
 Cost and accuracy: docs/performance.md has those of six finished runs on two cores.
 """
 
-from ml_collections import ConfigDict
-
-import vision
-from official.config import literal_settings, train_settings
+from vision.recipes import small_classifier
 
 
 def get_config(model="widenet_ti16"):
     """The recipe; `model` is a name of vision.list_models()."""
-    settings = vision.model_settings(
+    return small_classifier(
         model,
-        classes=10,
+        data=dict(name="fashion_mnist", rotate=0.0, scale=0.05, shift=1.0),
         image_size=28,
         patch_size=7,
-        channels=1,
-        depth=4,
-        width=96,
-        heads=4,
-        ffn_dim=192,
-        expert_dim=192,
-        representation=False,
-    )
-    return ConfigDict(
-        dict(
-            name=f"{model}_fashion_mnist",
-            task="vision.classification:ImageClassification",
-            model=literal_settings(settings),
-            data=dict(name="fashion_mnist", dir="", rotate=0.0, scale=0.05, shift=1.0),
-            train=train_settings(
-                steps=1688,  # two epochs of 54,000 images
-                warmup_steps=170,
-                eval_every=422,
-                batch_size=64,
-                lr=0.005,
-                weight_decay=0.1,
-            ),
-        )
+        steps=1688,  # two epochs of 54,000 images
+        warmup_steps=170,
+        eval_every=422,
     )

@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 from benchmarks.alternate import ROOT, write_json
+from benchmarks.arguments import positive
 
 PRECISIONS = ("float32", "mixed_bfloat16")
 
@@ -42,7 +43,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--config", required=True, help="the recipe")
     parser.add_argument("--workdir", required=True, type=pathlib.Path, help="folder of the runs")
-    parser.add_argument("--seeds", type=int, default=3, help="how many (default: 3)")
+    parser.add_argument("--seeds", type=positive, default=3, help="how many (default: 3)")
     parser.add_argument("--json", type=pathlib.Path, help="file to write the results to")
     given = parser.parse_args()
     accuracies = {precision: [] for precision in PRECISIONS}

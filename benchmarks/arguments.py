@@ -9,12 +9,13 @@ from benchmarks.alternate import ContestantFailed, measure, table, write_json
 def parser(description):
     """An argument parser with --rounds and --json."""
     arguments = argparse.ArgumentParser(description=description.split("\n")[0])
-    arguments.add_argument("--rounds", type=_positive, default=20, help="timed steps of every contestant (default: 20)")
+    arguments.add_argument("--rounds", type=positive, default=20, help="timed steps of every contestant (default: 20)")
     arguments.add_argument("--json", type=pathlib.Path, help="file to write the results to")
     return arguments
 
 
-def _positive(text):
+def positive(text):
+    """The type of an argument that counts something."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it must be a whole number, at least 1")
     return int(text)

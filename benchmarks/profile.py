@@ -16,6 +16,7 @@ import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from benchmarks.alternate import write_json
+from benchmarks.arguments import positive
 
 # The frame around a function that XLA compiled, which bears no name of its own.
 COMPILED_FRAME = "ExecutorState::ProcessAsync::Start"
@@ -54,7 +55,7 @@ def main():
     parser.add_argument("file")
     parser.add_argument("function")
     parser.add_argument("settings", type=json.loads)
-    parser.add_argument("--rows", type=int, default=15)
+    parser.add_argument("--rows", type=positive, default=15)
     parser.add_argument("--json", help="file to write the results to")
     given = parser.parse_args()
     tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -67,9 +68,10 @@ def main():
     for kind, milliseconds, calls in operations[: given.rows]:
         print(f"{milliseconds:9.1f} ms {calls:6d}  {kind}")
     if given.json:
-        kept = operations[: given.rows]
-        rest = [("all others", *(sum(column) for column in zip(*(row[1:] for row in operations[given.rows :]), strict=True)))]
-        write_json(given.json, settings=given.settings, facts=facts, milliseconds=seconds * 1e3, operations=kept + rest)
+        rest = operations[given.rows :]
+        others = ("all others", sum(row[1] for row in rest), sum(row[2] for row in rest))
+        operations = [*operations[: given.rows], others]
+        write_json(given.json, settings=given.settings, facts=facts, milliseconds=seconds * 1e3, operations=operations)
 
 
 if __name__ == "__main__":

@@ -28,11 +28,10 @@ class Dataset(NamedTuple):
     classes: int
 
 
-def load_digits(directory):
+def load_digits():
     """scikit-learn's 1,797 scans of handwritten digits, 8 x 8 grey pixels (UCI ML repository, "Optical Recognition of Handwritten
     Digits"), inside its wheel. Every fifth image is for validation.
     """
-    del directory  # nothing to look for
     from sklearn import datasets
 
     digits = datasets.load_digits()
@@ -56,7 +55,8 @@ def load_tfds(name, directory):
 
     root = pathlib.Path(directory or tfds.core.constants.DATA_DIR).expanduser()
     # Looked up here: TensorFlow Datasets would try the network for minutes.
-    versions = [file.parent for file in root.glob(f"{name}/*/dataset_info.json")]
+    # A folder of an interrupted preparation is called "incomplete" and not by a number.
+    versions = [file.parent for file in root.glob(f"{name}/[0-9]*/dataset_info.json")]
     if not versions:
         raise ValueError(
             f"data.dir={directory!r}: there is no prepared {name!r} in {root}; prepare it with: "
@@ -72,7 +72,7 @@ def load_tfds(name, directory):
 
 
 # Fashion-MNIST: 70,000 grey pictures of clothes, 28 x 28 pixels (arXiv:1708.07747).
-DATASETS = {"digits": load_digits, "fashion_mnist": functools.partial(load_tfds, "fashion_mnist")}
+DATASETS = {"digits": lambda directory: load_digits(), "fashion_mnist": functools.partial(load_tfds, "fashion_mnist")}
 
 
 def load_dataset(name, directory=""):

@@ -5,6 +5,8 @@ every data set.)
 """
 
 import argparse
+import pathlib
+import sys
 
 
 def main():
@@ -13,11 +15,19 @@ def main():
     parser.add_argument("--data-dir", help="where to put it (default: TensorFlow Datasets' own folder)")
     parser.add_argument("--manual-dir", help="folder that has the set's files already")
     given = parser.parse_args()
+    # TensorFlow Datasets would turn to the network, and try for minutes.
+    if given.manual_dir and not pathlib.Path(given.manual_dir).is_dir():
+        sys.exit(f"error: --manual-dir={given.manual_dir}: there is no such folder")
 
     import tensorflow_datasets as tfds
 
-    builder = tfds.builder(given.name, data_dir=given.data_dir)
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=given.manual_dir))
+    try:
+        builder = tfds.builder(given.name, data_dir=given.data_dir)
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=given.manual_dir))
+    except tfds.core.DatasetNotFoundError:
+        sys.exit(f"error: TensorFlow Datasets has no data set {given.name!r}")
+    except OSError as error:  # no network, a full disk, a folder that cannot be written
+        sys.exit(f"error: {given.name} is not prepared: {error}")
     print(f"{given.name} is in {builder.data_dir}")
 
 

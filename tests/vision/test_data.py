@@ -119,6 +119,13 @@ class TestTfds:
         assert set(found.validation.labels) == set(range(10))
         assert (found.train.images.min(), found.train.images.max()) == (0, 1)
 
+    def test_an_interrupted_preparation_is_none(self, prepared):
+        """TensorFlow Datasets writes into a folder of another name first."""
+        unfinished = prepared / "tiny_pictures" / "incomplete.ABC_11.0.0"
+        unfinished.mkdir()
+        (unfinished / "dataset_info.json").write_text("{}")
+        assert len(load_tfds("tiny_pictures", str(prepared)).train.labels) == 18
+
     def test_what_is_not_there_is_refused_at_once(self, tmp_path):
         """With the name, the directory looked in and the command that prepares it."""
         with pytest.raises(ValueError, match=re.escape(f"no prepared 'fashion_mnist' in {tmp_path}")) as error:

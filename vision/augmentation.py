@@ -37,3 +37,17 @@ def random_affine(image, seed, rotate, scale, shift):
         fill_mode="CONSTANT",
     )
     return tf.reshape(moved, image.shape)
+
+
+def random_pad_crop(image, seed, pad):
+    """Moves an image by whole pixels, uniformly up to `pad` along each axis, with black where nothing was.
+
+    Args:
+      image: float [height, width, channels].
+      seed: int [2].
+
+    Returns:
+      The same shape and dtype.
+    """
+    padded = tf.pad(image, [[pad, pad], [pad, pad], [0, 0]])
+    return tf.image.stateless_random_crop(padded, image.shape, seed)

@@ -1,50 +1,81 @@
 """Image classification as a task of the driver."""
 
-import functools
-
 import tensorflow as tf
 
-from vision.augmentation import random_affine
-from vision.data import evaluation_batches, load_dataset, train_batches
+from official.bad_examples import BadExamples
+from vision.caching import cached
+from vision.data import open_dataset
 from vision.models import build_model
+from vision.pipeline import ImagePipeline
+from vision.preprocessing import check_data_settings
 
 
 class ImageClassification:
-    """An official.task.Task; reads `model`, `data` and `train` of the config.
+    """An official.task.Task; reads `name`, `model`, `data` and `train` of the config.
 
-    `model` holds every setting of vision.model_settings; `data.name` is a key of vision.data.DATASETS, `data.dir` the directory
-    that has it, and `data.rotate`, `data.scale` and `data.shift` are those of vision.augmentation.random_affine.
+    `model` holds every setting of vision.model_settings, `data` those of vision.preprocessing.data_settings.
 
     Raises:
-      ValueError: at construction, for a setting that is not allowed or does not fit the data set.
+      ValueError: at construction, for a setting that is not allowed or does not fit the data set, or a data set that is not there.
     """
 
     unit = "images"
 
     def __init__(self, config):
         self._config = config
-        self._data = load_dataset(config.data.name, config.data.dir)
-        shape = self._data.train.images.shape[1:]
-        wanted = {"image_size": shape[0], "channels": shape[-1], "classes": self._data.classes}
-        for setting, value in wanted.items():
-            if config.model[setting] != value:
-                raise ValueError(
-                    f"model.{setting}={config.model[setting]!r} is not allowed: data.name={config.data.name!r} needs {value}"
-                )
+        data, model = config.data, config.model
+        check_data_settings(data)
+        self.bad_examples = BadExamples(data.bad_examples)
+        if data.mixup and config.train.batch_size % 2:
+            size = config.train.batch_size
+            raise ValueError(f"train.batch_size={size} is not allowed: it must be even, for data.mixup mixes two by two")
+        self._data = open_dataset(data.name, data.dir)
+        self.class_names = self._data.class_names
+        for setting, allowed in {"classes": (len(self.class_names),), "channels": self._data.channels}.items():
+            if model[setting] not in allowed:
+                needed = " or ".join(map(str, allowed))
+                raise ValueError(f"model.{setting}={model[setting]!r} is not allowed: data.name={data.name!r} needs {needed}")
+        # Now, so that a split that there is not, or a bad example among those in memory, is told before anything is built.
+        self._pipelines = {}
+        for role in ("train", "validation"):
+            self._pipeline(role)
 
     def create_model(self):
         return build_model(name=self._config.name, **{key: self._config.model[key] for key in self._config.model})
 
     def loss(self):
-        return tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        return tf.keras.losses.CategoricalCrossentropy(from_logits=True)
 
     def metrics(self):
-        return [tf.keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+        return [tf.keras.metrics.CategoricalAccuracy(name="accuracy")]
 
     def train_dataset(self, start_step):
-        data, train = self._config.data, self._config.train
-        augment = functools.partial(random_affine, rotate=data.rotate, scale=data.scale, shift=data.shift)
-        return train_batches(self._data.train, train.batch_size, train.seed, start_step, augment)
+        train = self._config.train
+        return self._pipeline("train").train_batches(train.batch_size, train.seed, start_step)
 
     def validation_dataset(self):
-        return evaluation_batches(self._data.validation, self._config.train.batch_size)
+        return self.evaluation_dataset("validation")
+
+    def evaluation_dataset(self, split):
+        """All good examples of a split once, in global batches.
+
+        Args:
+          split: "train", "validation" or "test" for what `data` says of them, or any split in TensorFlow Datasets' syntax.
+
+        Raises:
+          ValueError: a split that there is not.
+        """
+        return self._pipeline(split).evaluation_batches(self._config.train.batch_size)
+
+    def _split(self, role):
+        """The split that plays a role, or any other split as it is named."""
+        return self._config.data.get(f"{role}_split") or self._data.splits.get(role, role)
+
+    def _pipeline(self, role):
+        if role not in self._pipelines:
+            data, model = self._config.data, self._config.model
+            source = self._data.source(self._split(role), data.shuffle_buffer)
+            source = cached(source, model.channels, data.cache_mib, len(self.class_names), self.bad_examples)
+            settings = (model.image_size, model.channels, len(self.class_names), data, self.bad_examples)
+            self._pipelines[role] = ImagePipeline(source, *settings)
+        return self._pipelines[role]

@@ -1,141 +1,165 @@
-"""Images in memory and the batches made of them: any step's batch can be made without those before it."""
+"""Data sets of labelled images by name: their classes, their splits, and where each split's examples come from."""
 
-import functools
 import pathlib
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from vision.sources import RecordSource, array_source, file_source
 
-class Images(NamedTuple):
-    """Labelled images in memory.
-
-    Attributes:
-      images: float32 [N, height, width, channels] in [0, 1].
-      labels: int32 [N].
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
+IMAGE_FILES = (".jpg", ".jpeg", ".png")  # what tfds.ImageFolder looks for
+# But for these, the last tenth of the training split is for validation, and what the set calls its test split is for the test.
+SPLITS = {
+    # The test split has no labels; results are told of the 50,000 images that the set calls its validation split.
+    "imagenet2012": dict(train="train[:99%]", validation="train[99%:]", test="validation"),
+}
 
 
-class Dataset(NamedTuple):
-    """A data set with its fixed splits."""
-
-    train: Images
-    validation: Images
-    classes: int
-
-
-def load_digits():
+class Digits:
     """scikit-learn's 1,797 scans of handwritten digits, 8 x 8 grey pixels (UCI ML repository, "Optical Recognition of Handwritten
     Digits"), inside its wheel. Every fifth image is for validation.
     """
-    from sklearn import datasets
 
-    digits = datasets.load_digits()
-    images = (digits.images / 16).astype(np.float32)[..., np.newaxis]
-    labels = digits.target.astype(np.int32)
-    held_out = np.arange(len(labels)) % 5 == 4
-    return Dataset(Images(images[~held_out], labels[~held_out]), Images(images[held_out], labels[held_out]), classes=10)
+    class_names = tuple("0123456789")
+    splits = dict(train="train", validation="validation")
+    channels = (1,)
+
+    def source(self, split, buffer):
+        """An IndexedSource of float32 pixels in [0, 1]."""
+        del buffer  # nothing is read from a disk
+        if split not in self.splits:
+            raise ValueError(f"{split!r} is not a split of digits: it must be one of {', '.join(self.splits)}")
+        from sklearn import datasets
+
+        digits = datasets.load_digits()
+        held_out = np.arange(len(digits.target)) % 5 == 4
+        chosen = held_out if split == "validation" else ~held_out
+        images = (digits.images / 16).astype(np.float32)[..., np.newaxis]
+        return array_source(images[chosen], digits.target[chosen], f"digits, {split} split")
 
 
-def load_tfds(name, directory):
-    """An image-classification set that TensorFlow Datasets has prepared; the last tenth of its training split is for validation.
+class Tfds:
+    """An image-classification set that TensorFlow Datasets has prepared, read from its TFRecord files.
 
     Args:
-      name: as TensorFlow Datasets calls it.
+      name: as TensorFlow Datasets calls it, with a configuration where it has several ("imagenet_v2/topimages").
       directory: where it was prepared, TensorFlow Datasets' `data_dir`; "" for its default.
 
     Raises:
-      ValueError: no such set is there. Nothing is downloaded.
+      ValueError: no such set is there, or it is none of labelled images. Nothing is downloaded.
     """
-    import tensorflow_datasets as tfds
 
-    root = pathlib.Path(directory or tfds.core.constants.DATA_DIR).expanduser()
-    # Looked up here: TensorFlow Datasets would try the network for minutes.
-    # A folder of an interrupted preparation is called "incomplete" and not by a number.
-    versions = [file.parent for file in root.glob(f"{name}/[0-9]*/dataset_info.json")]
-    if not versions:
-        raise ValueError(
-            f"data.dir={directory!r}: there is no prepared {name!r} in {root}; prepare it with: "
-            f"python -m vision.prepare {name} --data-dir={root} (and --manual-dir=FOLDER where its files are on this machine)"
-        )
-    builder = tfds.builder_from_directory(max(versions, key=lambda folder: tfds.core.Version(folder.name)))
+    channels = (1, 3)
 
-    def images(split):
-        found = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
-        return Images(found["image"].astype(np.float32) / 255, found["label"].astype(np.int32))
+    def __init__(self, name, directory):
+        import tensorflow_datasets as tfds
 
-    return Dataset(images("train[:90%]"), images("train[90%:]"), builder.info.features["label"].num_classes)
+        root = pathlib.Path(directory or tfds.core.constants.DATA_DIR).expanduser()
+        # Looked up here: TensorFlow Datasets would try the network for minutes.
+        # A folder of an interrupted preparation is called "incomplete" and not by a number.
+        versions = [file.parent for file in root.glob(f"{name}/[0-9]*/dataset_info.json")]
+        if not versions:
+            raise ValueError(
+                f"data.dir={directory!r}: there is no prepared {name!r} in {root}; prepare it with: "
+                f"python -m vision.prepare {name} --data-dir={root} (and --manual-dir=FOLDER where its files are on this machine)"
+            )
+        info = tfds.builder_from_directory(max(versions, key=lambda folder: tfds.core.Version(folder.name))).info
+        image, label = info.supervised_keys or (None, None)
+        is_images = image and isinstance(info.features[image], tfds.features.Image)
+        if not is_images or not isinstance(info.features[label], tfds.features.ClassLabel):
+            raise ValueError(f"data.name={name!r} is not allowed: it has no pairs of an image and a class")
+        if info.file_format != tfds.core.FileFormat.TFRECORD:
+            raise ValueError(
+                f"data.name={name!r} in {root} is not allowed: it was prepared as {info.file_format}, not as TFRecord"
+            )
+        self.class_names = tuple(info.features[label].names)
+        self.splits = SPLITS.get(name) or _default_splits(info.splits)
+        self._info, self._image, self._label = info, image, label
+
+    def source(self, split, buffer):
+        """A RecordSource.
+
+        Args:
+          split: in TensorFlow Datasets' syntax, "train[:90%]".
+          buffer: how many records shuffling keeps in memory.
+
+        Raises:
+          ValueError: a split that there is not.
+        """
+        import tensorflow_datasets as tfds
+
+        try:
+            files = self._info.splits[split].file_instructions
+        except (ValueError, KeyError, AssertionError) as error:
+            raise ValueError(f"{split!r} is not a split of {self._info.name}: {error}") from error
+        features = tfds.features.FeaturesDict({key: self._info.features[key] for key in (self._image, self._label)})
+
+        def parse(record):
+            found = features.deserialize_example(record, decoders={self._image: tfds.decode.SkipDecoding()})
+            return found[self._image], tf.cast(found[self._label], tf.int64)
+
+        return RecordSource([(file.filename, file.skip, file.take) for file in files], parse, buffer)
 
 
-# Fashion-MNIST: 70,000 grey pictures of clothes, 28 x 28 pixels (arXiv:1708.07747).
-DATASETS = {"digits": lambda directory: load_digits(), "fashion_mnist": functools.partial(load_tfds, "fashion_mnist")}
-
-
-def load_dataset(name, directory=""):
-    """The Dataset of that name.
-
-    Args:
-      name: a key of DATASETS.
-      directory: where it is on disk, for those that are; "" for their default.
+class Folder:
+    """Image files in DIRECTORY/SPLIT/CLASS/, laid out as for tfds.ImageFolder.
 
     Raises:
-      ValueError: a name that is not in DATASETS, or a data set that is not in the directory.
+      ValueError: no such folder, or no images in it.
     """
-    if name not in DATASETS:
-        raise ValueError(f"data.name={name!r} is not allowed: it must be one of {', '.join(DATASETS)}")
-    return DATASETS[name](directory)
+
+    channels = (1, 3)
+
+    def __init__(self, directory):
+        self._root = pathlib.Path(directory).expanduser()
+        found = sorted(file for file in self._root.glob("*/*/*") if file.suffix.lower() in IMAGE_FILES) if directory else []
+        if not found:
+            raise ValueError(
+                f"data.dir={directory!r}: there are no images there in folders SPLIT/CLASS, such as train/cat/1.jpg "
+                f"({', '.join(IMAGE_FILES)})"
+            )
+        self._files = {}
+        for file in found:
+            self._files.setdefault(file.parts[-3], []).append(file)
+        self.class_names = tuple(sorted({file.parts[-2] for file in found}))
+        self.splits = _default_splits(self._files)
+
+    def source(self, split, buffer):
+        """An IndexedSource; arguments and errors as of Tfds.source."""
+        del buffer  # files can be read in any order
+        import tensorflow_datasets as tfds
+
+        infos = {
+            name: tfds.core.SplitInfo(name=name, shard_lengths=[len(files)], num_bytes=0, filename_template=None)
+            for name, files in self._files.items()
+        }
+        try:
+            instructions = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
+        except (ValueError, KeyError, AssertionError) as error:
+            raise ValueError(f"{split!r} is not a split of {self._root}: {error}") from error
+        paths = [path for part in instructions for path in self._files[part.splitname][part.from_ : part.to]]
+        return file_source(paths, [self.class_names.index(path.parts[-2]) for path in paths])
 
 
-def train_batches(split, batch_size, seed, start_step, augment):
-    """Endless augmented batches of static shape, epoch after epoch, each a new permutation of the split.
+def _default_splits(names):
+    """The split of each role."""
+    if "train" not in names:
+        return {name: name for name in names}
+    test = next((name for name in ("test", "validation") if name in names), None)
+    carved = dict(train="train[:90%]", validation="train[90%:]")
+    return {**carved, "test": test} if test else carved
 
-    The example at a position of the stream and its random numbers follow from (seed, epoch, example) alone, so a run that goes
-    on at `start_step` sees what it would have seen, whatever the number of threads.
+
+def open_dataset(name, directory=""):
+    """The data set of that name: `class_names`, `splits` by role, `channels` that it can be decoded to, and `source(split, buffer)`.
 
     Args:
-      split: Images.
-      start_step: the step whose batch comes first.
-      augment: function of a float32 image in [0, 1] and an int seed [2] to an image of the same shape.
+      name: "digits", "folder", or an image-classification set of TensorFlow Datasets.
+      directory: where it is on disk; "" for TensorFlow Datasets' default folder.
 
-    Returns:
-      tf.data.Dataset of (float32 [batch, height, width, channels] in [-1, 1], int32 [batch]).
+    Raises:
+      ValueError: no such data set in the directory.
     """
-    images, labels = tf.constant(split.images), tf.constant(split.labels)
-    examples = len(split.labels)
-
-    def make_example(position):
-        epoch, offset = position // examples, position % examples
-        epoch_seed = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), epoch)
-        index = tf.random.experimental.index_shuffle(offset, epoch_seed, tf.constant(examples - 1, tf.int64))
-        image = augment(images[index], tf.random.experimental.stateless_fold_in(epoch_seed, index))
-        return to_model_range(image), labels[index]
-
-    positions = tf.data.Dataset.counter(start_step * batch_size)
-    dataset = positions.map(make_example, num_parallel_calls=tf.data.AUTOTUNE)
-    return with_data_sharding(dataset.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE))
-
-
-def evaluation_batches(split, batch_size):
-    """Every image of a split once and in order; the last batch may be smaller.
-
-    Returns:
-      tf.data.Dataset of (float32 [batch, height, width, channels] in [-1, 1], int32 [batch]).
-    """
-    dataset = tf.data.Dataset.from_tensor_slices((to_model_range(split.images), split.labels))
-    return with_data_sharding(dataset.batch(batch_size).cache().prefetch(tf.data.AUTOTUNE))
-
-
-def to_model_range(images):
-    """[0, 1] to [-1, 1]."""
-    return images * 2 - 1
-
-
-def with_data_sharding(dataset):
-    """Several workers each take their part of every batch; there are no files to divide among them."""
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    return dataset.with_options(options)
+    if name == "digits":
+        return Digits()
+    return Folder(directory) if name == "folder" else Tfds(name, directory)

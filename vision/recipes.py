@@ -4,6 +4,7 @@ from ml_collections import ConfigDict
 
 import vision
 from official.config import literal_settings, train_settings
+from vision.preprocessing import data_settings
 
 
 def small_classifier(model, data, image_size, patch_size, **train):
@@ -11,7 +12,7 @@ def small_classifier(model, data, image_size, patch_size, **train):
 
     Args:
       model: a name of vision.list_models().
-      data: the `data` settings (vision.classification.ImageClassification), but for `dir`.
+      data: settings of vision.preprocessing.data_settings other than its defaults.
       image_size, patch_size: of the model, in pixels.
       **train: settings of official.config.train_settings other than its and this recipe's defaults.
 
@@ -36,7 +37,7 @@ def small_classifier(model, data, image_size, patch_size, **train):
             name=f"{model}_{data['name']}",
             task="vision.classification:ImageClassification",
             model=literal_settings(settings),
-            data=dict(data, dir=""),
+            data=data_settings(**data),
             train=train_settings(batch_size=64, lr=0.005, weight_decay=0.1, **train),
         )
     )

@@ -1,0 +1,51 @@
+"""What happens to examples that cannot be trained on: a file that cannot be decoded, a label that there is not."""
+
+import threading
+
+from absl import logging
+
+POLICIES = ("refuse", "skip")
+TOLD = 10  # so many skipped examples are told of one by one
+
+
+class BadExamples:
+    """Refuses bad examples, or skips and counts them.
+
+    Args:
+      policy: "refuse" or "skip".
+
+    Attributes:
+      found: {the example's name: what is wrong with it}, of all skipped so far.
+      refusal: the sentence that a run ended with, or None.
+
+    Raises:
+      ValueError: another policy.
+    """
+
+    def __init__(self, policy):
+        if policy not in POLICIES:
+            raise ValueError(f"data.bad_examples={policy!r} is not allowed: it must be one of {', '.join(POLICIES)}")
+        self.found = {}
+        self.refusal = None
+        self._policy = policy
+        self._lock = threading.Lock()  # input pipelines call from threads of their own
+
+    def add(self, name, reason):
+        """Takes note of one bad example; one that comes again, as in the next epoch, counts once.
+
+        Raises:
+          ValueError: where the policy is to refuse; names the example.
+        """
+        with self._lock:
+            if self._policy == "refuse":
+                self.refusal = f"{name}: {reason} (data.bad_examples='skip' leaves such examples out and counts them)"
+                raise ValueError(self.refusal)
+            if name not in self.found:
+                self.found[name] = reason
+                if len(self.found) <= TOLD:
+                    logging.warning("skipped %s: %s", name, reason)
+
+    def facts(self):
+        """For a run's summary: how many were skipped, and the first of them."""
+        with self._lock:
+            return {"count": len(self.found), "first": dict(list(self.found.items())[:TOLD])}

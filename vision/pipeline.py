@@ -1,0 +1,126 @@
+"""Batches of images: any step's training batch can be made without those before it."""
+
+import functools
+
+import tensorflow as tf
+
+from vision.caching import label_problem
+from vision.decoding import or_else, what_is_wrong
+from vision.mixup import mixup, smooth_labels
+from vision.preprocessing import evaluation_image, training_image
+from vision.sources import epoch_seed
+
+
+class ImagePipeline:
+    """From a source's examples to batches.
+
+    Args:
+      source: of vision.sources.
+      size, channels: of the images that the model takes.
+      classes: how many.
+      data: the recipe's `data` settings (vision.preprocessing.data_settings).
+      bad_examples: an official.bad_examples.BadExamples.
+    """
+
+    def __init__(self, source, size, channels, classes, data, bad_examples):
+        self._source = source
+        self._size = size
+        self._channels = channels
+        self._classes = classes
+        self._data = data
+        self._bad_examples = bad_examples
+
+    def train_batches(self, batch_size, seed, start_step):
+        """Endless augmented batches of static shape, epoch after epoch, each a new permutation of the source.
+
+        The example at a position of the stream and its random numbers follow from (seed, epoch, index) alone, so a run that goes
+        on at `start_step` sees what it would have seen, whatever the number of threads. The place of a bad example is taken by
+        the next good one of its batch.
+
+        Returns:
+          tf.data.Dataset of (float32 [batch, size, size, channels] in [-1, 1], float32 [batch, classes], rows sum to 1).
+
+        Raises:
+          ValueError: an odd batch size with mixup, which mixes the examples two by two.
+        """
+        if self._data.mixup and batch_size % 2:
+            raise ValueError(f"train.batch_size={batch_size} is not allowed: data.mixup mixes two by two, so it must be even")
+
+        def make_example(epoch, index, image, label):
+            seed_of_example = tf.random.experimental.stateless_fold_in(epoch_seed(seed, epoch), index)
+            augment = functools.partial(training_image, seed=seed_of_example, **self._of_model, data=self._data)
+            pixels, ok = self._checked(augment, index, image, label)
+            return pixels, label, seed_of_example, ok
+
+        examples = self._source.shuffled(seed, start_step * batch_size)
+        examples = examples.map(make_example, num_parallel_calls=tf.data.AUTOTUNE)
+        batches = examples.batch(batch_size, drop_remainder=True).map(self._finish, num_parallel_calls=tf.data.AUTOTUNE)
+        return with_data_sharding(batches.prefetch(tf.data.AUTOTUNE))
+
+    def evaluation_batches(self, batch_size):
+        """Every good example once and in order; the last batch may be smaller.
+
+        Returns:
+          tf.data.Dataset as of `train_batches`, labels one-hot.
+        """
+
+        def make_example(index, image, label):
+            prepare = functools.partial(evaluation_image, **self._of_model, eval_crop=self._data.eval_crop)
+            pixels, ok = self._checked(prepare, index, image, label)
+            return pixels, tf.one_hot(label, self._classes), ok
+
+        examples = self._source.in_order().map(make_example, num_parallel_calls=tf.data.AUTOTUNE)
+        examples = examples.filter(lambda pixels, label, ok: ok)
+        examples = examples.map(lambda pixels, label, _: (pixels, label))
+        return with_data_sharding(examples.batch(batch_size).prefetch(tf.data.AUTOTUNE))
+
+    @property
+    def _of_model(self):
+        return dict(size=self._size, channels=self._channels)
+
+    def _checked(self, prepare, index, image, label):
+        """(prepare(image), whether the example is good); a bad one is told of, and its pixels are zeros."""
+        shape = [self._size, self._size, self._channels]
+        if self._source.decoded:  # when they were, bad ones were left out
+            return prepare(image), True
+        pixels, decoded = or_else(lambda: prepare(self._source.read(image)), tf.zeros(shape))
+        ok = decoded & (label >= 0) & (label < self._classes)
+        told = tf.cond(ok, lambda: True, lambda: tf.numpy_function(self._tell, [index, image, label, decoded], tf.bool))
+        return tf.ensure_shape(pixels, shape), tf.ensure_shape(ok & told, [])
+
+    def _tell(self, index, image, label, decoded):
+        problem = label_problem(label, self._classes) if decoded else what_is_wrong(self._bytes_of(image))
+        self._bad_examples.add(self._source.name_of(int(index)), problem)
+        return False
+
+    def _bytes_of(self, image):
+        try:
+            return self._source.read(image).numpy()
+        except tf.errors.OpError:
+            return b""  # a file that cannot be read
+
+    def _finish(self, pixels, label, seeds, ok):
+        """Fills the places of bad examples, and makes the labels' distributions."""
+        if not self._source.decoded:
+            pixels, label, seeds = (tf.gather(x, _good_places(ok)) for x in (pixels, label, seeds))
+        labels = smooth_labels(tf.one_hot(label, self._classes), self._data.label_smoothing)
+        return mixup(pixels, labels, seeds, self._data.mixup)
+
+
+def _good_places(ok):
+    """For each place of a batch [B] the next good one at or after it, around the end: int64 [B].
+
+    Raises:
+      tf.errors.InvalidArgumentError: where there is none.
+    """
+    good = tf.where(ok)[:, 0]
+    with tf.control_dependencies([tf.debugging.assert_greater(tf.size(good), 0, "no example of a batch can be used")]):
+        next_good = tf.searchsorted(good, tf.range(tf.size(ok, tf.int64))) % tf.size(good)
+    return tf.gather(good, next_good)
+
+
+def with_data_sharding(dataset):
+    """Several workers each take their part of every batch; there may be no files to divide among them."""
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return dataset.with_options(options)

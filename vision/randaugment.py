@@ -1,0 +1,2 @@
+def rand_augment(pixels, seed, layers, magnitude):
+    return pixels

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from vision.augmentation import random_affine
 from vision.data import evaluation_batches, load_dataset, train_batches
-from vision.models import build_model
+from vision.models import build_model, layer_depths
 
 
 class ImageClassification:
@@ -34,6 +34,9 @@ class ImageClassification:
 
     def create_model(self):
         return build_model(name=self._config.name, **{key: self._config.model[key] for key in self._config.model})
+
+    def layer_depths(self, model):
+        return layer_depths(model)
 
     def loss(self):
         return tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -55,7 +55,7 @@ def test_defaults_are_allowed():
         ("lr", -0.1, "at least 0"),
         ("lr", float("nan"), "at least 0"),
         ("warmup_steps", -1, "at least 0"),
-        ("optimizer", "adam", "'lamb'"),
+        ("optimizer", "adam", "one of lamb, adamw, sgd"),
         ("beta_1", 1.0, "from 0 up to, not including, 1"),
         ("beta_2", -0.1, "from 0 up to, not including, 1"),
         ("epsilon", 0.0, "above 0"),

@@ -19,4 +19,4 @@ def freeze(model, names):
     for name in names:
         model.get_layer(name).trainable = False
     if not model.trainable_weights:
-        raise ValueError(f"train.frozen={tuple(names)!r} is not allowed: it must leave weights to train")
+        raise ValueError(f"train.frozen={tuple(names)!r} is not allowed: it must be so that weights are left to train")

@@ -26,8 +26,9 @@ class CompiledLAMB(tfa.optimizers.LAMB):
         m, v = self.get_slot(var, "m"), self.get_slot(var, "v")
         decay = coefficients["weight_decay"] if self._do_use_weight_decay(var) else tf.zeros([], var.dtype)
         names = ("beta_1_t", "beta_2_t", "beta_1_power", "beta_2_power", "epsilon")
-        weight = tf.convert_to_tensor(var)
-        m_t, v_t, update = _moments_and_update(grad, weight, m, v, decay, *(coefficients[name] for name in names))
+        # Values and not variables, which a traced function would remember beyond the life of their optimizer.
+        weight, *moments = (tf.convert_to_tensor(variable) for variable in (var, m, v))
+        m_t, v_t, update = _moments_and_update(grad, weight, *moments, decay, *(coefficients[name] for name in names))
         ratio = tf.ones([], var.dtype)
         if self._do_layer_adaptation(var):
             # Twice l2_loss is the square of the norm, without a square of every element in memory.

@@ -31,8 +31,11 @@ def update_scales(layer_decay, depths, last, weights):
         depth = depths[name]
         if depth.min() < 0 or depth.max() > last:
             raise ValueError(f"{name}: depth {depth.tolist()} is not allowed: it must be from 0 to {last}")
-        if np.broadcast_shapes(depth.shape, weight.shape) != tuple(weight.shape):
-            raise ValueError(f"{name}: depths of shape {depth.shape} do not broadcast to {tuple(weight.shape)}")
+        shape = tuple(weight.shape)
+        # From the last axis on, as broadcasting goes: an axis of one, or as long as the weight's.
+        axes = zip(reversed(depth.shape), reversed(shape), strict=False)
+        if depth.ndim > len(shape) or any(length not in (1, wanted) for length, wanted in axes):
+            raise ValueError(f"{name}: depths of shape {depth.shape} do not fit a weight of shape {shape}")
         scale = layer_decay ** (last - depth)
         if (scale != 1).any():
             scales[name] = scale.tolist()

@@ -62,9 +62,9 @@ def test_without_averages_nothing_changes():
 def test_not_twice():
     """The weights themselves would be lost."""
     model = compiled()
-    with averaged_weights(model.optimizer, model):
-        with pytest.raises(RuntimeError, match="the weights hold their averages already"):
-            averaged_weights(model.optimizer, model).__enter__()
+    twice = pytest.raises(RuntimeError, match="the weights hold their averages already")
+    with averaged_weights(model.optimizer, model), twice, averaged_weights(model.optimizer, model):
+        pass
     with averaged_weights(model.optimizer, model):
         pass
 

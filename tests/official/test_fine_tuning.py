@@ -1,5 +1,8 @@
 """The settings of fine-tuning in whole runs: optimizers, layer decay, averages and frozen layers."""
 
+import signal
+from unittest import mock
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,7 +11,7 @@ from official import train
 from official.averaging import averaged_weights
 from official.tables import read_table
 from tests.official.test_resume import assert_same_state, dense_config, state, stop_at
-from tests.official.tiny import tiny_config
+from tests.official.tiny import DENSE, tiny_config
 
 
 def values(variables):
@@ -22,21 +25,22 @@ def new_run(config, workdir):
 
 
 def test_frozen_layers(tmp_path, capsys):
-    """AdamW on the head alone: all other weights stay bit by bit, and have neither moments nor averages; the file holds all."""
-    config = tiny_config(optimizer="adamw", frozen=("embedding", "encoder"), ema_decay=0.5, steps=2, eval_every=2, warmup_steps=0)
-    run, before = new_run(config, tmp_path)
+    """The head alone, in mixed precision: all other weights stay bit by bit and have no state; files hold all of them."""
+    settings = dict(optimizer="adamw", ema_decay=0.5, steps=2, eval_every=2, warmup_steps=0, precision="mixed_bfloat16")
+    run, before = new_run(tiny_config(DENSE, frozen=("embedding", "encoder"), **settings), tmp_path)
     assert len(run.model.optimizer.variables()) == 1 + 3 * 2
     run.train()
     for name, value in values(run.model.weights).items():
         assert np.array_equal(value, before[name]) != name.startswith("head/"), name
-    assert "5,018 parameters (170 of them trained)" in capsys.readouterr().out
+    total, head = run.model.count_params(), 16 * 10 + 10
+    assert f"{total:,} parameters ({head} of them trained)" in capsys.readouterr().out
     exported = tf.saved_model.load(str(tmp_path / "saved_model"))
     assert len(exported.variables) == len(run.model.weights)
     reader = tf.train.load_checkpoint(str(tmp_path / "checkpoints"))
     names = [name for name in reader.get_variable_to_shape_map() if name.startswith("model/")]
     assert sum(".OPTIMIZER_SLOT" not in name for name in names) == len(run.model.weights)
     with pytest.raises(ValueError, match=r"train\.frozen: \['embedding', 'encoder'\] -> \[\]"):
-        train.run(tiny_config(optimizer="adamw", ema_decay=0.5, steps=2, eval_every=2, warmup_steps=0), tmp_path)
+        train.run(tiny_config(DENSE, **settings), tmp_path)
 
 
 def test_sgd_with_layer_decay(tmp_path):
@@ -111,13 +115,13 @@ def test_training_is_the_same_without_averages(averaged, tmp_path):
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
 
 
-def test_averages_begin_at_weights_from_elsewhere(tmp_path):
-    """Weights that are loaded after the run was made are where the averages begin: one step later they are near those."""
+def test_averages_begin_at_weights_from_elsewhere(tmp_path, monkeypatch):
+    """Weights that are loaded after the run was made are where the averages begin."""
     run = train.Run(averaged_config(ema_decay=0.75), tmp_path)
     for weight in run.model.trainable_weights:
         weight.assign(weight + 1.0)
     loaded = values(run.model.trainable_weights)
-    run._fit = lambda clock: (_ for _ in ()).throw(train.Stopped(0, 15))  # what training does before its first step
+    monkeypatch.setattr(run, "_fit", mock.Mock(side_effect=train.Stopped(0, signal.SIGTERM)))  # before the first step
     with pytest.raises(train.Stopped):
         run.train()
     for weight in run.model.trainable_weights:

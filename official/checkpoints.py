@@ -52,11 +52,14 @@ class Checkpoints:
 
         Raises:
           FloatingPointError: where a weight is not finite: such a checkpoint would overwrite good ones.
+          RuntimeError: while the weights hold their averages (official.averaging): it would lose the weights themselves.
           OSError: where it cannot be written; those before it stay.
         """
         # Not by what lies in the chief's directory: another worker may be ahead, and all of them must take part in a save.
         if step == self._saved_step:
             return
+        if getattr(self._model.optimizer, "averages_in_use", False):
+            raise RuntimeError(f"no checkpoint of step {step}: the weights hold their averages")
         for weight in self._model.trainable_weights:
             if not bool(tf.reduce_all(tf.math.is_finite(weight))):
                 raise FloatingPointError(f"{weight.name} is not finite after step {step}; {self.last_good()}")

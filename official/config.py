@@ -8,7 +8,18 @@ import runpy
 from ml_collections import ConfigDict, config_dict
 
 # Of one run, so that a run may not go on under another value of these; any other setting may change when it does.
-FIXED = ("task", "model", "data", "train.optimizer", "train.batch_size", "train.seed")
+FIXED = (
+    "task",
+    "model",
+    "data",
+    "train.optimizer",
+    "train.momentum",
+    "train.layer_decay",
+    "train.ema_decay",
+    "train.frozen",
+    "train.batch_size",
+    "train.seed",
+)
 # But for what does not change what is trained on.
 FREE = ("data.dir",)
 
@@ -17,13 +28,16 @@ def train_settings(**overrides):
     """The `train` settings of a recipe, with this project's defaults.
 
     steps: length of the run; lr: peak learning rate; warmup_steps: of linear warm-up, before cosine decay to 0 at `steps`;
-    batch_size: examples a step, over all replicas; optimizer: "lamb", with beta_1, beta_2, epsilon, weight_decay and clip_norm
-    (global gradient norm); eval_every: steps from one evaluation to the next, which is what logs and plots call an epoch;
-    checkpoint_every: steps between checkpoints, besides one after every evaluation (0: no others); keep_checkpoints: how many;
-    seed: of initial values, data order and augmentation; strategy: official.strategies.STRATEGIES, with tpu: the TPU's name;
-    precision: "float32", "mixed_bfloat16", "float64", or "auto" for the faster of the first two on the machine where the run
-    begins; jit_compile: whether XLA compiles the whole step; steps_per_execution:
-    how many steps the device does before Python sees it again, which is what a TPU wants.
+    batch_size: examples a step, over all replicas; optimizer: one of OPTIMIZERS, LAMB and AdamW with beta_1, beta_2 and epsilon,
+    SGD with momentum, each with weight_decay and clip_norm (global gradient norm); layer_decay: by what a weight's updates are
+    multiplied for every layer that it lies below the last (1: by nothing); ema_decay: of the exponential moving average of the
+    weights that is evaluated and exported (0: none); frozen: names of the model's layers whose weights stay as they are;
+    eval_every: steps from one evaluation to the next, which is what logs and plots call an epoch; checkpoint_every: steps between
+    checkpoints, besides one after every evaluation (0: no others); keep_checkpoints: how many; seed: of initial values, data
+    order and augmentation; strategy: official.strategies.STRATEGIES, with tpu: the TPU's name; precision: "float32",
+    "mixed_bfloat16", "float64", or "auto" for the faster of the first two on the machine where the run begins; jit_compile:
+    whether XLA compiles the whole step; steps_per_execution: how many steps the device does before Python sees it again, which
+    is what a TPU wants.
     """
     settings = dict(
         steps=1000,
@@ -36,6 +50,10 @@ def train_settings(**overrides):
         epsilon=1e-6,
         weight_decay=0.1,
         clip_norm=1.0,
+        momentum=0.9,
+        layer_decay=1.0,
+        ema_decay=0.0,
+        frozen=(),
         eval_every=100,
         checkpoint_every=0,
         keep_checkpoints=2,
@@ -71,12 +89,16 @@ def check_train_settings(train):
         "batch_size": (train.batch_size >= 1, "at least 1"),
         "lr": (train.lr >= 0, "at least 0"),
         "warmup_steps": (train.warmup_steps >= 0, "at least 0"),
-        "optimizer": (train.optimizer == "lamb", "'lamb'"),
+        "optimizer": (train.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
         "beta_1": (0 <= train.beta_1 < 1, "from 0 up to, not including, 1"),
         "beta_2": (0 <= train.beta_2 < 1, "from 0 up to, not including, 1"),
         "epsilon": (train.epsilon > 0, "above 0"),
         "weight_decay": (train.weight_decay >= 0, "at least 0"),
         "clip_norm": (train.clip_norm > 0, "above 0"),
+        "momentum": (0 <= train.momentum < 1, "from 0 up to, not including, 1"),
+        "layer_decay": (0 < train.layer_decay <= 1, "above 0 and at most 1"),
+        "ema_decay": (0 <= train.ema_decay < 1, "from 0 up to, not including, 1"),
+        "frozen": (all(isinstance(name, str) for name in train.frozen), "a tuple of names of the model's layers"),
         "eval_every": (train.eval_every >= 1, "at least 1"),
         "checkpoint_every": (train.checkpoint_every >= 0, "at least 0"),
         "keep_checkpoints": (train.keep_checkpoints >= 1, "at least 1"),
@@ -88,6 +110,7 @@ def check_train_settings(train):
             raise ValueError(f"train.{setting}={train[setting]!r} is not allowed: it must be {what}")
 
 
+OPTIMIZERS = ("lamb", "adamw", "sgd")
 PRECISIONS = ("float32", "mixed_bfloat16", "float64", "auto")
 
 

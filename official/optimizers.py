@@ -1,64 +1,47 @@
-"""Optimizers and learning-rate schedules. The only file that touches TensorFlow Addons."""
+"""Optimizers and learning-rate schedules."""
+
+import re
 
 import tensorflow as tf
 
-# The one place of this package that asks whether XLA compiles the program that is being traced.
-from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
-
-from official import quiet
-
-with quiet.addons_import():
-    import tensorflow_addons as tfa
+from official.addons import tfa
+from official.config import OPTIMIZERS
+from official.lamb import CompiledLAMB
+from official.updates import ScaledAveragedUpdates
 
 # LAMB's paper (arXiv:1904.00962) leaves biases and norm parameters out of decay and layer adaptation. A weight's name is the
 # path to it, so these match its last part only, wherever it stands; the copies of a mirrored weight have names of their own.
 EXCLUDED = [r"(^|/)(bias|bias_in|bias_out|gamma|beta)(/replica_\d+)?(:\d+)?$"]
 
-
-# Below so many elements a compiled function saves less than its compilation takes.
-COMPILED_ELEMENTS = 2**16
+register = tf.keras.saving.register_keras_serializable(package="widenet")
 
 
-@tf.keras.saving.register_keras_serializable(package="widenet")
-class LAMB(tfa.optimizers.LAMB):
-    """tfa.optimizers.LAMB with the same update, whose elementwise part XLA compiles as two loops around the norms.
+class DecayByName:
+    """Put before a decoupled optimizer of TensorFlow Addons among the bases: asks a weight's name whether it decays.
 
-    TensorFlow Addons runs some twenty operations a weight, each of which reads and writes all of it. Small and sparse weights
-    are left to it, and all of them where XLA compiles the whole step anyway.
+    Addons keeps the decaying weights themselves, among which it does not find the copies of a mirrored one.
     """
 
-    def _resource_apply_dense(self, grad, var, apply_state=None):
-        if var.shape.num_elements() < COMPILED_ELEMENTS or GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()):
-            return super()._resource_apply_dense(grad, var, apply_state)
-        device_and_dtype = var.device, var.dtype.base_dtype
-        coefficients = (apply_state or {}).get(device_and_dtype) or self._fallback_apply_state(*device_and_dtype)
-        m, v = self.get_slot(var, "m"), self.get_slot(var, "v")
-        decay = coefficients["weight_decay"] if self._do_use_weight_decay(var) else tf.zeros([], var.dtype)
-        names = ("beta_1_t", "beta_2_t", "beta_1_power", "beta_2_power", "epsilon")
-        weight = tf.convert_to_tensor(var)
-        m_t, v_t, update = _moments_and_update(grad, weight, m, v, decay, *(coefficients[name] for name in names))
-        ratio = tf.ones([], var.dtype)
-        if self._do_layer_adaptation(var):
-            # Twice l2_loss is the square of the norm, without a square of every element in memory.
-            weight_norm, update_norm = (tf.sqrt(2 * tf.nn.l2_loss(x)) for x in (weight, update))
-            ratio = tf.where((weight_norm > 0) & (update_norm > 0), weight_norm / update_norm, ratio)
-        stepped = _step_along(weight, update, ratio * coefficients["lr_t"])
-        locking = self._use_locking
-        return tf.group(m.assign(m_t, locking), v.assign(v_t, locking), var.assign(stepped, locking))
+    def _do_use_weight_decay(self, var):
+        return not any(re.search(pattern, var.name) for pattern in self.exclude_from_weight_decay or ())
 
 
-@tf.function(jit_compile=True)
-def _moments_and_update(gradient, weight, m, v, decay, beta_1, beta_2, beta_1_power, beta_2_power, epsilon):
-    """Adam's moments and its direction with decay, lines 6 to 10 of LAMB's algorithm (arXiv:1904.00962)."""
-    m = beta_1 * m + (1 - beta_1) * gradient
-    v = beta_2 * v + (1 - beta_2) * gradient * gradient
-    direction = (m / (1 - beta_1_power)) / (tf.sqrt(v / (1 - beta_2_power)) + epsilon)
-    return m, v, direction + decay * weight
+@register
+class LAMB(ScaledAveragedUpdates, CompiledLAMB):
+    """LAMB (arXiv:1904.00962), with decay inside the trust ratio."""
 
 
-@tf.function(jit_compile=True)
-def _step_along(weight, update, rate):
-    return weight - rate * update
+@register
+class AdamW(ScaledAveragedUpdates, DecayByName, tfa.optimizers.AdamW):
+    """Adam (arXiv:1412.6980) with decoupled decay (arXiv:1711.05101); epsilon is the "epsilon hat" of its section 2."""
+
+
+@register
+class SGD(ScaledAveragedUpdates, DecayByName, tfa.optimizers.SGDW):
+    """Gradient descent with momentum and decoupled decay (arXiv:1711.05101).
+
+    The velocity sums steps, u = momentum * u - lr * gradient, so each keeps the learning rate of its time.
+    """
 
 
 def create_schedule(lr, steps, warmup_steps):
@@ -70,30 +53,47 @@ def create_schedule(lr, steps, warmup_steps):
     )
 
 
-def create_optimizer(train):
+def create_optimizer(train, scales=None):
     """The optimizer of a recipe.
 
     Args:
       train: the recipe's `train` settings (official.config.train_settings).
+      scales: what official.layer_decay.update_scales gives for `train.layer_decay`; needed where that is below 1.
 
     Returns:
-      LAMB, clipped to a global gradient norm of `train.clip_norm` and without decay and layer adaptation for
-      biases and norm parameters. Its decay stands inside the trust ratio.
+      LAMB, AdamW or SGD, clipped to a global gradient norm of `train.clip_norm` and without decay (and layer adaptation) for
+      biases and norm parameters. LAMB's decay stands inside its trust ratio; the others take lr(step) * weight_decay * weight
+      off a weight before each step, which is PyTorch's convention.
+
+    Raises:
+      ValueError: an unknown optimizer, or a layer decay without `scales`.
     """
-    return LAMB(
-        create_schedule(train.lr, train.steps, train.warmup_steps),
-        beta_1=train.beta_1,
-        beta_2=train.beta_2,
-        epsilon=train.epsilon,
-        weight_decay=train.weight_decay,
-        exclude_from_weight_decay=EXCLUDED,
-        exclude_from_layer_adaptation=EXCLUDED,
+    if train.layer_decay != 1 and scales is None:
+        raise ValueError(f"train.layer_decay={train.layer_decay!r} is not allowed: it must be 1 where no scales are given")
+    common = dict(
+        learning_rate=create_schedule(train.lr, train.steps, train.warmup_steps),
         global_clipnorm=train.clip_norm,
+        update_scales=scales,
+        ema_decay=train.ema_decay,
     )
+    moments = dict(beta_1=train.beta_1, beta_2=train.beta_2, epsilon=train.epsilon)
+    # Addons multiplies by the weight decay alone, which therefore follows the learning rate as a schedule of its own.
+    decoupled = dict(
+        weight_decay=create_schedule(train.lr * train.weight_decay, train.steps, train.warmup_steps),
+        exclude_from_weight_decay=EXCLUDED if train.weight_decay else [""],  # matches every name: no operation for no decay
+    )
+    inside = dict(weight_decay=train.weight_decay, exclude_from_weight_decay=EXCLUDED, exclude_from_layer_adaptation=EXCLUDED)
+    if train.optimizer == "lamb":
+        return LAMB(**inside, **moments, **common)
+    if train.optimizer == "adamw":
+        return AdamW(**decoupled, **moments, **common)
+    if train.optimizer == "sgd":
+        return SGD(**decoupled, momentum=train.momentum, **common)
+    raise ValueError(f"train.optimizer={train.optimizer!r} is not allowed: it must be one of {', '.join(OPTIMIZERS)}")
 
 
 def create_state(optimizer, weights):
-    """Makes the optimizer's moments now, in the strategy's scope, and not at the first step.
+    """Makes the optimizer's moments and averages now, in the strategy's scope, and not at the first step.
 
     Restoring a checkpoint can then check that all of it has found its place.
     """

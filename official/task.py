@@ -21,6 +21,13 @@ class Task(Protocol):
     def create_model(self) -> tf.keras.Model:
         """A fresh uncompiled model; called in the strategy's scope."""
 
+    def layer_depths(self, model: tf.keras.Model) -> tuple[dict, int]:
+        """How deep each weight of the model is, for `train.layer_decay`.
+
+        {name of a weight: depth}, an int, or an int array that broadcasts to a weight whose parts lie at several depths; and the
+        depth of the last layer. 0 is the embedding.
+        """
+
     def loss(self) -> tf.keras.losses.Loss:
         """The main loss, without what layers add."""
 

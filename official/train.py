@@ -21,10 +21,13 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from official import config as configs
+from official.averaging import EvaluateAverages, averaged_weights, reset_averages
 from official.callbacks import EpochTables, NonFiniteGuard, SaveCheckpoints, StepCounter, Stopped
 from official.checkpoints import Checkpoints
 from official.curves import draw_curves
 from official.export import export_saved_model
+from official.freezing import freeze
+from official.layer_decay import update_scales
 from official.optimizers import create_optimizer, create_state
 from official.precision import fastest_precision
 from official.progress import Progress
@@ -82,7 +85,8 @@ class Run:
         self.workdir.mkdir(parents=True, exist_ok=True)
         with self.strategy.scope():
             self.model = self.task.create_model()
-            optimizer = create_optimizer(config.train)
+            freeze(self.model, config.train.frozen)
+            optimizer = create_optimizer(config.train, self._update_scales())
             create_state(optimizer, self.model.trainable_weights)
             self.model.compile(
                 optimizer,
@@ -99,19 +103,29 @@ class Run:
             (self.workdir / PRECISION_FILE).write_text(self.precision + "\n")
         (self.workdir / "config.json").write_text(json.dumps(configs.to_plain(config), indent=2) + "\n")
 
+    def _update_scales(self):
+        if self.config.train.layer_decay == 1:
+            return None
+        depths, last = self.task.layer_depths(self.model)
+        return update_scales(self.config.train.layer_decay, depths, last, self.model.trainable_weights)
+
     def train(self):
         """Trains to the last step, exports, draws, and returns the summary. Raises as `run`."""
         self._announce()
         if self.first_step:
             # Or dropout and router noise would begin again with the numbers of step 0.
             tf.keras.utils.set_random_seed(self.config.train.seed + self.first_step)
+        else:
+            # Weights may have come from elsewhere since the optimizer's state was made.
+            reset_averages(self.model.optimizer, self.model)
         earlier = float(self.checkpoints.seconds.numpy())
 
         def clock():
             return earlier + time.perf_counter() - self._started
 
         self._fit(clock)
-        export_saved_model(self.model, self.workdir / "saved_model")
+        with averaged_weights(self.model.optimizer, self.model):
+            export_saved_model(self.model, self.workdir / "saved_model")
         draw_curves(self.workdir)
         metrics = read_table(self.workdir / "metrics.csv")
         rate = f"{self.task.unit}_per_second"
@@ -136,7 +150,9 @@ class Run:
     def _announce(self):
         train, replicas = self.config.train, self.strategy.num_replicas_in_sync
         where = f"{replicas} replicas" if replicas > 1 else "one device"
-        print(f"{self.model.name}: {self.model.count_params():,} parameters, {self.precision}, on {where}")
+        trained = sum(weight.shape.num_elements() for weight in self.model.trainable_weights)
+        some = f" ({trained:,} of them trained)" if train.frozen else ""
+        print(f"{self.model.name}: {self.model.count_params():,} parameters{some}, {self.precision}, on {where}")
         if self.first_step:
             print(f"Going on from the checkpoint of step {self.first_step}.")
         print(f"Training to step {train.steps} in batches of {train.batch_size}.", flush=True)
@@ -158,6 +174,8 @@ class Run:
             guard,
             saver,
         ]
+        if train.ema_decay:
+            callbacks.append(EvaluateAverages())
         validation = self.task.validation_dataset()
         with saver.listening():
             for start, first_epoch, last_epoch, steps in fit_calls(self.first_step, train.steps, train.eval_every):

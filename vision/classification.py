@@ -5,7 +5,7 @@ import tensorflow as tf
 from official.bad_examples import BadExamples
 from vision.caching import cached
 from vision.data import open_dataset
-from vision.models import build_model
+from vision.models import build_model, layer_depths
 from vision.pipeline import ImagePipeline
 from vision.preprocessing import check_data_settings
 
@@ -42,6 +42,9 @@ class ImageClassification:
 
     def create_model(self):
         return build_model(name=self._config.name, **{key: self._config.model[key] for key in self._config.model})
+
+    def layer_depths(self, model):
+        return layer_depths(model)
 
     def loss(self):
         return tf.keras.losses.CategoricalCrossentropy(from_logits=True)

@@ -30,9 +30,14 @@ def largest_difference_of_replicas(variables):
     return found
 
 
-def main(folder):
+def two_devices():
+    """Makes two logical devices of the CPU; call it first."""
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+def main(folder):
+    two_devices()
     config = tiny_config(DENSE, strategy="mirrored", **SETTINGS)
     run = train.Run(config, folder / "run")
     summary = run.train()
@@ -59,4 +64,5 @@ def main(folder):
     (folder / "report.json").write_text(json.dumps(report))
 
 
-main(pathlib.Path(sys.argv[1]))
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1]))

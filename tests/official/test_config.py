@@ -55,12 +55,18 @@ def test_defaults_are_allowed():
         ("lr", -0.1, "at least 0"),
         ("lr", float("nan"), "at least 0"),
         ("warmup_steps", -1, "at least 0"),
-        ("optimizer", "adam", "'lamb'"),
+        ("optimizer", "adam", "one of lamb, adamw, sgd"),
         ("beta_1", 1.0, "from 0 up to, not including, 1"),
         ("beta_2", -0.1, "from 0 up to, not including, 1"),
         ("epsilon", 0.0, "above 0"),
         ("weight_decay", -1.0, "at least 0"),
         ("clip_norm", 0.0, "above 0"),
+        ("momentum", 1.0, "from 0 up to, not including, 1"),
+        ("layer_decay", 0.0, "above 0 and at most 1"),
+        ("layer_decay", 1.01, "above 0 and at most 1"),
+        ("ema_decay", 1.0, "from 0 up to, not including, 1"),
+        ("ema_decay", -0.1, "from 0 up to, not including, 1"),
+        ("frozen", (1, "head"), "a tuple of names of the model's layers"),
         ("eval_every", 0, "at least 1"),
         ("checkpoint_every", -1, "at least 0"),
         ("keep_checkpoints", 0, "at least 1"),
@@ -133,6 +139,15 @@ def test_typed_settings_on_the_command_line():
             parse(wrong)
 
 
+@pytest.mark.parametrize(
+    "given, expected",
+    [("('embedding','encoder')", ("embedding", "encoder")), ("encoder", ("encoder",)), ("('head',)", ("head",)), ("()", ())],
+)
+def test_frozen_on_the_command_line(given, expected):
+    """A tuple of names, or one name alone."""
+    assert parse(f"--config.train.frozen={given}").train.frozen == expected
+
+
 def test_config_is_locked():
     """Code that sets a key which the recipe does not have is wrong; it must not pass in silence."""
     config = parse()
@@ -197,6 +212,10 @@ def test_changes():
         ("train.seed", True),
         ("train.batch_size", True),
         ("train.optimizer", True),
+        ("train.momentum", True),
+        ("train.layer_decay", True),
+        ("train.ema_decay", True),
+        ("train.frozen", True),
         ("train.steps", False),
         ("train.lr", False),
         ("train.strategy", False),

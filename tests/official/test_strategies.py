@@ -123,6 +123,30 @@ class TestMirrored:
         assert report["resumed_differences"] == {}
 
 
+@pytest.mark.slow
+class TestFineTuningMirrored:
+    @pytest.fixture(scope="class")
+    def report(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("fine_tuned")
+        done = run_command([sys.executable, "tests/official/fine_tuned_replicas.py", str(folder)], PYTHONPATH=str(ROOT))
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads((folder / "report.json").read_text())
+
+    def test_optimizers(self, report):
+        """Each with decay, layer decay and averages: as on one device (1e-12 for float64), and alike on both replicas."""
+        assert set(report["optimizers"]) == {"lamb", "adamw", "sgd"}
+        for name, (difference, differences) in report["optimizers"].items():
+            assert difference < 1e-12, name
+            assert differences == {}, name
+
+    def test_run(self, report):
+        """The export is of the averages (1e-9 as above), which every replica has; after it the weights are back everywhere."""
+        assert report["run"]["from_averages"] < 1e-9
+        assert report["run"]["from_weights"] > 1e-3
+        assert report["run"]["differences"] == {}
+        assert report["run"]["restored"]
+
+
 class TestXla:
     def test_same_as_uncompiled(self, tmp_path, default_run):
         """XLA orders and fuses what TensorFlow does op by op; in float64 that is 1e-9."""

@@ -384,6 +384,7 @@ def test_refusals_come_first(tmp_path):
         ({"model.heads": 5}, "heads=5 is not allowed"),
         ({"model.image_size": 16}, "model.image_size=16 is not allowed"),
         ({"data.name": "mnist"}, "data.name='mnist' is not allowed"),
+        ({"train.frozen": ("encodr",)}, "train.frozen=('encodr',) is not allowed"),
         ({"task": "vision.classification:Nothing"}, "task='vision.classification:Nothing' is not allowed"),
         ({"task": "vision.classification"}, "task='vision.classification' is not allowed"),
         ({"task": "nowhere:Task"}, "task='nowhere:Task' is not allowed"),

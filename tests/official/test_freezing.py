@@ -1,0 +1,32 @@
+"""Layers that stay as they are."""
+
+import pytest
+import tensorflow as tf
+
+from official.freezing import freeze
+
+
+@pytest.fixture
+def model():
+    layers = [tf.keras.layers.Dense(2, name=name) for name in ("first", "second")]
+    return tf.keras.Sequential([tf.keras.Input((3,)), *layers])
+
+
+def test_only_the_named_layers(model):
+    weights = len(model.weights)
+    freeze(model, ())
+    assert len(model.trainable_weights) == weights == 4
+    freeze(model, ("first",))
+    assert [weight.name for weight in model.trainable_weights] == ["second/kernel:0", "second/bias:0"]
+    assert len(model.weights) == weights
+
+
+@pytest.mark.parametrize(
+    "names, allowed",
+    [(("first", "frist"), "among the model's layers: first, second"), (("first", "second"), "so that weights are left to train")],
+)
+def test_refusals(model, names, allowed):
+    """The setting, its value and what is allowed; nothing is frozen by half."""
+    with pytest.raises(ValueError) as error:
+        freeze(model, names)
+    assert str(error.value) == f"train.frozen={names!r} is not allowed: it must be {allowed}"

@@ -1,0 +1,34 @@
+"""How deep in an encoder each of its weights is used."""
+
+import numpy as np
+
+
+def encoder_depths(encoder):
+    """The depth of every weight of a built Encoder: 1 to L for its blocks, and L + 1 for the final norm.
+
+    A weight that several blocks share is as deep as the last block that uses it, and a router as the last block that is routed
+    by it.
+
+    Returns:
+      {name of a weight: depth}, an int, or int [instances, 1] for a bank of norms, each row as deep as its last block.
+    """
+    depths = {}
+    rows = {}
+    makers = {}  # by routing group, the MoE layer whose router makes its routing
+
+    def used(layer, depth):
+        depths.update({weight.name: depth for weight in layer.weights})
+
+    blocks = list(enumerate(encoder.blocks, start=1))  # of several blocks the last one writes over the others
+    for depth, block in blocks:
+        used(encoder.attentions[block.attention], depth)
+        used((encoder.moe_layers if block.is_moe else encoder.dense_layers)[block.ffn], depth)
+        rows[block.norm] = depth
+    for depth, block in blocks:  # after the above, since a router is a part of its MoE layer
+        if block.is_moe:
+            used(encoder.moe_layers[makers.setdefault(block.routing, block.ffn)].router, depth)
+    for norm in (encoder.attention_norm, encoder.ffn_norm):
+        used(norm, np.array([[rows[row]] for row in range(norm.depth)]))
+    if encoder.final_norm:
+        used(encoder.final_norm, len(blocks) + 1)
+    return depths

@@ -181,8 +181,10 @@ def _text(value):
 
 
 def write_json(path, **results):
-    """Writes the results and the machine they are of."""
+    """Writes the results and the machine they are of, whole or not at all."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"machine": machine(), **results}, indent=2) + "\n")
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps({"machine": machine(), **results}, indent=2) + "\n")
+    partial.replace(path)
     print(f"\nwritten to {path}")

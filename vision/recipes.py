@@ -6,21 +6,50 @@ import vision
 from official.config import literal_settings, train_settings
 from vision.preprocessing import data_settings
 
+# The rows of the paper's ablation, as overrides of a WideNet; a ViT-MoE has as many blocks of experts at the end.
+ABLATIONS = {
+    "shared_norms": dict(norm_groups=1),
+    "no_moe": dict(moe_blocks=0),
+    "no_sharing": dict(attention_groups=None, ffn_groups=None, moe_blocks=2),
+}
+
+
+def image_recipe(model, overrides, data, train):
+    """The config of a recipe for image classification.
+
+    Args:
+      model: a name of vision.list_models().
+      overrides: of the model's settings.
+      data: of vision.preprocessing.data_settings.
+      train: of official.config.train_settings.
+
+    Raises:
+      ValueError: a model or a setting that there is not.
+    """
+    data = data_settings(**data)
+    return ConfigDict(
+        dict(
+            name=f"{model}_{data['name']}",
+            task="vision.classification:ImageClassification",
+            model=literal_settings(vision.model_settings(model, **overrides)),
+            data=data,
+            train=train_settings(**train),
+        )
+    )
+
 
 def small_classifier(model, data, image_size, patch_size, **train):
     """The recipe of a model of the zoo at a size that two CPU cores train in a minute or two: grey images, ten classes.
 
     Args:
-      model: a name of vision.list_models().
-      data: settings of vision.preprocessing.data_settings other than its defaults.
+      model, data: as of `image_recipe`.
       image_size, patch_size: of the model, in pixels.
       **train: settings of official.config.train_settings other than its and this recipe's defaults.
 
     Raises:
-      ValueError: a model or a train setting that there is not.
+      ValueError: a model or a setting that there is not.
     """
-    settings = vision.model_settings(
-        model,
+    overrides = dict(
         classes=10,
         image_size=image_size,
         patch_size=patch_size,
@@ -32,12 +61,49 @@ def small_classifier(model, data, image_size, patch_size, **train):
         expert_dim=192,
         representation=False,
     )
-    return ConfigDict(
-        dict(
-            name=f"{model}_{data['name']}",
-            task="vision.classification:ImageClassification",
-            model=literal_settings(settings),
-            data=data_settings(**data),
-            train=train_settings(batch_size=64, lr=0.005, weight_decay=0.1, **train),
-        )
+    return image_recipe(model, overrides, data, dict(batch_size=64, lr=0.005, weight_decay=0.1, **train))
+
+
+def choose(argument, choices, what):
+    """choices[argument].
+
+    Raises:
+      ValueError: naming the argument and what is allowed.
+    """
+    if argument not in choices:
+        raise ValueError(f"{what} {argument!r} is not allowed: it must be one of {', '.join(choices)}")
+    return choices[argument]
+
+
+def imagenet_recipe(model, **overrides):
+    """The paper's pretraining on ImageNet-1K (its appendix's table of hyper-parameters) of any model.
+
+    Args:
+      model: a name of vision.list_models().
+      **overrides: of the model's settings.
+    """
+    steps_per_epoch = 1_268_355 / 4096  # 99 % of the training split; the rest is for validation
+    return image_recipe(
+        model,
+        dict(dropout=0.1, **overrides),
+        data=dict(
+            name="imagenet2012",
+            crop="inception",
+            flip=True,
+            randaugment_layers=2,
+            randaugment_magnitude=15,
+            label_smoothing=0.1,
+            mixup=0.5,
+            eval_crop=0.875,
+        ),
+        train=dict(
+            steps=round(300 * steps_per_epoch),
+            warmup_steps=round(30 * steps_per_epoch),
+            batch_size=4096,
+            optimizer="lamb",
+            lr=0.01,
+            weight_decay=0.1,
+            precision="mixed_bfloat16",
+            eval_every=round(5 * steps_per_epoch),
+        ),
     )

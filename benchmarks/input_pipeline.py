@@ -1,0 +1,84 @@
+"""Whether the input pipeline keeps up with the train step: python -m benchmarks.input_pipeline --jpegs=FOLDER --cifar10-dir=DIR
+
+Images a second of the pipelines alone, each started anew for every round so that nothing lies ready, beside a train step of
+WideNet-B/16 at 224 pixels. FOLDER holds JPEG files, such as the 20 of ImageNet in the wheel of foolbox 3.3.4 (foolbox/data);
+DIR is where TensorFlow Datasets prepared CIFAR-10.
+"""
+
+import pathlib
+
+from benchmarks import arguments
+from benchmarks.alternate import Contestant
+
+STEP_IMAGES = 8
+
+
+def pipeline(recipe, images, batch, jpegs="", data_dir=""):
+    """A recipe's training batches, of its own data set or of JPEG files; a contestant (benchmarks/serve.py)."""
+    import runpy
+
+    from official.bad_examples import BadExamples
+    from vision.caching import cached
+    from vision.data import open_dataset
+    from vision.pipeline import ImagePipeline
+    from vision.sources import file_source
+
+    path, _, argument = recipe.partition(":")
+    config = runpy.run_path(path)["get_config"](*([argument] if argument else []))
+    data, model = config.data, config.model
+    bad_examples = BadExamples("refuse")
+    if jpegs:
+        files = sorted(pathlib.Path(jpegs).glob("*.jp*g"))
+        if not files:
+            raise ValueError(f"--jpegs={jpegs}: there are no JPEG files")
+        source = file_source(files * 50, [0] * len(files) * 50)
+    else:
+        dataset = open_dataset(data.name, data_dir)
+        source = dataset.source(data.train_split or dataset.splits["train"], data.shuffle_buffer)
+        source = cached(source, model.channels, data.cache_mib, model.classes, bad_examples)
+    batches = ImagePipeline(source, model.image_size, model.channels, model.classes, data, bad_examples)
+    batches = batches.train_batches(batch, seed=0, start_step=0).take(images // batch)
+
+    def step():
+        for _ in batches:
+            pass
+
+    return step, {"images": images}
+
+
+def contestants(precision, jpegs, cifar10_dir):
+    """The train step and the pipelines of three recipes."""
+    own = "benchmarks/input_pipeline.py"
+    step = dict(name="widenet_b16", precision=precision, mode="train", batch=STEP_IMAGES)
+    imagenet = dict(recipe="vision/configs/imagenet.py", images=256, batch=32, jpegs=jpegs)
+    tuning = dict(recipe="vision/configs/cifar10_finetune.py", images=1024, batch=32, data_dir=cifar10_dir)
+    scratch = dict(recipe="vision/configs/cifar10.py", images=8192, batch=128, data_dir=cifar10_dir)
+    return [
+        Contestant("train step", "benchmarks/image_models.py", "zoo", step, f"widenet_b16, 224 pixels, batch 8, {precision}"),
+        Contestant("ImageNet recipe", own, "pipeline", imagenet, "JPEGs, Inception crop to 224 pixels, RandAugment, mixup"),
+        Contestant("CIFAR-10 fine-tuning recipe", own, "pipeline", tuning, "resized to 224 pixels, mixup"),
+        Contestant("CIFAR-10 recipe", own, "pipeline", scratch, "32 pixels"),
+    ]
+
+
+def add_rates(rows):
+    """Adds facts["images a second"] and how many times the train step's that is."""
+    rows[0]["facts"]["images"] = STEP_IMAGES
+    for row in rows:
+        row["facts"]["images a second"] = row["facts"]["images"] / row["median_seconds"]
+        row["facts"]["times the step's"] = row["facts"]["images a second"] / rows[0]["facts"]["images a second"]
+    return {}
+
+
+def main():
+    parser = arguments.parser(__doc__)
+    parser.add_argument("--precision", choices=["float32", "mixed_bfloat16"], default="mixed_bfloat16")
+    parser.add_argument("--jpegs", required=True, help="folder of JPEG files")
+    parser.add_argument("--cifar10-dir", default="", help="where TensorFlow Datasets prepared CIFAR-10 (default: its own folder)")
+    given = parser.parse_args()
+    rows = contestants(given.precision, str(pathlib.Path(given.jpegs).resolve()), given.cifar10_dir)
+    arguments.run("input pipelines", rows, given, ("images a second", "times the step's"), add_rates)
+
+
+if __name__ == "__main__":
+    main()

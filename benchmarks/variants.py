@@ -1,0 +1,93 @@
+"""Variants of a recipe under several seeds, side by side:
+python -m benchmarks.variants --config=vision/configs/fashion_mnist.py:15 --workdir=runs/variants --json=variants.json
+
+Trains each variant with each seed, evaluates the last checkpoint on the test split, and prints the accuracies with their mean and
+spread. A variant is what stands after the comma in the recipe's argument (fashion_mnist.py:15,shared_norms); "" is the recipe
+itself. The file of --json is written after every run: a run whose result stands there is not done again, and one that was stopped
+goes on.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+
+from benchmarks.alternate import ROOT, write_json
+from benchmarks.arguments import positive
+
+VARIANTS = ("", "shared_norms", "no_moe", "no_sharing", "vit")
+
+
+def result(config, seed, workdir):
+    """Trains and evaluates one variant; what the table tells of it.
+
+    Raises:
+      SystemExit: a command failed; the same command goes on from the last checkpoint.
+    """
+    train = ["official.train", f"--config={config}", f"--workdir={workdir}", f"--config.train.seed={seed}"]
+    evaluate = ["official.evaluate", f"--model={workdir}", "--split=test", f"--output={workdir}/test"]
+    for arguments in (train, evaluate):
+        done = subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL)
+        if done.returncode:
+            sys.exit(f"error: {arguments[0]} of {workdir} ended with code {done.returncode}; the same command goes on from there")
+    summary = json.loads((workdir / "summary.json").read_text())
+    test = json.loads((workdir / "test" / "metrics.json").read_text())
+    return {
+        "accuracy": test["top_1"],
+        "loss": test["loss"],
+        "validation_accuracy": summary["metrics"]["val_accuracy"],
+        "parameters": summary["parameters"],
+        "minutes": summary["wall_seconds"] / 60,
+        "git_commit": summary["git_commit"],
+    }
+
+
+def rows_of(runs, variants):
+    """Per variant that has results: its accuracies by seed, their mean, and their spread (largest less smallest)."""
+    rows = []
+    for variant in variants:
+        own = [run for run in runs if run["variant"] == variant]
+        if own:
+            accuracies = [run["accuracy"] for run in sorted(own, key=lambda run: run["seed"])]
+            rows.append(
+                dict(
+                    variant=variant or "the recipe",
+                    parameters=own[0]["parameters"],
+                    accuracies=accuracies,
+                    mean=statistics.mean(accuracies),
+                    spread=max(accuracies) - min(accuracies),
+                    minutes=statistics.median(run["minutes"] for run in own),
+                )
+            )
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--config", required=True, help="the recipe, with its argument")
+    parser.add_argument("--workdir", required=True, type=pathlib.Path, help="folder of the runs")
+    parser.add_argument("--json", required=True, type=pathlib.Path, help="file to write the results to, and to go on from")
+    parser.add_argument("--variants", default=",".join(VARIANTS), help="separated by commas; an empty one is the recipe itself")
+    parser.add_argument("--seeds", type=positive, default=3, help="how many (default: 3)")
+    given = parser.parse_args()
+    variants = given.variants.split(",")
+    runs = json.loads(given.json.read_text())["runs"] if given.json.exists() else []
+    for seed in range(given.seeds):
+        for variant in variants:
+            config = f"{given.config},{variant}" if variant else given.config
+            if not any((run["config"], run["seed"]) == (config, seed) for run in runs):
+                workdir = given.workdir.resolve() / f"{variant or 'recipe'}-{seed}"
+                runs.append(dict(config=config, variant=variant, seed=seed, **result(config, seed, workdir)))
+                write_json(given.json, config=given.config, runs=runs, variants=rows_of(runs, variants))
+            run = next(run for run in runs if (run["config"], run["seed"]) == (config, seed))
+            print(f"{config}, seed {seed}: {run['accuracy']:.4f} after {run['minutes']:.1f} minutes", flush=True)
+    print(f"\n{'variant':<14}{'parameters':>12}{'mean':>9}{'spread':>9}{'minutes':>9}")
+    for row in rows_of(runs, variants):
+        figures = f"{row['parameters']:>12,}{row['mean']:>9.4f}{row['spread']:>9.4f}{row['minutes']:>9.1f}"
+        print(f"{row['variant']:<14}{figures}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Draws what a recipe's augmentation makes of its images:
+python -m vision.contact_sheet --config=vision/configs/digits.py --output=sheet.png
+
+Each row is one example of the training split: as it is evaluated, then as it is trained on in one epoch after the other. Any
+setting of the recipe can be changed on the command line, as in training.
+"""
+
+import pathlib
+import sys
+
+from official import quiet
+
+with quiet.startup():
+    import tensorflow as tf
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from official.config import parse_flags
+from vision.classification import ImageClassification
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe: a Python file with get_config().", lock_config=True)
+OUTPUT = flags.DEFINE_string("output", None, "The PNG file to write.")
+EXAMPLES = flags.DEFINE_integer("examples", 8, "How many examples, a row each.", lower_bound=1)
+EPOCHS = flags.DEFINE_integer("epochs", 8, "How many epochs, a column each.", lower_bound=1)
+
+
+def draw_sheet(task, examples, epochs):
+    """The figure of an ImageClassification's first training examples."""
+    originals, batches = task.augmented(examples, epochs)
+    columns = [("as evaluated", originals), *((f"epoch {epoch}", batch) for epoch, batch in enumerate(batches))]
+    figure, axes = plt.subplots(
+        examples, len(columns), figsize=(1.5 * len(columns), 1.75 * examples), squeeze=False, layout="constrained"
+    )
+    for column, (title, (images, labels)) in enumerate(columns):
+        for row, axis in enumerate(axes[:, column]):
+            pixels = ((images[row] + 1) / 2).clip(0, 1)
+            axis.imshow(pixels if pixels.shape[-1] == 3 else pixels[..., 0], cmap="gray", vmin=0, vmax=1)
+            axis.set_title(_label_text(labels[row], task.class_names), fontsize=7, pad=2)
+            axis.set(xticks=[], yticks=[])
+            if row == examples - 1:
+                axis.set_xlabel(title, fontsize=8)
+    return figure
+
+
+def _label_text(distribution, names):
+    """The likeliest class and, where examples are mixed, the one after it."""
+    first, second = distribution.argsort()[::-1][:2]
+    uniform = distribution.min()  # what label smoothing gives to every class
+    if distribution[second] - uniform < 0.01:
+        return names[first]
+    return f"{names[first]} {distribution[first]:.2f}\n{names[second]} {distribution[second]:.2f}"
+
+
+def main(argv):
+    if CONFIG.value is None or OUTPUT.value is None:
+        raise app.UsageError("--config and --output are needed")
+    try:
+        task = ImageClassification(CONFIG.value)
+        figure = draw_sheet(task, EXAMPLES.value, EPOCHS.value)
+        pathlib.Path(OUTPUT.value).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(OUTPUT.value, dpi=110)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    print(f"{OUTPUT.value}: {EXAMPLES.value} examples in {EPOCHS.value} epochs")
+
+
+if __name__ == "__main__":
+    logging.set_verbosity(logging.WARNING)
+    tf.get_logger().setLevel("WARNING")
+    app.run(main, flags_parser=parse_flags)

@@ -52,7 +52,8 @@ def optimizers_report(strategy):
 def run_report(run, folder):
     """How far the export is from the averages and from the weights, and whether the replicas have the same of both."""
     images = np.random.default_rng(0).uniform(-1, 1, (3, 8, 8, 1)).astype(np.float32)
-    exported = tf.saved_model.load(str(folder / "saved_model")).serve(images)
+    loaded = tf.saved_model.load(str(folder / "saved_model"))  # whose variables live as long as it does
+    exported = loaded.serve(images)
     weights = run.model.get_weights()
     with averaged_weights(run.model.optimizer, run.model):
         from_averages = float(abs(exported - run.model(images)).numpy().max())

@@ -47,4 +47,15 @@ class ImageClassification:
         return train_batches(self._data.train, train.batch_size, train.seed, start_step, augment)
 
     def validation_dataset(self):
-        return evaluation_batches(self._data.validation, self._config.train.batch_size)
+        return self.evaluation_dataset("validation")
+
+    def evaluation_dataset(self, split):
+        splits = {"train": self._data.train, "validation": self._data.validation}
+        if split not in splits:
+            name = self._config.data.name
+            raise ValueError(f"split={split!r} is not allowed: data.name={name!r} has {', '.join(splits)}")
+        return evaluation_batches(splits[split], self._config.train.batch_size)
+
+    @property
+    def class_names(self):
+        return list(self._data.class_names)

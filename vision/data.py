@@ -21,11 +21,12 @@ class Images(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """A data set with its fixed splits."""
+    """A data set with its fixed splits, and what its classes are called."""
 
     train: Images
     validation: Images
     classes: int
+    class_names: list[str]
 
 
 def load_digits():
@@ -38,7 +39,8 @@ def load_digits():
     images = (digits.images / 16).astype(np.float32)[..., np.newaxis]
     labels = digits.target.astype(np.int32)
     held_out = np.arange(len(labels)) % 5 == 4
-    return Dataset(Images(images[~held_out], labels[~held_out]), Images(images[held_out], labels[held_out]), classes=10)
+    train, validation = (Images(images[part], labels[part]) for part in (~held_out, held_out))
+    return Dataset(train, validation, classes=10, class_names=[str(digit) for digit in range(10)])
 
 
 def load_tfds(name, directory):
@@ -68,7 +70,8 @@ def load_tfds(name, directory):
         found = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
         return Images(found["image"].astype(np.float32) / 255, found["label"].astype(np.int32))
 
-    return Dataset(images("train[:90%]"), images("train[90%:]"), builder.info.features["label"].num_classes)
+    label = builder.info.features["label"]
+    return Dataset(images("train[:90%]"), images("train[90%:]"), label.num_classes, label.names)
 
 
 # Fashion-MNIST: 70,000 grey pictures of clothes, 28 x 28 pixels (arXiv:1708.07747).

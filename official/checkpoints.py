@@ -18,13 +18,13 @@ def restore_model(model, path):
     """
     step = tf.Variable(0, dtype=tf.int64, trainable=False)
     try:
-        status = tf.train.Checkpoint(model=model, step=step).read(path)
+        # The optimizer's state and the run's times are not asked for.
+        status = tf.train.Checkpoint(model=model, step=step).read(path).expect_partial()
         status.assert_existing_objects_matched()
     except (AssertionError, ValueError) as error:
         raise ValueError(f"{path} does not fit this config's model: {error}") from error
     except tf.errors.OpError as error:
         raise ValueError(f"{path} cannot be read: {error.message}") from error
-    status.expect_partial()  # the optimizer's state and the run's times are not asked for
     return int(step.numpy())
 
 

@@ -124,5 +124,6 @@ def main():
 
 
 if __name__ == "__main__":
-    tf.get_logger().setLevel("WARNING")
+    # Where a checkpoint does not fit, TensorFlow also warns of each value that was not read.
+    tf.get_logger().setLevel("ERROR")
     main()

@@ -3,6 +3,31 @@
 import tensorflow as tf
 
 
+def restore_model(model, path):
+    """Gives a model the weights of a checkpoint, and nothing else of it.
+
+    Args:
+      model: a built Keras model, compiled or not.
+      path: the checkpoint's path prefix, a string.
+
+    Returns:
+      The step of the checkpoint, an int.
+
+    Raises:
+      ValueError: where the checkpoint lacks a weight of the model, has it in another shape, or cannot be read.
+    """
+    step = tf.Variable(0, dtype=tf.int64, trainable=False)
+    try:
+        # The optimizer's state and the run's times are not asked for.
+        status = tf.train.Checkpoint(model=model, step=step).read(path).expect_partial()
+        status.assert_existing_objects_matched()
+    except (AssertionError, ValueError) as error:
+        raise ValueError(f"{path} does not fit this config's model: {error}") from error
+    except tf.errors.OpError as error:
+        raise ValueError(f"{path} cannot be read: {error.message}") from error
+    return int(step.numpy())
+
+
 class Checkpoints:
     """The checkpoints of one run; make and restore it in the strategy's scope.
 

@@ -11,12 +11,14 @@ class Task(Protocol):
 
     Attributes:
       unit: what one example is called in reports, in the plural ("images").
+      class_names: what the classes are called, in the order of the model's outputs.
 
     Raises:
       ValueError: from the constructor, for a setting that is not allowed.
     """
 
     unit: str
+    class_names: list[str]
 
     def create_model(self) -> tf.keras.Model:
         """A fresh uncompiled model; called in the strategy's scope."""
@@ -39,6 +41,16 @@ class Task(Protocol):
 
     def validation_dataset(self) -> tf.data.Dataset:
         """All examples of the validation split once, in global batches."""
+
+    def evaluation_dataset(self, split: str) -> tf.data.Dataset:
+        """All examples of any labelled split once, in global batches of (inputs, labels).
+
+        The model's output for the inputs is float [batch, classes], logits. Labels are int [batch] or float distributions
+        [batch, classes].
+
+        Raises:
+          ValueError: a split that there is not, naming those that there are.
+        """
 
 
 def create_task(config):

@@ -29,7 +29,7 @@ from official.export import export_saved_model
 from official.freezing import freeze
 from official.layer_decay import update_scales
 from official.optimizers import create_optimizer, create_state
-from official.precision import fastest_precision
+from official.precision import PRECISION_FILE, fastest_precision
 from official.progress import Progress
 from official.strategies import create_strategy, is_chief
 from official.summary import write_summary
@@ -37,7 +37,6 @@ from official.tables import Table, read_table
 from official.task import create_task
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe: a Python file with get_config().", lock_config=True)
-PRECISION_FILE = "precision.txt"  # in the workdir of a run whose precision was chosen for it
 WORKDIR = flags.DEFINE_string("workdir", None, "Where the run keeps its files.")
 
 
@@ -124,8 +123,10 @@ class Run:
             return earlier + time.perf_counter() - self._started
 
         self._fit(clock)
+        config = configs.to_plain(self.config)
+        config["train"]["precision"] = self.precision  # not "auto": precision.txt stays behind where the export is moved
         with averaged_weights(self.model.optimizer, self.model):
-            export_saved_model(self.model, self.workdir / "saved_model")
+            export_saved_model(self.model, self.workdir / "saved_model", config)
         draw_curves(self.workdir)
         metrics = read_table(self.workdir / "metrics.csv")
         rate = f"{self.task.unit}_per_second"

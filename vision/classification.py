@@ -30,7 +30,7 @@ class ImageClassification:
             size = config.train.batch_size
             raise ValueError(f"train.batch_size={size} is not allowed: it must be even, for data.mixup mixes two by two")
         self._data = open_dataset(data.name, data.dir)
-        self.class_names = self._data.class_names
+        self.class_names = list(self._data.class_names)
         for setting, allowed in {"classes": (len(self.class_names),), "channels": self._data.channels}.items():
             if model[setting] not in allowed:
                 needed = " or ".join(map(str, allowed))

@@ -1,6 +1,7 @@
-"""How many tokens each expert gets, block by block, accumulated on the device and read once an epoch.
+"""How many tokens each expert gets, block by block: all in all, accumulated on the device, or example by example.
 
-MoE layers hand their counts to whoever is `recording`; where nobody is (predict, export), no operation is added to the graph.
+MoE layers hand their counts to whoever is `recording` or `recording_assignments`; where nobody is (predict, export), no operation
+is added to the graph.
 """
 
 import contextlib
@@ -30,15 +31,28 @@ class BlockLoad(NamedTuple):
 _ACTIVE = threading.local()  # replicas of a MirroredStrategy run in threads of their own
 
 
-@contextlib.contextmanager
 def recording():
     """Yields a list that gets the BlockLoad of every MoE block called inside, in the order of the calls."""
-    outer = getattr(_ACTIVE, "records", None)
-    _ACTIVE.records = []
+    return _recording("loads")
+
+
+def recording_assignments():
+    """Yields a list that gets the assignments of every MoE block called inside, example by example, in the order of the calls:
+
+    int32 [batch, E], how many (token, choice) of each example the router gave to each expert, whether or not the expert had room.
+    """
+    return _recording("assignments")
+
+
+@contextlib.contextmanager
+def _recording(what):
+    outer = getattr(_ACTIVE, what, None)
+    records = []
+    setattr(_ACTIVE, what, records)
     try:
-        yield _ACTIVE.records
+        yield records
     finally:
-        _ACTIVE.records = outer
+        setattr(_ACTIVE, what, outer)
 
 
 def record_load(routing, loads, mask):
@@ -49,13 +63,60 @@ def record_load(routing, loads, mask):
       loads: int32 [E], the assignments that each expert keeps.
       mask: bool [T], the real tokens.
     """
-    records = getattr(_ACTIVE, "records", None)
+    records = getattr(_ACTIVE, "loads", None)
     if records is None:
         return
     kept = tf.cast(loads, tf.float32)
     assigned = tf.reduce_sum(tf.cast(mask, tf.float32)) * routing.experts.shape[-1]
     balance = tf.cast(balance_loss(routing.probabilities, routing.experts, mask), tf.float32)
     records.append(BlockLoad(*map(tf.stop_gradient, (kept, assigned - tf.reduce_sum(kept), balance))))
+
+
+def record_assignments(routing, mask, x):
+    """Adds one block's assignments to the active recording of them, if there is one.
+
+    Args:
+      routing: a Routing of tokens [T].
+      mask: bool [T], the real tokens; padding counts nowhere.
+      x: [batch, length, D], the tokens before they were flattened.
+    """
+    records = getattr(_ACTIVE, "assignments", None)
+    if records is None:
+        return
+    num_experts = routing.probabilities.shape[-1]
+    listed = tf.reduce_sum(tf.one_hot(routing.experts, num_experts, dtype=tf.int32), axis=-2)  # [T, E]
+    listed *= tf.cast(mask, tf.int32)[:, tf.newaxis]
+    records.append(tf.reduce_sum(tf.reshape(listed, [*tf.unstack(tf.shape(x)[:2]), num_experts]), axis=1))
+
+
+def join_assignments(records, blocks, num_experts):
+    """The records of one forward pass in one tensor.
+
+    Args:
+      records: int32 [batch, experts of that block], one a block, or several times that where an encoder was called several times.
+      blocks: number of MoE blocks.
+      num_experts: E, the largest where encoders differ.
+
+    Returns:
+      int32 [batch, blocks, E], the calls of a block added up; 0 for experts that a block does not have.
+
+    Raises:
+      ValueError: a number of records that is no multiple of `blocks`.
+    """
+    _check_calls(records, blocks)
+    counts = tf.stack([_padded(count, num_experts) for count in records], axis=1)
+    return tf.reduce_sum(tf.reshape(counts, [tf.shape(counts)[0], -1, blocks, num_experts]), axis=1)
+
+
+def _padded(counts, num_experts):
+    """Zeros after the last axis, up to E."""
+    return tf.pad(counts, [[0, 0]] * (counts.shape.rank - 1) + [[0, num_experts - counts.shape[-1]]])
+
+
+def _check_calls(records, blocks):
+    if len(records) % blocks:
+        counts = f"{len(records)} MoE calls were recorded and {blocks} expected"
+        raise ValueError(f"{counts}: the MoE layers of a widenet.Model stand in its Encoders")
 
 
 @register
@@ -83,11 +144,9 @@ class ExpertLoad(tf.keras.metrics.Metric):
         Raises:
           ValueError: a number of records that is no multiple of `blocks`.
         """
-        if len(records) % self.blocks:
-            counts = f"{len(records)} MoE calls were recorded and {self.blocks} expected"
-            raise ValueError(f"{counts}: the MoE layers of a widenet.Model stand in its Encoders")
+        _check_calls(records, self.blocks)
         kept, dropped, balance = zip(*records, strict=True)
-        kept = tf.stack([tf.pad(row, [[0, self.num_experts - row.shape[0]]]) for row in kept])
+        kept = tf.stack([_padded(row, self.num_experts) for row in kept])
         dropped, balance = tf.stack(dropped), tf.stack(balance)
         balance *= tf.reduce_sum(kept, axis=-1) + dropped
         for variable, counts in ((self.kept, kept), (self.dropped, dropped), (self.balance, balance)):

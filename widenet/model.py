@@ -5,7 +5,7 @@ import tensorflow as tf
 from widenet.compiled import compiled_elementwise
 from widenet.encoder import Encoder
 from widenet.layer import register
-from widenet.load import ExpertLoad, recording
+from widenet.load import ExpertLoad, join_assignments, recording, recording_assignments
 
 
 @register
@@ -45,6 +45,23 @@ class Model(tf.keras.Model):
     def predict_step(self, data):
         with compiled_elementwise(unknown=False):
             return super().predict_step(data)
+
+    def call_with_assignments(self, inputs):
+        """A forward pass, as `predict` makes it, that also counts which experts each example's tokens were sent to.
+
+        Args:
+          inputs: as for a call.
+
+        Returns:
+          The model's outputs, and int32 [batch, blocks, E]: for each example, MoE block and expert the (token, choice) that the
+          router gave to that expert, whether or not a capacity factor outside training left room for it. Padding counts nowhere,
+          so a block's counts add up to K times the real tokens. None where no block is an MoE.
+        """
+        with compiled_elementwise(unknown=False), recording_assignments() as records:
+            outputs = self(inputs, training=False)
+        if self.expert_load is None:
+            return outputs, None
+        return outputs, join_assignments(records, self.expert_load.blocks, self.expert_load.num_experts)
 
     def _measure(self, step, data):
         if self.expert_load is None:

@@ -1,0 +1,121 @@
+"""Pictures of an evaluation: confusions, calibration, and which experts each class was sent to."""
+
+import math
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import PowerNorm, TwoSlopeNorm
+
+DPI = 110
+FIGURE_WIDTH = 13  # inches that a row of panels may take
+NUMBERED_CLASSES, NUMBERED_EXPERTS = 20, 8  # up to so many, cells have their numbers in them
+CLASS_LABELS = 25  # so many at most along an axis
+BLOCK_PANELS = 12
+LABEL_LENGTH = 18  # characters of a class name
+
+
+def draw_confusion_matrix(path, matrix, names):
+    """Draws int [classes, classes], rows being true classes, by shares of the rows.
+
+    Colours are by the cube root of a share, so that rare confusions show; a class without examples is grey.
+    """
+    classes = len(names)
+    totals = matrix.sum(axis=1, keepdims=True)
+    shares = np.divide(matrix, totals, out=np.full(matrix.shape, np.nan), where=totals > 0)
+    size = min(max(0.5 * classes, 4.5), 10)
+    figure, axis = plt.subplots(figsize=(size + 1.5, size), layout="constrained")
+    image = axis.imshow(shares, norm=PowerNorm(1 / 3, 0, 1), cmap=_with_grey("Blues"))
+    if classes <= NUMBERED_CLASSES:
+        for row, column in zip(*np.nonzero(matrix), strict=True):
+            color = "white" if shares[row, column] > 0.3 else "black"
+            axis.text(column, row, matrix[row, column], ha="center", va="center", color=color, fontsize="small")
+    right = np.trace(matrix) / max(matrix.sum(), 1)
+    axis.set(title=f"confusions: {right:.2%} of {matrix.sum():,} are right", xlabel="predicted class", ylabel="true class")
+    _label_classes(axis.xaxis, names, rotation=90 if max(map(len, names)) > 3 else 0)
+    _label_classes(axis.yaxis, names)
+    figure.colorbar(
+        image, ax=axis, label="share of the true class", ticks=[0, 0.001, 0.01, 0.05, 0.2, 0.5, 1], format="%g", shrink=0.8
+    )
+    _save(figure, path)
+
+
+def draw_reliability(path, calibration):
+    """Draws an official.evaluation.Calibration: accuracy by confidence, and how many examples have which."""
+    bins = len(calibration.counts)
+    places, some = (np.arange(bins) + 0.5) / bins, calibration.counts > 0
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=(5.5, 6), height_ratios=[3, 1], sharex=True, layout="constrained")
+    top.bar(places[some], calibration.accuracies[some], 1 / bins, edgecolor="white", label="accuracy")
+    top.plot(
+        calibration.confidences[some], calibration.confidences[some], "o", color="black", markersize=4, label="mean confidence"
+    )
+    top.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1)
+    gaps = np.abs(calibration.accuracies - calibration.confidences)
+    error = np.sum(calibration.counts * gaps) / calibration.counts.sum()
+    top.set(title=f"expected calibration error {error:.4f}", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.02))
+    top.legend(loc="upper left")
+    bottom.bar(places, calibration.counts / calibration.counts.sum(), 1 / bins, color="grey", edgecolor="white")
+    bottom.set(xlabel="confidence", ylabel="share of examples")
+    _save(figure, path)
+
+
+def draw_expert_shares(path, shares, names):
+    """Draws float [blocks, classes, E], nan for classes without examples: a panel a block, after their mean.
+
+    White is the balanced share 1 / E, red more and blue less, in the same colours for all panels. Of many blocks evenly spaced
+    ones are drawn.
+    """
+    blocks, classes, experts = shares.shape
+    drawn = np.unique(np.linspace(0, blocks - 1, min(blocks, BLOCK_PANELS)).round().astype(int))
+    panels = [(f"block {block}", shares[block]) for block in drawn]
+    if blocks > 1:
+        panels.insert(0, (f"mean of {blocks} blocks", shares.mean(axis=0)))
+    height, width = min(max(0.3 * classes, 2.2), 5), min(max(0.42 * experts, 1.5), 2.6)
+    columns = min(len(panels), math.floor(FIGURE_WIDTH / width))
+    rows = math.ceil(len(panels) / columns)
+    size = (max(columns * (width + 0.1) + 2.2, 5.5), rows * (height + 0.4) + 0.6)
+    figure, axes = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained")
+    axes = list(axes.flat)
+    _label_classes(axes[0].yaxis, names)
+    axes[0].set_xticks(range(0, experts, math.ceil(experts / 8)))
+    norm = TwoSlopeNorm(vmin=0, vcenter=1 / experts, vmax=max(np.nanmax(shares), 2 / experts))
+    for place, (title, panel) in enumerate(panels):
+        axis = axes[place]
+        image = axis.imshow(panel, norm=norm, cmap=_with_grey("RdBu_r"), aspect="auto")
+        axis.set_title(title, fontsize="medium")
+        axis.tick_params(labelsize="small", labelbottom=place >= len(panels) - columns)
+        if classes <= NUMBERED_CLASSES and experts <= NUMBERED_EXPERTS:
+            _write_shares(axis, panel, norm)
+    for axis in axes[len(panels) :]:
+        axis.remove()
+    figure.supxlabel("expert", fontsize="medium")
+    figure.supylabel("class", fontsize="medium")
+    figure.suptitle("share of each class's tokens that each expert got")
+    figure.colorbar(image, ax=axes[: len(panels)], label=f"white: balanced, 1/{experts}", fraction=0.03, aspect=30)
+    _save(figure, path)
+
+
+def _write_shares(axis, panel, norm):
+    """The shares in their cells, in percent."""
+    for row, expert in zip(*np.nonzero(~np.isnan(panel)), strict=True):
+        color = "white" if abs(norm(panel[row, expert]) - 0.5) > 0.32 else "black"
+        axis.text(expert, row, f"{100 * panel[row, expert]:.0f}", ha="center", va="center", color=color, fontsize="x-small")
+
+
+def _label_classes(axis, names, **style):
+    places = range(0, len(names), math.ceil(len(names) / CLASS_LABELS))
+    shown = [name if len(name) <= LABEL_LENGTH else name[: LABEL_LENGTH - 1] + "…" for name in names]
+    axis.set_ticks(places, [shown[place] for place in places], fontsize="small", **style)
+
+
+def _with_grey(name):
+    """A colour map in which nan is grey."""
+    return matplotlib.colormaps[name].with_extremes(bad="lightgrey")
+
+
+def _save(figure, path):
+    figure.savefig(path, dpi=DPI)
+    plt.close(figure)

@@ -1,0 +1,141 @@
+"""Trained models on disk, a run's checkpoint or a SavedModel, as functions that can be evaluated."""
+
+import json
+import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from official.checkpoints import restore_model
+from official.export import CONFIG_FILE
+from official.precision import PRECISION_FILE
+
+
+class TrainedModel(NamedTuple):
+    """Where a model is, and the recipe that it was trained by.
+
+    Attributes:
+      path: a pathlib.Path, the checkpoint's prefix or the SavedModel's folder.
+      is_saved_model: which of the two.
+      config: the ConfigDict of its run; `config.train.precision` is the run's own and not "auto".
+      evaluations: a pathlib.Path, the folder for its evaluations unless another is named.
+    """
+
+    path: pathlib.Path
+    is_saved_model: bool
+    config: ConfigDict
+    evaluations: pathlib.Path
+
+
+def find_model(path):
+    """The TrainedModel of a run's workdir (its newest checkpoint), a checkpoint's path prefix in a workdir, or a SavedModel.
+
+    Raises:
+      ValueError: where there is none, or a SavedModel without its config.
+    """
+    path = pathlib.Path(path)
+    if tf.saved_model.contains_saved_model(str(path)):
+        if not (path / CONFIG_FILE).exists():
+            raise ValueError(f"{path} is a SavedModel without {CONFIG_FILE}, which official.train writes: its data is not known")
+        return TrainedModel(path, True, _read_config(path / CONFIG_FILE), path.with_name(path.name + "_evaluation"))
+    if path.with_name(path.name + ".index").exists():
+        prefix, workdir = path, path.absolute().parent.parent
+    else:
+        newest = tf.train.latest_checkpoint(str(path / "checkpoints"))
+        if newest is None:
+            raise ValueError(f"{path} holds no model: it must be a workdir with checkpoints/, a checkpoint, or a SavedModel")
+        prefix, workdir = pathlib.Path(newest), path
+    if not (workdir / "config.json").exists():
+        raise ValueError(f"{workdir} holds no config.json, without which the model of {prefix} is not known")
+    config = _read_config(workdir / "config.json")
+    if config.train.precision == "auto":
+        config.train.precision = (workdir / PRECISION_FILE).read_text().strip()
+    return TrainedModel(prefix, False, config, workdir / "evaluation")
+
+
+def _read_config(path):
+    try:
+        return ConfigDict(json.loads(path.read_text()))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+
+
+class Forward(NamedTuple):
+    """A trained model, ready to be called.
+
+    Attributes:
+      call: function of a batch's inputs to logits float [batch, classes] and int32 [batch, blocks, E], the (token, choice) that
+        each example's router gave to each expert, or None.
+      name: the model's.
+      step: of the checkpoint; None for a SavedModel.
+      no_experts: a sentence on why nothing is known of the experts of a model that has some; "" elsewhere.
+    """
+
+    call: Callable
+    name: str
+    step: int | None
+    no_experts: str
+
+
+def load_forward(found, task, inputs):
+    """The Forward of a TrainedModel. Experts are counted where the model has `call_with_assignments`, as widenet.Model has.
+
+    Args:
+      found: a TrainedModel.
+      task: the official.task.Task of its config.
+      inputs: the tf.TypeSpec of a batch's inputs.
+
+    Raises:
+      ValueError: a checkpoint that does not fit the config's model.
+    """
+    model = task.create_model()
+    if not found.is_saved_model:
+        step = restore_model(model, str(found.path))
+        return Forward(_compiled(_call_with_assignments(model), inputs), model.name, step, "")
+    served = tf.saved_model.load(str(found.path))
+    missing = _take_variables(model, served.variables)
+
+    def call(inputs):
+        counts = None if missing else _call_with_assignments(model)(inputs)[1]
+        return _call_signature(served.signatures["serving_default"], inputs), counts
+
+    no_experts = ""
+    if missing and getattr(model, "expert_load", None):
+        no_experts = f"No files on experts: {found.path} has no variable {missing} of its config's model."
+    return Forward(_compiled(call, inputs), model.name, None, no_experts)
+
+
+def _compiled(call, inputs):
+    return tf.function(call, input_signature=[inputs])
+
+
+def _call_with_assignments(model):
+    if hasattr(model, "call_with_assignments"):
+        return model.call_with_assignments
+    return lambda inputs: (model(inputs, training=False), None)
+
+
+def _call_signature(signature, inputs):
+    """The only output of a signature; inputs are a dict by its names, or the only one."""
+    names = list(signature.structured_input_signature[1])
+    outputs = signature(**(inputs if isinstance(inputs, dict) else {names[0]: inputs}))
+    if len(outputs) != 1:
+        raise ValueError(f"a model with one output, the logits, can be evaluated, and this one has {', '.join(sorted(outputs))}")
+    return next(iter(outputs.values()))
+
+
+def _take_variables(model, variables):
+    """Gives a model's weights the values of the variables of the same names and shapes; if any has none, nothing is changed.
+
+    Returns:
+      The name and shape of the first weight that has none, or "".
+    """
+    found = {(variable.name, tuple(variable.shape)): variable for variable in variables}
+    for weight in model.weights:
+        if (weight.name, tuple(weight.shape)) not in found:
+            return f"{weight.name} {list(weight.shape)}"
+    for weight in model.weights:
+        weight.assign(found[weight.name, tuple(weight.shape)])
+    return ""

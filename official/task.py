@@ -21,6 +21,20 @@ class Task(Protocol):
     def create_model(self) -> tf.keras.Model:
         """A fresh uncompiled model; called in the strategy's scope."""
 
+    def initialize(self, model, weights) -> list:
+        """Gives a fresh model what it can take from other weights; called in the strategy's scope, before the optimizer is made.
+
+        Args:
+          model: from create_model.
+          weights: {full name: NumPy array} (official.weights.read_weights), of a model of any kind.
+
+        Returns:
+          Rows of a table that says what became of them: NamedTuples of strings.
+
+        Raises:
+          ValueError: where none fits, in words that go on after "init=... is not allowed: ".
+        """
+
     def loss(self) -> tf.keras.losses.Loss:
         """The main loss, without what layers add."""
 

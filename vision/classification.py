@@ -7,6 +7,7 @@ import tensorflow as tf
 from vision.augmentation import random_affine
 from vision.data import evaluation_batches, load_dataset, train_batches
 from vision.models import build_model
+from vision.transfer import transfer_weights
 
 
 class ImageClassification:
@@ -34,6 +35,9 @@ class ImageClassification:
 
     def create_model(self):
         return build_model(name=self._config.name, **{key: self._config.model[key] for key in self._config.model})
+
+    def initialize(self, model, weights):
+        return transfer_weights(model, weights)
 
     def loss(self):
         return tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -37,6 +37,7 @@ def small_classifier(model, data, image_size, patch_size, **train):
             task="vision.classification:ImageClassification",
             model=literal_settings(settings),
             data=dict(data, dir=""),
+            init="",
             train=train_settings(batch_size=64, lr=0.005, weight_decay=0.1, **train),
         )
     )

@@ -44,8 +44,6 @@ def test_finer_sharing_is_the_same_function():
     assert compared > 12 * 13 / 2  # more than equal numbers of groups
 
 
-
-
 @pytest.mark.parametrize(
     "settings, depth, counts, known_depth, ffn, moe",
     [

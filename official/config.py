@@ -9,6 +9,7 @@ from ml_collections import ConfigDict, config_dict
 
 # Of one run, so that a run may not go on under another value of these; any other setting may change when it does.
 FIXED = (
+    "init",
     "task",
     "model",
     "data",
@@ -22,6 +23,8 @@ FIXED = (
 )
 # But for what does not change what is trained on.
 FREE = ("data.dir",)
+# Settings that recipes did not have from the start, with what holds for a run whose config.json lacks them.
+LATER = {"init": ""}
 
 
 def train_settings(**overrides):
@@ -117,6 +120,11 @@ PRECISIONS = ("float32", "mixed_bfloat16", "float64", "auto")
 def to_plain(config):
     """A config as plain dicts and lists, as JSON has them."""
     return json.loads(config.to_json())
+
+
+def completed(plain):
+    """A plain config, which a run may have written before some settings were there, with what they would have been."""
+    return {**LATER, **plain}
 
 
 def changes(before, after, prefix=""):

@@ -1,4 +1,4 @@
-"""CSV files that a run appends to, an epoch at a time, and that stay right when the run is resumed."""
+"""Tables: CSV files that a run appends to, an epoch at a time, and that stay right when it is resumed; and text to print."""
 
 import csv
 
@@ -36,3 +36,14 @@ def read_table(path):
     """The rows of a CSV file, as dicts of strings."""
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def text_table(rows):
+    """Rows as text with a heading, every column but the last as wide as its longest cell.
+
+    Args:
+      rows: at least one NamedTuple of strings, all of one type.
+    """
+    lines = [rows[0]._fields, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)

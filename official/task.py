@@ -30,6 +30,20 @@ class Task(Protocol):
         depth of the last layer. 0 is the embedding.
         """
 
+    def initialize(self, model, weights) -> list:
+        """Gives a fresh model what it can take from other weights; called in the strategy's scope, before the optimizer is made.
+
+        Args:
+          model: from create_model.
+          weights: {full name: NumPy array} (official.weights.read_weights), of a model of any kind.
+
+        Returns:
+          Rows of a table that says what became of them: NamedTuples of strings.
+
+        Raises:
+          ValueError: where none fits, in words that go on after "init=... is not allowed: ".
+        """
+
     def loss(self) -> tf.keras.losses.Loss:
         """The main loss, without what layers add."""
 

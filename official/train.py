@@ -33,8 +33,9 @@ from official.precision import PRECISION_FILE, fastest_precision
 from official.progress import Progress
 from official.strategies import create_strategy, is_chief
 from official.summary import write_summary
-from official.tables import Table, read_table
+from official.tables import Table, read_table, text_table
 from official.task import create_task
+from official.weights import read_weights
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe: a Python file with get_config().", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Where the run keeps its files.")
@@ -44,7 +45,8 @@ def run(config, workdir):
     """Trains, or goes on training, and returns the summary; of a finished run only returns it.
 
     Args:
-      config: a recipe's ConfigDict with `task`, `train` and whatever the task reads.
+      config: a recipe's ConfigDict with `task`, `train`, `init` ("" for fresh weights, or what
+        official.weights.read_weights takes) and whatever the task reads.
       workdir: folder of the run; made if it does not exist.
 
     Raises:
@@ -65,6 +67,8 @@ class Run:
     def __init__(self, config, workdir):
         self._started = time.perf_counter()
         configs.check_train_settings(config.train)
+        workdir = pathlib.Path(workdir)
+        weights = initial_weights(config.init, workdir)
         self.config = config
         self.strategy = create_strategy(config.train.strategy, config.train.tpu)
         quiet.first_compilation()
@@ -73,7 +77,6 @@ class Run:
             size = config.train.batch_size
             raise ValueError(f"train.batch_size={size} is not allowed: it must be a multiple of {replicas} replicas")
         tf.keras.utils.set_random_seed(config.train.seed)
-        workdir = pathlib.Path(workdir)
         self.precision = chosen_precision(config.train, workdir)
         tf.keras.mixed_precision.set_global_policy(self.precision)
         self.task = create_task(config)
@@ -84,6 +87,7 @@ class Run:
         self.workdir.mkdir(parents=True, exist_ok=True)
         with self.strategy.scope():
             self.model = self.task.create_model()
+            self.transferred = self._initialize(weights)
             freeze(self.model, config.train.frozen)
             optimizer = create_optimizer(config.train, self._update_scales())
             create_state(optimizer, self.model.trainable_weights)
@@ -107,6 +111,15 @@ class Run:
             return None
         depths, last = self.task.layer_depths(self.model)
         return update_scales(self.config.train.layer_decay, depths, last, self.model.trainable_weights)
+
+    def _initialize(self, weights):
+        """Starts the model from other weights, before anything is derived from its own; returns the table's rows."""
+        if weights is None:
+            return []
+        try:
+            return self.task.initialize(self.model, weights)
+        except ValueError as error:
+            raise ValueError(f"init={self.config.init!r} is not allowed: {error}") from error
 
     def train(self):
         """Trains to the last step, exports, draws, and returns the summary. Raises as `run`."""
@@ -154,6 +167,8 @@ class Run:
         trained = sum(weight.shape.num_elements() for weight in self.model.trainable_weights)
         some = f" ({trained:,} of them trained)" if train.frozen else ""
         print(f"{self.model.name}: {self.model.count_params():,} parameters{some}, {self.precision}, on {where}")
+        if self.transferred:
+            print(f"Starting from {self.config.init}:\n{text_table(self.transferred)}")
         if self.first_step:
             print(f"Going on from the checkpoint of step {self.first_step}.")
         print(f"Training to step {train.steps} in batches of {train.batch_size}.", flush=True)
@@ -191,6 +206,16 @@ class Run:
                 )
 
 
+def initial_weights(init, workdir):
+    """The weights that a run begins with, by name, where `init` names any; None for a run that goes on from its own checkpoint.
+
+    Raises:
+      ValueError: as official.weights.read_weights.
+    """
+    goes_on = tf.train.latest_checkpoint(str(workdir / "checkpoints")) is not None
+    return read_weights(init, setting="init") if init and not goes_on else None
+
+
 def chosen_precision(train, workdir):
     """`train.precision`, or what "auto" chose when this run began: a run that goes on keeps its precision on any machine.
 
@@ -213,7 +238,7 @@ def finished_summary(config, workdir):
     """
     workdir = pathlib.Path(workdir)
     if (workdir / "config.json").exists():
-        before = json.loads((workdir / "config.json").read_text())
+        before = configs.completed(json.loads((workdir / "config.json").read_text()))
         changes = configs.changes(before, configs.to_plain(config))
         told = "; ".join(f"{key}: {old!r} -> {new!r}" for key, (old, new) in changes.items())
         if any(configs.is_fixed(key) for key in changes):

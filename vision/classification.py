@@ -8,6 +8,7 @@ from vision.data import open_dataset
 from vision.models import build_model, layer_depths
 from vision.pipeline import ImagePipeline
 from vision.preprocessing import check_data_settings
+from vision.transfer import transfer_weights
 
 
 class ImageClassification:
@@ -45,6 +46,9 @@ class ImageClassification:
 
     def layer_depths(self, model):
         return layer_depths(model)
+
+    def initialize(self, model, weights):
+        return transfer_weights(model, weights)
 
     def loss(self):
         return tf.keras.losses.CategoricalCrossentropy(from_logits=True)

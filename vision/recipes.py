@@ -30,6 +30,7 @@ def image_recipe(model, overrides, data, train):
     return ConfigDict(
         dict(
             name=f"{model}_{data['name']}",
+            init="",
             task="vision.classification:ImageClassification",
             model=literal_settings(vision.model_settings(model, **overrides)),
             data=data,

@@ -206,6 +206,7 @@ def test_changes():
     [
         ("model.depth", True),
         ("task", True),
+        ("init", True),
         ("data.rotate", True),
         ("data.dir", False),
         ("data.name", True),

@@ -1,6 +1,8 @@
 """CSV tables that are appended to and stay right when a run goes on."""
 
-from official.tables import Table, read_table
+from typing import NamedTuple
+
+from official.tables import Table, read_table, text_table
 
 
 def lines(path):
@@ -62,3 +64,15 @@ def test_values_with_commas(tmp_path):
     Table(tmp_path / "t.csv").append([dict(step=1, name='a, "b"')])
     Table(tmp_path / "t.csv", first_step=1)
     assert read_table(tmp_path / "t.csv") == [dict(step="1", name='a, "b"')]
+
+
+class Line(NamedTuple):
+    name: str
+    count: str
+    why: str = ""
+
+
+def test_text_table():
+    """Columns begin where their heading does, and no line ends in spaces."""
+    text = text_table([Line("a", "10000000", "since b"), Line("longer", "2")])
+    assert text.splitlines() == ["name    count     why", "a       10000000  since b", "longer  2"]

@@ -306,16 +306,8 @@ def main(argv):
         sys.exit(128 + stopped.signum)
 
 
-def parse_flags(arguments):
-    """absl's flag parser, with one sentence instead of a traceback for a wrong recipe or setting."""
-    problem = configs.problem_with(arguments)
-    if problem:
-        sys.exit(f"error: {problem}")
-    return app.parse_flags_with_usage(arguments)
-
-
 if __name__ == "__main__":
     # Progress and results are printed; of the libraries' logs only warnings are for the user, unless --verbosity asks for more.
     logging.set_verbosity(logging.WARNING)
     tf.get_logger().setLevel("WARNING")
-    app.run(main, flags_parser=parse_flags)
+    app.run(main, flags_parser=configs.parse_flags)

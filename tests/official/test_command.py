@@ -11,6 +11,7 @@ import pytest
 from absl.testing import flagsaver
 
 from official import train
+from official.config import parse_flags
 from official.tables import read_table
 from tests.official.tiny import DENSE, RECIPE, ROOT, command, environment, run_command
 
@@ -19,7 +20,7 @@ def refusal(*arguments):
     """What the command says before it exits with an error, run in this process."""
     argv = ["official.train", *arguments]
     with flagsaver.flagsaver(), mock.patch.object(sys, "argv", argv), pytest.raises(SystemExit) as stopped:
-        train.main(train.parse_flags(argv))
+        train.main(parse_flags(argv))
     assert isinstance(stopped.value.code, str)  # which Python prints, to exit with 1
     return stopped.value.code
 

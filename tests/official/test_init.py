@@ -10,6 +10,7 @@ import pytest
 from absl.testing import flagsaver
 
 from official import train
+from official.config import parse_flags
 from official.weights import read_weights
 from tests.official.tiny import DENSE, ROOT, command, files_and_digests, tiny_config
 
@@ -67,7 +68,7 @@ def run_command(workdir, **settings):
     """The driver's command in this process."""
     argv = command(workdir, **DENSE, **settings)[2:]
     with flagsaver.flagsaver(), mock.patch.object(sys, "argv", argv):
-        train.main(train.parse_flags(argv))
+        train.main(parse_flags(argv))
 
 
 def test_command(source, tmp_path, monkeypatch, capsys):

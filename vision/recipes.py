@@ -72,7 +72,7 @@ def choose(argument, choices, what):
       ValueError: naming the argument and what is allowed.
     """
     if argument not in choices:
-        raise ValueError(f"{what} {argument!r} is not allowed: it must be one of {', '.join(choices)}")
+        raise ValueError(f"{what} {argument!r} is not allowed: it must be one of {', '.join(filter(None, choices))}")
     return choices[argument]
 
 
@@ -106,5 +106,46 @@ def imagenet_recipe(model, **overrides):
             weight_decay=0.1,
             precision="mixed_bfloat16",
             eval_every=round(5 * steps_per_epoch),
+        ),
+    )
+
+
+def scratch_recipe(data, argument, sizes, image_size, channels, examples, pad):
+    """A small model trained from scratch on ten classes, on two CPU cores.
+
+    Args:
+      data: name of the data set.
+      argument: a key of `sizes`, and after a comma the name of a variant: a key of ABLATIONS, or "vit".
+      sizes: {name: settings of the WideNet and `epochs`}; `hidden` is the hidden width of each expert.
+      image_size, channels: of the images.
+      examples: of the training split.
+      pad: as of vision.preprocessing.data_settings.
+
+    Raises:
+      ValueError: an argument that is not allowed.
+    """
+    size, _, variant = argument.partition(",")
+    settings = dict(choose(size, sizes, "size"))
+    hidden, epochs = settings.pop("hidden"), settings.pop("epochs")
+    # The experts that a token goes to are together as wide as the dense layers of the models without experts.
+    settings |= dict(expert_dim=hidden, ffn_dim=2 * hidden, drop_path=0.1, representation=False)
+    variants = {"": ("widenet_ti16", {}), "vit": ("vit_ti16", {})}
+    variants |= {name: ("widenet_ti16", overrides) for name, overrides in ABLATIONS.items()}
+    model, overrides = choose(variant, variants, "variant")
+    batch_size = 128
+    steps = epochs * examples // batch_size
+    return image_recipe(
+        model,
+        dict(classes=10, image_size=image_size, channels=channels, **settings, **overrides),
+        data=dict(name=data, flip=True, pad=pad, label_smoothing=0.1),
+        train=dict(
+            steps=steps,
+            warmup_steps=steps // 20,
+            batch_size=batch_size,
+            optimizer="adamw",
+            lr=0.002,
+            weight_decay=0.1,
+            eval_every=examples // batch_size,
+            checkpoint_every=200,
         ),
     )

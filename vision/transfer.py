@@ -10,6 +10,8 @@ from official.tables import text_table
 from official.weights import read_weights
 from widenet.transfer import Row, full_names, mismatch, shapes, split_names, transfer_encoder, transfer_layer, weights_by_name
 
+PARTS = ("embedding", "encoder", "representation", "head")
+
 
 def load_pretrained(model, path, setting="path"):
     """Assigns what a model of the zoo can take from a saved one; see `transfer_weights`.
@@ -80,9 +82,6 @@ def transfer_weights(model, weights):
         if name in values:
             weight.assign(values[name].astype(weight.dtype.as_numpy_dtype))
     return rows
-
-
-PARTS = ("embedding", "encoder", "representation", "head")
 
 
 def resample_positions(positions, rows):

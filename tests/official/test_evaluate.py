@@ -145,7 +145,7 @@ def test_without_experts_in_half_precision_chosen_for_the_run(tmp_path, monkeypa
         written, folder = evaluate.evaluate(tmp_path / model)
         assert folder == tmp_path / output
         assert written["precision"] == "mixed_bfloat16"
-        # In float32 the loss differs in the third digit.
+        # In float32 the loss differs in the third decimal.
         assert written["metrics"]["loss"] == pytest.approx(summary["metrics"]["val_loss"], rel=1e-5)
         assert {path.name for path in folder.iterdir()} == set(FILES) - EXPERT_FILES
 

@@ -1,5 +1,7 @@
 """Checkpoints of a run: the model, the optimizer, the step and the time spent so far."""
 
+import re
+
 import tensorflow as tf
 
 
@@ -21,7 +23,10 @@ def restore_model(model, path):
         # The optimizer's state and the run's times are not asked for.
         status = tf.train.Checkpoint(model=model, step=step).read(path).expect_partial()
         status.assert_existing_objects_matched()
-    except (AssertionError, ValueError) as error:
+    except AssertionError as error:
+        missing = re.findall(r"Variable '([^']+)", str(error))  # TensorFlow goes on with their values
+        raise ValueError(f"{path} does not fit this config's model: it lacks {', '.join(sorted(missing))}") from error
+    except ValueError as error:
         raise ValueError(f"{path} does not fit this config's model: {error}") from error
     except tf.errors.OpError as error:
         raise ValueError(f"{path} cannot be read: {error.message}") from error

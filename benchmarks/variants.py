@@ -33,7 +33,7 @@ def result(config, seed, workdir):
         if done.returncode:
             sys.exit(f"error: {arguments[0]} of {workdir} ended with code {done.returncode}; the same command goes on from there")
     summary = json.loads((workdir / "summary.json").read_text())
-    test = json.loads((workdir / "test" / "metrics.json").read_text())
+    test = json.loads((workdir / "test" / "metrics.json").read_text())["metrics"]
     return {
         "accuracy": test["top_1"],
         "loss": test["loss"],

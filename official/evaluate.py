@@ -21,7 +21,7 @@ from official.task import create_task
 from official.trained_models import find_model, load_forward
 
 
-def evaluate(model, split="validation", output=None, data_dir=None, batch_size=None):
+def evaluate(model, split="validation", output=None, data_dir=None, batch_size=None, averaged=True):
     """Evaluates a model on a split, in the precision of its run and on one device, and writes official.evaluation_files.FILES.
 
     Args:
@@ -30,6 +30,7 @@ def evaluate(model, split="validation", output=None, data_dir=None, batch_size=N
       output: the folder to write to; None for WORKDIR/evaluation/SPLIT, or SAVED_MODEL_evaluation/SPLIT beside a SavedModel.
       data_dir: in place of the recipe's data.dir.
       batch_size: in place of the recipe's train.batch_size.
+      averaged: whether of a checkpoint with averages of the weights (`train.ema_decay`) these are evaluated, as in training.
 
     Returns:
       (what metrics.json holds, the pathlib.Path of the folder).
@@ -51,7 +52,7 @@ def evaluate(model, split="validation", output=None, data_dir=None, batch_size=N
     tf.keras.mixed_precision.set_global_policy(config.train.precision)
     task = create_task(config)
     dataset = task.evaluation_dataset(split)
-    forward = load_forward(found, task, dataset.element_spec[0])
+    forward = load_forward(found, task, dataset.element_spec[0], averaged)
     print(f"Evaluating {found.path} on the {split} split.", flush=True)
     output = pathlib.Path(output) if output else found.evaluations / split
     written = write_evaluation(
@@ -116,9 +117,13 @@ def main():
     parser.add_argument("--output", help="folder for the files (default: WORKDIR/evaluation/SPLIT, or beside the SavedModel)")
     parser.add_argument("--data_dir", help="where the data set is, in place of the recipe's data.dir")
     parser.add_argument("--batch_size", type=int, help="in place of the recipe's")
+    parser.add_argument(
+        "--no_average", action="store_true", help="of a run with train.ema_decay, the weights and not their averages"
+    )
     given = parser.parse_args()
+    averaged = not given.no_average
     try:
-        report(*evaluate(given.model, given.split, given.output, given.data_dir, given.batch_size))
+        report(*evaluate(given.model, given.split, given.output, given.data_dir, given.batch_size, averaged))
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 

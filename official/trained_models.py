@@ -11,6 +11,8 @@ from ml_collections import ConfigDict
 from official.checkpoints import restore_model
 from official.export import CONFIG_FILE
 from official.precision import PRECISION_FILE
+from official.updates import plain_name
+from official.weights import read_weights
 
 
 class TrainedModel(NamedTuple):
@@ -79,13 +81,14 @@ class Forward(NamedTuple):
     no_experts: str
 
 
-def load_forward(found, task, inputs):
+def load_forward(found, task, inputs, averaged=True):
     """The Forward of a TrainedModel. Experts are counted where the model has `call_with_assignments`, as widenet.Model has.
 
     Args:
       found: a TrainedModel.
       task: the official.task.Task of its config.
       inputs: the tf.TypeSpec of a batch's inputs.
+      averaged: whether a checkpoint's averages are taken where its run kept some (`train.ema_decay`), as the run itself does.
 
     Raises:
       ValueError: a checkpoint that does not fit the config's model.
@@ -93,6 +96,10 @@ def load_forward(found, task, inputs):
     model = task.create_model()
     if not found.is_saved_model:
         step = restore_model(model, str(found.path))
+        if averaged:
+            weights = read_weights(found.path)
+            for weight in model.weights:
+                weight.assign(weights[plain_name(weight.name)])
         return Forward(_compiled(_call_with_assignments(model), inputs), model.name, step, "")
     served = tf.saved_model.load(str(found.path))
     missing = _take_variables(model, served.variables)

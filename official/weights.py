@@ -9,15 +9,19 @@ from tensorflow.core.protobuf import trackable_object_graph_pb2
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # Children of a saved model whose variables are no weights: the optimizer's, metrics, and how often it was saved.
 NO_WEIGHTS = ("optimizer", "keras_api", "save_counter")
+VALUE = ".ATTRIBUTES/VARIABLE_VALUE"
+AVERAGE = f".OPTIMIZER_SLOT/optimizer/average/{VALUE}"  # of a run with train.ema_decay
 
 
-def read_weights(path, setting="path"):
-    """Reads the weights of a saved model; neither optimizer slots nor counters nor metrics.
+def read_weights(path, setting="path", averaged=True):
+    """Reads the weights of a saved model; neither the optimizer's moments nor counters nor metrics.
 
     Args:
       path: the workdir of a run of the driver or a folder of checkpoints, for the newest one; the prefix of a checkpoint; or the
         directory of a SavedModel, such as the driver's or that of Keras's `model.export`.
       setting: what the caller's user calls the path, for messages.
+      averaged: whether of a run that averages its weights (`train.ema_decay`) the averages are read, which is what it evaluates
+        and exports.
 
     Returns:
       {full name of a variable, such as "encoder/attention_0/query/kernel": NumPy array}.
@@ -35,7 +39,8 @@ def read_weights(path, setting="path"):
         for name, key in _variables(graph):
             if name in weights:
                 raise ValueError(f"{setting}={str(path)!r} is not allowed: two of its weights are called {name!r}")
-            weights[name] = reader.get_tensor(key)
+            average = key.replace(VALUE, AVERAGE)
+            weights[name] = reader.get_tensor(average if averaged and reader.has_tensor(average) else key)
     except (tf.errors.OpError, RuntimeError, IndexError) as error:
         raise ValueError(f"{setting}={str(path)!r}: {prefix} cannot be read: {error}") from error
     return weights

@@ -12,6 +12,7 @@ from official import evaluate, train
 from official.config import to_plain
 from official.evaluation_files import FILES
 from official.tables import read_table
+from official.weights import read_weights
 from tests.official.tiny import DENSE, run_command, tiny_config
 
 EXPERT_FILES = {"expert_share_per_class.csv", "expert_share_per_class.png"}
@@ -229,3 +230,21 @@ def test_data_dir_of_a_recipe(workdir, tmp_path):
     del config["data"]["dir"]
     (copy / "config.json").write_text(json.dumps(config))
     assert "--data_dir=here is not allowed" in refusal(f"--model={copy}", "--data_dir=here")
+
+
+def test_averages_are_what_their_run_evaluates(tmp_path):
+    """Of a run with an average of the weights: its checkpoint, its SavedModel and its summary agree; the weights themselves differ.
+
+    1e-6: the same operations in batches of the same size.
+    """
+    summary = train.run(tiny_config(ema_decay=0.9, steps=4), tmp_path / "run")
+    of_checkpoint, _ = evaluate.evaluate(tmp_path / "run")
+    of_export, _ = evaluate.evaluate(tmp_path / "run" / "saved_model")
+    of_weights, _ = evaluate.evaluate(tmp_path / "run", output=tmp_path / "weights", averaged=False)
+    expected = summary["metrics"]["val_loss"]
+    assert of_checkpoint["metrics"]["loss"] == pytest.approx(expected, abs=1e-6)
+    assert of_export["metrics"]["loss"] == pytest.approx(expected, abs=1e-6)
+    assert abs(of_weights["metrics"]["loss"] - expected) > 1e-4
+    averages, weights = (read_weights(tmp_path / "run", averaged=which) for which in (True, False))
+    assert averages.keys() == weights.keys()
+    assert not np.array_equal(averages["head/kernel"], weights["head/kernel"])

@@ -214,7 +214,7 @@ def test_a_checkpoint_that_does_not_fit_or_cannot_be_read(workdir, tmp_path):
 def test_refused_settings(workdir, tmp_path):
     """A split that there is not, an impossible batch, a folder that is a file."""
     said = refusal(f"--model={workdir}", "--split=test", f"--output={tmp_path / 'output'}")
-    assert said == "error: split='test' is not allowed: data.name='digits' has train, validation"
+    assert said == "error: 'test' is not a split of digits: it must be one of train, validation"
     assert not (tmp_path / "output").exists()
     assert "--batch_size=0 is not allowed" in refusal(f"--model={workdir}", "--batch_size=0")
     (tmp_path / "file").touch()
@@ -233,7 +233,7 @@ def test_data_dir_of_a_recipe(workdir, tmp_path):
 
 
 def test_averages_are_what_their_run_evaluates(tmp_path):
-    """Of a run with an average of the weights: its checkpoint, its SavedModel and its summary agree; the weights themselves differ.
+    """A run with averages of its weights: checkpoint, SavedModel and summary agree, and the weights themselves differ.
 
     1e-6: the same operations in batches of the same size.
     """

@@ -1,0 +1,51 @@
+"""The sheet shows what a run trains on, and its command says what is wrong in one sentence."""
+
+import sys
+
+import numpy as np
+from matplotlib import image
+
+from tests.official.tiny import run_command
+from vision.classification import ImageClassification
+from vision.configs import digits
+from vision.contact_sheet import draw_sheet
+
+
+def test_shows_what_is_trained_on():
+    """An example in an epoch is, pixel by pixel, what the run's own stream has of it then, and the first column is not augmented."""
+    task = ImageClassification(digits.get_config())
+    originals, epochs = task.augmented(4, 2)
+    evaluated, labels = next(iter(task.evaluation_dataset("train")))
+    np.testing.assert_array_equal(originals[0], evaluated[:4])
+    np.testing.assert_array_equal(originals[1], labels[:4])
+    steps = 2 * 1438 // 64
+    seen = np.concatenate([images.numpy() for images, _ in task.train_dataset(0).take(steps)])
+    for epoch, (images, _) in enumerate(epochs):
+        stream = seen[1438 * epoch : 1438 * (epoch + 1)]
+        for picture in images:
+            assert (stream == picture).all(axis=(1, 2, 3)).any()
+
+
+def test_a_row_an_example_and_a_column_an_epoch():
+    task = ImageClassification(digits.get_config())
+    figure = draw_sheet(task, examples=3, epochs=4)
+    assert len(figure.axes) == 3 * 5
+    assert [axis.get_xlabel() for axis in figure.axes if axis.get_xlabel()] == [
+        "as evaluated",
+        *(f"epoch {epoch}" for epoch in range(4)),
+    ]
+
+
+def test_the_command(tmp_path):
+    sheet = [sys.executable, "-m", "vision.contact_sheet", "--config=vision/configs/digits.py"]
+    done = run_command(
+        [*sheet, f"--output={tmp_path / 'new' / 'sheet.png'}", "--examples=2", "--epochs=3", "--config.data.flip=True"]
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert image.imread(tmp_path / "new" / "sheet.png").std() > 0.05
+    done = run_command([*sheet, f"--output={tmp_path / 'sheet.png'}", "--config.data.crop=middle"])
+    assert (done.returncode, done.stderr) == (1, "error: data.crop='middle' is not allowed: it must be one of none, inception\n")
+    done = run_command([*sheet, f"--output={tmp_path / 'sheet.png'}", "--config.data.crob=none"])
+    assert done.returncode == 1
+    assert "did you mean --config.data.crop?" in done.stderr

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict, config_dict
 # Of one run, so that a run may not go on under another value of these; any other setting may change when it does.
 FIXED = ("task", "model", "data", "train.optimizer", "train.batch_size", "train.seed")
 # But for what does not change what is trained on.
-FREE = ("data.dir",)
+FREE = ("data.dir", "data.bad_examples")
 
 
 def train_settings(**overrides):

@@ -5,18 +5,22 @@ from typing import Protocol
 
 import tensorflow as tf
 
+from official.bad_examples import BadExamples
+
 
 class Task(Protocol):
     """A recipe names a class of this shape in `config.task`, as "module:Class"; it is made from the whole config.
 
     Attributes:
       unit: what one example is called in reports, in the plural ("images").
+      bad_examples: what the data sets did with examples that cannot be trained on.
 
     Raises:
       ValueError: from the constructor, for a setting that is not allowed.
     """
 
     unit: str
+    bad_examples: BadExamples
 
     def create_model(self) -> tf.keras.Model:
         """A fresh uncompiled model; called in the strategy's scope."""

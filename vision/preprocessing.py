@@ -14,8 +14,8 @@ def data_settings(**overrides):
 
     name: "digits", "folder" (image files in dir/SPLIT/CLASS/) or an image-classification set of TensorFlow Datasets; dir: where it
     is, or TensorFlow Datasets' `data_dir` ("": its default); train_split, validation_split, test_split: in TensorFlow Datasets'
-    syntax ("train[:90%]"; "": the default, with the last part of the training split for validation); cache_mib: decoded images
-    are kept in memory where all of a split fit into so many MiB; shuffle_buffer: records that a shuffle holds where they do not;
+    syntax ("train[:90%]"; "": the default of vision.data); cache_mib: decoded images are kept in memory where all of a split fit
+    into so many MiB; shuffle_buffer: records that a shuffle holds where they do not;
     bad_examples: "refuse" or "skip" what cannot be decoded, has a side of one pixel or a label that there is not.
 
     Of training images, in this order: crop: "inception" takes a random box of at least min_area of the image, "none" all of it,

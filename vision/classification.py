@@ -16,7 +16,7 @@ class ImageClassification:
     `model` holds every setting of vision.model_settings, `data` those of vision.preprocessing.data_settings.
 
     Raises:
-      ValueError: at construction, for a setting that is not allowed or does not fit the data set, or a data set that is not there.
+      ValueError: at construction, for a setting that is not allowed or does not fit the data set, or a data set not there.
     """
 
     unit = "images"

@@ -20,9 +20,11 @@ class Digits:
     Digits"), inside its wheel. Every fifth image is for validation.
     """
 
-    class_names = tuple("0123456789")
-    splits = dict(train="train", validation="validation")
     channels = (1,)
+
+    def __init__(self):
+        self.class_names = tuple("0123456789")
+        self.splits = dict(train="train", validation="validation")
 
     def source(self, split, buffer):
         """An IndexedSource of float32 pixels in [0, 1]."""
@@ -170,8 +172,8 @@ def _parts(split, infos, name):
 def _default_splits(names):
     """The split of each role.
 
-    The last tenth of the training split is for validation, unless there are splits for validation and for the test. Where there is
-    only one of the two, it is for the test.
+    The last tenth of the training split is for validation, unless there are splits for validation and for the test. Where there
+    is only one of the two, it is for the test.
     """
     if "train" not in names or {"validation", "test"} <= set(names):
         return {name: name for name in names}
@@ -181,7 +183,7 @@ def _default_splits(names):
 
 
 def open_dataset(name, directory=""):
-    """The data set of that name: `class_names`, `splits` by role, `channels` that it can be decoded to, and `source(split, buffer)`.
+    """The data set of that name: `class_names`, `splits` by role, `channels` it can be decoded to, and `source(split, buffer)`.
 
     Args:
       name: "digits", "folder", or an image-classification set of TensorFlow Datasets.

@@ -71,9 +71,9 @@ def inception_box(shape, seed, smallest_area, largest_area=1.0):
     Args:
       shape: int32 [3].
       seed: int [2].
-      smallest_area, largest_area: the box's area is uniform between these shares of the image's. The logarithm of its aspect ratio
-        is uniform between those of 3/4 and 4/3, as far as a box of that area fits. The largest area is less in an image too long
-        for it; where not even the smallest fits, the box is the whole image.
+      smallest_area, largest_area: the box's area is uniform between these shares of the image's. The logarithm of its aspect
+        ratio is uniform between those of 3/4 and 4/3, as far as a box of that area fits. The largest area is less in an image
+        too long for it; where not even the smallest fits, the box is the whole image.
 
     Returns:
       int32 [4]: top, left, height, width.

@@ -141,7 +141,7 @@ class RecordSource:
 
 
 def _shuffle(dataset, buffer, seed):
-    """dataset.shuffle by the int64 seed [2] alone: the method mixes in the global seed, which is another one when a run goes on."""
+    """dataset.shuffle by the int64 seed [2] alone: the method mixes in the global seed, another one when a run goes on."""
     variant = tf.raw_ops.ShuffleDataset(
         input_dataset=tf.data.experimental.to_variant(dataset),
         buffer_size=buffer,

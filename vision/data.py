@@ -68,9 +68,10 @@ class Tfds:
                 "(and --manual-dir=FOLDER where its files are on this machine)"
             )
         info = tfds.builder_from_directory(max(versions, key=lambda folder: tfds.core.Version(folder.name))).info
-        image, label = info.supervised_keys or (None, None)
-        is_images = image and isinstance(info.features[image], tfds.features.Image)
-        if not is_images or not isinstance(info.features[label], tfds.features.ClassLabel):
+        # A set that somebody stored with tfds.dataset_builders.store_as_tfds_dataset does not say what its pairs are.
+        image, label = info.supervised_keys or ("image", "label")
+        kinds = {image: tfds.features.Image, label: tfds.features.ClassLabel}
+        if not all(key in info.features and isinstance(info.features[key], kind) for key, kind in kinds.items()):
             raise ValueError(f"data.name={name!r} is not allowed: it has no pairs of an image and a class")
         if info.file_format != tfds.core.FileFormat.TFRECORD:
             what = info.file_format.value

@@ -129,7 +129,9 @@ def test_bad_examples_are_left_out(spoiled):
     kept = cached(spoiled, 3, 1, CLASSES, bad_examples)
     assert {*bad_examples.found} == {f"shard, record {i}" for i in BAD_RECORDS}
     reasons = [bad_examples.found[f"shard, record {i}"] for i in BAD_RECORDS]
-    for reason, expected in zip(reasons, ("it cannot be decoded", "its label is 3", "its label is -1", "it is empty"), strict=True):
+    for reason, expected in zip(
+        reasons, ("it cannot be decoded", "its label is 3", "its label is -1", "it is empty"), strict=True
+    ):
         assert reason.startswith(expected)
     assert kept.examples == 4
     for (_, pixels, label), i in zip(kept.in_order(), (1, 2, 5, 7), strict=True):

@@ -104,7 +104,7 @@ class TestTrainingImage:
         assert len(set(found)) > 5
 
     def test_inception_crop_sees_parts(self):
-        """A box that is resized to the model's size: values of the image, other ones with each seed, and smaller areas see less."""
+        """A box that is resized to the model's size: values of the image, and others with each seed; or all of the image."""
         pixels = picture(0, 40, 40)
         found = [trained(pixels, seed=seed, crop="inception", min_area=0.05) for seed in range(4)]
         assert len({image.tobytes() for image in found}) == 4
@@ -161,7 +161,7 @@ class TestEvaluationImage:
             np.testing.assert_allclose(found, expected, rtol=0, atol=2e-2)
 
     def test_whole_image_and_range(self):
-        """Where eval_crop is 0 all of it, whatever its shape, against Pillow's bilinear enlargement; 2 of 255 for its rounding."""
+        """Where eval_crop is 0 all of it, whatever its shape: Pillow's bilinear enlargement; 2 of 255 for its rounding."""
         pixels = picture(0, 8, 12)
         found = evaluation_image(tf.constant(pixels), 24, 3, 0.0).numpy()
         enlarged = np.asarray(PIL.Image.fromarray(pixels).resize((24, 24), PIL.Image.BILINEAR))

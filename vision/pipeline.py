@@ -85,13 +85,18 @@ class ImagePipeline:
             pixels, decoded = or_else(lambda: prepare(self._source.read(image)), tf.zeros(shape))
         ok = decoded & (label >= 0) & (label < self._classes)
         name = tf.constant("") if self._source.decoded else image  # what _tell can read again
-        told = tf.cond(ok, lambda: True, lambda: tf.numpy_function(self._tell, [index, name, label, decoded], tf.bool))
-        return tf.ensure_shape(pixels, shape), tf.ensure_shape(ok & told, [])
+        refusal = tf.cond(ok, lambda: "", lambda: tf.numpy_function(self._tell, [index, name, label, decoded], tf.string))
+        with tf.control_dependencies([tf.debugging.Assert(tf.equal(refusal, ""), [refusal])]):
+            return tf.ensure_shape(pixels, shape), tf.identity(ok)
 
     def _tell(self, index, image, label, decoded):
+        """The sentence of a refusal, or "": an error raised here would be logged with its traceback."""
         problem = label_problem(label, self._classes) if decoded else what_is_wrong(self._source.read, image, self._channels)
-        self._bad_examples.add(self._source.name_of(int(index)), problem)
-        return False
+        try:
+            self._bad_examples.add(self._source.name_of(int(index)), problem)
+        except ValueError as refusal:
+            return str(refusal)
+        return ""
 
     def _finish(self, pixels, label, seeds, ok):
         """Fills the places of bad examples, and makes the labels' distributions."""

@@ -183,8 +183,9 @@ class TestBadExamples:
         one = file_source([spoiled.name_of(number)], [0])
         for batches in (lambda pipeline: pipeline.train_batches(2, 0, 0), lambda pipeline: pipeline.evaluation_batches(2)):
             bad_examples = BadExamples("refuse")
-            with pytest.raises(tf.errors.OpError):
+            with pytest.raises(tf.errors.OpError) as error:
                 next(iter(batches(ImagePipeline(one, SIZE, 3, CLASSES, settings(), bad_examples))))
+            assert spoiled.name_of(number) in str(error.value)
             assert bad_examples.refusal.startswith(f"{spoiled.name_of(number)}: {BAD[number][1]}")
 
     def test_skip(self, spoiled, tmp_path):

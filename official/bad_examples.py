@@ -16,7 +16,7 @@ class BadExamples:
 
     Attributes:
       found: {the example's name: what is wrong with it}, of all skipped so far.
-      refusal: the sentence that a run ended with, or None.
+      refusal: about the first example that was refused, a sentence; or None.
 
     Raises:
       ValueError: another policy.
@@ -38,8 +38,9 @@ class BadExamples:
         """
         with self._lock:
             if self._policy == "refuse":
-                self.refusal = f"{name}: {reason} (data.bad_examples='skip' leaves such examples out and counts them)"
-                raise ValueError(self.refusal)
+                refusal = f"{name}: {reason} (data.bad_examples='skip' leaves such examples out and counts them)"
+                self.refusal = self.refusal or refusal  # the pipeline runs ahead, and may find more
+                raise ValueError(refusal)
             if name not in self.found:
                 self.found[name] = reason
                 if len(self.found) <= TOLD:

@@ -5,6 +5,8 @@ from typing import Protocol
 
 import tensorflow as tf
 
+from official.bad_examples import BadExamples
+
 
 class Task(Protocol):
     """A recipe names a class of this shape in `config.task`, as "module:Class"; it is made from the whole config.
@@ -12,6 +14,7 @@ class Task(Protocol):
     Attributes:
       unit: what one example is called in reports, in the plural ("images").
       class_names: what the classes are called, in the order of the model's outputs.
+      bad_examples: what the data sets did with examples that cannot be trained on.
 
     Raises:
       ValueError: from the constructor, for a setting that is not allowed.
@@ -19,6 +22,7 @@ class Task(Protocol):
 
     unit: str
     class_names: list[str]
+    bad_examples: BadExamples
 
     def create_model(self) -> tf.keras.Model:
         """A fresh uncompiled model; called in the strategy's scope."""

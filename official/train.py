@@ -52,6 +52,7 @@ def run(config, workdir):
     Raises:
       ValueError: a setting that is not allowed, or a workdir that holds a run of another model.
       FloatingPointError: a loss or weight that is not finite, with the step and the last good checkpoint.
+      tf.errors.OpError: where the task's `bad_examples` refused one, which `bad_examples.refusal` then tells.
       Stopped: after a checkpoint, where the process was asked to stop.
     """
     return finished_summary(config, workdir) or Run(config, workdir).train()
@@ -156,6 +157,7 @@ class Run:
             precision=self.precision,
             strategy=self.config.train.strategy,
             replicas=self.strategy.num_replicas_in_sync,
+            bad_examples=self.task.bad_examples.facts(),
             config=configs.to_plain(self.config),
         )
         report(summary, self.workdir)
@@ -277,6 +279,9 @@ def report(summary, workdir):
     print(f"\n{summary['model']} after {summary['step']} steps, on the validation split: {reached}")
     unit = summary["unit"]
     print(f"{summary[f'{unit}_per_second']:.0f} {unit} a second in training, {summary['wall_seconds']:.0f} seconds in all.")
+    skipped = summary["bad_examples"]["count"]
+    if skipped:
+        print(f"{skipped} {unit} were skipped as bad, such as {next(iter(summary['bad_examples']['first']))}")
     for name, what in (
         ("saved_model", "the exported model"),
         ("curves.png", "loss, accuracy and expert load"),
@@ -301,6 +306,10 @@ def main(argv):
             training.train()
     except (FloatingPointError, OSError) as error:
         sys.exit(f"error: {error}")
+    except tf.errors.OpError:
+        if training.task.bad_examples.refusal is None:
+            raise
+        sys.exit(f"error: {training.task.bad_examples.refusal}")
     except Stopped as stopped:
         print(f"\nStopped at step {stopped.step}, which is saved. The same command goes on from there.")
         sys.exit(128 + stopped.signum)

@@ -3,10 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
-from vision.decoding import decode_crop, or_else, what_is_wrong, whole
-from vision.sources import IndexedSource
+from vision.decoding import decode_crop, what_is_wrong, whole
+from vision.sources import IndexedSource, host_constant
 
-SAMPLE = 64  # images from whose size that of all is estimated
+AT_ONCE = 64  # so many images are handed to Python together
 
 
 def cached(source, channels, limit_mib, classes, bad_examples):
@@ -17,7 +17,7 @@ def cached(source, channels, limit_mib, classes, bad_examples):
     Args:
       source: of vision.sources.
       channels: to decode, 1 or 3.
-      limit_mib: how large all pixels may be together, in MiB; 0 keeps none.
+      limit_mib: how large all pixels may be together, in MiB, by an estimate from the first ones; 0 keeps none.
       classes: how many; other labels are bad.
       bad_examples: an official.bad_examples.BadExamples.
 
@@ -25,24 +25,28 @@ def cached(source, channels, limit_mib, classes, bad_examples):
       ValueError: a bad example, where `bad_examples` refuses; or no good one.
     """
     limit = limit_mib * 2**20
-    if source.decoded or not limit or _estimated_size(source, channels) > limit:
+    if source.decoded or not limit:
         return source
-    pixels, shapes, labels, indices, size = [], [], [], [], 0
-    for index, image, label, ok, encoded in _decoded(source, channels).as_numpy_iterator():
-        problem = what_is_wrong(encoded) if not ok else label_problem(label, classes)
-        if problem:
-            bad_examples.add(source.name_of(index), problem)
-            continue
-        size += image.size
-        if size > limit:  # the estimate was too low
+    pixels, shapes, labels, indices = bytearray(), [], [], []
+    for batch_indices, batch_pixels, batch_shapes, batch_labels in _decoded(source, channels):
+        pixels += batch_pixels.flat_values.numpy().tobytes()
+        indices += batch_indices.numpy().tolist()
+        # As large as all will be if the others are like those so far: what is far too large is known after a few.
+        if len(pixels) / len(indices) * source.examples > limit:
             return source
-        pixels.append(image.ravel())
-        shapes.append(image.shape)
-        labels.append(label)
-        indices.append(index)
-    if not labels:
-        raise ValueError(f"none of {source.examples} examples can be used, as {source.name_of(0)}")
-    return _memory_source(source, np.concatenate(pixels), np.array(shapes, np.int64), labels, indices)
+        shapes += batch_shapes.numpy().tolist()
+        labels += batch_labels.numpy().tolist()
+    _tell_of_undecoded(source, channels, set(indices), bad_examples)
+    good = []
+    for i, label in enumerate(labels):
+        problem = label_problem(label, classes)
+        if problem:
+            bad_examples.add(source.name_of(indices[i]), problem)
+        else:
+            good.append(i)
+    if not good:
+        raise ValueError(f"none of the {source.examples} examples can be used, such as {source.name_of(0)}")
+    return _memory_source(source, np.frombuffer(pixels, np.uint8), np.array(shapes), labels, indices, good)
 
 
 def label_problem(label, classes):
@@ -51,35 +55,35 @@ def label_problem(label, classes):
 
 
 def _decoded(source, channels):
-    """tf.data.Dataset of (index, uint8 [height, width, channels], label, whether it could be decoded, its bytes if not)."""
+    """What can be decoded: tf.data.Dataset of (indices [N], uint8 pixels [N, ragged], shapes [N, 3], labels [N])."""
 
     def decode(index, image, label):
-        nothing = tf.ensure_shape(tf.zeros([0, 0, channels], tf.uint8), [None, None, channels])
-        pixels, ok = or_else(
-            lambda: tf.ensure_shape(decode_crop(source.read(image), channels, whole), [None, None, channels]), nothing
-        )
-        # A file that cannot even be read has no bytes.
-        encoded = tf.cond(ok, lambda: "", lambda: or_else(lambda: source.read(image), tf.constant(""))[0])
-        return index, pixels, label, ok, encoded
+        pixels = decode_crop(source.read(image), channels, whole)
+        return index, tf.reshape(pixels, [-1]), tf.shape(pixels), label
 
-    return source.in_order().map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+    return source.in_order().map(decode, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors().ragged_batch(AT_ONCE)
 
 
-def _estimated_size(source, channels):
-    """Bytes of all pixels, from those of the first ones."""
-    sizes = [image.size for _, image, *_ in _decoded(source, channels).take(SAMPLE).as_numpy_iterator()]
-    return source.examples * sum(sizes) / max(len(sizes), 1)
+def _tell_of_undecoded(source, channels, decoded, bad_examples):
+    """Adds all examples to `bad_examples` whose indices are not in `decoded`."""
+    if len(decoded) == source.examples:
+        return
+    for index, image, _ in source.in_order().as_numpy_iterator():
+        if index not in decoded:
+            bad_examples.add(source.name_of(index), what_is_wrong(source.read, image, channels))
 
 
-def _memory_source(source, pixels, shapes, labels, indices):
-    ends = np.cumsum(shapes.prod(axis=1))
-    pixels, labels = tf.constant(pixels), tf.constant(labels, tf.int64)
-    starts, shape_of = tf.constant(ends - shapes.prod(axis=1)), tf.constant(shapes)
+def _memory_source(source, pixels, shapes, labels, indices, good):
+    """Of the images [N] that lie in `pixels` one after the other, those whose numbers are in `good`."""
+    sizes = shapes.prod(axis=1)
+    starts = host_constant((np.cumsum(sizes) - sizes)[good], tf.int64)
+    shape_of, label_of = host_constant(shapes[good], tf.int64), host_constant(np.array(labels)[good], tf.int64)
+    pixels = host_constant(pixels)
     # Where all are of one shape TensorFlow may know it.
     static = shapes[0].tolist() if (shapes == shapes[0]).all() else [None, None, int(shapes[0][2])]
 
     def get(i):
         flat = tf.slice(pixels, [starts[i]], [tf.reduce_prod(shape_of[i])])
-        return tf.ensure_shape(tf.reshape(flat, shape_of[i]), static), labels[i]
+        return tf.ensure_shape(tf.reshape(flat, shape_of[i]), static), label_of[i]
 
-    return IndexedSource(len(indices), get, lambda i: source.name_of(indices[i]), decoded=True)
+    return IndexedSource(len(good), get, lambda i: source.name_of(indices[good[i]]), decoded=True)

@@ -17,7 +17,7 @@ class ImageClassification:
     `model` holds every setting of vision.model_settings, `data` those of vision.preprocessing.data_settings.
 
     Raises:
-      ValueError: at construction, for a setting that is not allowed or does not fit the data set, or a data set that is not there.
+      ValueError: at construction, for a setting that is not allowed or does not fit the data set, or a data set not there.
     """
 
     unit = "images"
@@ -74,15 +74,17 @@ class ImageClassification:
         """
         return self._pipeline(split).evaluation_batches(self._config.train.batch_size)
 
-    def _split(self, role):
-        """The split that plays a role, or any other split as it is named."""
-        return self._config.data.get(f"{role}_split") or self._data.splits.get(role, role)
+    def _source(self, role):
+        """Of the split that plays a role, or of any other split as it is named."""
+        given = self._config.data.get(f"{role}_split")
+        try:
+            return self._data.source(given or self._data.splits.get(role, role), self._config.data.shuffle_buffer)
+        except ValueError as error:
+            raise ValueError(f"data.{role}_split={given!r} is not allowed: {error}" if given else str(error)) from error
 
     def _pipeline(self, role):
         if role not in self._pipelines:
-            data, model = self._config.data, self._config.model
-            source = self._data.source(self._split(role), data.shuffle_buffer)
-            source = cached(source, model.channels, data.cache_mib, len(self.class_names), self.bad_examples)
-            settings = (model.image_size, model.channels, len(self.class_names), data, self.bad_examples)
-            self._pipelines[role] = ImagePipeline(source, *settings)
+            data, model, classes = self._config.data, self._config.model, len(self.class_names)
+            source = cached(self._source(role), model.channels, data.cache_mib, classes, self.bad_examples)
+            self._pipelines[role] = ImagePipeline(source, model.image_size, model.channels, classes, data, self.bad_examples)
         return self._pipelines[role]

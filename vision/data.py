@@ -1,6 +1,7 @@
 """Data sets of labelled images by name: their classes, their splits, and where each split's examples come from."""
 
 import pathlib
+import random
 
 import numpy as np
 import tensorflow as tf
@@ -8,8 +9,7 @@ import tensorflow as tf
 from vision.sources import RecordSource, array_source, file_source
 
 IMAGE_FILES = (".jpg", ".jpeg", ".png")  # what tfds.ImageFolder looks for
-# But for these, the last tenth of the training split is for validation, and what the set calls its test split is for the test.
-SPLITS = {
+SPLITS = {  # of each role, where `_default_splits` would be wrong
     # The test split has no labels; results are told of the 50,000 images that the set calls its validation split.
     "imagenet2012": dict(train="train[:99%]", validation="train[99%:]", test="validation"),
 }
@@ -20,9 +20,11 @@ class Digits:
     Digits"), inside its wheel. Every fifth image is for validation.
     """
 
-    class_names = tuple("0123456789")
-    splits = dict(train="train", validation="validation")
     channels = (1,)
+
+    def __init__(self):
+        self.class_names = tuple("0123456789")
+        self.splits = dict(train="train", validation="validation")
 
     def source(self, split, buffer):
         """An IndexedSource of float32 pixels in [0, 1]."""
@@ -56,22 +58,24 @@ class Tfds:
 
         root = pathlib.Path(directory or tfds.core.constants.DATA_DIR).expanduser()
         # Looked up here: TensorFlow Datasets would try the network for minutes.
-        # A folder of an interrupted preparation is called "incomplete" and not by a number.
-        versions = [file.parent for file in root.glob(f"{name}/[0-9]*/dataset_info.json")]
+        # A folder of an interrupted preparation is called "incomplete" and not by a version.
+        found = [file.parent for file in (root / name).glob("*/dataset_info.json")]
+        versions = [folder for folder in found if tfds.core.Version.is_valid(folder.name)]
         if not versions:
             raise ValueError(
-                f"data.dir={directory!r}: there is no prepared {name!r} in {root}; prepare it with: "
-                f"python -m vision.prepare {name} --data-dir={root} (and --manual-dir=FOLDER where its files are on this machine)"
+                f"data.name={name!r} is not allowed: it is neither 'digits' nor 'folder', and no such set is prepared in {root}; "
+                f"prepare it with: python -m vision.prepare {name} --data-dir={root} "
+                "(and --manual-dir=FOLDER where its files are on this machine)"
             )
         info = tfds.builder_from_directory(max(versions, key=lambda folder: tfds.core.Version(folder.name))).info
-        image, label = info.supervised_keys or (None, None)
-        is_images = image and isinstance(info.features[image], tfds.features.Image)
-        if not is_images or not isinstance(info.features[label], tfds.features.ClassLabel):
+        # A set that somebody stored with tfds.dataset_builders.store_as_tfds_dataset does not say what its pairs are.
+        image, label = info.supervised_keys or ("image", "label")
+        kinds = {image: tfds.features.Image, label: tfds.features.ClassLabel}
+        if not all(key in info.features and isinstance(info.features[key], kind) for key, kind in kinds.items()):
             raise ValueError(f"data.name={name!r} is not allowed: it has no pairs of an image and a class")
         if info.file_format != tfds.core.FileFormat.TFRECORD:
-            raise ValueError(
-                f"data.name={name!r} in {root} is not allowed: it was prepared as {info.file_format}, not as TFRecord"
-            )
+            what = info.file_format.value
+            raise ValueError(f"data.name={name!r} in {root} is not allowed: it was prepared as {what} and not as tfrecord")
         self.class_names = tuple(info.features[label].names)
         self.splits = SPLITS.get(name) or _default_splits(info.splits)
         self._info, self._image, self._label = info, image, label
@@ -84,14 +88,12 @@ class Tfds:
           buffer: how many records shuffling keeps in memory.
 
         Raises:
-          ValueError: a split that there is not.
+          ValueError: a split that there is not, or has no examples.
         """
         import tensorflow_datasets as tfds
 
-        try:
-            files = self._info.splits[split].file_instructions
-        except (ValueError, KeyError, AssertionError) as error:
-            raise ValueError(f"{split!r} is not a split of {self._info.name}: {error}") from error
+        _parts(split, self._info.splits, self._info.name)
+        files = self._info.splits[split].file_instructions
         features = tfds.features.FeaturesDict({key: self._info.features[key] for key in (self._image, self._label)})
 
         def parse(record):
@@ -102,7 +104,7 @@ class Tfds:
 
 
 class Folder:
-    """Image files in DIRECTORY/SPLIT/CLASS/, laid out as for tfds.ImageFolder.
+    """Image files in DIRECTORY/SPLIT/CLASS/, laid out as for tfds.ImageFolder, and in its order: each split is shuffled once.
 
     Raises:
       ValueError: no such folder, or no images in it.
@@ -111,39 +113,70 @@ class Folder:
     channels = (1, 3)
 
     def __init__(self, directory):
+        import tensorflow_datasets as tfds
+
         self._root = pathlib.Path(directory).expanduser()
-        found = sorted(file for file in self._root.glob("*/*/*") if file.suffix.lower() in IMAGE_FILES) if directory else []
-        if not found:
-            raise ValueError(
-                f"data.dir={directory!r}: there are no images there in folders SPLIT/CLASS, such as train/cat/1.jpg "
-                f"({', '.join(IMAGE_FILES)})"
-            )
+        folders = [folder for split in _folders(self._root) for folder in _folders(split)] if directory else []
+        self.class_names = tuple(sorted({folder.name for folder in folders}))
+        class_of = {name: i for i, name in enumerate(self.class_names)}
         self._files = {}
-        for file in found:
-            self._files.setdefault(file.parts[-3], []).append(file)
-        self.class_names = tuple(sorted({file.parts[-2] for file in found}))
+        for folder in folders:
+            files = sorted(str(file) for file in folder.iterdir() if file.suffix.lower() in IMAGE_FILES)
+            if files:
+                self._files.setdefault(folder.parent.name, []).extend((file, class_of[folder.name]) for file in files)
+        if not self._files:
+            raise ValueError(
+                f"data.dir={directory!r} is not allowed: there are no images ({', '.join(IMAGE_FILES)}) there in folders "
+                "SPLIT/CLASS, such as train/cat/1.jpg"
+            )
+        for split, files in self._files.items():
+            # Or a part of a split, in the order of the classes, would hold only some of them.
+            random.Random(split).shuffle(files)
+        self._infos = {
+            name: tfds.core.SplitInfo(name=name, shard_lengths=[len(files)], num_bytes=0, filename_template=None)
+            for name, files in self._files.items()
+        }
         self.splits = _default_splits(self._files)
 
     def source(self, split, buffer):
         """An IndexedSource; arguments and errors as of Tfds.source."""
         del buffer  # files can be read in any order
-        import tensorflow_datasets as tfds
+        parts = _parts(split, self._infos, self._root)
+        files = [file for part in parts for file in self._files[part.splitname][part.from_ : part.to]]
+        return file_source(*zip(*files, strict=True))
 
-        infos = {
-            name: tfds.core.SplitInfo(name=name, shard_lengths=[len(files)], num_bytes=0, filename_template=None)
-            for name, files in self._files.items()
-        }
-        try:
-            instructions = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
-        except (ValueError, KeyError, AssertionError) as error:
-            raise ValueError(f"{split!r} is not a split of {self._root}: {error}") from error
-        paths = [path for part in instructions for path in self._files[part.splitname][part.from_ : part.to]]
-        return file_source(paths, [self.class_names.index(path.parts[-2]) for path in paths])
+
+def _folders(folder):
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def _parts(split, infos, name):
+    """What a split in TensorFlow Datasets' syntax consists of: list of (splitname, from_, to).
+
+    Raises:
+      ValueError: naming the splits that there are.
+    """
+    import tensorflow_datasets as tfds
+
+    try:
+        parts = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
+        has_examples = parts and all(range(infos[part.splitname].num_examples)[part.from_ : part.to] for part in parts)
+        problem = None if has_examples else "No examples are there."
+    except (ValueError, KeyError, AssertionError) as error:
+        problem = str(error).splitlines()[0]
+    if problem:
+        sizes = ", ".join(f"{key} of {infos[key].num_examples:,} examples" for key in infos)
+        raise ValueError(f"{split!r} is not a split of {name} ({sizes}): {problem}")
+    return parts
 
 
 def _default_splits(names):
-    """The split of each role."""
-    if "train" not in names:
+    """The split of each role.
+
+    The last tenth of the training split is for validation, unless there are splits for validation and for the test. Where there
+    is only one of the two, it is for the test.
+    """
+    if "train" not in names or {"validation", "test"} <= set(names):
         return {name: name for name in names}
     test = next((name for name in ("test", "validation") if name in names), None)
     carved = dict(train="train[:90%]", validation="train[90%:]")
@@ -151,7 +184,7 @@ def _default_splits(names):
 
 
 def open_dataset(name, directory=""):
-    """The data set of that name: `class_names`, `splits` by role, `channels` that it can be decoded to, and `source(split, buffer)`.
+    """The data set of that name: `class_names`, `splits` by role, `channels` it can be decoded to, and `source(split, buffer)`.
 
     Args:
       name: "digits", "folder", or an image-classification set of TensorFlow Datasets.
@@ -160,6 +193,8 @@ def open_dataset(name, directory=""):
     Raises:
       ValueError: no such data set in the directory.
     """
+    if not name:
+        raise ValueError("data.name='' is not allowed: it must be 'digits', 'folder' or a data set of TensorFlow Datasets")
     if name == "digits":
         return Digits()
     return Folder(directory) if name == "folder" else Tfds(name, directory)

@@ -1,9 +1,17 @@
 """From encoded images to pixels, as TensorFlow operations."""
 
+import functools
+import math
+import re
+
 import tensorflow as tf
 
 # With fewer pixels along a side there is nothing to see, and nothing to resize from.
 SMALLEST_SIDE = 2
+# Widest ratio of width to height that inception_box draws; the narrowest is its inverse.
+WIDEST_BOX = 4 / 3
+# Red, green and blue in grey, as ITU-R BT.601 has them and JPEG means them, in parts of 2**16.
+GREY_WEIGHTS = (19595, 38470, 7471)
 
 
 def decode_crop(image, channels, choose_box):
@@ -11,7 +19,8 @@ def decode_crop(image, channels, choose_box):
 
     Args:
       image: string [] (JPEG, PNG, GIF's first frame or BMP), or the pixels [height, width, channels] of any dtype.
-      channels: 1 or 3, of the result. Grey becomes color and color grey; CMYK becomes RGB; transparency is left out.
+      channels: 1 or 3, of the result. Grey becomes color and color grey; CMYK becomes RGB; transparency is left out, and of 16
+        bits the higher 8 are taken.
       choose_box: function of an int32 shape [3] to the int32 box [4] (top, left, height, width).
 
     Returns:
@@ -27,18 +36,28 @@ def decode_crop(image, channels, choose_box):
 
     def crop(pixels):
         top, left, height, width = tf.unstack(checked_box(tf.shape(pixels)))
-        return pixels[top : top + height, left : left + width]
-
-    if image.dtype != tf.string:
-        return crop(image)
+        # Slices would lose the static shape.
+        return pixels if choose_box is whole else pixels[top : top + height, left : left + width]
 
     def jpeg():
-        box = checked_box(tf.io.extract_jpeg_shape(image))
-        return tf.io.decode_and_crop_jpeg(image, box, channels=channels, dct_method="INTEGER_ACCURATE")
+        shape = tf.io.extract_jpeg_shape(image)
+        decode = functools.partial(tf.io.decode_and_crop_jpeg, image, checked_box(shape), dct_method="INTEGER_ACCURATE")
+        if channels == 3:
+            return decode(channels=3)
+        # The decoder makes no grey of the four channels of CMYK.
+        return tf.cond(shape[2] == 4, lambda: _grey(decode(channels=3)), lambda: decode(channels=1))
 
-    return tf.cond(
-        tf.io.is_jpeg(image), jpeg, lambda: crop(tf.io.decode_image(image, channels=channels, expand_animations=False))
-    )
+    def other():
+        pixels = crop(tf.io.decode_image(image, channels=3, expand_animations=False))
+        return pixels if channels == 3 else _grey(pixels)
+
+    return crop(image) if image.dtype != tf.string else tf.cond(tf.io.is_jpeg(image), jpeg, other)
+
+
+def _grey(pixels):
+    """uint8 [height, width, 3] to [height, width, 1]; grey stays exactly what it is."""
+    weighted = tf.reduce_sum(tf.cast(pixels, tf.int32) * GREY_WEIGHTS, axis=-1, keepdims=True)
+    return tf.cast((weighted + 2**15) // 2**16, tf.uint8)
 
 
 def whole(shape):
@@ -52,23 +71,28 @@ def inception_box(shape, seed, smallest_area, largest_area=1.0):
     Args:
       shape: int32 [3].
       seed: int [2].
-      smallest_area, largest_area: the box's area is uniform between these shares of the image's; its aspect ratio lies between
-        3/4 and 4/3. Where ten draws do not fit into the image, it is the whole image.
+      smallest_area, largest_area: the box's area is uniform between these shares of the image's. The logarithm of its aspect
+        ratio is uniform between those of 3/4 and 4/3, as far as a box of that area fits. The largest area is less in an image
+        too long for it; where not even the smallest fits, the box is the whole image.
 
     Returns:
       int32 [4]: top, left, height, width.
     """
-    begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
-        shape,
-        bounding_boxes=tf.zeros([1, 0, 4]),
-        seed=seed,
-        min_object_covered=0.0,
-        aspect_ratio_range=[3 / 4, 4 / 3],
-        area_range=[smallest_area, largest_area],
-        max_attempts=10,
-        use_image_if_no_bounding_boxes=True,
-    )
-    return tf.concat([begin[:2], size[:2]], axis=0)
+    height, width = tf.unstack(tf.cast(shape[:2], tf.float32))
+    aspect = width / height
+    # A box of ratio r and share s of the area fits where s * aspect <= r <= aspect / s.
+    largest_area = tf.reduce_min([largest_area, WIDEST_BOX * aspect, WIDEST_BOX / aspect])
+    draws = tf.unstack(tf.random.stateless_uniform([4], seed))
+    area = smallest_area + draws[0] * (largest_area - smallest_area)
+    narrowest = tf.maximum(tf.math.log(area * aspect), -math.log(WIDEST_BOX))
+    widest = tf.minimum(tf.math.log(aspect / area), math.log(WIDEST_BOX))
+    ratio = tf.exp(narrowest + draws[1] * (widest - narrowest))
+    pixels = area * height * width
+    box_height = tf.clip_by_value(tf.round(tf.sqrt(pixels / ratio)), 1, height)
+    box_width = tf.clip_by_value(tf.round(tf.sqrt(pixels * ratio)), 1, width)
+    top, left = tf.floor(draws[2] * (height - box_height + 1)), tf.floor(draws[3] * (width - box_width + 1))
+    box = tf.cast(tf.stack([top, left, box_height, box_width]), tf.int32)
+    return tf.where(largest_area >= smallest_area, box, whole(shape))
 
 
 def central_box(shape, share):
@@ -95,10 +119,30 @@ def or_else(make, otherwise):
     return tried.concatenate(tf.data.Dataset.from_tensors((otherwise, False))).take(1).get_single_element()
 
 
-def what_is_wrong(encoded):
-    """A clause about why `decode_crop` refuses these bytes; runs eagerly."""
+def what_is_wrong(read, image, channels):
+    """A clause about why an image cannot be read, or why `decode_crop` refuses it; runs eagerly.
+
+    Args:
+      read: function of `image` to its encoded bytes.
+      image: bytes, of what stands for the image.
+      channels: 1 or 3.
+    """
     try:
-        shape = tf.io.decode_image(encoded, expand_animations=False).shape
+        encoded = read(tf.constant(image))
     except tf.errors.OpError as error:
-        return f"its bytes cannot be decoded ({str(error.message).splitlines()[0]})" if encoded else "it has no bytes"
-    return f"it has {shape[0]} x {shape[1]} pixels"
+        return f"it cannot be read ({_told(error)})"
+    if not tf.strings.length(encoded):
+        return "it is empty"
+    try:
+        height, width = tf.io.decode_image(encoded, expand_animations=False).shape[:2]
+        if min(height, width) < SMALLEST_SIDE:
+            return f"it has {height} x {width} pixels, and a side must have {SMALLEST_SIDE}"
+        decode_crop(encoded, channels, whole)
+    except tf.errors.OpError as error:
+        return f"it cannot be decoded ({_told(error)})"
+    return "it could not be decoded"  # what the disk gave before was something else
+
+
+def _told(error):
+    """The message without the names of operations."""
+    return re.sub(r"\{\{.*?\}\}|\[Op:.*", "", error.message.splitlines()[0]).strip()

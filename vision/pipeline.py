@@ -35,16 +35,14 @@ class ImagePipeline:
 
         The example at a position of the stream and its random numbers follow from (seed, epoch, index) alone, so a run that goes
         on at `start_step` sees what it would have seen, whatever the number of threads. The place of a bad example is taken by
-        the next good one of its batch.
+        the next good one of its batch, and a batch without any good one is an error.
+
+        Args:
+          batch_size: even where data.mixup mixes the examples two by two.
 
         Returns:
           tf.data.Dataset of (float32 [batch, size, size, channels] in [-1, 1], float32 [batch, classes], rows sum to 1).
-
-        Raises:
-          ValueError: an odd batch size with mixup, which mixes the examples two by two.
         """
-        if self._data.mixup and batch_size % 2:
-            raise ValueError(f"train.batch_size={batch_size} is not allowed: data.mixup mixes two by two, so it must be even")
 
         def make_example(epoch, index, image, label):
             seed_of_example = tf.random.experimental.stateless_fold_in(epoch_seed(seed, epoch), index)
@@ -81,28 +79,28 @@ class ImagePipeline:
     def _checked(self, prepare, index, image, label):
         """(prepare(image), whether the example is good); a bad one is told of, and its pixels are zeros."""
         shape = [self._size, self._size, self._channels]
-        if self._source.decoded:  # when they were, bad ones were left out
-            return prepare(image), True
-        pixels, decoded = or_else(lambda: prepare(self._source.read(image)), tf.zeros(shape))
+        if self._source.decoded:
+            pixels, decoded = prepare(image), tf.constant(True)
+        else:
+            pixels, decoded = or_else(lambda: prepare(self._source.read(image)), tf.zeros(shape))
         ok = decoded & (label >= 0) & (label < self._classes)
-        told = tf.cond(ok, lambda: True, lambda: tf.numpy_function(self._tell, [index, image, label, decoded], tf.bool))
-        return tf.ensure_shape(pixels, shape), tf.ensure_shape(ok & told, [])
+        name = tf.constant("") if self._source.decoded else image  # what _tell can read again
+        refusal = tf.cond(ok, lambda: "", lambda: tf.numpy_function(self._tell, [index, name, label, decoded], tf.string))
+        with tf.control_dependencies([tf.debugging.Assert(tf.equal(refusal, ""), [refusal])]):
+            return tf.ensure_shape(pixels, shape), tf.identity(ok)
 
     def _tell(self, index, image, label, decoded):
-        problem = label_problem(label, self._classes) if decoded else what_is_wrong(self._bytes_of(image))
-        self._bad_examples.add(self._source.name_of(int(index)), problem)
-        return False
-
-    def _bytes_of(self, image):
+        """The sentence of a refusal, or "": an error raised here would be logged with its traceback."""
+        problem = label_problem(label, self._classes) if decoded else what_is_wrong(self._source.read, image, self._channels)
         try:
-            return self._source.read(image).numpy()
-        except tf.errors.OpError:
-            return b""  # a file that cannot be read
+            self._bad_examples.add(self._source.name_of(int(index)), problem)
+        except ValueError as refusal:
+            return str(refusal)
+        return ""
 
     def _finish(self, pixels, label, seeds, ok):
         """Fills the places of bad examples, and makes the labels' distributions."""
-        if not self._source.decoded:
-            pixels, label, seeds = (tf.gather(x, _good_places(ok)) for x in (pixels, label, seeds))
+        pixels, label, seeds = (tf.gather(x, _good_places(ok)) for x in (pixels, label, seeds))
         labels = smooth_labels(tf.one_hot(label, self._classes), self._data.label_smoothing)
         return mixup(pixels, labels, seeds, self._data.mixup)
 

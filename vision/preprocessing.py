@@ -12,11 +12,11 @@ CROPS = ("none", "inception")
 def data_settings(**overrides):
     """The `data` settings of a recipe, with this project's defaults.
 
-    name: "digits", "folder" (image files in dir/SPLIT/CLASS/) or an image-classification set of TensorFlow Datasets; dir: where it
-    is, or TensorFlow Datasets' `data_dir` ("": its default); train_split, validation_split, test_split: in TensorFlow Datasets'
-    syntax ("train[:90%]"; "": the default, with the last part of the training split for validation); cache_mib: decoded images
-    are kept in memory where all of a split fit into so many MiB; shuffle_buffer: records that a shuffle holds where they do not;
-    bad_examples: "refuse" or "skip" what cannot be decoded, has a side of one pixel or a label that there is not.
+    name: "digits", "folder" (image files in dir/SPLIT/CLASS/) or an image-classification set of TensorFlow Datasets; dir: where
+    it is, or TensorFlow Datasets' `data_dir` ("": its default); train_split, validation_split, test_split: in TensorFlow
+    Datasets' syntax ("train[:90%]"; "": the default of vision.data); cache_mib: decoded images are kept in memory where all of a
+    split fit into so many MiB; shuffle_buffer: records that a shuffle holds where they do not; bad_examples: "refuse" or "skip"
+    what cannot be decoded, has a side of one pixel or a label that there is not.
 
     Of training images, in this order: crop: "inception" takes a random box of at least min_area of the image, "none" all of it,
     either resized to the model's image size; flip: left and right, for half of them; pad: a random crop after so many pixels of

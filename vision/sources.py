@@ -55,16 +55,22 @@ class IndexedSource:
 
 
 def array_source(images, labels, name):
-    """An IndexedSource of pixels [N, height, width, channels] and labels [N] in memory."""
-    images, labels = tf.constant(images), tf.constant(labels, tf.int64)
+    """An IndexedSource of pixels [N, height, width, channels], uint8 or float32 in [0, 1], and labels [N] in memory."""
+    images, labels = host_constant(images), host_constant(labels, tf.int64)
     return IndexedSource(len(labels), _by_index(images, labels), f"{name}, image {{}}".format, decoded=True)
 
 
 def file_source(paths, labels):
     """An IndexedSource of image files."""
     names = [str(path) for path in paths]
-    get = _by_index(tf.constant(names), tf.constant(labels, tf.int64))
+    get = _by_index(host_constant(names), host_constant(labels, tf.int64))
     return IndexedSource(len(paths), get, names.__getitem__, read=tf.io.read_file)
+
+
+def host_constant(value, dtype=None):
+    """A tensor in the memory where input pipelines run, and not on an accelerator."""
+    with tf.device("CPU:0"):
+        return tf.constant(value, dtype)
 
 
 def _by_index(images, labels):
@@ -135,7 +141,7 @@ class RecordSource:
 
 
 def _shuffle(dataset, buffer, seed):
-    """dataset.shuffle by the int64 seed [2] alone: the method mixes in the global seed, which is another one when a run goes on."""
+    """dataset.shuffle by the int64 seed [2] alone: the method mixes in the global seed, another one when a run goes on."""
     variant = tf.raw_ops.ShuffleDataset(
         input_dataset=tf.data.experimental.to_variant(dataset),
         buffer_size=buffer,

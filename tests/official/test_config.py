@@ -209,6 +209,7 @@ def test_changes():
         ("init", True),
         ("data.rotate", True),
         ("data.dir", False),
+        ("data.bad_examples", False),
         ("data.name", True),
         ("train.seed", True),
         ("train.batch_size", True),

@@ -118,7 +118,8 @@ def test_metrics_csv(finished):
 def test_metrics_are_the_model_s(finished):
     """The last row's validation metrics are those of the model that the run ends with; 1e-5 as float32 sums."""
     workdir, _, run, _ = finished
-    images, labels = (np.concatenate(part) for part in zip(*run.task.validation_dataset(), strict=True))
+    images, one_hot = (np.concatenate(part) for part in zip(*run.task.validation_dataset(), strict=True))
+    labels = one_hot.argmax(axis=1)
     logits = run.model(images).numpy().astype(np.float64)
     shifted = logits - logits.max(axis=1, keepdims=True)
     likelihood = shifted[np.arange(len(labels)), labels] - np.log(np.exp(shifted).sum(axis=1))
@@ -272,6 +273,7 @@ def test_summary(finished):
         "precision",
         "strategy",
         "replicas",
+        "bad_examples",
         "config",
         "versions",
         "git_commit",
@@ -382,7 +384,7 @@ def test_refusals_come_first(tmp_path):
         ({"train.steps": 0}, "train.steps=0 is not allowed"),
         ({"train.precision": "half"}, "train.precision='half' is not allowed"),
         ({"model.heads": 5}, "heads=5 is not allowed"),
-        ({"model.image_size": 16}, "model.image_size=16 is not allowed"),
+        ({"model.channels": 3}, "model.channels=3 is not allowed"),
         ({"data.name": "mnist"}, "data.name='mnist' is not allowed"),
         ({"train.frozen": ("encodr",)}, "train.frozen=('encodr',) is not allowed"),
         ({"task": "vision.classification:Nothing"}, "task='vision.classification:Nothing' is not allowed"),

@@ -1,12 +1,14 @@
-"""random_affine against movements that NumPy can make exactly."""
+"""random_affine and random_pad_crop against movements that NumPy can make exactly."""
 
+import collections
 import math
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import stats
 
-from vision.augmentation import random_affine
+from vision.augmentation import random_affine, random_pad_crop
 
 SEED = (1, 2)
 
@@ -142,3 +144,37 @@ def test_shape_dtype_and_range():
     spec = tf.TensorSpec([4, 5, 3])
     traced = tf.function(lambda x: random_affine(x, SEED, 10.0, 0.1, 1.0)).get_concrete_function(spec)
     assert traced.output_shapes == (4, 5, 3)
+
+
+class TestRandomPadCrop:
+    @staticmethod
+    def displacement(source, moved, pad):
+        """(down, right) by which `source` was moved, with black where nothing was."""
+        height, width, _ = source.shape
+        padded = np.pad(source, [[pad, pad], [pad, pad], [0, 0]])
+        for top in range(2 * pad + 1):
+            for left in range(2 * pad + 1):
+                if np.array_equal(padded[top : top + height, left : left + width], moved):
+                    return pad - top, pad - left
+        raise AssertionError("not the image, moved by whole pixels")
+
+    def test_moves_uniformly(self):
+        """Every displacement of up to two pixels along each axis comes up about as often: chi-squared over 25 of them."""
+        source = image(5, 7)
+        drawn = tf.data.Dataset.range(1000).map(lambda i: random_pad_crop(tf.constant(source), tf.stack([i, 3]), 2))
+        counts = collections.Counter(self.displacement(source, moved, 2) for moved in drawn.as_numpy_iterator())
+        assert set(counts) == {(down, right) for down in range(-2, 3) for right in range(-2, 3)}
+        assert stats.chisquare(list(counts.values())).pvalue > 0.01
+
+    def test_follows_from_its_seed(self):
+        """And keeps the static shape and the dtype."""
+        source = tf.constant(image(4, 6, 3))
+        first = random_pad_crop(source, SEED, 3)
+        tf.random.set_seed(7)
+        np.testing.assert_array_equal(random_pad_crop(source, SEED, 3), first)
+        assert len({random_pad_crop(source, (1, seed), 3).numpy().tobytes() for seed in range(10)}) > 5
+        traced = tf.function(lambda x: random_pad_crop(x, SEED, 3)).get_concrete_function(source)
+        assert (traced.output_shapes, traced.output_dtypes) == ((4, 6, 3), tf.float32)
+
+    def test_no_padding(self):
+        np.testing.assert_array_equal(random_pad_crop(tf.constant(image()), SEED, 0), image())

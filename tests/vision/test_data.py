@@ -1,6 +1,5 @@
-"""Batches: fixed splits, one order whatever the step a run goes on from, every image once an epoch."""
+"""Data sets by name: their splits, what each split holds, and what is refused."""
 
-import itertools
 import pathlib
 import re
 import subprocess
@@ -9,103 +8,222 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_datasets as tfds
 
-from vision.data import DATASETS, Images, evaluation_batches, load_dataset, load_tfds, train_batches
+from tests.vision.pictures import picture, write_files
+from vision.data import open_dataset
 
 ROOT = pathlib.Path(__file__).parents[2]
+PREPARED = ROOT.parent / "shared" / "data" / "tfds"
 FASHION_MNIST = pathlib.Path("/usr/share/datasets/fashion-mnist")
 
 
-def identity(image, seed):
-    return image
-
-
-def numbered(examples):
-    """Images that carry their own number: value i / examples in every pixel, and i as label."""
-    values = np.arange(examples, dtype=np.float32) / examples
-    return Images(np.broadcast_to(values[:, None, None, None], (examples, 2, 2, 1)).copy(), np.arange(examples, dtype=np.int32))
-
-
-def labels_of(dataset, batches):
-    return [labels.numpy().tolist() for _, labels in dataset.take(batches)]
-
-
-def stream_of(dataset, batches):
-    """The labels of all these batches in one list."""
-    return list(itertools.chain.from_iterable(labels_of(dataset, batches)))
+def labels_of(source):
+    return [int(label) for *_, label in source.in_order()]
 
 
 class TestDigits:
-    @pytest.fixture(scope="class")
-    def digits(self):
-        return load_dataset("digits")
-
-    def test_split_sizes_and_values(self, digits):
-        """1,797 scans, grey values from 0 to 1, ten classes in both splits."""
-        assert digits.classes == 10
-        for split, size in ((digits.train, 1438), (digits.validation, 359)):
-            assert split.images.shape == (size, 8, 8, 1)
-            assert split.images.dtype == np.float32
-            assert split.labels.shape == (size,)
-            assert split.labels.dtype == np.int32
-            assert split.images.min() == 0
-            assert split.images.max() == 1
-            assert set(split.labels) == set(range(10))
-
-    def test_validation_is_every_fifth(self, digits):
+    def test_validation_is_every_fifth(self):
         """Against scikit-learn's own arrays: image i is for validation where i % 5 is 4, and each is in one split."""
         from sklearn.datasets import load_digits
 
-        source = load_digits()
-        held_out = [i for i in range(1797) if i % 5 == 4]
-        kept = [i for i in range(1797) if i % 5 != 4]
-        assert len(held_out) == 359
-        for split, indices in ((digits.validation, held_out), (digits.train, kept)):
-            np.testing.assert_array_equal(split.labels, source.target[indices])
-            np.testing.assert_array_equal(split.images[..., 0] * 16, source.images[indices])
+        digits, expected = open_dataset("digits"), load_digits()
+        assert digits.class_names == tuple("0123456789")
+        held_out = np.arange(1797) % 5 == 4
+        for split, chosen, size in (("train", ~held_out, 1438), ("validation", held_out, 359)):
+            source = digits.source(digits.splits[split], 1)
+            assert source.examples == size
+            _, images, labels = source.in_order().batch(size).get_single_element()
+            assert images.dtype == tf.float32
+            np.testing.assert_array_equal(images[..., 0] * 16, expected.images[chosen])
+            np.testing.assert_array_equal(labels, expected.target[chosen])
 
-    def test_the_same_every_time(self, digits):
-        """Two loads agree, so a resumed run validates on what it has not trained on."""
-        again = load_dataset("digits")
-        np.testing.assert_array_equal(again.train.images, digits.train.images)
-        np.testing.assert_array_equal(again.validation.labels, digits.validation.labels)
+    def test_unknown_split(self):
+        with pytest.raises(ValueError, match=r"^'test' is not a split of digits: it must be one of train, validation$"):
+            open_dataset("digits").source("test", 1)
+
+
+def prepare(folder, name="tiny_pictures", version="1.0.0", channels=1, shards=1, **splits):
+    """Prepares a set of TensorFlow Datasets whose splits hold the pictures of these numbers: every pixel i, its class i % 3."""
+    features = {"image": tfds.features.Image(shape=(2, 2, channels)), "label": tfds.features.ClassLabel(names=list("abc"))}
+
+    def examples(numbers):
+        numbers = np.array(numbers)
+        pixels = np.broadcast_to(numbers.astype(np.uint8)[:, None, None, None], (len(numbers), 2, 2, channels))
+        return tf.data.Dataset.from_tensor_slices({"image": pixels, "label": numbers % 3})
+
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name=name,
+        version=version,
+        features=tfds.features.FeaturesDict(features),
+        split_datasets={split: examples(numbers) for split, numbers in splits.items()},
+        data_dir=folder,
+        download_config=tfds.download.DownloadConfig(num_shards=shards),
+    )
+
+
+def numbers_of(source):
+    """The pictures' numbers, by decoding; their labels are checked on the way."""
+    found = []
+    for _, image, label in source.in_order():
+        found.append(int(tf.io.decode_png(source.read(image))[0, 0, 0]))
+        assert int(label) == found[-1] % 3
+    return found
 
 
 class TestTfds:
-    @pytest.fixture
-    def prepared(self, tmp_path):
-        """A data set of 20 grey pictures, each of its number's value, with three labels."""
-        import tensorflow_datasets as tfds
+    @pytest.fixture(scope="class")
+    def folder(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("prepared")
+        prepare(folder, train=range(40), test=range(100, 112), shards=3)
+        return folder
 
-        pictures = np.broadcast_to(np.arange(20, dtype=np.uint8)[:, None, None, None], (20, 2, 2, 1))
-        examples = {"image": pictures, "label": np.arange(20) % 3}
-        for version in ("9.0.0", "10.0.0"):
-            tfds.dataset_builders.store_as_tfds_dataset(
-                name="tiny_pictures",
-                version=version,
-                features=tfds.features.FeaturesDict(
-                    {"image": tfds.features.Image(shape=(2, 2, 1)), "label": tfds.features.ClassLabel(num_classes=3)}
-                ),
-                # Only the newest version has them all.
-                split_datasets={"train": tf.data.Dataset.from_tensor_slices(examples).take(20 if version == "10.0.0" else 7)},
-                data_dir=tmp_path,
-            )
-        return tmp_path
+    @pytest.fixture(scope="class")
+    def tiny(self, folder):
+        return open_dataset("tiny_pictures", str(folder))
 
-    def test_splits_and_values(self, prepared):
-        """Nine tenths and the rest, no picture in both, grey values in [0, 1], labels of their pictures."""
-        found = load_tfds("tiny_pictures", str(prepared))
-        assert found.classes == 3
-        numbers = []
-        for split, size in ((found.train, 18), (found.validation, 2)):
-            assert split.images.shape == (size, 2, 2, 1)
-            assert split.images.dtype == np.float32
-            assert split.labels.dtype == np.int32
-            own = np.rint(split.images[:, 0, 0, 0] * 255).astype(int)
-            np.testing.assert_array_equal(split.labels, own % 3)
-            numbers += own.tolist()
-        assert sorted(numbers) == list(range(20))
+    def test_reads_as_tensorflow_datasets_does(self, tiny, folder):
+        """The same examples in the same order, of any part of any split."""
+        builder = tfds.builder_from_directory(folder / "tiny_pictures" / "1.0.0")
+        one_file_after_the_other = tfds.ReadConfig(interleave_cycle_length=1)
+        assert tiny.class_names == ("a", "b", "c")
+        for split in (
+            "train",
+            "train[:90%]",
+            "train[90%:]",
+            "train[10:20]",
+            "train[-7:]",
+            "train+test[:10]",
+            "test[3:]+train[5:9]",
+        ):
+            source = tiny.source(split, 8)
+            expected = [
+                int(example["image"][0, 0, 0])
+                for example in builder.as_dataset(split=split, read_config=one_file_after_the_other)
+            ]
+            assert numbers_of(source) == expected
+            assert source.examples == len(expected)
 
+    def test_default_splits(self, tiny):
+        """Nine tenths and the rest, no picture in both, and the set's own test split."""
+        train, validation, test = (numbers_of(tiny.source(tiny.splits[role], 8)) for role in ("train", "validation", "test"))
+        assert (len(train), len(validation)) == (36, 4)
+        assert sorted(train + validation) == list(range(40))
+        assert sorted(test) == list(range(100, 112))
+
+    def test_shuffled_and_named(self, tiny, folder):
+        """A name leads to the record that the example is."""
+        source = tiny.source("train[7:30]", 8)
+        files = {path.name: path for path in (folder / "tiny_pictures" / "1.0.0").glob("*train*tfrecord*")}
+        assert len(files) == 3
+        records = {name: list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()) for name, path in files.items()}
+        for _, index, image, label in source.shuffled(0, 0).take(23):
+            name, _, number = source.name_of(int(index)).partition(", record ")
+            example = tf.train.Example.FromString(records[name][int(number)]).features.feature
+            assert example["image"].bytes_list.value[0] == image
+            assert example["label"].int64_list.value[0] == int(label)
+
+    @pytest.mark.parametrize(
+        "split, reason",
+        [
+            ("trian", "Unknown split 'trian'"),
+            ("train[30:20]", "No examples are there."),
+            ("train[:0%]+test", "No examples are there."),
+            ("train[:120%]", "Error parsing split"),
+            ("train[41:]", "Requested slice"),
+            ("", "Error parsing split"),
+        ],
+    )
+    def test_split_that_there_is_not(self, tiny, split, reason):
+        """Refused with the splits that there are."""
+        said = f"{split!r} is not a split of tiny_pictures (train of 40 examples, test of 12 examples): {reason}"
+        with pytest.raises(ValueError, match="^" + re.escape(said)) as error:
+            tiny.source(split, 8)
+        assert "\n" not in str(error.value)
+
+    def test_newest_finished_version(self, tmp_path):
+        """10 is newer than 9; a folder that TensorFlow Datasets was writing into, or any other, is none."""
+        prepare(tmp_path, version="9.0.0", train=range(5))
+        prepare(tmp_path, version="10.0.0", train=range(20))
+        for name in ("incomplete.ABC_11.0.0", "12.0.0-copy"):
+            (tmp_path / "tiny_pictures" / name).mkdir()
+            (tmp_path / "tiny_pictures" / name / "dataset_info.json").write_text("{}")
+        (tmp_path / "tiny_pictures" / "13.0.0").mkdir()  # nothing in it
+        assert open_dataset("tiny_pictures", str(tmp_path)).source("train", 1).examples == 20
+
+    @pytest.mark.parametrize(
+        "names, expected",
+        [
+            (("train",), ("train[:90%]", "train[90%:]", None)),
+            (("train", "test"), ("train[:90%]", "train[90%:]", "test")),
+            (("train", "validation"), ("train[:90%]", "train[90%:]", "validation")),
+            (("train", "validation", "test"), ("train", "validation", "test")),
+            (("test",), (None, None, "test")),
+        ],
+    )
+    def test_default_splits_of_others(self, tmp_path, names, expected):
+        prepare(tmp_path, **{name: range(10) for name in names})
+        splits = open_dataset("tiny_pictures", str(tmp_path)).splits
+        assert tuple(splits.get(role) for role in ("train", "validation", "test")) == expected
+
+    def test_imagenet(self, tmp_path):
+        """Its test split has no labels: results are told of the split that it calls validation, as everywhere."""
+        prepare(tmp_path, name="imagenet2012", channels=3, train=range(200), validation=range(50), test=range(10))
+        found = open_dataset("imagenet2012", str(tmp_path))
+        sizes = {role: found.source(split, 1).examples for role, split in found.splits.items()}
+        assert sizes == {"train": 198, "validation": 2, "test": 50}
+        assert sorted(numbers_of(found.source(found.splits["test"], 1))) == list(range(50))
+
+    def test_what_is_not_there_is_refused_at_once(self, tmp_path, monkeypatch):
+        """With the name, the folder looked in and the command that prepares it; nothing asks TensorFlow Datasets' server."""
+        monkeypatch.setattr(tfds, "builder", None)
+        monkeypatch.setattr(tfds, "load", None)
+        monkeypatch.setattr("socket.socket.connect", None)
+        for name in ("fashion_mnist", "imagenet_v2/topimages"):
+            with pytest.raises(ValueError, match=re.escape(f"data.name={name!r} is not allowed")) as error:
+                open_dataset(name, str(tmp_path))
+            assert f"no such set is prepared in {tmp_path}" in str(error.value)
+            assert f"python -m vision.prepare {name} --data-dir={tmp_path}" in str(error.value)
+
+    def test_no_name(self):
+        with pytest.raises(ValueError, match=r"^data\.name='' is not allowed: it must be 'digits', 'folder' or"):
+            open_dataset("")
+
+    @pytest.mark.parametrize(
+        "image, label, key",
+        [
+            (tfds.features.Image(shape=(2, 2, 1)), tfds.features.Scalar(np.int64), "label"),
+            (tfds.features.Tensor(shape=(2, 2, 1), dtype=np.uint8), tfds.features.ClassLabel(num_classes=2), "label"),
+            (tfds.features.Image(shape=(2, 2, 1)), tfds.features.ClassLabel(num_classes=2), "species"),
+        ],
+        ids=["no class", "no image", "other names"],
+    )
+    def test_no_pairs_of_an_image_and_a_class(self, tmp_path, image, label, key):
+        examples = {"image": np.zeros((1, 2, 2, 1), np.uint8), key: np.zeros(1, np.int64)}
+        tfds.dataset_builders.store_as_tfds_dataset(
+            name="other",
+            version="1.0.0",
+            features=tfds.features.FeaturesDict({"image": image, key: label}),
+            split_datasets={"train": tf.data.Dataset.from_tensor_slices(examples)},
+            data_dir=tmp_path,
+        )
+        with pytest.raises(ValueError, match=r"^data\.name='other' is not allowed: it has no pairs of an image and a class$"):
+            open_dataset("other", str(tmp_path))
+
+    @pytest.mark.skipif(not (PREPARED / "cifar10").exists(), reason=f"no prepared CIFAR-10 in {PREPARED}")
+    def test_cifar10(self):
+        """The real set: its sizes, and pictures as TensorFlow Datasets gives them."""
+        cifar10 = open_dataset("cifar10", str(PREPARED))
+        assert cifar10.class_names[0] == "airplane"
+        sizes = {role: cifar10.source(split, 1).examples for role, split in cifar10.splits.items()}
+        assert sizes == {"train": 45_000, "validation": 5_000, "test": 10_000}
+        source = cifar10.source("train[24990:25010]", 1)
+        expected = tfds.builder_from_directory(PREPARED / "cifar10" / "3.0.2").as_dataset(split="train[24990:25010]")
+        for (_, image, label), example in zip(source.in_order(), expected, strict=True):
+            np.testing.assert_array_equal(tf.io.decode_png(image), example["image"])
+            assert int(label) == int(example["label"])
+
+    @pytest.mark.slow
     @pytest.mark.skipif(not FASHION_MNIST.exists(), reason=f"no {FASHION_MNIST}: Debian's package dataset-fashion-mnist")
     def test_fashion_mnist_prepared_by_the_command(self, tmp_path):
         """As a user prepares it from files on disk: 60,000 training images, of which a tenth is held out."""
@@ -113,130 +231,76 @@ class TestTfds:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         assert "fashion_mnist is in" in done.stdout
-        found = load_dataset("fashion_mnist", str(tmp_path))
-        assert found.train.images.shape == (54_000, 28, 28, 1)
-        assert found.validation.images.shape == (6_000, 28, 28, 1)
-        assert set(found.validation.labels) == set(range(10))
-        assert (found.train.images.min(), found.train.images.max()) == (0, 1)
-
-    def test_an_interrupted_preparation_is_none(self, prepared):
-        """TensorFlow Datasets writes into a folder of another name first."""
-        unfinished = prepared / "tiny_pictures" / "incomplete.ABC_11.0.0"
-        unfinished.mkdir()
-        (unfinished / "dataset_info.json").write_text("{}")
-        assert len(load_tfds("tiny_pictures", str(prepared)).train.labels) == 18
-
-    def test_what_is_not_there_is_refused_at_once(self, tmp_path):
-        """With the name, the directory looked in and the command that prepares it."""
-        with pytest.raises(ValueError, match=re.escape(f"no prepared 'fashion_mnist' in {tmp_path}")) as error:
-            load_dataset("fashion_mnist", str(tmp_path))
-        assert f"python -m vision.prepare fashion_mnist --data-dir={tmp_path}" in str(error.value)
+        found = open_dataset("fashion_mnist", str(tmp_path))
+        sizes = {role: found.source(split, 1).examples for role, split in found.splits.items()}
+        assert sizes == {"train": 54_000, "validation": 6_000, "test": 10_000}
+        validation = found.source(found.splits["validation"], 1)
+        assert set(labels_of(validation)) == set(range(10))
+        assert tf.io.decode_png(next(iter(validation.in_order()))[1]).shape == (28, 28, 1)
 
 
-def test_unknown_dataset():
-    """Refused by setting and value, with what there is."""
-    with pytest.raises(ValueError, match=r"data\.name='mnist' is not allowed") as error:
-        load_dataset("mnist")
-    assert all(name in str(error.value) for name in DATASETS)
+class TestFolder:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        """Two splits of three classes, one of them only in one split, one empty, and files that are no images."""
+        for split, label, examples in (("train", "cat", 12), ("train", "ant", 12), ("test", "cat", 4), ("test", "bee", 2)):
+            (tmp_path / split / label).mkdir(parents=True)
+            write_files(tmp_path / split / label, examples)
+        (tmp_path / "train" / "dog").mkdir()
+        (tmp_path / "train" / "cat" / "notes.txt").write_text("")
+        (tmp_path / "README").write_text("")
+        (tmp_path / "train" / "cat" / "000.png").rename(tmp_path / "train" / "cat" / "000.JPEG")
+        return tmp_path
 
+    def test_is_what_image_folder_finds(self, folder):
+        """The same classes, splits, files, labels and order."""
+        found, expected = open_dataset("folder", str(folder)), tfds.ImageFolder(str(folder))
+        assert list(found.class_names) == expected.info.features["label"].names == ["ant", "bee", "cat", "dog"]
+        for split in ("train", "test"):
+            source = found.source(split, 1)
+            examples = [
+                (example["image/filename"].numpy().decode(), int(example["label"]))
+                for example in expected.as_dataset(split=split)
+            ]
+            assert [(source.name_of(i), label) for i, label in enumerate(labels_of(source))] == examples
+            assert source.examples == len(examples)
 
-@pytest.mark.parametrize("batch_size", [4, 7])
-def test_every_epoch_is_a_permutation(batch_size):
-    """Each image once an epoch, also where batches lie across its end; another order in every epoch."""
-    examples = 10
-    count = 7 * 10 // batch_size
-    stream = stream_of(train_batches(numbered(examples), batch_size, 3, 0, identity), count)
-    epochs = [stream[i : i + examples] for i in range(0, len(stream) - examples + 1, examples)]
-    assert len(epochs) >= 6
-    for epoch in epochs:
-        assert sorted(epoch) == list(range(examples))
-    assert len({tuple(epoch) for epoch in epochs}) == len(epochs)
-    assert list(range(examples)) not in epochs
+    def test_images_are_those_of_the_names(self, folder):
+        source = open_dataset("folder", str(folder)).source("test", 1)
+        for index, image, _ in source.in_order():
+            number = int(pathlib.Path(source.name_of(int(index))).stem)
+            np.testing.assert_array_equal(tf.io.decode_png(source.read(image)), picture(number))
 
+    def test_parts_of_splits(self, folder):
+        """The parts of a split make up the whole; also the last tenth, for validation, is not of the last class alone."""
+        found = open_dataset("folder", str(folder))
+        assert found.splits == {"train": "train[:90%]", "validation": "train[90%:]", "test": "test"}
 
-def test_digits_epoch_is_a_permutation():
-    """The same for a size that is no power of two, with all images of the real set."""
-    split = load_dataset("digits").train
-    split = Images(split.images, np.arange(1438, dtype=np.int32))
-    labels = stream_of(train_batches(split, 719, 0, 0, identity), 4)
-    assert sorted(labels[:1438]) == list(range(1438))
-    assert sorted(labels[1438:]) == list(range(1438))
-    assert labels[:1438] != labels[1438:]
+        def names(split):
+            source = found.source(split, 1)
+            return [source.name_of(i) for i in range(source.examples)]
 
+        assert names("train[:90%]") + names("train[90%:]") == names("train")
+        assert names("test[1:3]+train[:2]") == names("test")[1:3] + names("train")[:2]
+        assert {*labels_of(found.source("train[:50%]", 1))} == {*labels_of(found.source("train[50%:]", 1))} == {0, 2}
 
-@pytest.mark.parametrize("start_step", [1, 2, 3, 5, 8, 13])
-def test_the_stream_may_start_at_any_step(start_step):
-    """A run that goes on sees, bit by bit, what it would have seen: images, their augmentation and their order."""
+    def test_own_splits_for_validation_and_test(self, folder):
+        (folder / "validation" / "cat").mkdir(parents=True)
+        write_files(folder / "validation" / "cat", 1)
+        splits = open_dataset("folder", str(folder)).splits
+        assert splits == {"train": "train", "validation": "validation", "test": "test"}
 
-    def augment(image, seed):
-        return image + 0.1 * tf.random.stateless_uniform(image.shape, seed)
+    def test_split_that_there_is_not(self, folder):
+        said = f"'val' is not a split of {folder} (test of 6 examples, train of 24 examples): Unknown split 'val'"
+        with pytest.raises(ValueError, match="^" + re.escape(said)):
+            open_dataset("folder", str(folder)).source("val", 1)
 
-    split, total = numbered(11), 16
-    whole = [(images.numpy(), labels.numpy()) for images, labels in train_batches(split, 4, 5, 0, augment).take(total)]
-    rest = train_batches(split, 4, 5, start_step, augment).take(total - start_step)
-    for (images, labels), (expected_images, expected_labels) in itertools.zip_longest(rest, whole[start_step:]):
-        np.testing.assert_array_equal(labels, expected_labels)
-        np.testing.assert_array_equal(images, expected_images)
-
-
-def test_an_example_is_augmented_anew_each_epoch():
-    """Its random numbers follow from (seed, epoch, example): another image each time, and no two examples move alike."""
-
-    def only_noise(image, seed):
-        return tf.random.stateless_uniform(image.shape, seed)
-
-    drawn = []
-    for images, labels in train_batches(numbered(6), 6, 0, 0, only_noise).take(4):
-        assert sorted(labels.numpy()) == list(range(6))
-        drawn += [image.tobytes() for image in images.numpy()]
-    assert len(drawn) == 24
-    assert len(set(drawn)) == 24
-
-
-def test_seeds_differ_and_repeat():
-    """The same seed gives the same batches, another seed others."""
-
-    def first(seed):
-        return labels_of(train_batches(numbered(50), 10, seed, 0, identity), 5)
-
-    assert first(1) == first(1)
-    assert first(1) != first(2)
-    assert first(0) != first(1)
-
-
-def test_range_and_shape():
-    """[0, 1] becomes [-1, 1], float32, and the shape is static, as XLA wants it."""
-    dataset = train_batches(load_dataset("digits").train, 32, 0, 0, identity)
-    images, labels = dataset.element_spec
-    assert images.shape == (32, 8, 8, 1)
-    assert images.dtype == tf.float32
-    assert labels.shape == (32,)
-    assert labels.dtype == tf.int32
-    batch = next(iter(dataset))[0].numpy()
-    assert batch.min() == -1
-    assert batch.max() == 1
-
-
-def test_a_batch_may_be_larger_than_the_split():
-    """Then it reaches into the next epoch."""
-    labels = labels_of(train_batches(numbered(3), 6, 0, 0, identity), 1)[0]
-    assert sorted(labels) == [0, 0, 1, 1, 2, 2]
-
-
-def test_evaluation_batches():
-    """Every image once and in order, in [-1, 1], the last batch smaller, and again the same the second time."""
-    split = numbered(10)
-    dataset = evaluation_batches(split, 4)
-    for _ in range(2):
-        batches = list(dataset)
-        assert [len(labels) for _, labels in batches] == [4, 4, 2]
-        np.testing.assert_array_equal(np.concatenate([labels for _, labels in batches]), np.arange(10))
-        images = np.concatenate([images for images, _ in batches])
-        np.testing.assert_array_equal(images, split.images * 2 - 1)
-
-
-def test_workers_divide_batches_and_not_files():
-    """Under several workers each takes its part of every batch: sharding by file would be refused for data in memory."""
-    for dataset in (train_batches(numbered(4), 2, 0, 0, identity), evaluation_batches(numbered(4), 2)):
-        policy = dataset.options().experimental_distribute.auto_shard_policy
-        assert policy == tf.data.experimental.AutoShardPolicy.DATA
+    @pytest.mark.parametrize("directory", ["", "missing", "empty", "flat"])
+    def test_no_images(self, tmp_path, monkeypatch, directory):
+        """No folder given, none there, nothing in it, or images that are not in folders of splits and classes."""
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "empty" / "train" / "cat").mkdir(parents=True)
+        (tmp_path / "flat" / "cat").mkdir(parents=True)
+        write_files(tmp_path / "flat" / "cat", 1)
+        with pytest.raises(ValueError, match=re.escape(f"data.dir={directory!r} is not allowed: there are no images (.jpg,")):
+            open_dataset("folder", directory)

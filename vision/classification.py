@@ -74,6 +74,19 @@ class ImageClassification:
         """
         return self._pipeline(split).evaluation_batches(self._config.train.batch_size)
 
+    def augmented(self, examples, epochs):
+        """The first training examples, to look at.
+
+        Returns:
+          (images, labels) as evaluated, and a list of such pairs, one an epoch, as trained on: float32 arrays
+          [examples, size, size, channels] in [-1, 1] and [examples, classes].
+        """
+        pipeline = self._pipeline("train")
+        batches = [next(iter(pipeline.evaluation_batches(examples)))]
+        batches += [pipeline.first_examples(examples, self._config.train.seed, epoch) for epoch in range(epochs)]
+        batches = [(images.numpy(), labels.numpy()) for images, labels in batches]
+        return batches[0], batches[1:]
+
     def _source(self, role):
         """Of the split that plays a role, or of any other split as it is named."""
         given = self._config.data.get(f"{role}_split")

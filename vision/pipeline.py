@@ -44,16 +44,16 @@ class ImagePipeline:
           tf.data.Dataset of (float32 [batch, size, size, channels] in [-1, 1], float32 [batch, classes], rows sum to 1).
         """
 
-        def make_example(epoch, index, image, label):
-            seed_of_example = tf.random.experimental.stateless_fold_in(epoch_seed(seed, epoch), index)
-            augment = functools.partial(training_image, seed=seed_of_example, **self._of_model, data=self._data)
-            pixels, ok = self._checked(augment, index, image, label)
-            return pixels, label, seed_of_example, ok
-
         examples = self._source.shuffled(seed, start_step * batch_size)
-        examples = examples.map(make_example, num_parallel_calls=tf.data.AUTOTUNE)
+        examples = examples.map(functools.partial(self._train_example, seed), num_parallel_calls=tf.data.AUTOTUNE)
         batches = examples.batch(batch_size, drop_remainder=True).map(self._finish, num_parallel_calls=tf.data.AUTOTUNE)
         return with_data_sharding(batches.prefetch(tf.data.AUTOTUNE))
+
+    def first_examples(self, count, seed, epoch):
+        """The first examples of the source as they are trained on in one epoch, a batch of `train_batches` but for the order."""
+        examples = self._source.in_order().take(count)
+        examples = examples.map(functools.partial(self._train_example, seed, tf.constant(epoch, tf.int64)))
+        return next(iter(examples.batch(count).map(self._finish)))
 
     def evaluation_batches(self, batch_size):
         """Every good example once and in order; the last batch may be smaller.
@@ -71,6 +71,13 @@ class ImagePipeline:
         examples = examples.filter(lambda pixels, label, ok: ok)
         examples = examples.map(lambda pixels, label, _: (pixels, label))
         return with_data_sharding(examples.batch(batch_size).prefetch(tf.data.AUTOTUNE))
+
+    def _train_example(self, seed, epoch, index, image, label):
+        seed_of_example = tf.random.experimental.stateless_fold_in(epoch_seed(seed, epoch), index)
+        seed_of_image, seed_of_mixup = tf.unstack(tf.random.split(seed_of_example, 2))
+        augment = functools.partial(training_image, seed=seed_of_image, **self._of_model, data=self._data)
+        pixels, ok = self._checked(augment, index, image, label)
+        return pixels, label, seed_of_mixup, ok
 
     @property
     def _of_model(self):

@@ -12,7 +12,7 @@ from vision.contact_sheet import draw_sheet
 
 
 def test_shows_what_is_trained_on():
-    """An example in an epoch is, pixel by pixel, what the run's own stream has of it then, and the first column is not augmented."""
+    """An example in an epoch is, pixel by pixel, what the run's stream has of it then; the first column is not augmented."""
     task = ImageClassification(digits.get_config())
     originals, epochs = task.augmented(4, 2)
     evaluated, labels = next(iter(task.evaluation_dataset("train")))

@@ -28,7 +28,7 @@ def parameters(config):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_recipe_is_allowed_and_says_what_it_is(path):
-    """Its default settings are allowed, and the docstring gives its command, cost and accuracy, and a model of ten or 1000 classes."""
+    """Its default settings are allowed, and the docstring gives its command, cost and accuracy."""
     module = runpy.run_path(str(path))
     config = module["get_config"]()
     check_train_settings(config.train)
@@ -46,7 +46,7 @@ PAPERS_MODELS = ["vit_b16", "vit_l16", "vit_moe_b16", "vit_moe_l16", "widenet_b1
 
 @pytest.mark.parametrize("model", PAPERS_MODELS)
 def test_imagenet_pretraining(model):
-    """The appendix's table: 300 epochs, 30 of warm-up, batches of 4096, LAMB at 0.01, decay 0.1, dropout 0.1, smoothing 0.1, mixup."""
+    """The appendix's table: 300 epochs, 30 of warm-up, batches of 4096, LAMB at 0.01, decay, dropout, smoothing and mixup."""
     config = recipe("imagenet", model)
     train, data = config.train, config.data
     examples = round(0.99 * 1_281_167)

@@ -4,9 +4,7 @@ import difflib
 import json
 import pathlib
 import runpy
-import sys
 
-from absl import app
 from ml_collections import ConfigDict, config_dict
 
 # Of one run, so that a run may not go on under another value of these; any other setting may change when it does.
@@ -144,14 +142,6 @@ def changes(before, after, prefix=""):
 def is_fixed(key):
     """Whether a dotted key must not change during a run."""
     return key not in FREE and any(key == fixed or key.startswith(fixed + ".") for fixed in FIXED)
-
-
-def parse_flags(arguments):
-    """absl's flag parser, with one sentence instead of a traceback for a wrong recipe or setting."""
-    problem = problem_with(arguments)
-    if problem:
-        sys.exit(f"error: {problem}")
-    return app.parse_flags_with_usage(arguments)
 
 
 def problem_with(arguments):

@@ -18,7 +18,6 @@ with quiet.startup():
     import tensorflow as tf
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from official import config as configs
 from official.averaging import EvaluateAverages, averaged_weights, reset_averages
@@ -26,6 +25,7 @@ from official.callbacks import EpochTables, NonFiniteGuard, SaveCheckpoints, Ste
 from official.checkpoints import Checkpoints
 from official.curves import draw_curves
 from official.export import export_saved_model
+from official.flags import CONFIG, parse_flags
 from official.freezing import freeze
 from official.layer_decay import update_scales
 from official.optimizers import create_optimizer, create_state
@@ -37,7 +37,6 @@ from official.tables import Table, read_table, text_table
 from official.task import create_task
 from official.weights import read_weights
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe: a Python file with get_config().", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Where the run keeps its files.")
 
 
@@ -319,4 +318,4 @@ if __name__ == "__main__":
     # Progress and results are printed; of the libraries' logs only warnings are for the user, unless --verbosity asks for more.
     logging.set_verbosity(logging.WARNING)
     tf.get_logger().setLevel("WARNING")
-    app.run(main, flags_parser=configs.parse_flags)
+    app.run(main, flags_parser=parse_flags)

@@ -19,12 +19,10 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 from absl import app, flags, logging
-from ml_collections import config_flags
 
-from official.config import parse_flags
+from official.flags import CONFIG, parse_flags
 from vision.classification import ImageClassification
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe: a Python file with get_config().", lock_config=True)
 OUTPUT = flags.DEFINE_string("output", None, "The PNG file to write.")
 EXAMPLES = flags.DEFINE_integer("examples", 8, "How many examples, a row each.", lower_bound=1)
 EPOCHS = flags.DEFINE_integer("epochs", 8, "How many epochs, a column each.", lower_bound=1)

@@ -11,7 +11,7 @@ import pytest
 from absl.testing import flagsaver
 
 from official import train
-from official.config import parse_flags
+from official.flags import parse_flags
 from official.tables import read_table
 from tests.official.tiny import DENSE, RECIPE, ROOT, command, environment, run_command
 

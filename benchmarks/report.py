@@ -1,4 +1,4 @@
-"""Writes the measured tables of docs/performance.md: python -m benchmarks.report
+"""Writes the measured tables of docs/performance.md and docs/results.md: python -m benchmarks.report
 
 A table stands between <!-- NAME --> and <!-- end -->, and comes from docs/results/benchmarks/NAME.json, which is what a benchmark
 wrote with --json. Nothing between the marks is written by hand.
@@ -10,7 +10,7 @@ import re
 
 from benchmarks.alternate import ROOT
 
-DOCUMENT = ROOT / "docs/performance.md"
+DOCUMENTS = (ROOT / "docs/performance.md", ROOT / "docs/results.md")
 RESULTS = ROOT / "docs/results/benchmarks"
 # Facts of a contestant that have a column where a row has them, with their format.
 FACTS = {
@@ -81,8 +81,22 @@ def profile_table(found):
     return f"{_markdown(lines)}\n\nOne step of {found['milliseconds']:.0f} ms, commit {found['machine']['git_commit'][:7]}."
 
 
+def variants_table(found):
+    """Markdown of what benchmarks.variants wrote."""
+    seeds = max(len(row["accuracies"]) for row in found["variants"])
+    lines = [["", "parameters", *(f"seed {seed}" for seed in range(seeds)), "mean", "spread", "minutes"]]
+    lines.append(["---", *["---:"] * (len(lines[0]) - 1)])
+    for row in found["variants"]:
+        accuracies = [f"{accuracy:.2%}" for accuracy in row["accuracies"]]
+        accuracies += [""] * (seeds - len(accuracies))
+        figures = [f"{row['mean']:.2%}", f"{row['spread']:.2%}", f"{row['minutes']:.1f}"]
+        lines.append([row["variant"], f"{row['parameters']:,}", *accuracies, *figures])
+    machine = found["machine"]
+    return f"{_markdown(lines)}\n\n{machine['cores']} cores ({machine['cpu']}), commit {machine['git_commit'][:7]}."
+
+
 # By a key that only results of that kind have.
-TABLES = {"rows": times_table, "accuracies": accuracy_table, "operations": profile_table}
+TABLES = {"rows": times_table, "accuracies": accuracy_table, "operations": profile_table, "variants": variants_table}
 
 
 def _markdown(lines):
@@ -90,8 +104,9 @@ def _markdown(lines):
 
 
 def main():
-    DOCUMENT.write_text(rewritten(DOCUMENT.read_text()))
-    print(f"written to {DOCUMENT.relative_to(ROOT)}")
+    for document in DOCUMENTS:
+        document.write_text(rewritten(document.read_text()))
+        print(f"written to {document.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -56,10 +56,10 @@ class ImagePipeline:
         return next(iter(examples.batch(count).map(self._finish)))
 
     def evaluation_batches(self, batch_size):
-        """Every good example once and in order; the last batch may be smaller.
+        """Every good example once and in order; the last batch may be smaller, and so is one with bad examples.
 
         Returns:
-          tf.data.Dataset as of `train_batches`, labels one-hot.
+          tf.data.Dataset as of `train_batches`, labels one-hot and of a known number of batches.
         """
 
         def make_example(index, image, label):
@@ -67,10 +67,14 @@ class ImagePipeline:
             pixels, ok = self._checked(prepare, index, image, label)
             return pixels, tf.one_hot(label, self._classes), ok
 
+        def good_ones(pixels, labels, ok):
+            with tf.control_dependencies([_some(ok)]):
+                return tf.boolean_mask(pixels, ok), tf.boolean_mask(labels, ok)
+
         examples = self._source.in_order().map(make_example, num_parallel_calls=tf.data.AUTOTUNE)
-        examples = examples.filter(lambda pixels, label, ok: ok)
-        examples = examples.map(lambda pixels, label, _: (pixels, label))
-        return with_data_sharding(examples.batch(batch_size).prefetch(tf.data.AUTOTUNE))
+        # Left out of their batches and not of the stream: so the number of batches is known, for which Keras asks.
+        batches = examples.batch(batch_size).map(good_ones, num_parallel_calls=tf.data.AUTOTUNE)
+        return with_data_sharding(batches.prefetch(tf.data.AUTOTUNE))
 
     def _train_example(self, seed, epoch, index, image, label):
         seed_of_example = tf.random.experimental.stateless_fold_in(epoch_seed(seed, epoch), index)
@@ -119,9 +123,13 @@ def _good_places(ok):
       tf.errors.InvalidArgumentError: where there is none.
     """
     good = tf.where(ok)[:, 0]
-    with tf.control_dependencies([tf.debugging.assert_greater(tf.size(good), 0, "no example of a batch can be used")]):
+    with tf.control_dependencies([_some(ok)]):
         next_good = tf.searchsorted(good, tf.range(tf.size(ok, tf.int64))) % tf.size(good)
     return tf.gather(good, next_good)
+
+
+def _some(ok):
+    return tf.debugging.Assert(tf.reduce_any(ok), ["no example of a batch can be used"])
 
 
 def with_data_sharding(dataset):

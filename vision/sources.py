@@ -110,6 +110,7 @@ class RecordSource:
     def in_order(self):
         """As IndexedSource.in_order."""
         records = self._records(tf.range(len(self._files), dtype=tf.int64), files_at_once=1)
+        records = records.apply(tf.data.experimental.assert_cardinality(self.examples))
         return records.map(lambda index, record: (index, *self._parse(record)))
 
     def shuffled(self, seed, start):

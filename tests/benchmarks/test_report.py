@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md are those of the results that stand beside it."""
+"""The tables of the documents are those of the results that stand beside them."""
 
 import json
 
@@ -12,8 +12,9 @@ MACHINE = dict(cpu="a processor", cores=2, python="3.11", git_commit="0123456789
 
 def test_document_is_up_to_date():
     """`python -m benchmarks.report` would change nothing: nobody has edited a table, and every result has its table."""
-    text = report.DOCUMENT.read_text()
-    assert report.rewritten(text) == text
+    texts = [document.read_text() for document in report.DOCUMENTS]
+    assert [report.rewritten(text) for text in texts] == texts
+    text = "".join(texts)
     for file in report.RESULTS.glob("*.json"):
         assert f"<!-- {file.stem} -->" in text
 
@@ -55,6 +56,20 @@ def test_a_profile_by_hand(tmp_path):
     (tmp_path / "three.json").write_text(json.dumps(found))
     lines = report.rewritten("<!-- three -->\n<!-- end -->\n", tmp_path).splitlines()
     assert lines[3:5] == ["| MatMul | 150 ms | 75.0% | 3 |", "| all others | 50 ms | 25.0% | 9 |"]
+
+
+def test_variants_by_hand(tmp_path):
+    rows = [
+        dict(variant="the recipe", parameters=1234, accuracies=[0.9, 0.8], mean=0.85, spread=0.1, minutes=9.96),
+        dict(variant="vit", parameters=5, accuracies=[0.5], mean=0.5, spread=0.0, minutes=1.0),
+    ]
+    (tmp_path / "four.json").write_text(json.dumps(dict(machine=MACHINE, runs=[], variants=rows)))
+    lines = report.rewritten("<!-- four -->\n<!-- end -->\n", tmp_path).splitlines()
+    assert lines[1] == "|  | parameters | seed 0 | seed 1 | mean | spread | minutes |"
+    assert lines[3:5] == [
+        "| the recipe | 1,234 | 90.00% | 80.00% | 85.00% | 10.00% | 10.0 |",
+        "| vit | 5 | 50.00% |  | 50.00% | 0.00% | 1.0 |",
+    ]
 
 
 def test_a_table_without_results_is_refused(tmp_path):

@@ -175,7 +175,7 @@ class TestXla:
         if place == "loss":
 
             def loss(self):
-                inner = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+                inner = tf.keras.losses.CategoricalCrossentropy(from_logits=True)
                 return lambda y, logits: through_python(inner(y, logits))
 
             monkeypatch.setattr("vision.classification.ImageClassification.loss", loss)

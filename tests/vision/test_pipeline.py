@@ -128,6 +128,7 @@ class TestEvaluation:
     def test_every_example_once_and_in_order(self, source):
         """In [-1, 1], unaugmented, labels one-hot, the last batch smaller; and again the same the second time."""
         dataset = pipeline_of(source, **AUGMENTED).evaluation_batches(10)
+        assert dataset.cardinality() == 3  # Keras asks for it where several steps are one execution
         for _ in range(2):
             batches = list(dataset.as_numpy_iterator())
             assert [len(labels) for _, labels in batches] == [10, 10, 3]

@@ -128,7 +128,7 @@ def scratch_recipe(data, argument, sizes, image_size, channels, examples, pad):
     settings = dict(choose(size, sizes, "size"))
     hidden, epochs = settings.pop("hidden"), settings.pop("epochs")
     # The experts that a token goes to are together as wide as the dense layers of the models without experts.
-    settings |= dict(expert_dim=hidden, ffn_dim=2 * hidden, drop_path=0.1, representation=False)
+    settings |= dict(expert_dim=hidden, ffn_dim=2 * hidden, drop_path=0.05, representation=False)
     variants = {"": ("widenet_ti16", {}), "vit": ("vit_ti16", {})}
     variants |= {name: ("widenet_ti16", overrides) for name, overrides in ABLATIONS.items()}
     model, overrides = choose(variant, variants, "variant")
@@ -144,6 +144,7 @@ def scratch_recipe(data, argument, sizes, image_size, channels, examples, pad):
             batch_size=batch_size,
             optimizer="adamw",
             lr=0.002,
+            precision="auto",
             weight_decay=0.1,
             eval_every=examples // batch_size,
             checkpoint_every=200,

@@ -4,9 +4,7 @@ import math
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
-from official.tables import text_table
 from official.weights import read_weights
 from widenet.transfer import Row, full_names, mismatch, shapes, split_names, transfer_encoder, transfer_layer, weights_by_name
 
@@ -32,14 +30,6 @@ def load_pretrained(model, path, setting="path"):
         return transfer_weights(model, weights)
     except ValueError as error:
         raise ValueError(f"{setting}={str(path)!r} is not allowed: {error}") from error
-
-
-def log_transfer(path, rows):
-    """Logs the table, and warns of the layers that keep their initial values."""
-    logging.info("from %s:\n%s", path, text_table(rows))
-    fresh = [f"{row.weight} ({row.reason})" for row in rows if row.result == "fresh"]
-    if fresh:
-        logging.warning("from %s: these keep their initial values: %s", path, "; ".join(fresh))
 
 
 def transfer_weights(model, weights):

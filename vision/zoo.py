@@ -88,8 +88,8 @@ def create_model(name, *, pretrained=None, **overrides):
       name: one of `list_models()`.
       pretrained: what to start from: a run's workdir, a folder of checkpoints, a checkpoint's prefix or a SavedModel; None for
         fresh weights. The saved model may have other classes, another image size, deployment or depth: what fits is taken,
-        positions are resampled, and the rest stays fresh, of which a warning tells. The whole table is logged as INFO;
-        vision.transfer.load_pretrained does the same to a model that is there and returns the table.
+        positions are resampled, and the rest stays fresh; a table of that is printed. vision.transfer.load_pretrained does the
+        same to a model that is there, and returns the table.
       **overrides: settings to change:
         classes: number of logits; 0 gives the features instead.
         image_size, patch_size: in pixels, of square images and patches; patch_size divides image_size.
@@ -110,15 +110,16 @@ def create_model(name, *, pretrained=None, **overrides):
     """
     settings = model_settings(name, **overrides)
     # Here, so that the table can be read without waiting for TensorFlow.
+    from official.tables import text_table
     from official.weights import find_checkpoint
     from vision.models import build_model
-    from vision.transfer import load_pretrained, log_transfer
+    from vision.transfer import load_pretrained
 
     if pretrained is None:
         return build_model(name=name, **settings)
     find_checkpoint(pretrained, setting="pretrained")  # a wrong path need not wait for a model
     model = build_model(name=name, **settings)
-    log_transfer(pretrained, load_pretrained(model, pretrained, setting="pretrained"))
+    print(f"Starting from {pretrained}:\n{text_table(load_pretrained(model, pretrained, setting='pretrained'))}")
     return model
 
 

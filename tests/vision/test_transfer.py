@@ -1,6 +1,5 @@
 """Image models that start from saved ones: other classes, sizes, pooling and precision; what is refused."""
 
-import logging as python_logging
 import re
 
 import numpy as np
@@ -256,27 +255,14 @@ def test_every_weight_has_its_row(saved):
     assert len(lines) == 1 + len(rows)
 
 
-class TestLogs:
-    """create_model says nothing where all is taken, and warns of what stays fresh."""
-
-    @pytest.fixture
-    def log(self, caplog):
-        caplog.set_level(python_logging.INFO, logger="absl")
-        return caplog
-
-    def test_all_taken(self, saved, log, capsys):
-        create(pretrained=saved["vit_ti16"][1])
-        (record,) = log.records
-        assert record.levelname == "INFO"
-        assert "encoder/ffn_0" in record.getMessage()
-        assert capsys.readouterr().out == ""
-
-    def test_fresh(self, saved, log):
-        path = saved["vit_ti16"][1]
-        create(classes=5, pretrained=path)
-        _, warning = log.records
-        assert warning.levelname == "WARNING"
-        assert warning.getMessage() == f"from {path}: these keep their initial values: head (5 classes, 3 in the source)"
+def test_create_model_prints_the_table(saved, capsys):
+    path = saved["vit_ti16"][1]
+    create(classes=5, pretrained=path)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == f"Starting from {path}:"
+    assert printed[1].split() == ["weight", "shape", "result", "reason"]
+    assert any(line.startswith("encoder/ffn_0") and "loaded" in line for line in printed)
+    assert printed[-1].startswith("head") and printed[-1].endswith("fresh   5 classes, 3 in the source")
 
 
 def test_a_path_that_leads_nowhere(tmp_path):

@@ -133,7 +133,8 @@ def scratch_recipe(data, argument, sizes, image_size, channels, examples, pad):
     variants |= {name: ("widenet_ti16", overrides) for name, overrides in ABLATIONS.items()}
     model, overrides = choose(variant, variants, "variant")
     batch_size = 128
-    steps = epochs * examples // batch_size
+    steps_per_epoch = examples // batch_size
+    steps = epochs * steps_per_epoch
     return image_recipe(
         model,
         dict(classes=10, image_size=image_size, channels=channels, **settings, **overrides),
@@ -146,7 +147,7 @@ def scratch_recipe(data, argument, sizes, image_size, channels, examples, pad):
             lr=0.002,
             precision="auto",
             weight_decay=0.1,
-            eval_every=examples // batch_size,
+            eval_every=steps_per_epoch,
             checkpoint_every=200,
         ),
     )

@@ -10,7 +10,7 @@ Cost and accuracy: docs/results.md has those of finished runs.
 from vision.recipes import scratch_recipe
 
 SIZES = {
-    "15": dict(patch_size=7, depth=4, width=128, heads=4, hidden=256, epochs=18),
+    "15": dict(patch_size=7, depth=4, width=128, heads=4, hidden=256, epochs=12),
     "40": dict(patch_size=4, depth=4, width=128, heads=4, hidden=256, epochs=20),
 }
 

@@ -100,3 +100,35 @@ def test_links_and_commands_lead_somewhere():
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"make (demo|test|zoo|lint|lock|clean)\b", README):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+FASHION_MNIST = pathlib.Path("/usr/share/datasets/fashion-mnist")
+FEW_STEPS = """--config.train.steps=4 --config.train.eval_every=4 --config.train.warmup_steps=1 --config.train.batch_size=16
+    --config.data.train_split=train[:64] --config.data.validation_split=train[64:96]""".split()
+FEW_EXAMPLES = {
+    "official.train": FEW_STEPS,
+    "vision.contact_sheet": FEW_STEPS,
+    "vision.prepare": [f"--manual-dir={FASHION_MNIST}"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FASHION_MNIST.exists(), reason=f"no {FASHION_MNIST}: Debian's package dataset-fashion-mnist")
+def test_commands_on_fashion_mnist(tmp_path):
+    """Prepare, train, evaluate and look, one after the other as they stand there, but for fewer steps and examples."""
+    block = re.search(r"((?:    \.venv/bin/python -m .*fashion.*\n){4})", README).group(1)
+    for line in block.splitlines():
+        arguments = line.replace("runs/", f"{tmp_path}/runs/").split()[1:]
+        done = subprocess.run(
+            [sys.executable, *arguments, *FEW_EXAMPLES.get(arguments[1], [])],
+            cwd=ROOT,
+            env={**ENVIRONMENT, "HOME": str(tmp_path)},  # where TensorFlow Datasets looks for its folder
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == 0, (line, done.stderr)
+    metrics = json.loads((tmp_path / "runs/fashion/evaluation/test/metrics.json").read_text())
+    assert metrics["examples"] == 10_000
+    for picture in ("fashion/evaluation/test/expert_share_per_class.png", "sheet.png"):
+        assert (tmp_path / "runs" / picture).stat().st_size > 10_000

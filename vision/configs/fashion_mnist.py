@@ -11,7 +11,7 @@ from vision.recipes import scratch_recipe
 
 SIZES = {
     "15": dict(patch_size=7, depth=4, width=128, heads=4, hidden=256, epochs=12),
-    "40": dict(patch_size=4, depth=4, width=128, heads=4, hidden=256, epochs=20),
+    "40": dict(patch_size=7, depth=4, width=128, heads=4, hidden=256, epochs=45),
 }
 
 

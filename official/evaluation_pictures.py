@@ -10,6 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import PowerNorm, TwoSlopeNorm
 
+from official.evaluation import expected_calibration_error
+
 DPI = 110
 FIGURE_WIDTH = 13  # inches that a row of panels may take
 NUMBERED_CLASSES, NUMBERED_EXPERTS = 20, 8  # up to so many, cells have their numbers in them
@@ -53,8 +55,7 @@ def draw_reliability(path, calibration):
         calibration.confidences[some], calibration.confidences[some], "o", color="black", markersize=4, label="mean confidence"
     )
     top.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1)
-    gaps = np.abs(calibration.accuracies - calibration.confidences)
-    error = np.sum(calibration.counts * gaps) / calibration.counts.sum()
+    error = expected_calibration_error(calibration)
     top.set(title=f"expected calibration error {error:.4f}", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.02))
     top.legend(loc="upper left")
     bottom.bar(places, calibration.counts / calibration.counts.sum(), 1 / bins, color="grey", edgecolor="white")

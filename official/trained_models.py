@@ -96,7 +96,7 @@ def load_forward(found, task, inputs, averaged=True):
     model = task.create_model()
     if not found.is_saved_model:
         step = restore_model(model, str(found.path))
-        if averaged:
+        if averaged and found.config.train.get("ema_decay"):
             weights = read_weights(found.path)
             for weight in model.weights:
                 weight.assign(weights[plain_name(weight.name)])

@@ -2,7 +2,7 @@
 
 Command: python -m official.train --config=vision/configs/fashion_mnist.py:15 --workdir=runs/fashion_mnist_15
 Arguments: 15 or 40, the minutes; after a comma a variant, as in 15,shared_norms: shared_norms, no_moe, no_sharing (the rows of
-    the paper's ablation) or vit (a vision transformer whose step takes as long).
+    the paper's ablation) or vit (a vision transformer of the same width and depth).
 Data: python -m vision.prepare fashion_mnist, in TensorFlow Datasets' folder or in --config.data.dir=DIR.
 Cost and accuracy: docs/results.md has those of finished runs.
 """

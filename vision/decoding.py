@@ -45,16 +45,16 @@ def decode_crop(image, channels, choose_box):
         if channels == 3:
             return decode(channels=3)
         # The decoder makes no grey of the four channels of CMYK.
-        return tf.cond(shape[2] == 4, lambda: _grey(decode(channels=3)), lambda: decode(channels=1))
+        return tf.cond(shape[2] == 4, lambda: to_grey(decode(channels=3)), lambda: decode(channels=1))
 
     def other():
         pixels = crop(tf.io.decode_image(image, channels=3, expand_animations=False))
-        return pixels if channels == 3 else _grey(pixels)
+        return pixels if channels == 3 else to_grey(pixels)
 
     return crop(image) if image.dtype != tf.string else tf.cond(tf.io.is_jpeg(image), jpeg, other)
 
 
-def _grey(pixels):
+def to_grey(pixels):
     """uint8 [height, width, 3] to [height, width, 1]; grey stays exactly what it is."""
     weighted = tf.reduce_sum(tf.cast(pixels, tf.int32) * GREY_WEIGHTS, axis=-1, keepdims=True)
     return tf.cast((weighted + 2**15) // 2**16, tf.uint8)

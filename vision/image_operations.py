@@ -9,6 +9,7 @@ import math
 
 import tensorflow as tf
 
+from vision.decoding import to_grey
 from widenet.checks import check_count, refuse
 
 FILL = 128  # of pixels that come from outside the image
@@ -184,8 +185,7 @@ def _to_grey(image):
     """Luma of ITU-R 601-2 as int32 [H, W, 1], in Pillow's integer arithmetic."""
     if image.shape[-1] == 1:
         return tf.cast(image, tf.int32)
-    red, green, blue = tf.split(tf.cast(image, tf.int32), 3, axis=-1)
-    return tf.bitwise.right_shift(19595 * red + 38470 * green + 7471 * blue + 0x8000, 16)
+    return tf.cast(to_grey(image), tf.int32)
 
 
 def _blend(degenerate, image, factor):

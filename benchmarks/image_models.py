@@ -1,5 +1,6 @@
 """Image models as contestants: a train step as `fit` does it, or a forward pass as `predict` does it."""
 
+import runpy
 import statistics
 
 import tensorflow as tf
@@ -33,6 +34,17 @@ def zoo(name, precision, mode, batch, optimizer="lamb", **settings):
     return step, facts
 
 
+def recipe(path, argument):
+    """The model of a recipe as its runs train it, in float32."""
+    from official.optimizers import create_optimizer
+    from vision.models import build_model
+
+    config = runpy.run_path(path)["get_config"](argument)
+    tf.keras.utils.set_random_seed(0)
+    model = build_model(name=config.name, **{key: config.model[key] for key in config.model})
+    return contestant(model, create_optimizer(config.train), "train", config.train.batch_size)
+
+
 def lamb(kind):
     """The recipes' LAMB, of either class."""
     excluded = [r"(^|/)(bias|bias_in|bias_out|gamma|beta|embeddings)(:\d+)?$"]
@@ -54,8 +66,7 @@ def contestant(model, optimizer, mode, batch):
     Args:
       mode: "train": loss, gradients and LAMB; "forward": inference.
     """
-    size = model.input_shape[1]
-    images = tf.random.stateless_uniform([batch, size, size, 3], [0, 0], -1, 1)
+    images = tf.random.stateless_uniform([batch, *model.input_shape[1:]], [0, 0], -1, 1)
     labels = tf.random.stateless_uniform([batch], [0, 1], 0, model.output_shape[-1], tf.int32)
     facts = {"parameters": model.count_params(), "kept": 1.0}
     if mode == "forward":

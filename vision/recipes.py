@@ -110,26 +110,26 @@ def imagenet_recipe(model, **overrides):
     )
 
 
-def scratch_recipe(data, argument, sizes, image_size, channels, examples, pad):
+def scratch_recipe(data, argument, sizes, image_size, channels, examples):
     """A small model trained from scratch on ten classes, on two CPU cores.
 
     Args:
       data: name of the data set.
       argument: a key of `sizes`, and after a comma the name of a variant: a key of ABLATIONS, or "vit".
-      sizes: {name: settings of the WideNet and `epochs`}; `hidden` is the hidden width of each expert.
+      sizes: {name: settings of the WideNet; `epochs`; `pad` of vision.preprocessing.data_settings; `hidden`, the hidden width
+        of each expert; and `vit_width`, the width of the ViT whose training step takes as long (benchmarks/variant_steps.py)}.
       image_size, channels: of the images.
       examples: of the training split.
-      pad: as of vision.preprocessing.data_settings.
 
     Raises:
       ValueError: an argument that is not allowed.
     """
     size, _, variant = argument.partition(",")
     settings = dict(choose(size, sizes, "size"))
-    hidden, epochs = settings.pop("hidden"), settings.pop("epochs")
+    hidden, vit_width, epochs, pad = (settings.pop(name) for name in ("hidden", "vit_width", "epochs", "pad"))
     # The experts that a token goes to are together as wide as the dense layers of the models without experts.
-    settings |= dict(expert_dim=hidden, ffn_dim=2 * hidden, drop_path=0.05, representation=False)
-    variants = {"": ("widenet_ti16", {}), "vit": ("vit_ti16", {})}
+    settings |= dict(expert_dim=hidden, ffn_dim=2 * hidden, representation=False)
+    variants = {"": ("widenet_ti16", {}), "vit": ("vit_ti16", dict(width=vit_width, ffn_dim=4 * vit_width))}
     variants |= {name: ("widenet_ti16", overrides) for name, overrides in ABLATIONS.items()}
     model, overrides = choose(variant, variants, "variant")
     batch_size = 64
@@ -137,7 +137,7 @@ def scratch_recipe(data, argument, sizes, image_size, channels, examples, pad):
     steps = epochs * steps_per_epoch
     return image_recipe(
         model,
-        dict(classes=10, image_size=image_size, channels=channels, **settings, **overrides),
+        {**dict(classes=10, image_size=image_size, channels=channels), **settings, **overrides},
         data=dict(name=data, flip=True, pad=pad, label_smoothing=0.1),
         train=dict(
             steps=steps,

@@ -8,12 +8,13 @@ Cost and accuracy: docs/results.md has those of finished runs.
 
 from vision.recipes import scratch_recipe
 
+COMMON = dict(depth=4, width=96, heads=4, hidden=192, num_experts=8, vit_width=100)
 SIZES = {
-    "15": dict(patch_size=8, depth=4, width=96, heads=4, hidden=192, epochs=12),
-    "40": dict(patch_size=4, depth=4, width=96, heads=4, hidden=192, epochs=13),
+    "15": dict(**COMMON, patch_size=8, pad=2, epochs=12),
+    "40": dict(**COMMON, patch_size=4, pad=4, epochs=13),
 }
 
 
 def get_config(argument="15"):
     """The recipe; `argument` is "15" or "40", and a variant after a comma."""
-    return scratch_recipe("cifar10", argument, SIZES, image_size=32, channels=3, examples=45_000, pad=4)
+    return scratch_recipe("cifar10", argument, SIZES, image_size=32, channels=3, examples=45_000)

@@ -20,8 +20,8 @@ def read_weights(path, setting="path", averaged=True):
 
     Args:
       path: the workdir of a run of the driver, for its newest checkpoint, or with `train.best` its best one; a folder of
-        checkpoints, for the newest one; the prefix of a checkpoint; or the directory of a SavedModel, such as the driver's or that
-        of Keras's `model.export`.
+        checkpoints, for the newest one; the prefix of a checkpoint; or the directory of a SavedModel, such as the driver's or
+        that of Keras's `model.export`.
       setting: what the caller's user calls the path, for messages.
       averaged: whether of a run that averages its weights (`train.ema_decay`) the averages are read, which is what it evaluates
         and exports.

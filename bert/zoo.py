@@ -1,6 +1,6 @@
 """The table of text models. A new size is a new row of SIZES."""
 
-import difflib
+from official.zoo import check_model, override
 
 TASKS = ("encoder", "pretraining", "classification", "span")
 
@@ -125,21 +125,3 @@ def create_model(name, task="encoder", *, pretrained=None, **overrides):
     if pretrained is None:
         return build_model(name, task, **settings)
     return create_pretrained(lambda: build_model(name, task, **settings), pretrained, transfer_weights)
-
-
-def check_model(name, models):
-    if name not in models:
-        raise ValueError(f"name={name!r} is not a model{_did_you_mean(name, models)}; known: {', '.join(models)}")
-
-
-def override(name, settings, overrides):
-    for key, value in overrides.items():
-        if key not in settings:
-            known = ", ".join(sorted(settings))
-            raise ValueError(f"{key}={value!r} is not a setting of {name}{_did_you_mean(key, settings)}; known: {known}")
-    return {**settings, **overrides}
-
-
-def _did_you_mean(word, known):
-    near = difflib.get_close_matches(str(word), list(known), n=1)
-    return f" (did you mean {near[0]}?)" if near else ""

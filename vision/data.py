@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from official.prepared import PreparedSet
 from official.splits import default_splits, memory_splits, split_parts
-from vision.sources import RecordSource, array_source, file_source
+from vision.sources import EncodedSource, array_source, file_source
 
 IMAGE_FILES = (".jpg", ".jpeg", ".png")  # what tfds.ImageFolder looks for
 SPLITS = {  # of each role, where official.splits.default_splits would be wrong
@@ -29,7 +29,7 @@ class Digits:
         self.splits = dict(train="train", validation="validation")
 
     def source(self, split, buffer):
-        """An IndexedSource of float32 pixels in [0, 1]."""
+        """A PixelSource of float32 pixels in [0, 1]."""
         del buffer  # nothing is read from a disk
         if split not in self.splits:
             raise ValueError(f"{split!r} is not a split of digits: it must be one of {', '.join(self.splits)}")
@@ -70,7 +70,7 @@ class Tfds:
         self._image, self._label = image, label
 
     def source(self, split, buffer):
-        """A RecordSource.
+        """An EncodedSource.
 
         Args:
           split: in TensorFlow Datasets' syntax, "train[:90%]".
@@ -88,7 +88,7 @@ class Tfds:
             found = features(record)
             return found[self._image], tf.cast(found[self._label], tf.int64)
 
-        return RecordSource(files, parse, buffer)
+        return EncodedSource(files, parse, buffer)
 
 
 class Folder:
@@ -122,7 +122,7 @@ class Folder:
         self.splits = default_splits(self._files)
 
     def source(self, split, buffer):
-        """An IndexedSource; arguments and errors as of Tfds.source."""
+        """A FileSource; arguments and errors as of Tfds.source."""
         del buffer  # files can be read in any order
         parts = split_parts(split, self._infos, self._root)
         files = [file for part in parts for file in self._files[part.splitname][part.from_ : part.to]]

@@ -12,7 +12,7 @@ from bert.text_metrics import keras_metrics
 from bert.text_pipeline import TextPipeline
 from bert.text_settings import check_data_settings
 from bert.text_task import TextTask
-from bert.tokenizer import pack
+from bert.packing import pack
 
 CLASSES_FILE = "classes.txt"
 
@@ -24,8 +24,8 @@ class TextClassification(TextTask):
     data.pairs.
 
     Raises:
-      ValueError: at construction, for a setting that is not allowed or does not fit the data set, a data set that is not there, or
-        a bad example.
+      ValueError: at construction, for a setting that is not allowed or does not fit the data set, a data set that is not there,
+        or a bad example.
     """
 
     model_task = "classification"
@@ -49,8 +49,8 @@ class TextClassification(TextTask):
             raise ValueError(f"model.classes={model.classes!r} is not allowed: it must be {needed}")
         self._examples, self._pipelines = {}, {}
         if is_new:
-            # Now, so that a split that there is not, or a bad example, is told before anything is built. An exported model's config
-            # has been through this.
+            # Now, so that a split that there is not, or a bad example, is told before anything is built. An exported model's
+            # config has been through this.
             for role in ("train", "validation"):
                 self._pipeline(role)
 

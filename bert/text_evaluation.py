@@ -17,7 +17,7 @@ PREDICTIONS = {"predictions.jsonl": "text, label and prediction of every example
 class TextEvaluation(Evaluation):
     """An official.task.Evaluation of texts.
 
-    Outputs are float [N, classes], logits or one score; labels a dict of `place`, int [N], and `label` where the split has labels.
+    Outputs are float [N, classes], logits or one score; labels a dict of `place`, int [N], and `label` where the split has some.
     Without them only predictions are written and there are no metrics.
 
     Args:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from bert.tokenizer import pack
+from bert.packing import pack
 from official.sources import IndexedSource, host_constant, with_data_sharding
 
 AT_ONCE = 8192  # so many texts are tokenized together
@@ -57,7 +57,7 @@ class TextPipeline:
     def train_batches(self, batch_size, seed, start_step, static=True):
         """Endless batches, epoch after epoch, each a new permutation of the examples.
 
-        Which examples are in a batch follows from the seed and the step alone, so a run that goes on sees what it would have seen.
+        Which examples are in a batch follows from the seed and the step alone: a run that goes on sees what it would have seen.
 
         Args:
           static: whether all batches have one length; else each is as long as its longest example.
@@ -102,7 +102,7 @@ class TextPipeline:
 
 
 def _tokenized(texts, tokenizer, max_length):
-    """RaggedTensor int32 [N, (tokens)] in the host's memory, of each text the first `max_length` tokens: more are never needed."""
+    """RaggedTensor int32 [N, (tokens)] in the host's memory, the first `max_length` tokens of each text: more are never used."""
     values, lengths = [], []
     for start in range(0, len(texts), AT_ONCE):
         tokens = tokenizer.tokenize(host_constant(texts[start : start + AT_ONCE]))[:, :max_length]

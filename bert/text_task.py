@@ -14,8 +14,8 @@ from widenet.depths import layer_depths
 class TextTask(Task):
     """Reads `name`, `init`, `model` and, of `data`, `vocabulary`, `lower_case`, `max_length` and `bad_examples`.
 
-    `model` holds every setting of bert.model_settings; vocab_size is filled in where it is None. A vocabulary that the recipe leaves
-    open ("") is that of the run that `init` names.
+    `model` holds every setting of bert.model_settings; vocab_size is filled in where it is None. A vocabulary that the recipe
+    leaves open ("") is that of the run that `init` names.
 
     Attributes:
       model_task: which of bert.zoo.TASKS the model is made for.
@@ -58,7 +58,7 @@ class TextTask(Task):
 
     def assets(self):
         path = self.config.data.vocabulary
-        return {pathlib.Path(path).name: path}
+        return {"vocabulary.model" if path.endswith(".model") else "vocab.txt": path}
 
 
 def open_vocabulary(config):
@@ -72,8 +72,8 @@ def open_vocabulary(config):
     data.vocabulary = data.vocabulary or before
     if not data.vocabulary:
         raise ValueError(
-            "data.vocabulary='' is not allowed: it must be the path of a BERT vocab.txt or of a SentencePiece .model, unless init "
-            "names a run that has one"
+            "data.vocabulary='' is not allowed: it must be the path of a BERT vocab.txt or of a SentencePiece .model, unless "
+            "init names a run that has one"
         )
     try:
         tokenizer = open_tokenizer(data.vocabulary, data.lower_case)

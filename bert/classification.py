@@ -6,13 +6,13 @@ import tempfile
 import tensorflow as tf
 
 from bert.examples import SCORE_NAME
+from bert.packing import pack
 from bert.text_data import open_text_data
 from bert.text_evaluation import TextClassificationEvaluation, TextRegressionEvaluation
 from bert.text_metrics import keras_metrics
 from bert.text_pipeline import TextPipeline
 from bert.text_settings import check_data_settings
 from bert.text_task import TextTask
-from bert.packing import pack
 
 CLASSES_FILE = "classes.txt"
 

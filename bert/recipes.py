@@ -7,7 +7,7 @@ from bert.glue import GLUE
 from bert.text_settings import data_settings
 from official.config import literal_settings, train_settings
 
-# Fine-tuning on GLUE: for MNLI and SST-2 the paper's table. Of the others it has nothing, and these are ALBERT's (arXiv:1909.11942,
+# Fine-tuning on GLUE: for MNLI and SST-2 the paper's table. Of the others it has nothing; these are ALBERT's (arXiv:1909.11942,
 # its appendix), which for MNLI are the paper's, and for SST-2 too but for the batches, a quarter as large, and the learning rate.
 FINE_TUNING = {
     "cola": dict(lr=1e-5, batch_size=16, steps=5336, warmup_steps=320),

@@ -2,7 +2,7 @@
 
 Command: python -m official.train --config=bert/configs/text_file.py --workdir=runs/mine --config.data.train_file=train.tsv \
     --config.data.validation_file=dev.tsv --config.init=runs/pretraining, whose vocabulary is taken
-From scratch: --config.data.vocabulary=vocab.txt in place of init. Without a validation file a tenth of the training file is held out.
+From scratch: --config.data.vocabulary=vocab.txt in place of init. Without a validation file a tenth of the other is held out.
 Another model of the zoo: --config=bert/configs/text_file.py:bert_small
 Data: columns text, text_pair (where there are pairs), and label for classes or score for numbers; other names by
     --config.data.text_column=... A label is any text. docs/text.md says what is refused, and how.

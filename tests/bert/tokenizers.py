@@ -52,11 +52,11 @@ def write_vocabulary(path, extra=()):
     return path
 
 
-def write_sentence_piece(path, vocabulary=300, numbers=(), **settings):
+def write_sentence_piece(path, vocabulary=300, pieces=(), **settings):
     """A SentencePiece model of SENTENCES, with ALBERT's special tokens.
 
     Args:
-      numbers: pieces that it would not learn, such as "9,".
+      pieces: that it must have, and prefers to all others.
       settings: of the trainer, besides.
     """
     file = io.BytesIO()
@@ -70,8 +70,9 @@ def write_sentence_piece(path, vocabulary=300, numbers=(), **settings):
         **settings,
     )
     model = sentencepiece_model_pb2.ModelProto.FromString(file.getvalue())
-    for number in numbers:
-        model.pieces.add(piece=number, score=-1.0)
+    learned = {piece.piece: piece for piece in model.pieces}
+    for piece in pieces:
+        (learned.get(piece) or model.pieces.add(piece=piece)).score = 0
     path.write_bytes(model.SerializeToString())
     return path
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from bert.classification import TextClassification
 from official import evaluate, train
 from official.tables import read_table
-from tests.bert.texts import prepare_glue, write_jsonl, write_tsv, write_vocabulary
+from tests.bert.prepared_texts import prepare_glue, write_jsonl, write_tsv, write_vocabulary
 from tests.bert.tiny import classification_config
 
 PREPARED = pathlib.Path(__file__).parents[3] / "shared" / "data" / "tfds"

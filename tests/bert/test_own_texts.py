@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from official.bad_examples import BadExamples
-from tests.bert.texts import open_data, write_jsonl, write_tsv
+from tests.bert.prepared_texts import open_data, write_jsonl, write_tsv
 
 TRAIN = [("fine", "good"), ("awful", "bad"), ("well", "good"), ("poor", "bad")]
 

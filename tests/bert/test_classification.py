@@ -92,7 +92,7 @@ class TestTask:
         [
             ({"data.name": "glue/sst"}, "data.name='glue/sst' is not allowed: the tasks of GLUE are"),
             ({"data.max_length": 64}, "data.max_length=64 is not allowed: it must be at most model.max_length=32"),
-            ({"data.max_length": 3}, "data.max_length=3 is not allowed: it must be at least 4"),
+            ({"data.max_length": 3}, "data.max_length=3 is not allowed: it must be at least 5"),
             ({"data.padding": "none"}, "data.padding='none' is not allowed: it must be one of static, batch"),
             ({"data.cache_mib": -1}, "data.cache_mib=-1 is not allowed: it must be at least 0"),
             ({"data.bad_examples": "count"}, "data.bad_examples='count' is not allowed: it must be one of refuse, skip"),
@@ -179,14 +179,16 @@ class TestRun:
             (folder / name).rename(folder / f"hidden {name}")
         try:
             found, _ = evaluate.evaluate(moved)
-            new, files = evaluate.evaluate(moved, str(folder / "new.tsv"), output=tmp_path / "new")
+            new, files = evaluate.evaluate(moved, str(folder / "new.tsv"))
         finally:
             for name in ("vocab.txt", "train.tsv"):
                 (folder / f"hidden {name}").rename(folder / name)
         # 1e-6: the same operations in float32.
         assert found["metrics"] == pytest.approx(expected["metrics"], abs=1e-6)
         assert new["metrics"] == {}
-        rows = [json.loads(line) for line in (tmp_path / "new" / "predictions.jsonl").read_text().splitlines()]
+        output = tmp_path / "moved_evaluation" / "new.tsv"
+        assert set(files) == {output / "metrics.json", output / "predictions.jsonl"}
+        rows = [json.loads(line) for line in (output / "predictions.jsonl").read_text().splitlines()]
         assert [(row["text"], row["prediction"]) for row in rows if row["text"] != "film"] == [
             ("a good film", "good"),
             ("bad", "bad"),

@@ -12,6 +12,7 @@ import tensorflow as tf
 from bert.classification import TextClassification
 from official import evaluate, train
 from official.tables import read_table
+from official.weights import read_weights
 from tests.bert.prepared_texts import prepare_glue, write_jsonl, write_tsv, write_vocabulary
 from tests.bert.tiny import classification_config
 
@@ -214,6 +215,16 @@ class TestRun:
         (logits,) = loaded.signatures["tokens"](**{key: tf.constant([value]) for key, value in row.items()}).values()
         np.testing.assert_allclose(logits[0], served["logits"][0], atol=1e-5)
 
+    def test_starting_from_an_export(self, finished, folder):
+        """Its vocabulary is taken with its weights, all of which fit the same model."""
+        init = str(finished / "saved_model")
+        config = file_config(folder, settings={"init": init, "data.vocabulary": ""})
+        task = TextClassification(config)
+        assert config.data.vocabulary == f"{init}/assets.extra/vocab.txt"
+        rows = task.initialize(task.create_model(), read_weights(init))
+        assert {row.result for row in rows} == {"loaded"}
+        assert {"embedding/word_embedding", "classifier"} <= {row.weight for row in rows}
+
     def test_goes_on_as_if_never_stopped(self, folder, tmp_path):
         """Batches from any step are those of a run that began at the first; what was filled in is no change."""
         config = file_config(folder, model="albert_tiny", steps=4)
@@ -225,6 +236,18 @@ class TestRun:
         tf.nest.map_structure(np.testing.assert_array_equal, list(again.task.train_dataset(2).take(2)), whole)
         with pytest.raises(ValueError, match="holds a run with other settings"):
             train.run(file_config(folder, "dev.tsv", model="albert_tiny"), tmp_path / "run")
+
+
+def test_two_replicas_are_one_model(folder, tmp_path):
+    """Half of each batch on each of two devices: without dropout the loss is that of one device, to float32's 1e-5."""
+    settings = {"model.depth": 1, "model.dropout": 0.0, "model.attention_dropout": 0.0}
+    losses = []
+    for strategy in ("default", "mirrored"):
+        config = file_config(folder, settings=settings, model="albert_tiny", steps=3, eval_every=3, strategy=strategy)
+        summary = train.run(config, tmp_path / strategy)
+        losses.append(summary["metrics"]["val_loss"])
+        assert summary["replicas"] == {"default": 1, "mirrored": 2}[strategy]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 def test_regression_of_pairs(folder, tmp_path):

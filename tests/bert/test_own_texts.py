@@ -74,6 +74,12 @@ class TestTsv:
         assert found.load("train+validation", None).texts in ((["a", "c"], ["b", "c"]), (["c", "a"], ["c", "b"]))
         assert path.exists()
 
+    def test_columns_that_are_not_meant(self, tmp_path):
+        """An empty name means none, also where the file has a column without a name."""
+        path = write_tsv(tmp_path / "train.tsv", ("text", "", "label", "score"), ("a", "b", "no", 1), ("c", "d", "yes", 2))
+        found = open_data(name="file", train_file=str(path), pair_column="", score_column="")
+        assert (found.pairs, found.class_names) == (False, ("no", "yes"))
+
     def test_scores(self, tmp_path):
         path = write_tsv(tmp_path / "train.tsv", ("text", "score"), ("a", "-1.5"), ("b", "2e1"))
         found = open_data(name="file", train_file=str(path), validation_file=str(path))

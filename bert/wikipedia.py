@@ -4,10 +4,13 @@ import bz2
 import re
 from xml.etree.ElementTree import ParseError
 
+from bert.corpus_error import CorpusError
+from bert.documents import CLOSING, MARKS
+
 ARTICLES = ("0",)  # the namespace; others hold talk, templates and the like
 SHORTEST_LINE = 20  # characters
 
-_ENDS_A_SENTENCE = re.compile(r"""[.!?…。！？।؟]["'”’)\]»]*$""")
+_ENDS_A_SENTENCE = re.compile(rf"[{MARKS}][{CLOSING}]*$")
 _QUOTES = re.compile("'{2,}")  # italics and bold
 _OPENED = re.compile(r"\(\s*[;:,]\s*")  # a template is gone behind the bracket: "( ; born 1809)"
 _EMPTY = re.compile(r"\(\s*\)")
@@ -19,7 +22,7 @@ def read_dump(path):
     """Wiki markup of each article of a dump (.xml.bz2), as str.
 
     Raises:
-      ValueError: a file that is cut off, or is no dump; names it and how far it could be read.
+      CorpusError: a file that is cut off, or is no dump; names it and how far it could be read.
     """
     import tensorflow as tf
     from gensim.corpora.wikicorpus import extract_pages
@@ -32,8 +35,8 @@ def read_dump(path):
                 yield markup
     except (EOFError, OSError, ParseError, ValueError, RuntimeError, tf.errors.OpError) as error:
         if not pages:
-            raise ValueError(f"{path}: it is no Wikipedia dump (.xml.bz2): {error}") from error
-        raise ValueError(f"{path}: it is cut off or damaged after {pages:,} pages: {error}") from error
+            raise CorpusError(f"{path}: it is no Wikipedia dump (.xml.bz2): {error}") from error
+        raise CorpusError(f"{path}: it is cut off or damaged after {pages:,} pages: {error}") from error
 
 
 def prose(markup):
@@ -48,7 +51,8 @@ def prose(markup):
     from gensim.corpora.wikicorpus import filter_wiki
 
     lines = (line.strip() for line in filter_wiki(markup).split("\n"))
-    return "\n\n".join(_tidy(line) for line in lines if _is_prose(line))
+    found = "\n\n".join(_tidy(line) for line in lines if _is_prose(line))
+    return found.encode(errors="ignore").decode()  # half a surrogate pair, which markup can spell, is no character
 
 
 def _is_prose(line):

@@ -11,7 +11,8 @@ class PreparedSet:
     Args:
       name: as TensorFlow Datasets calls it, with a configuration where it has several ("glue/sst2").
       directory: where it was prepared, TensorFlow Datasets' `data_dir`; "" for its default.
-      otherwise: what else `data.name` may be, for messages ("neither 'digits' nor 'folder'").
+      otherwise: what else the name may be, for messages ("neither 'digits' nor 'folder'").
+      setting: what gave the name, for messages.
 
     Attributes:
       info: a tfds.core.DatasetInfo.
@@ -20,7 +21,7 @@ class PreparedSet:
       ValueError: no such set is there, or it is of other files. Nothing is downloaded.
     """
 
-    def __init__(self, name, directory, otherwise):
+    def __init__(self, name, directory, otherwise, setting="data.name"):
         import tensorflow_datasets as tfds
 
         root = pathlib.Path(directory or tfds.core.constants.DATA_DIR).expanduser()
@@ -30,14 +31,14 @@ class PreparedSet:
         versions = [folder for folder in found if tfds.core.Version.is_valid(folder.name)]
         if not versions:
             raise ValueError(
-                f"data.name={name!r} is not allowed: it is {otherwise}, and no such set is prepared in {root}; "
+                f"{setting}={name!r} is not allowed: it is {otherwise}, and no such set is prepared in {root}; "
                 f"prepare it with: python -m official.prepare {name} --data-dir={root} "
                 "(and --manual-dir=FOLDER where its files are on this machine)"
             )
         self.info = tfds.builder_from_directory(max(versions, key=lambda folder: tfds.core.Version(folder.name))).info
         if self.info.file_format != tfds.core.FileFormat.TFRECORD:
             what = self.info.file_format.value
-            raise ValueError(f"data.name={name!r} in {root} is not allowed: it was prepared as {what} and not as tfrecord")
+            raise ValueError(f"{setting}={name!r} in {root} is not allowed: it was prepared as {what} and not as tfrecord")
 
     def files(self, split):
         """List of (path, records to skip, records to take) of a split in TensorFlow Datasets' syntax, "train[:90%]".

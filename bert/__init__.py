@@ -1,0 +1,1 @@
+"""Text models: BERT, ALBERT and WideNet, by name."""

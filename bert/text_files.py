@@ -1,7 +1,7 @@
 """Examples in files of the user's own: TSV or JSONL, read line by line, and a sentence with file and line where one is wrong.
 
-A TSV file begins with the names of its columns; a tab separates, a line is an example, and quotes are characters like any other. A
-JSONL file has an object a line. Both are UTF-8; empty lines are passed over.
+A TSV file begins with the names of its columns; a tab separates, a line is an example, and quotes are characters like any other.
+A JSONL file has an object a line. Both are UTF-8; empty lines are passed over.
 """
 
 import json
@@ -150,6 +150,10 @@ def _json_object(content):
 def _text(value, name):
     if not isinstance(value, str):
         raise ValueError(f"its {name!r} must be a text, and is {json.dumps(value)[:40]}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # as of "\\ud83d" in JSON
+        raise ValueError(f"its {name!r} has half of a surrogate pair at character {error.start}") from error
     return value
 
 
@@ -159,7 +163,7 @@ def _label(value, name):
         value = json.dumps(value)
     if not isinstance(value, str) or not value:
         raise ValueError(f"its {name!r} must be the name of a class, and is {json.dumps(value)[:40]}")
-    return value
+    return _text(value, name)
 
 
 def _score(value, name):

@@ -1,7 +1,7 @@
 """What predictions on texts are worth: of all of them at once, and as Keras metrics while a model trains.
 
-Both have the same value where all predictions or all labels are equal and the formula divides by zero: 0, as scikit-learn has it for
-F1 and Matthews; SciPy's correlations would be nan, by which no checkpoint can be chosen.
+Both have the same value where all predictions or all labels are equal and the formula divides by zero: 0, as scikit-learn has it
+for F1 and Matthews; SciPy's correlations would be nan, by which no checkpoint can be chosen.
 
 F1 is that of class 1 where there are two classes, as GLUE has it, and else the mean of the F1 of all classes.
 """

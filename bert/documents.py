@@ -21,7 +21,7 @@ _LAST_WORD = re.compile("[^\\s(\\[\"'\u201c\u2018]*$")
 _INITIALS = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]")  # "J" of J. Doe, and "U.S"
 # Before whose full stop a sentence does not end.
 ABBREVIATIONS = frozenset(
-    """Mr Mrs Ms Dr Prof Rev Hon St Sr Jr Gen Brig Col Lt Maj Capt Sgt Gov Sen Rep Pres Mt Ft No Nos vs cf ca approx Vol vol pp
+    """Mr Mrs Ms Dr Prof Rev Hon St Sr Jr Gen Brig Col Lt Maj Capt Sgt Gov Sen Rep Pres Mt Ft No vs cf ca approx Vol vol pp
     ed eds trans fig Fig Inc Ltd Co Corp Bros Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec viz al""".split()
 )
 

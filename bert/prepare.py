@@ -21,6 +21,7 @@ with quiet.startup():
 from bert import beam
 from bert.corpora import open_corpus
 from bert.shards import Shards, finish_info, read_info, write_info
+from bert.tokenizer import open_tokenizer
 from official.config import changes
 from official.status_line import StatusLine
 
@@ -186,6 +187,7 @@ def main():
     begun = time.perf_counter()
     try:
         vocabulary = pathlib.Path(given.vocabulary)
+        open_tokenizer(vocabulary, not given.cased)  # tells now what is wrong with it
         shards = Shards(
             folder=given.output,
             vocabulary=vocabulary.read_bytes(),

@@ -9,6 +9,7 @@ from bert.masked_words import word_losses
 from official.task import Evaluation
 
 WORDS_FILE = "masked_words.csv"
+FILES = {WORDS_FILE: "each masked word: how often it was one, how often it was guessed, and its mean loss"}
 
 
 class PretrainingEvaluation(Evaluation):
@@ -24,7 +25,7 @@ class PretrainingEvaluation(Evaluation):
       token_counts: list of int, how often each token is in the training split.
     """
 
-    files = {WORDS_FILE: "each masked word: how often it was one, how often it was guessed, and its mean loss"}
+    files = FILES
 
     def __init__(self, tokenizer, token_counts):
         self._tokenizer = tokenizer

@@ -9,8 +9,8 @@ def data_settings(**overrides):
     """The `data` settings of a recipe, with this project's defaults.
 
     dir: the folder that `python -m bert.prepare` has written, and name: what it is called; vocabulary: path of the vocabulary
-    that it was made with ("": the copy in the folder); lower_case: whether that is one of lower-case text; max_length: tokens of an
-    example, as many as the data were prepared for or more; masking: "dynamic" for words and order of segments that are drawn
+    that it was made with ("": the copy in the folder); lower_case: whether that is one of lower-case text; max_length: tokens of
+    an example, as many as the data were prepared for or more; masking: "dynamic" for words and order of segments that are drawn
     anew in every epoch, or "static" for the same ones in all; mask_rate: share of the tokens that are to be predicted;
     max_ngram: whole words that are masked together, at most; predictions: places for masked words in an example (None: as many
     as mask_rate of max_length, rounded up); shuffle_buffer: records that shuffling keeps in memory; validation_examples: so many

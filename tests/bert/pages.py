@@ -4,8 +4,8 @@ import bz2
 import random
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-WORDS = """the a old new small red river mountain house bird child teacher winter summer saw heard built left found under over near
-behind with and but because slowly again never always""".split()
+WORDS = """the a old new small red river mountain house bird child teacher winter summer saw heard built left found under over
+near behind with and but because slowly again never always""".split()
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,;!?'\"()-"
 
 
@@ -17,9 +17,9 @@ def write_vocabulary(path):
 
 
 def document(seed, sentences=20):
-    """Text of some paragraphs; the first word is the document's own."""
+    """Text of some paragraphs; it begins with a number of its own."""
     draw = random.Random(seed)
-    made = [f"Document{seed} begins."]
+    made = [f"{seed:03d} begins."]
     for _ in range(sentences):
         words = [draw.choice(WORDS) for _ in range(draw.randint(3, 14))]
         made.append(" ".join(words).capitalize() + draw.choice(".!?."))

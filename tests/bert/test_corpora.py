@@ -15,7 +15,7 @@ from bert.corpus_error import CorpusError
 from tests.bert.pages import write_dump
 
 MARKUP = """{{Infobox|name=Aardvark}}
-The '''aardvark''' ({{IPA|x}}; ''Orycteropus afer'') is a [[nocturnal animal|nocturnal]] mammal.&lt;ref&gt;Source.&lt;/ref&gt; It eats ants .
+The '''aardvark''' ({{IPA|x}}; ''Orycteropus afer'') is a [[nocturnal animal|nocturnal]] mammal.&lt;ref&gt;S.&lt;/ref&gt; Yes .
 
 == Habitat ==
 It lives in [[Africa]] ( ).
@@ -35,7 +35,7 @@ class TestDump:
             tmp_path / "pages.xml.bz2", [("Aardvark", 0, MARKUP), ("Ant", 0, "#REDIRECT [[Ants]]"), ("Talk:Ant", 1, MARKUP)]
         )
         assert list(open_corpus(str(path)).documents()) == [
-            "The aardvark (Orycteropus afer) is a nocturnal mammal. It eats ants.\n\nIt lives in Africa."
+            "The aardvark (Orycteropus afer) is a nocturnal mammal. Yes.\n\nIt lives in Africa."
         ]
 
     def test_half_a_character(self, tmp_path):

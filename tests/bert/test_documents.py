@@ -1,5 +1,6 @@
 """Sentences, and the pairs of segments that they make."""
 
+import itertools
 import random
 
 import pytest
@@ -67,7 +68,7 @@ def test_lengths():
     """Without short ones each is at least seven eighths full and ends with a sentence if it is not full, but for the last."""
     for seed in range(100):
         words, starts, found = divided(seed, 500, 64, 0)
-        longest_word = max(b - a for a, b in zip(words, words[1:], strict=False))
+        longest_word = max(b - a for a, b in itertools.pairwise(words))
         for stretch in found[:-1]:
             length = stretch.end - stretch.start
             assert length >= 56 - longest_word

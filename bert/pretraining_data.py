@@ -4,7 +4,7 @@ import hashlib
 
 import tensorflow as tf
 
-from bert.shards import SPLITS, read_info
+from bert.shards import SPLITS, prepared_vocabulary, read_info
 from official.sources import RecordSource
 
 
@@ -35,7 +35,7 @@ class PretrainingData:
         self._folder = str(folder).rstrip("/")
         self._splits, settings = info["splits"], info["settings"]
         self._sha256 = settings["vocabulary_sha256"]
-        self.vocabulary = f"{self._folder}/{settings['vocabulary_name']}"
+        self.vocabulary = prepared_vocabulary(folder)
         self.max_length = settings["max_length"]
         self.lower_case = settings["lower_case"]
         self.token_counts = info["token_counts"]

@@ -234,6 +234,12 @@ def read_info(folder):
             raise ValueError(f"{path}, line {error.lineno}: it is not what bert.prepare wrote ({error.msg})") from error
 
 
+def prepared_vocabulary(folder):
+    """Path of the vocabulary that the data in a folder were made with; "" where there are no such data."""
+    info = read_info(folder) if folder else None
+    return f"{str(folder).rstrip('/')}/{info['settings']['vocabulary_name']}" if info else ""
+
+
 def _digest(text):
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 

@@ -2,6 +2,8 @@
 
 import math
 
+from official.config import check_section, section_settings
+
 MASKINGS = ("dynamic", "static")
 
 
@@ -19,7 +21,7 @@ def data_settings(**overrides):
     Raises:
       ValueError: an override that is no setting.
     """
-    settings = dict(
+    defaults = dict(
         name="pretraining",
         dir="",
         vocabulary="",
@@ -33,10 +35,7 @@ def data_settings(**overrides):
         validation_examples=0,
         bad_examples="refuse",
     )
-    unknown = set(overrides) - set(settings)
-    if unknown:
-        raise ValueError(f"{', '.join(sorted(unknown))}: no data setting; known: {', '.join(settings)}")
-    return {**settings, **overrides}
+    return section_settings("data", defaults, overrides)
 
 
 def check_data_settings(data):
@@ -56,6 +55,4 @@ def check_data_settings(data):
         "validation_examples": (data.validation_examples >= 0, "at least 0"),
         "bad_examples": (data.bad_examples == "refuse", "'refuse': prepared data has no bad examples"),
     }
-    for setting, (is_allowed, what) in allowed.items():
-        if not is_allowed:
-            raise ValueError(f"data.{setting}={data[setting]!r} is not allowed: it must be {what}")
+    check_section("data", data, allowed)

@@ -57,7 +57,7 @@ class TestRun:
         counts = read_info(folder)["splits"]["train"]
         (row, *_) = read_table(finished / "metrics.csv")
         tokens = counts["tokens"] / counts["examples"] + 3
-        assert float(row["tokens_per_second"]) == pytest.approx(tokens * float(row["sequences_per_second"]), rel=0.02)
+        assert float(row["tokens_per_second"]) == pytest.approx(tokens * float(row["sequences_per_second"]), abs=0.1 * tokens)
         assert summary["config"]["model"]["vocab_size"] == len(read_info(folder)["token_counts"])
         assert summary["config"]["data"]["predictions"] == math.ceil(0.15 * LENGTH)
 
@@ -109,17 +109,6 @@ class TestRun:
         inputs = {name: tf.constant(value) for name, value in inputs.items()}
         logits = loaded.signatures["tokens"](**inputs)["mlm_logits"].numpy()[0]
         assert [tokenizer.to_tokens([i])[0].encode() for i in logits.argmax(axis=-1)] == words[:, 0].tolist()
-
-    def test_goes_on(self, finished, folder, tmp_path):
-        """A run that was stopped ends with the weights of one that was not."""
-        half = train.Run(config_of(folder, steps=2), tmp_path)
-        half.model.optimizer.learning_rate = train.Run(config_of(folder), tmp_path / "other").model.optimizer.learning_rate
-        half.train()
-        (tmp_path / "summary.json").unlink()
-        train.run(config_of(folder), tmp_path)
-        metrics = [json.loads((workdir / "summary.json").read_text())["metrics"] for workdir in (tmp_path, finished)]
-        for name in ("val_mlm_logits_loss", "val_next_sentence_loss"):
-            assert metrics[0][name] == pytest.approx(metrics[1][name], rel=1e-3)
 
     def test_fine_tuning_takes_its_vocabulary(self, finished, folder):
         """From the workdir, whose recipe leaves the vocabulary to the data, and from the export."""

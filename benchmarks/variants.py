@@ -4,11 +4,13 @@ python -m benchmarks.variants --config=vision/configs/fashion_mnist.py:15 --work
 Trains each variant with each seed, evaluates the last checkpoint on the test split, and prints the accuracies with their mean and
 spread. A variant is what stands after the comma in the recipe's argument (fashion_mnist.py:15,shared_norms); "" is the recipe
 itself. The file of --json is written after every run: a run whose result stands there is not done again, and one that was stopped
-goes on.
+goes on. Small models use several cores better by a run each: --parallel=2 does two runs at a time, on half of the cores each.
 """
 
 import argparse
+import concurrent.futures
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -20,18 +22,20 @@ from benchmarks.arguments import positive
 VARIANTS = ("", "shared_norms", "no_moe", "no_sharing", "vit")
 
 
-def result(config, seed, workdir):
-    """Trains and evaluates one variant; what the table tells of it.
+def result(config, seed, workdir, cores):
+    """Trains and evaluates one variant on so many cores; what the table tells of it.
 
     Raises:
-      SystemExit: a command failed; the same command goes on from the last checkpoint.
+      RuntimeError: a command failed; the same command goes on from the last checkpoint.
     """
+    environment = {**os.environ, **{f"TF_NUM_{which}OP_THREADS": str(cores) for which in ("INTRA", "INTER")}}
     train = ["official.train", f"--config={config}", f"--workdir={workdir}", f"--config.train.seed={seed}"]
     evaluate = ["official.evaluate", f"--model={workdir}", "--split=test", f"--output={workdir}/test"]
     for arguments in (train, evaluate):
-        done = subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL)
+        done = subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, env=environment)
         if done.returncode:
-            sys.exit(f"error: {arguments[0]} of {workdir} ended with code {done.returncode}; the same command goes on from there")
+            what = f"{arguments[0]} of {workdir} ended with code {done.returncode}"
+            raise RuntimeError(f"{what}; the same command goes on from there")
     summary = json.loads((workdir / "summary.json").read_text())
     test = json.loads((workdir / "test" / "metrics.json").read_text())["metrics"]
     return {
@@ -40,6 +44,7 @@ def result(config, seed, workdir):
         "validation_accuracy": summary["metrics"]["val_accuracy"],
         "parameters": summary["parameters"],
         "minutes": summary["wall_seconds"] / 60,
+        "cores": cores,
         "git_commit": summary["git_commit"],
     }
 
@@ -71,18 +76,36 @@ def main():
     parser.add_argument("--json", required=True, type=pathlib.Path, help="file to write the results to, and to go on from")
     parser.add_argument("--variants", default=",".join(VARIANTS), help="separated by commas; an empty one is the recipe itself")
     parser.add_argument("--seeds", type=positive, default=3, help="how many (default: 3)")
+    parser.add_argument("--parallel", type=positive, default=1, help="runs at a time (default: 1)")
     given = parser.parse_args()
     variants = given.variants.split(",")
     runs = json.loads(given.json.read_text())["runs"] if given.json.exists() else []
-    for seed in range(given.seeds):
-        for variant in variants:
-            config = f"{given.config},{variant}" if variant else given.config
-            if not any((run["config"], run["seed"]) == (config, seed) for run in runs):
-                workdir = given.workdir.resolve() / f"{variant or 'recipe'}-{seed}"
-                runs.append(dict(config=config, variant=variant, seed=seed, **result(config, seed, workdir)))
+    cores = max(1, os.cpu_count() // given.parallel)
+
+    def show(run):
+        print(f"{run['config']}, seed {run['seed']}: {run['accuracy']:.4f} after {run['minutes']:.1f} minutes", flush=True)
+
+    with concurrent.futures.ThreadPoolExecutor(given.parallel) as pool:
+        started = {}
+        for seed in range(given.seeds):
+            for variant in variants:
+                config = f"{given.config},{variant}" if variant else given.config
+                finished = next((run for run in runs if (run["config"], run["seed"]) == (config, seed)), None)
+                if finished:
+                    show(finished)
+                else:
+                    workdir = given.workdir.resolve() / f"{variant or 'recipe'}-{seed}"
+                    which = dict(config=config, variant=variant, seed=seed)
+                    started[pool.submit(result, config, seed, workdir, cores)] = which
+        try:
+            for future in concurrent.futures.as_completed(started):
+                runs.append({**started[future], **future.result()})
                 write_json(given.json, config=given.config, runs=runs, variants=rows_of(runs, variants))
-            run = next(run for run in runs if (run["config"], run["seed"]) == (config, seed))
-            print(f"{config}, seed {seed}: {run['accuracy']:.4f} after {run['minutes']:.1f} minutes", flush=True)
+                show(runs[-1])
+        except RuntimeError as error:
+            sys.exit(f"error: {error}")
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
     print(f"\n{'variant':<14}{'parameters':>12}{'mean':>9}{'spread':>9}{'minutes':>9}")
     for row in rows_of(runs, variants):
         figures = f"{row['parameters']:>12,}{row['mean']:>9.4f}{row['spread']:>9.4f}{row['minutes']:>9.1f}"

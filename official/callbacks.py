@@ -31,18 +31,18 @@ class StepCallback(tf.keras.callbacks.Callback):
 class StepCounter(StepCallback):
     """Counts the run's steps over all fits and sessions, and times them.
 
-    Adds `step`, `lr` and `<unit>_per_second` to the logs of every epoch. The rate leaves out evaluation; that of a session's
-    first epoch includes tracing the graph.
+    Adds `step`, `lr` and `<unit>_per_second` to the logs of every epoch, and `tokens_per_second` where an example's tokens are
+    given. The rates leave out evaluation; those of a session's first epoch include tracing the graph.
 
     Attributes:
       step: steps done.
     """
 
-    def __init__(self, first_step, batch_size, unit):
+    def __init__(self, first_step, batch_size, unit, tokens_per_example=None):
         super().__init__()
         self.step = first_step
         self._batch_size = batch_size
-        self._unit = unit
+        self._per_example = {unit: 1, "tokens": tokens_per_example} if tokens_per_example else {unit: 1}
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch_start = (self.step, time.perf_counter())
@@ -58,7 +58,8 @@ class StepCounter(StepCallback):
         self._measure()
         schedule = self.model.optimizer.learning_rate
         lr = schedule(self.step) if callable(schedule) else schedule
-        logs.update({"step": self.step, "lr": float(lr), f"{self._unit}_per_second": round(self._epoch_rate, 1)})
+        logs.update({"step": self.step, "lr": float(lr)})
+        logs.update({f"{what}_per_second": round(count * self._epoch_rate, 1) for what, count in self._per_example.items()})
 
     def _measure(self):
         """Only once an epoch: training ends where its evaluation begins."""
@@ -164,18 +165,21 @@ class SaveCheckpoints(StepCallback):
 
     Args:
       clock: returns the seconds that the run has taken so far.
+      best: an official.best.BestCheckpoint, or None.
 
     Raises:
       Stopped: after the checkpoint, where SIGINT or SIGTERM came.
+      NoSuchMetric: as of `best`, after the first step.
     """
 
-    def __init__(self, counter, guard, checkpoints, every, clock):
+    def __init__(self, counter, guard, checkpoints, every, clock, best=None):
         super().__init__()
         self._counter = counter
         self._guard = guard
         self._checkpoints = checkpoints
         self._every = every
         self._clock = clock
+        self._best = best
         self._signal = None
         self._saved_step = counter.step
 
@@ -195,6 +199,8 @@ class SaveCheckpoints(StepCallback):
         self._signal = signum
 
     def on_train_batch_end(self, batch, logs=None):
+        if self._best:
+            self._best.check(logs)
         # After an epoch's last step comes its evaluation, and then `on_epoch_end` saves: a checkpoint now would lose the row.
         is_last = batch + 1 >= self.params["steps"]
         due = self._every and self._counter.step - self._saved_step >= self._every
@@ -202,12 +208,18 @@ class SaveCheckpoints(StepCallback):
             self.save()
 
     def on_epoch_end(self, epoch, logs=None):
-        self.save()
+        self.save(logs)
 
-    def save(self):
-        """Saves now, and ends the run if it was asked to stop."""
+    def save(self, evaluation=None):
+        """Saves now, and ends the run if it was asked to stop.
+
+        Args:
+          evaluation: the logs of the evaluation after this step, if there was one.
+        """
         self._guard.check()
         self._checkpoints.save(self._counter.step, self._clock())
         self._saved_step = self._counter.step
+        if self._best and evaluation:
+            self._best.consider(evaluation)
         if self._signal:
             raise Stopped(self._counter.step, self._signal)

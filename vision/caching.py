@@ -3,8 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
+from official.sources import host_constant
 from vision.decoding import decode_crop, what_is_wrong, whole
-from vision.sources import IndexedSource, host_constant
+from vision.sources import PixelSource
 
 AT_ONCE = 64  # so many images are handed to Python together
 
@@ -86,4 +87,4 @@ def _memory_source(source, pixels, shapes, labels, indices, good):
         flat = tf.slice(pixels, [starts[i]], [tf.reduce_prod(shape_of[i])])
         return tf.ensure_shape(tf.reshape(flat, shape_of[i]), static), label_of[i]
 
-    return IndexedSource(len(good), get, lambda i: source.name_of(indices[good[i]]), decoded=True)
+    return PixelSource(len(good), get, lambda i: source.name_of(indices[good[i]]))

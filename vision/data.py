@@ -6,7 +6,7 @@ import random
 import numpy as np
 import tensorflow as tf
 
-from vision.sources import RecordSource, array_source, file_source
+from vision.sources import EncodedSource, array_source, file_source
 
 IMAGE_FILES = (".jpg", ".jpeg", ".png")  # what tfds.ImageFolder looks for
 SPLITS = {  # of each role, where `_default_splits` would be wrong
@@ -27,7 +27,7 @@ class Digits:
         self.splits = dict(train="train", validation="validation")
 
     def source(self, split, buffer):
-        """An IndexedSource of float32 pixels in [0, 1]."""
+        """A PixelSource of float32 pixels in [0, 1]."""
         del buffer  # nothing is read from a disk
         if split not in self.splits:
             raise ValueError(f"{split!r} is not a split of digits: it must be one of {', '.join(self.splits)}")
@@ -81,7 +81,7 @@ class Tfds:
         self._info, self._image, self._label = info, image, label
 
     def source(self, split, buffer):
-        """A RecordSource.
+        """An EncodedSource.
 
         Args:
           split: in TensorFlow Datasets' syntax, "train[:90%]".
@@ -100,7 +100,7 @@ class Tfds:
             found = features.deserialize_example(record, decoders={self._image: tfds.decode.SkipDecoding()})
             return found[self._image], tf.cast(found[self._label], tf.int64)
 
-        return RecordSource([(file.filename, file.skip, file.take) for file in files], parse, buffer)
+        return EncodedSource([(file.filename, file.skip, file.take) for file in files], parse, buffer)
 
 
 class Folder:
@@ -139,7 +139,7 @@ class Folder:
         self.splits = _default_splits(self._files)
 
     def source(self, split, buffer):
-        """An IndexedSource; arguments and errors as of Tfds.source."""
+        """A FileSource; arguments and errors as of Tfds.source."""
         del buffer  # files can be read in any order
         parts = _parts(split, self._infos, self._root)
         files = [file for part in parts for file in self._files[part.splitname][part.from_ : part.to]]

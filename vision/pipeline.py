@@ -4,11 +4,11 @@ import functools
 
 import tensorflow as tf
 
+from official.sources import example_seed, with_data_sharding
 from vision.caching import label_problem
 from vision.decoding import or_else, what_is_wrong
 from vision.mixup import mixup, smooth_labels
 from vision.preprocessing import evaluation_image, training_image
-from vision.sources import epoch_seed
 
 
 class ImagePipeline:
@@ -77,8 +77,7 @@ class ImagePipeline:
         return with_data_sharding(batches.prefetch(tf.data.AUTOTUNE))
 
     def _train_example(self, seed, epoch, index, image, label):
-        seed_of_example = tf.random.experimental.stateless_fold_in(epoch_seed(seed, epoch), index)
-        seed_of_image, seed_of_mixup = tf.unstack(tf.random.split(seed_of_example, 2))
+        seed_of_image, seed_of_mixup = tf.unstack(tf.random.split(example_seed(seed, epoch, index), 2))
         augment = functools.partial(training_image, seed=seed_of_image, **self._of_model, data=self._data)
         pixels, ok = self._checked(augment, index, image, label)
         return pixels, label, seed_of_mixup, ok
@@ -130,10 +129,3 @@ def _good_places(ok):
 
 def _some(ok):
     return tf.debugging.Assert(tf.reduce_any(ok), ["no example of a batch can be used"])
-
-
-def with_data_sharding(dataset):
-    """Several workers each take their part of every batch; there may be no files to divide among them."""
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    return dataset.with_options(options)

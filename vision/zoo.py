@@ -1,6 +1,6 @@
 """The table of image models. A new size is a new row of SIZES."""
 
-import difflib
+from official.zoo import check_model, override
 
 # Width, heads, hidden width of dense FFN and of experts, blocks, and how many of the last blocks are MoE in a ViT-MoE.
 SIZES = {
@@ -69,16 +69,9 @@ def model_settings(name, **overrides):
     Raises:
       ValueError: an unknown name or setting.
     """
-    if name not in MODELS:
-        raise ValueError(f"name={name!r} is not a model{_did_you_mean(name, MODELS)}; known: {', '.join(MODELS)}")
+    check_model(name, MODELS)
     family, size = name.rsplit("_", 1)
-    settings = {**COMMON, **SIZES[size], **FAMILIES[family], **MODELS[name]}
-    for key, value in overrides.items():
-        if key not in settings:
-            raise ValueError(
-                f"{key}={value!r} is not a setting of {name}{_did_you_mean(key, settings)}; known: {', '.join(sorted(settings))}"
-            )
-    return {**settings, **overrides}
+    return override(name, {**COMMON, **SIZES[size], **FAMILIES[family], **MODELS[name]}, overrides)
 
 
 def create_model(name, *, pretrained=None, **overrides):
@@ -121,8 +114,3 @@ def create_model(name, *, pretrained=None, **overrides):
     model = build_model(name=name, **settings)
     print(f"Starting from {pretrained}:\n{text_table(load_pretrained(model, pretrained, setting='pretrained'))}")
     return model
-
-
-def _did_you_mean(word, known):
-    near = difflib.get_close_matches(str(word), list(known), n=1)
-    return f" (did you mean {near[0]}?)" if near else ""

@@ -9,7 +9,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from vision.preprocessing import data_settings
-from vision.sources import RecordSource, file_source
+from vision.sources import EncodedSource, file_source
 
 CLASSES = 3
 
@@ -38,7 +38,7 @@ def write_files(folder, examples, file_format="PNG", **size):
 
 
 def numbered_files(folder, examples, **size):
-    """An IndexedSource of files: picture i of class i % CLASSES."""
+    """A FileSource: picture i of class i % CLASSES."""
     return file_source(write_files(folder, examples, **size), [i % CLASSES for i in range(examples)])
 
 
@@ -61,13 +61,13 @@ def write_records(path, records):
 
 
 def numbered_records(folder, sizes, buffer):
-    """A RecordSource of one file for each of `sizes`: picture i of class i % CLASSES."""
+    """An EncodedSource of one file for each of `sizes`: picture i of class i % CLASSES."""
     firsts = np.cumsum(sizes) - sizes
     files = [
         (write_records(folder / f"shard-{i}", map(record, range(first, first + size))), 0, size)
         for i, (first, size) in enumerate(zip(firsts.tolist(), sizes, strict=True))
     ]
-    return RecordSource(files, parse, buffer)
+    return EncodedSource(files, parse, buffer)
 
 
 def settings(**overrides):

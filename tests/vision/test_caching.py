@@ -20,7 +20,7 @@ from tests.vision.pictures import (
 )
 from vision.caching import AT_ONCE, cached
 from vision.pipeline import ImagePipeline
-from vision.sources import IndexedSource, RecordSource, array_source, file_source
+from vision.sources import EncodedSource, FileSource, array_source, file_source
 
 MIB = 2**20
 
@@ -100,7 +100,8 @@ def test_decoded_once():
         return tf.ensure_shape(tf.numpy_function(noted, [image], tf.string), [])
 
     images = tf.constant(files)
-    source = IndexedSource(len(files), lambda i: (images[i], tf.constant(0, tf.int64)), str, read=count)
+    source = FileSource(len(files), lambda i: (images[i], tf.constant(0, tf.int64)), str)
+    source.read = count
     kept = held(source)
     assert sorted(read) == sorted(files)
     pipeline = ImagePipeline(kept, 8, 3, CLASSES, settings(), BadExamples("refuse"))
@@ -120,7 +121,7 @@ BAD_RECORDS = {0: record(0, image=b"no image"), 3: record(3, label=CLASSES), 4: 
 def spoiled(tmp_path):
     """Records of which BAD_RECORDS are bad."""
     path = write_records(tmp_path / "shard", [BAD_RECORDS.get(i, record(i)) for i in range(8)])
-    return RecordSource([(path, 0, 8)], parse, 4)
+    return EncodedSource([(path, 0, 8)], parse, 4)
 
 
 def test_bad_examples_are_left_out(spoiled):

@@ -21,7 +21,7 @@ from tests.vision.pictures import (
 from vision import pipeline as pipelines
 from vision.caching import cached
 from vision.pipeline import ImagePipeline
-from vision.sources import RecordSource, array_source, file_source
+from vision.sources import EncodedSource, array_source, file_source
 
 EXAMPLES = 23
 SIZE = 8
@@ -236,7 +236,7 @@ class TestBadExamples:
             name = "pictures, image 2"
         else:
             path = write_records(tmp_path / "shard", [record(i, label if i == 2 else None) for i in range(4)])
-            source, name = RecordSource([(path, 0, 4)], parse, 1), "shard, record 2"
+            source, name = EncodedSource([(path, 0, 4)], parse, 1), "shard, record 2"
         bad_examples = BadExamples("skip")
         pipeline = ImagePipeline(source, SIZE, 3, CLASSES, settings(), bad_examples)
         (_, labels), (_, evaluated) = (next(iter(d)) for d in (pipeline.train_batches(4, 0, 0), pipeline.evaluation_batches(4)))

@@ -13,7 +13,7 @@ class Question(NamedTuple):
       name: of the question in messages.
       question, context: str.
       answers: tuple of (text, start), what annotators took for the answer and where it begins in the context, counted in
-        characters (Unicode code points); () where there is none.
+        characters (Unicode code points); () where there is none, and None where that is not known.
       impossible: whether the set says that there is none.
     """
 
@@ -21,14 +21,18 @@ class Question(NamedTuple):
     name: str
     question: str
     context: str
-    answers: tuple
+    answers: tuple | None
     impossible: bool
 
 
-def read_json(path):
+def read_json(path, needs_answers=True):
     """The questions of a file: {"data": [{"paragraphs": [{"context", "qas": [{"id", "question", "answers"}]}]}]}.
 
     `answers` is a list of {"text", "answer_start"}. `is_impossible` may stand beside it, as in SQuAD 2.0. All else is passed over.
+
+    Args:
+      path: of the file, UTF-8.
+      needs_answers: whether each question must have `answers`; else all of them may lack them.
 
     Returns:
       List of Question.
@@ -50,23 +54,28 @@ def read_json(path):
             where = f"{path}, article {a}, paragraph {p}"
             context = _value(paragraph, "context", str, where)
             for q, entry in enumerate(_value(paragraph, "qas", list, where)):
-                question = _question(entry, context, path, f"{where}, question {q}")
+                question = _question(entry, context, path, f"{where}, question {q}", needs_answers)
                 if question.id in seen:
                     raise ValueError(f"{question.name} is there twice")
                 seen.add(question.id)
                 questions.append(question)
     if not questions:
         raise ValueError(f"{path} has no questions")
+    if len({question.answers is None for question in questions}) == 2:
+        lacking = next(question for question in questions if question.answers is None)
+        raise ValueError(f"{lacking.name} has no 'answers', and others have")
     return questions
 
 
-def _question(entry, context, path, where):
+def _question(entry, context, path, where, needs_answers):
     identity = _value(entry, "id", str, where)
     name = f"{path}, question {identity}"
-    answers = tuple(
-        (_value(answer, "text", str, name), _value(answer, "answer_start", int, name))
-        for answer in _value(entry, "answers", list, name)
-    )
+    answers = None
+    if needs_answers or "answers" in entry:
+        answers = tuple(
+            (_value(answer, "text", str, name), _value(answer, "answer_start", int, name))
+            for answer in _value(entry, "answers", list, name)
+        )
     impossible = _value({"is_impossible": False, **entry}, "is_impossible", bool, name)
     return Question(identity, name, _value(entry, "question", str, name), context, answers, impossible)
 
@@ -84,21 +93,6 @@ def _value(entry, key, kind, where):
     return value
 
 
-def write_json(path, questions, title=""):
-    """Writes questions as `read_json` reads them, those of one context together."""
-    paragraphs = {}
-    for question in questions:
-        entry = {
-            "id": question.id,
-            "question": question.question,
-            "answers": [{"text": text, "answer_start": start} for text, start in question.answers],
-            "is_impossible": question.impossible,
-        }
-        paragraphs.setdefault(question.context, []).append(entry)
-    paragraphs = [{"context": context, "qas": entries} for context, entries in paragraphs.items()]
-    pathlib.Path(path).write_text(json.dumps({"version": "2.0", "data": [{"title": title, "paragraphs": paragraphs}]}))
-
-
 class UnusableQuestion(ValueError):
     """A question that can be neither trained on nor scored; says what is wrong with it."""
 
@@ -111,7 +105,7 @@ def locate_answers(question, no_answer):
       no_answer: whether a question may have no answer.
 
     Returns:
-      List of (start, end), the end exclusive.
+      List of (start, end), the end exclusive; empty where there is none, or that is not known.
 
     Raises:
       UnusableQuestion: no answer, where there must be one; an answer that is not where it is said to be; text that is not Unicode.
@@ -124,10 +118,10 @@ def locate_answers(question, no_answer):
             raise UnusableQuestion(f"its {what} is not Unicode: {error}") from error
     if question.impossible and question.answers:
         raise UnusableQuestion("is_impossible is true, and it has answers")
-    if not question.answers and not no_answer:
+    if question.answers == () and not no_answer:
         raise UnusableQuestion("it has no answer, which data.no_answer=False does not allow")
     found = []
-    for text, start in question.answers:
+    for text, start in question.answers or ():
         if not text.strip():
             raise UnusableQuestion(f"its answer {text!r} is empty")
         if not 0 <= start < len(context):

@@ -26,8 +26,9 @@ lint: $(INSTALLED_TEST) ## check style, as pre-commit does
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 
-zoo: $(INSTALLED) ## print the table of image models
+zoo: $(INSTALLED) ## print the tables of image and text models
 	@$(RUN) -m vision
+	@$(RUN) -m bert
 
 lock: ## write the lock files again, after a change to requirements*.txt; needs uv
 	uv pip compile requirements.txt --universal --python-version 3.10 --generate-hashes --no-header -o requirements.lock

@@ -157,7 +157,7 @@ def test_set_up_once(tree):
     assert tree.make("demo").returncode == 0
     assert tree.calls == ["official.train"]
     assert tree.make("zoo").returncode == 0
-    assert tree.calls == ["vision"]
+    assert tree.calls == ["vision", "bert"]
 
 
 def test_tests_bring_all_else(tree):

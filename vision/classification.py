@@ -5,10 +5,11 @@ import tensorflow as tf
 from official.bad_examples import BadExamples
 from vision.caching import cached
 from vision.data import open_dataset
-from vision.models import build_model, layer_depths
+from vision.models import build_model
 from vision.pipeline import ImagePipeline
 from vision.preprocessing import check_data_settings
 from vision.transfer import transfer_weights
+from widenet.depths import layer_depths
 
 
 class ImageClassification:

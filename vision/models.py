@@ -7,7 +7,6 @@ import tensorflow as tf
 from vision.embedding import PatchEmbedding, Pooling
 from widenet import Deployment, Encoder, Model
 from widenet.checks import check_choice, check_count, refuse
-from widenet.depths import encoder_depths
 from widenet.flops import dense_flops, encoder_flops
 from widenet.layer import at_least_float32, compute_dtype_of
 
@@ -56,16 +55,3 @@ def forward_flops(model, kept=1.0):
     flops = dense_flops(tokens - embedding.class_token, patch_values, encoder.width) + encoder_flops(encoder, tokens, kept)
     dense = [layer for layer in model.layers if isinstance(layer, tf.keras.layers.Dense)]
     return flops + sum(dense_flops(1, *layer.kernel.shape) for layer in dense)
-
-
-def layer_depths(model):
-    """How deep each weight of a model of build_model is: 0 for the embedding, 1 to L for the blocks, L + 1 for all after them.
-
-    Returns:
-      {name of a weight: depth}, as widenet.depths.encoder_depths gives them, and the depth of the last layer, L + 1.
-    """
-    encoder = model.get_layer("encoder")
-    last = encoder.depth + 1
-    depths = {weight.name: last for weight in model.weights}
-    depths |= {weight.name: 0 for weight in model.get_layer("embedding").weights}
-    return depths | encoder_depths(encoder), last

@@ -1,14 +1,14 @@
 """An image model that starts from the weights of another: other classes, another image size, another deployment."""
 
+import functools
 import math
 
 import numpy as np
 import tensorflow as tf
 
-from official.weights import read_weights
-from widenet.transfer import Row, full_names, mismatch, shapes, split_names, transfer_encoder, transfer_layer, weights_by_name
-
-PARTS = ("embedding", "encoder", "representation", "head")
+from official import pretrained
+from widenet.model_transfer import counted, transfer_model, transfer_parts
+from widenet.transfer import Row, mismatch, shapes, split_names
 
 
 def load_pretrained(model, path, setting="path"):
@@ -25,11 +25,7 @@ def load_pretrained(model, path, setting="path"):
     Raises:
       ValueError: a path without weights, or the weights of another kind of model.
     """
-    weights = read_weights(path, setting)
-    try:
-        return transfer_weights(model, weights)
-    except ValueError as error:
-        raise ValueError(f"{setting}={str(path)!r} is not allowed: {error}") from error
+    return pretrained.load_pretrained(model, path, transfer_weights, setting)
 
 
 def transfer_weights(model, weights):
@@ -49,29 +45,7 @@ def transfer_weights(model, weights):
     Raises:
       ValueError: where not one weight fits.
     """
-    targets, sources = split_names(weights_by_name(model)), split_names(weights)
-    for whose, layers in (("the model's", targets), ("its", sources)):
-        if "attention_0" in layers:
-            raise ValueError(f"{whose} weights must have their full names, which loading a .keras file does not keep")
-    parts = [
-        _transfer_embedding(targets["embedding"], sources.get("embedding", {})),
-        transfer_encoder(model.get_layer("encoder"), weights),
-        transfer_layer("representation", targets.get("representation"), sources.get("representation")),
-        _transfer_head(targets.get("head"), sources.get("head")),
-    ]
-    parts += [transfer_layer(name, None, layer) for name, layer in sources.items() if name not in PARTS]
-    values = {name: array for part, _ in parts for name, array in part.items()}
-    rows = [row for _, part in parts for row in part]
-    if not values:
-        first = next(row for row in rows if row.result == "fresh")
-        raise ValueError(
-            f"it must be of a model like {model.name}, which none of its {len(weights)} weights fits "
-            f"({first.weight}: {first.reason})"
-        )
-    for name, weight in weights_by_name(model).items():
-        if name in values:
-            weight.assign(values[name].astype(weight.dtype.as_numpy_dtype))
-    return rows
+    return transfer_model(model, weights, {"embedding": _transfer_embedding, "head": counted("bias", "classes")})
 
 
 def resample_positions(positions, rows):
@@ -89,23 +63,22 @@ def resample_positions(positions, rows):
     return grid.numpy().reshape(1, rows * rows, width)
 
 
-def _transfer_embedding(target, source):
-    targets, sources = split_names(target), split_names(source)
-    parts = [transfer_layer(name, targets.get(name), sources.get(name)) for name in ("projection", "class_token")]
-    parts.append(_transfer_positions(targets, sources))
-    known = ("projection", "class_token", "position_embedding")
-    parts += [transfer_layer(name, None, layer) for name, layer in sources.items() if name not in known]
-    values = {name: array for part, _ in parts for name, array in full_names("embedding", part).items()}
-    return values, [row._replace(weight=f"embedding/{row.weight}") for _, rows in parts for row in rows]
+def _transfer_embedding(name, target, source):
+    special = {"position_embedding": functools.partial(_transfer_positions, split_names(target), split_names(source or {}))}
+    return transfer_parts(name, target, source, special)
 
 
-def _transfer_positions(targets, sources):
-    """The grid's positions, resampled where there are other ones, and apart from them the class token's."""
-    name = "position_embedding"
-    target, source = targets[name][""], sources.get(name, {}).get("")
-    shape = shapes(targets[name])
-    if source is None or source.ndim != 3 or source.shape[2] != target.shape[2]:
-        return {}, [Row(name, shape, "fresh", mismatch(targets[name], sources.get(name)))]
+def _transfer_positions(targets, sources, name, target, source):
+    """The grid's positions, resampled where there are other ones, and apart from them the class token's.
+
+    Args:
+      targets, sources: all parts of the embeddings, which tell whether there is a class token.
+      name, target, source: as in widenet.transfer.transfer_layer.
+    """
+    shape = shapes(target)
+    if source is None or source[""].ndim != 3 or source[""].shape[2] != target[""].shape[2]:
+        return {}, [Row(name, shape, "fresh", mismatch(target, source))]
+    target, source = target[""], source[""]
     has_token, had_token = ("class_token" in layers for layers in (targets, sources))
     first, grid = np.split(source, [int(had_token)], axis=1)
     side, old_side = (math.isqrt(tokens) for tokens in (target.shape[1] - has_token, grid.shape[1]))
@@ -124,13 +97,3 @@ def _transfer_positions(targets, sources):
         first = first[:, :0]
         rows.append(of_token)
     return {name: np.concatenate([first, grid], axis=1)}, rows
-
-
-def _transfer_head(target, source):
-    """The head as it is, with the numbers of classes where they are why it is not taken."""
-    values, rows = transfer_layer("head", target, source)
-    if target and source and target.keys() == source.keys():
-        classes, before = (layer["bias"].shape[0] for layer in (target, source))
-        if classes != before:
-            rows = [row._replace(reason=f"{classes} classes, {before} in the source") for row in rows]
-    return values, rows

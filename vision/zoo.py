@@ -103,14 +103,10 @@ def create_model(name, *, pretrained=None, **overrides):
     """
     settings = model_settings(name, **overrides)
     # Here, so that the table can be read without waiting for TensorFlow.
-    from official.tables import text_table
-    from official.weights import find_checkpoint
+    from official.pretrained import create_pretrained
     from vision.models import build_model
-    from vision.transfer import load_pretrained
+    from vision.transfer import transfer_weights
 
     if pretrained is None:
         return build_model(name=name, **settings)
-    find_checkpoint(pretrained, setting="pretrained")  # a wrong path need not wait for a model
-    model = build_model(name=name, **settings)
-    print(f"Starting from {pretrained}:\n{text_table(load_pretrained(model, pretrained, setting='pretrained'))}")
-    return model
+    return create_pretrained(lambda: build_model(name=name, **settings), pretrained, transfer_weights)

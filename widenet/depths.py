@@ -1,6 +1,19 @@
-"""How deep in an encoder each of its weights is used."""
+"""How deep in a model each of its weights is used."""
 
 import numpy as np
+
+
+def layer_depths(model):
+    """The depth of every weight of a model: 0 for its layer "embedding", 1 to L in its Encoder "encoder", L + 1 for all else.
+
+    Returns:
+      {name of a weight: depth}, as encoder_depths gives them, and the depth of the last layer, L + 1.
+    """
+    encoder = model.get_layer("encoder")
+    last = encoder.depth + 1
+    depths = {weight.name: last for weight in model.weights}
+    depths |= {weight.name: 0 for weight in model.get_layer("embedding").weights}
+    return depths | encoder_depths(encoder), last
 
 
 def encoder_depths(encoder):

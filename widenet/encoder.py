@@ -1,6 +1,7 @@
 """One transformer encoder for every parameter deployment."""
 
 import collections
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -8,11 +9,28 @@ from widenet.attention import SelfAttention, check_heads
 from widenet.checks import check_count, check_not_negative, check_positive, check_rate, check_switch, refuse
 from widenet.deployment import Deployment
 from widenet.feed_forward import FeedForward
-from widenet.layer import Layer, check_initializer, register
+from widenet.layer import Layer, at_least_float32, check_initializer, register
 from widenet.moe import SharedMoE
 from widenet.norm import IndividualLayerNorm
-from widenet.routing import check_capacity_factor, check_routing
+from widenet.routing import balance_loss, check_capacity_factor, check_routing
 from widenet.sharing import shared_reads
+
+
+class Encoding(NamedTuple):
+    """All that an Encoder can tell of a forward pass; a NamedTuple, so that it passes through functional models.
+
+    Attributes:
+      output: float [batch, length, width].
+      block_outputs: list of such, one a block. The last one is the output of a post-norm encoder; in a pre-norm one it is what
+        the final norm is applied to.
+      balance_loss: scalar, float32 or float64, the sum of balance_weight * l_balance over the routings; 0 where no block is an
+        MoE. Unlike what `add_loss` gets it is there outside training too; in training it is the same sum, so add it to a loss
+        only where `losses` of the layer are not added.
+    """
+
+    output: tf.Tensor
+    block_outputs: list
+    balance_loss: tf.Tensor
 
 
 @register
@@ -177,17 +195,19 @@ class Encoder(Layer):
             self.build_child(child, input_shape)
         super().build(input_shape)
 
-    def call(self, x, mask=None, training=None):
+    def call(self, x, mask=None, training=None, details=False):
         """Encodes a batch of sequences.
 
         Args:
           x: float [batch, length, width].
-          mask: bool [batch, length], False where a token is padding; None if all are real.
+          mask: bool [batch, length], or integers, False or 0 where a token is padding; None if all are real.
           training: whether dropouts, router noise, balance loss and the training capacity are on.
+          details: whether to return an Encoding.
 
         Returns:
-          float [batch, length, width].
+          float [batch, length, width], or an Encoding.
         """
+        mask = _as_bool(mask)
         counts = collections.Counter((block.is_moe, block.ffn) for block in self.blocks)
         uses = [
             (expert, count)
@@ -195,11 +215,14 @@ class Encoder(Layer):
             for expert in (self.moe_layers[index].experts if is_moe else [self.dense_layers[index]])
         ]
         with shared_reads(uses):
-            return self._encode(x, mask, training)
+            block_outputs, routings = self._encode(x, mask, training)
+        output = self.final_norm(block_outputs[-1], 0) if self.final_norm else block_outputs[-1]
+        return Encoding(output, block_outputs, self._balance_loss(routings, mask)) if details else output
 
     def _encode(self, x, mask, training):
+        """The output of every block, and the Routing of each routing group."""
         pre_norm = self.final_norm is not None
-        routings = {}  # by routing group
+        block_outputs, routings = [], {}
         for block, drop_path in zip(self.blocks, self._drop_paths, strict=True):
             attention = self.attentions[block.attention]
             h = self.attention_norm(x, block.norm) if pre_norm else x
@@ -210,7 +233,8 @@ class Encoder(Layer):
             x += drop_path(self._feed_forward(h, block, routings, mask, training), training=training)
             if not pre_norm:
                 x = self.ffn_norm(x, block.norm)
-        return self.final_norm(x, 0) if pre_norm else x
+            block_outputs.append(x)
+        return block_outputs, routings
 
     def _feed_forward(self, x, block, routings, mask, training):
         if not block.is_moe:
@@ -220,9 +244,18 @@ class Encoder(Layer):
             routings[block.routing] = moe.route(x, mask=mask, training=training)
         return moe(x, mask=mask, routing=routings[block.routing], training=training)
 
+    def _balance_loss(self, routings, mask):
+        terms = [balance_loss(routing.probabilities, routing.experts, mask) for routing in routings.values()]
+        return self.balance_weight * tf.add_n(terms) if terms else tf.zeros([], at_least_float32(self.compute_dtype))
+
     def compute_mask(self, inputs, mask=None):
-        return mask
+        """The mask of the tokens goes on with the output."""
+        return _as_bool(mask)
 
     @classmethod
     def from_config(cls, config):
         return cls(**{**config, "deployment": Deployment.from_config(config["deployment"])})
+
+
+def _as_bool(mask):
+    return None if mask is None else tf.cast(mask, tf.bool)

@@ -16,6 +16,9 @@ class Model(tf.keras.Model):
     the others; `expert_load.table()` has every block. All are counted on the device: nothing waits for them within an epoch.
     Calls, `predict` and exports do not count.
 
+    Where outputs are a dict its keys are `output_names`, by which losses and metrics are given and named; those of a list within
+    it are "key", "key_1", "key_2", ... No loss need be given for any of them.
+
     Attributes:
       expert_load: an ExpertLoad of the current epoch or evaluation, or None where no block is an MoE.
     """
@@ -23,6 +26,8 @@ class Model(tf.keras.Model):
     # Keras saves a functional subclass as a functional model only where its constructor has exactly these arguments.
     def __init__(self, inputs, outputs, name=None, trainable=True):
         super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
+        if isinstance(outputs, dict):
+            self.output_names = _names(outputs)
         encoders = [module for module in self.submodules if isinstance(module, Encoder)]
         blocks = sum(block.is_moe for encoder in encoders for block in encoder.blocks)
         load = ExpertLoad(blocks, max(encoder.num_experts for encoder in encoders)) if blocks else None
@@ -33,6 +38,28 @@ class Model(tf.keras.Model):
     def metrics(self):
         """Keras resets these at the start of every epoch and evaluation."""
         return super().metrics + ([self.expert_load] if self.expert_load else [])
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None):
+        return super().compute_loss(x, y, self._by_name(y_pred), sample_weight)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight):
+        return super().compute_metrics(x, y, self._by_name(y_pred), sample_weight)
+
+    def _by_name(self, outputs):
+        """A dict of tensors alone: where a list is among them, Keras looks for losses at the wrong ones."""
+        return dict(zip(self.output_names, tf.nest.flatten(outputs), strict=True)) if isinstance(outputs, dict) else outputs
+
+    def export(self, filepath):
+        """Writes an inference-only SavedModel whose endpoint `serve` takes what a call takes; of outputs it gives a flat dict."""
+
+        def serve(inputs):
+            return self._by_name(self(inputs, training=False))
+
+        archive = tf.keras.export.ExportArchive()
+        archive.track(self)
+        specs = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype, x.name), self.input)
+        archive.add_endpoint("serve", serve, [specs])
+        archive.write_out(filepath)
 
     def train_step(self, data):
         with compiled_elementwise():
@@ -70,3 +97,8 @@ class Model(tf.keras.Model):
             logs = step(data)
         self.expert_load.update_state(records)
         return {**logs, **self.expert_load.result()}
+
+
+def _names(outputs):
+    """A name for each tensor of a dict of tensors and lists of them, in the order of tf.nest.flatten."""
+    return [f"{key}_{i}" if i else key for key in sorted(outputs) for i in range(len(tf.nest.flatten(outputs[key])))]

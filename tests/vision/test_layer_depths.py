@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import vision
-from vision.models import layer_depths
+from widenet.depths import layer_depths
 
 TINY = dict(
     depth=3, width=8, heads=2, ffn_dim=12, expert_dim=12, num_experts=2, image_size=4, patch_size=2, channels=1, classes=3

@@ -1,0 +1,114 @@
+"""From ids of words to tokens of the encoder's width."""
+
+import tensorflow as tf
+
+from widenet import IndividualLayerNorm
+from widenet.checks import check_count, check_rate, refuse
+from widenet.layer import Layer, at_least_float32, check_initializer, new_initializer
+
+register = tf.keras.saving.register_keras_serializable(package="bert")
+
+
+@register
+class TextEmbedding(Layer):
+    """Embeddings of words, positions and types, added up, normalized and projected to the encoder's width.
+
+    As in ALBERT (arXiv:1909.11942, section 3.1): norm and dropout come before the projection, and there is no projection where
+    the embeddings have the encoder's width, which is BERT's embedding.
+
+    Args:
+      vocab_size, max_length, type_vocab_size: numbers of words, positions and types of segments.
+      embedding_dim: width E of the three embeddings.
+      width: of the output.
+      dropout: rate after the norm.
+      norm_epsilon: epsilon of the norm.
+      initializer: name, config or unseeded instance of a Keras initializer, for embeddings and projection.
+
+    Weights: `word_embedding` [vocab_size, E], `position_embedding` [max_length, E], `type_embedding` [type_vocab_size, E], those
+    of `norm`, and those of `projection` (a Dense) or None.
+
+    Raises:
+      ValueError: a setting out of range, at construction.
+    """
+
+    def __init__(
+        self,
+        vocab_size,
+        max_length,
+        type_vocab_size,
+        embedding_dim,
+        width,
+        dropout=0.0,
+        norm_epsilon=1e-12,
+        initializer="glorot_uniform",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_count("vocab_size", vocab_size)
+        check_count("max_length", max_length)
+        check_count("type_vocab_size", type_vocab_size)
+        check_count("embedding_dim", embedding_dim)
+        check_count("width", width)
+        check_rate("dropout", dropout)
+        self.vocab_size = vocab_size
+        self.max_length = max_length
+        self.type_vocab_size = type_vocab_size
+        self.embedding_dim = embedding_dim
+        self.width = width
+        self.dropout = dropout
+        self.norm_epsilon = norm_epsilon
+        self.initializer = check_initializer("initializer", initializer)
+        # Sum and norm are float32 at least: they cost little here, and no word is rounded before it is added to its position.
+        self.norm = IndividualLayerNorm(1, epsilon=norm_epsilon, name="norm", dtype=at_least_float32(self.compute_dtype))
+        self._dropout = tf.keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.projection = None
+        if embedding_dim != width:
+            self.projection = tf.keras.layers.Dense(
+                width, kernel_initializer=new_initializer(self.initializer), name="projection", dtype=self.dtype_policy
+            )
+
+    def build(self, input_shape):
+        rows = {"word": self.vocab_size, "position": self.max_length, "type": self.type_vocab_size}
+        for kind, number in rows.items():
+            name = f"{kind}_embedding"
+            initializer = new_initializer(self.initializer)
+            shape = (number, self.embedding_dim)
+            setattr(self, name, self.add_weight(name, shape, initializer=initializer, experimental_autocast=False))
+        for child in (self.norm, self.projection):
+            if child:
+                self.build_child(child, (None, None, self.embedding_dim))
+        super().build(input_shape)
+
+    def call(self, word_ids, type_ids, training=None):
+        """Embeds a batch of sequences.
+
+        Args:
+          word_ids, type_ids: int [batch, length]; length is at most `max_length`.
+          training: whether dropout is on.
+
+        Returns:
+          float [batch, length, width], and the word embedding [vocab_size, E], float32 at least, for a head that is tied to it.
+
+        Raises:
+          ValueError: more tokens than positions, where the length is known; otherwise tf.errors.InvalidArgumentError, when run.
+        """
+        words = tf.convert_to_tensor(self.word_embedding)
+        x = tf.gather(words, word_ids) + tf.gather(self.type_embedding, type_ids) + self._positions(word_ids)
+        x = self._dropout(tf.cast(self.norm(x, 0), self.compute_dtype), training=training)
+        return (self.projection(x) if self.projection else x), words
+
+    def _positions(self, word_ids):
+        """[length, E], those of as many tokens as there are."""
+        length = word_ids.shape[1]
+        if length is None:
+            length = tf.shape(word_ids)[1]
+            message = f"more tokens than max_length={self.max_length}"
+            with tf.control_dependencies([tf.debugging.assert_less_equal(length, self.max_length, message)]):
+                length = tf.identity(length)
+        elif length > self.max_length:
+            refuse("max_length", self.max_length, f"at least the {length} tokens of the input")
+        return self.position_embedding[:length]
+
+    def compute_mask(self, inputs, mask=None):
+        """No id means padding: the model's mask says what does."""
+        return None

@@ -6,10 +6,12 @@ import random
 import numpy as np
 import tensorflow as tf
 
+from official.prepared import PreparedSet
+from official.splits import default_splits, memory_splits, split_parts
 from vision.sources import EncodedSource, array_source, file_source
 
 IMAGE_FILES = (".jpg", ".jpeg", ".png")  # what tfds.ImageFolder looks for
-SPLITS = {  # of each role, where `_default_splits` would be wrong
+SPLITS = {  # of each role, where official.splits.default_splits would be wrong
     # The test split has no labels; results are told of the 50,000 images that the set calls its validation split.
     "imagenet2012": dict(train="train[:99%]", validation="train[99%:]", test="validation"),
 }
@@ -56,29 +58,16 @@ class Tfds:
     def __init__(self, name, directory):
         import tensorflow_datasets as tfds
 
-        root = pathlib.Path(directory or tfds.core.constants.DATA_DIR).expanduser()
-        # Looked up here: TensorFlow Datasets would try the network for minutes.
-        # A folder of an interrupted preparation is called "incomplete" and not by a version.
-        found = [file.parent for file in (root / name).glob("*/dataset_info.json")]
-        versions = [folder for folder in found if tfds.core.Version.is_valid(folder.name)]
-        if not versions:
-            raise ValueError(
-                f"data.name={name!r} is not allowed: it is neither 'digits' nor 'folder', and no such set is prepared in {root}; "
-                f"prepare it with: python -m vision.prepare {name} --data-dir={root} "
-                "(and --manual-dir=FOLDER where its files are on this machine)"
-            )
-        info = tfds.builder_from_directory(max(versions, key=lambda folder: tfds.core.Version(folder.name))).info
+        self._set = PreparedSet(name, directory, otherwise="neither 'digits' nor 'folder'")
+        info = self._set.info
         # A set that somebody stored with tfds.dataset_builders.store_as_tfds_dataset does not say what its pairs are.
         image, label = info.supervised_keys or ("image", "label")
         kinds = {image: tfds.features.Image, label: tfds.features.ClassLabel}
         if not all(key in info.features and isinstance(info.features[key], kind) for key, kind in kinds.items()):
             raise ValueError(f"data.name={name!r} is not allowed: it has no pairs of an image and a class")
-        if info.file_format != tfds.core.FileFormat.TFRECORD:
-            what = info.file_format.value
-            raise ValueError(f"data.name={name!r} in {root} is not allowed: it was prepared as {what} and not as tfrecord")
         self.class_names = tuple(info.features[label].names)
-        self.splits = SPLITS.get(name) or _default_splits(info.splits)
-        self._info, self._image, self._label = info, image, label
+        self.splits = SPLITS.get(name) or default_splits(info.splits)
+        self._image, self._label = image, label
 
     def source(self, split, buffer):
         """An EncodedSource.
@@ -92,15 +81,14 @@ class Tfds:
         """
         import tensorflow_datasets as tfds
 
-        _parts(split, self._info.splits, self._info.name)
-        files = self._info.splits[split].file_instructions
-        features = tfds.features.FeaturesDict({key: self._info.features[key] for key in (self._image, self._label)})
+        files = self._set.files(split)
+        features = self._set.parser((self._image, self._label), decoders={self._image: tfds.decode.SkipDecoding()})
 
         def parse(record):
-            found = features.deserialize_example(record, decoders={self._image: tfds.decode.SkipDecoding()})
+            found = features(record)
             return found[self._image], tf.cast(found[self._label], tf.int64)
 
-        return EncodedSource([(file.filename, file.skip, file.take) for file in files], parse, buffer)
+        return EncodedSource(files, parse, buffer)
 
 
 class Folder:
@@ -113,8 +101,6 @@ class Folder:
     channels = (1, 3)
 
     def __init__(self, directory):
-        import tensorflow_datasets as tfds
-
         self._root = pathlib.Path(directory).expanduser()
         folders = [folder for split in _folders(self._root) for folder in _folders(split)] if directory else []
         self.class_names = tuple(sorted({folder.name for folder in folders}))
@@ -132,55 +118,19 @@ class Folder:
         for split, files in self._files.items():
             # Or a part of a split, in the order of the classes, would hold only some of them.
             random.Random(split).shuffle(files)
-        self._infos = {
-            name: tfds.core.SplitInfo(name=name, shard_lengths=[len(files)], num_bytes=0, filename_template=None)
-            for name, files in self._files.items()
-        }
-        self.splits = _default_splits(self._files)
+        self._infos = memory_splits({name: len(files) for name, files in self._files.items()})
+        self.splits = default_splits(self._files)
 
     def source(self, split, buffer):
         """A FileSource; arguments and errors as of Tfds.source."""
         del buffer  # files can be read in any order
-        parts = _parts(split, self._infos, self._root)
+        parts = split_parts(split, self._infos, self._root)
         files = [file for part in parts for file in self._files[part.splitname][part.from_ : part.to]]
         return file_source(*zip(*files, strict=True))
 
 
 def _folders(folder):
     return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-
-
-def _parts(split, infos, name):
-    """What a split in TensorFlow Datasets' syntax consists of: list of (splitname, from_, to).
-
-    Raises:
-      ValueError: naming the splits that there are.
-    """
-    import tensorflow_datasets as tfds
-
-    try:
-        parts = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
-        has_examples = parts and all(range(infos[part.splitname].num_examples)[part.from_ : part.to] for part in parts)
-        problem = None if has_examples else "No examples are there."
-    except (ValueError, KeyError, AssertionError) as error:
-        problem = str(error).splitlines()[0]
-    if problem:
-        sizes = ", ".join(f"{key} of {infos[key].num_examples:,} examples" for key in infos)
-        raise ValueError(f"{split!r} is not a split of {name} ({sizes}): {problem}")
-    return parts
-
-
-def _default_splits(names):
-    """The split of each role.
-
-    The last tenth of the training split is for validation, unless there are splits for validation and for the test. Where there
-    is only one of the two, it is for the test.
-    """
-    if "train" not in names or {"validation", "test"} <= set(names):
-        return {name: name for name in names}
-    test = next((name for name in ("test", "validation") if name in names), None)
-    carved = dict(train="train[:90%]", validation="train[90%:]")
-    return {**carved, "test": test} if test else carved
 
 
 def open_dataset(name, directory=""):

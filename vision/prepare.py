@@ -1,35 +1,6 @@
-"""Prepares a data set of TensorFlow Datasets for training: python -m vision.prepare fashion_mnist
+"""Prepares a data set of TensorFlow Datasets: python -m vision.prepare fashion_mnist, which is python -m official.prepare."""
 
-Once a machine; needs the network, or the set's files in --manual-dir. (TensorFlow Datasets' own command wants Apache Beam for
-every data set.)
-"""
-
-import argparse
-import pathlib
-import sys
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("name", help="as TensorFlow Datasets calls it")
-    parser.add_argument("--data-dir", help="where to put it (default: TensorFlow Datasets' own folder)")
-    parser.add_argument("--manual-dir", help="folder that has the set's files already")
-    given = parser.parse_args()
-    # TensorFlow Datasets would turn to the network, and try for minutes.
-    if given.manual_dir and not pathlib.Path(given.manual_dir).is_dir():
-        sys.exit(f"error: --manual-dir={given.manual_dir}: there is no such folder")
-
-    import tensorflow_datasets as tfds
-
-    try:
-        builder = tfds.builder(given.name, data_dir=given.data_dir)
-        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=given.manual_dir))
-    except tfds.core.DatasetNotFoundError:
-        sys.exit(f"error: TensorFlow Datasets has no data set {given.name!r}")
-    except OSError as error:  # no network, a full disk, a folder that cannot be written
-        sys.exit(f"error: {given.name} is not prepared: {error}")
-    print(f"{given.name} is in {builder.data_dir}")
-
+from official.prepare import main
 
 if __name__ == "__main__":
     main()

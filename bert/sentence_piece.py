@@ -1,0 +1,132 @@
+"""SentencePiece models, as ALBERT uses them."""
+
+import re
+import unicodedata
+
+import numpy as np
+import tensorflow as tf
+
+from bert.characters import normalizer
+from bert.sentence_piece_model import BYTE, CONTROL, NORMAL, SPECIAL, UNKNOWN, UNUSED, read_model
+from bert.tokenizer import SpecialIds, Tokenizer
+
+BYTE_PIECES = re.compile(r"(<0x[0-9A-F]{2}>)+")  # pieces for a character that has none
+WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"
+
+
+class SentencePiece(Tokenizer):
+    """ALBERT's preprocessing, and TensorFlow Text's SentencepieceTokenizer.
+
+    The preprocessing: runs of white space are one space, `` and '' are ", combining marks are removed (after NFKD), and of "9,"
+    in one piece the comma is split off. SentencePiece's own normalization, which the model holds, follows.
+
+    Args:
+      path: a pathlib.Path.
+      lower_case: whether texts become lower case too.
+
+    Raises:
+      ValueError: the file is no such model, or lacks a special token.
+    """
+
+    def __init__(self, path, lower_case=True):
+        import tensorflow_text
+
+        model, pieces, types = read_model(path)
+        pad, cls, sep, mask = map(pieces.index, SPECIAL)
+        ids = SpecialIds(pad=pad, unk=types.index(UNKNOWN), cls=cls, sep=sep, mask=mask)
+        special = [kind in (UNKNOWN, CONTROL, UNUSED) for kind in types]
+        # A word starts with a sign of its own, and punctuation is no part of one.
+        in_word = [unicodedata.category(piece[0])[0] in "LNM" or kind == BYTE for piece, kind in zip(pieces, types, strict=True)]
+        continues = np.array(in_word) & ~np.array(special)
+        super().__init__(pieces, ids, special, continues, normalizer("albert", lower_case))
+        with tf.init_scope(), tf.device("CPU:0"):
+            try:
+                self._pieces = tensorflow_text.SentencepieceTokenizer(model)
+                self._pieces.tokenize(["a"])
+            except tf.errors.OpError:
+                raise ValueError(f"{path}: it is no SentencePiece model") from None
+            self._numbers = _Numbers(pieces, types, self._pieces, ids.unk)
+
+    def _prepared(self, texts):
+        # As long as before, for the offsets: the normalizer drops the zero.
+        return tf.strings.regex_replace(texts, "``|''", '"\0')
+
+    def _split(self, texts):
+        return self._numbers.split(self._pieces.tokenize(texts))
+
+    def _split_with_offsets(self, texts):
+        ids, starts, ends = self._pieces.tokenize_with_offsets(texts)
+        starts, ends = (tf.cast(offsets, tf.int64) for offsets in (starts, ends))
+        return self._numbers.split_with_offsets(ids, _after_spaces(texts, starts, ends), ends)
+
+    def _joined(self, tokens):
+        alone = set(self._tokens[self.special])
+        text = "".join(f" {token} " if token in alone else token for token in tokens)
+        text = BYTE_PIECES.sub(
+            lambda match: bytes.fromhex(match[0].replace("<0x", "").replace(">", "")).decode(errors="replace"), text
+        )
+        return " ".join(text.replace(WORD_START, " ").split())
+
+
+class _Numbers(tf.Module):
+    """Splits the comma off from pieces that end with a digit and a comma.
+
+    Args:
+      pieces, types: of the model.
+      tokenizer: a tensorflow_text.SentencepieceTokenizer.
+      unknown: id.
+    """
+
+    def __init__(self, pieces, types, tokenizer, unknown):
+        super().__init__()
+        id_of = {piece: i for i, piece in enumerate(pieces)}
+        parts = [[piece] for piece in pieces]
+        self._is_number = np.zeros(len(pieces), bool)
+        for i, (piece, kind) in enumerate(zip(pieces, types, strict=True)):
+            if kind == NORMAL and piece.endswith(",") and piece[-2:-1].isdigit():
+                split = [pieces[part] for part in tokenizer.tokenize(piece[:-1].replace(WORD_START, "")).numpy()]
+                if not piece.startswith(WORD_START):
+                    split[0] = split[0].removeprefix(WORD_START)
+                parts[i] = [*filter(None, split), ","]
+                self._is_number[i] = True
+        self._parts = tf.ragged.constant([[id_of.get(part, unknown) for part in split] for split in parts], tf.int32)
+        lengths = [[len(part.removeprefix(WORD_START).encode()) for part in split] for split in parts]
+        self._ends = tf.ragged.constant([np.cumsum(row).tolist() for row in lengths], tf.int64)
+
+    def split(self, ids):
+        """RaggedTensor int32 [N, (tokens)]."""
+        if not self._is_number.any():
+            return ids
+        return tf.gather(self._parts, ids).merge_dims(1, 2)
+
+    def split_with_offsets(self, ids, starts, ends):
+        """The same with offsets, RaggedTensors int64; of a piece that is not as long as its text, all parts have its place."""
+        if not self._is_number.any():
+            return ids, starts, ends
+        part_ends = tf.gather(self._ends, ids.flat_values)
+        part_starts = tf.concat([tf.zeros_like(part_ends[:, :1]), part_ends[:, :-1]], axis=1)
+        is_number = tf.gather(self._is_number, ids.flat_values)
+        exact = is_number & (ends.flat_values - starts.flat_values == tf.gather(self._ends[:, -1:].flat_values, ids.flat_values))
+        of_part = part_ends.value_rowids()
+        begin, end = tf.gather(starts.flat_values, of_part), tf.gather(ends.flat_values, of_part)
+        exact = tf.gather(exact, of_part)
+        ends = tf.where(exact, begin + part_ends.flat_values, end)
+        starts = tf.where(exact, begin + part_starts.flat_values, begin)
+        ids = self.split(ids)
+        return ids, ids.with_flat_values(starts), ids.with_flat_values(ends)
+
+
+def _after_spaces(texts, starts, ends):
+    """The starts of tokens, without the spaces that SentencePiece counts as part of the word that follows.
+
+    Args:
+      texts: string [N], whose white space is nothing but spaces.
+      starts, ends: RaggedTensor int64 [N, (tokens)].
+    """
+    first = tf.cumsum(tf.cast(tf.strings.length(texts), tf.int64), exclusive=True)
+    first = tf.repeat(first, starts.row_lengths())
+    is_text = tf.io.decode_raw(tf.strings.reduce_join(texts), tf.uint8) != ord(" ")
+    # Beyond the end is a sentinel.
+    place = tf.concat([tf.where(is_text)[:, 0], [tf.size(is_text, tf.int64)]], axis=0)
+    following = tf.gather(place, tf.searchsorted(place, first + starts.flat_values, out_type=tf.int64)) - first
+    return starts.with_flat_values(tf.minimum(following, ends.flat_values))

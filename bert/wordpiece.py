@@ -1,0 +1,100 @@
+"""WordPiece, as BERT has it."""
+
+import re
+
+import numpy as np
+import tensorflow as tf
+
+from bert.characters import normalizer
+from bert.tokenizer import SpecialIds, Tokenizer
+
+SPECIAL = SpecialIds(pad="[PAD]", unk="[UNK]", cls="[CLS]", sep="[SEP]", mask="[MASK]")
+UNUSED = re.compile(r"\[unused\d+\]")
+CONTINUES = "##"
+LONGEST_WORD = 100  # characters; a longer one is unknown
+LONGEST_TOKEN = 256  # bytes, for TensorFlow Text
+
+
+class WordPiece(Tokenizer):
+    """The rules of BERT's tokenizer, by TensorFlow Text's FastBertNormalizer (with BERT's table) and FastWordpieceTokenizer.
+
+    Args:
+      path: a pathlib.Path of one token a line, UTF-8.
+      lower_case: whether texts become lower case and lose their accents.
+
+    Raises:
+      ValueError: what is wrong with the file, and in which line.
+    """
+
+    def __init__(self, path, lower_case=True):
+        import tensorflow_text
+
+        tokens = read_vocabulary(path)
+        ids = SpecialIds(*map(tokens.index, SPECIAL))
+        special = [token in SPECIAL or UNUSED.fullmatch(token) is not None for token in tokens]
+        continues = [token.startswith(CONTINUES) and token != CONTINUES for token in tokens]
+        super().__init__(tokens, ids, special, continues, normalizer("bert", lower_case))
+        characters = [len(token) - len(CONTINUES) * more for token, more in zip(tokens, continues, strict=True)]
+        characters[ids.unk] = 0  # a whole word, which cannot become longer
+        with tf.init_scope(), tf.device("CPU:0"):
+            # It counts bytes, of which a character has up to 4; _without_long_words counts characters.
+            most = 4 * LONGEST_WORD
+            self._pieces = tensorflow_text.FastWordpieceTokenizer(tokens, max_bytes_per_word=most, token_out_type=tf.int32)
+            self._characters = tf.constant(np.array(characters, np.int32))
+            self._begins = tf.constant(~self.continues)
+
+    def _split(self, texts):
+        return self._without_long_words(self._pieces.tokenize(texts))[0]
+
+    def _split_with_offsets(self, texts):
+        return self._without_long_words(*self._pieces.tokenize_with_offsets(texts))
+
+    def _without_long_words(self, ids, starts=None, ends=None):
+        """Ragged [N, (tokens)], each or only ids, with one [UNK] for every word that has too many characters."""
+        begins = tf.gather(self._begins, ids.flat_values)
+        word = tf.cumsum(tf.cast(begins, tf.int32)) - 1
+        is_long = tf.math.segment_sum(tf.gather(self._characters, ids.flat_values), word) > LONGEST_WORD
+        given = [ids] if starts is None else [ids, starts, ends]
+
+        def shortened():
+            in_long = tf.gather(is_long, word)
+            values = [tf.where(in_long, self.ids.unk, ids.flat_values)]
+            if starts is not None:
+                end_of_word = tf.gather(tf.math.segment_max(ends.flat_values, word), word)
+                values += [starts.flat_values, tf.where(in_long, end_of_word, ends.flat_values)]
+            keep = ids.with_flat_values(begins | ~in_long)
+            return [tf.ragged.boolean_mask(ids.with_flat_values(value), keep) for value in values]
+
+        return tf.cond(tf.reduce_any(is_long), shortened, lambda: given)
+
+    def _joined(self, tokens):
+        return " ".join(tokens).replace(" " + CONTINUES, "")
+
+
+def read_vocabulary(path):
+    """The tokens of a BERT vocab.txt, a list of str.
+
+    Raises:
+      ValueError: the file is no such vocabulary; names it, and the line.
+    """
+    tokens, line_of = [], {}
+    for number, line in enumerate(path.read_bytes().removesuffix(b"\n").split(b"\n"), start=1):
+        try:
+            token = line.strip(b" \t\r").decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}, line {number}: it is not UTF-8 ({error.reason} at byte {error.start + 1})") from None
+        problem = None
+        if not token:
+            problem = "there is no token"
+        elif token in line_of:
+            problem = f"{token} is there a second time, after line {line_of[token]}"
+        elif len(token.encode()) > LONGEST_TOKEN:
+            problem = f"a token of {len(token.encode())} bytes is too long: at most {LONGEST_TOKEN}"
+        if problem:
+            raise ValueError(f"{path}, line {number}: {problem}" if path.stat().st_size else f"{path}: it is empty")
+        line_of[token] = number
+        tokens.append(token)
+    missing = [token for token in SPECIAL if token not in line_of]
+    if missing:
+        raise ValueError(f"{path}: {', '.join(missing)} is missing; a vocabulary must have {', '.join(SPECIAL)}")
+    return tokens

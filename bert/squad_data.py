@@ -1,12 +1,14 @@
 """Questions as windows of tokens in memory, from which any batch can be made."""
 
+import time
+
 import numpy as np
 import tensorflow as tf
 
 from bert.squad_files import UnusableQuestion, locate_answers
-from bert.squad_windows import answer_positions, lay_windows
+from bert.squad_windows import SPECIAL_TOKENS, answer_positions, lay_windows, part_of_tokens
 from bert.tokenizer import pack
-from official.stages import Stage
+from official.status_line import StatusLine
 
 AT_ONCE = 512  # so many texts are tokenized together
 
@@ -38,50 +40,55 @@ class QuestionWindows:
         located = _located(questions, data.no_answer, bad_examples)
         if not located:
             raise ValueError(f"none of the {len(questions)} questions of {name} can be used")
+        began, line = time.perf_counter(), StatusLine()
         texts = list(dict.fromkeys(question.context for question, _ in located))
-        with Stage(f"{name}: texts tokenized", len(texts) + len(located)) as stage:
-            contexts = _Contexts(texts, tokenizer, stage)
-            usable = contexts.with_tokens(located, bad_examples)
-            if not usable:
-                raise ValueError(f"none of the {len(questions)} questions of {name} can be used")
-            self.questions, self.answers, numbers = (list(column) for column in zip(*usable, strict=True))
-            asked = _tokenized([question.question for question in self.questions], tokenizer, stage)[0]
+        contexts = _Contexts(texts, _tokenized(texts, tokenizer, line, f"{name}: contexts"))
+        usable = contexts.with_tokens(located, bad_examples)
+        if not usable:
+            raise ValueError(f"none of the {len(questions)} questions of {name} can be used")
+        self.questions, self.answers, numbers = (list(column) for column in zip(*usable, strict=True))
+        asked = _tokenized([question.question for question in self.questions], tokenizer, line, f"{name}: questions")[0]
         asked = asked[:, : data.max_query_length]
         self.question_lengths = asked.row_lengths().numpy().astype(np.int32)
         self.context_lengths = np.diff(contexts.splits)[numbers].astype(np.int32)
         self.windows = lay_windows(self.question_lengths, self.context_lengths, data.max_length, data.doc_stride)
         self.labels = answer_positions(self.windows, [spans[0] if spans else (-1, -1) for spans in self.answers]).numpy()
         self._contexts, self._numbers = contexts, numbers
+        question = self.windows.question.numpy()
         with tf.device("CPU:0"):  # where input pipelines run
-            self._question_tokens = tf.identity(asked.flat_values)
-            self._context_tokens = tf.constant(contexts.tokens)
-            question = self.windows.question.numpy()
-            # Of each window: where its question and its part of the context begin among the tokens of all, and how long they are.
-            self._parts = tf.constant(
-                np.stack(
-                    [
-                        asked.row_starts().numpy()[question],
-                        self.question_lengths[question],
-                        contexts.splits[numbers][question] + self.windows.first.numpy(),
-                        self.windows.length.numpy(),
-                    ],
-                    axis=1,
-                ),
-                tf.int64,
-            )
+            self._question_tokens, self._context_tokens = asked.flat_values, tf.constant(contexts.tokens)
+            # Where among the tokens of all each window's question and its part of the context begin.
+            self._first_of_question = tf.gather(asked.row_starts(), question)
+            self._first_of_part = tf.constant(contexts.splits[numbers][question] + self.windows.first.numpy())
+            self._length_of_question = tf.constant(self.question_lengths[question], tf.int64)
+            self._length_of_part = tf.cast(self.windows.length, tf.int64)
             self._labels = tf.constant(self.labels)
+        took = time.perf_counter() - began
+        line.leave(f"{name}: {len(self.questions):,} questions in {len(self.labels):,} windows, made in {took:.1f} s")
 
-    def batch(self, numbers):
-        """The windows of these numbers, int64 [B], as (dict of the model's inputs, int32 [B, max_length] each; labels int32 [B, 2])."""
-        question, question_length, part, length = tf.unstack(tf.gather(self._parts, numbers), axis=1)
-        segments = [
-            tf.gather(tokens, tf.ragged.range(first, first + count))
-            for tokens, first, count in (
-                (self._question_tokens, question, question_length),
-                (self._context_tokens, part, length),
+    @property
+    def tokens_per_window(self):
+        """The mean."""
+        return float(tf.reduce_mean(tf.cast(self._length_of_question + self._length_of_part, tf.float32))) + SPECIAL_TOKENS
+
+    def batch(self, numbers, pad=True):
+        """Some windows.
+
+        Args:
+          numbers: int64 [B].
+          pad: whether to max_length; else to the longest of these.
+
+        Returns:
+          Dict of the model's inputs, int32 [B, length], and the labels, int32 [B, 2].
+        """
+        question, part = (
+            part_of_tokens(tokens, tf.gather(first, numbers), tf.gather(length, numbers))
+            for tokens, first, length in (
+                (self._question_tokens, self._first_of_question, self._length_of_question),
+                (self._context_tokens, self._first_of_part, self._length_of_part),
             )
-        ]
-        return pack(self._tokenizer, segments, self._max_length), tf.gather(self._labels, numbers)
+        )
+        return pack(self._tokenizer, [question, part], self._max_length, pad), tf.gather(self._labels, numbers)
 
     def text(self, number, first, last):
         """What stands in a question's context from one token to another, without white space around it."""
@@ -99,23 +106,27 @@ def _located(questions, no_answer, bad_examples):
     return found
 
 
-def _tokenized(texts, tokenizer, stage):
+def _tokenized(texts, tokenizer, line, what):
     """(ids, starts, ends) as tokenizer.tokenize_with_offsets gives them."""
     parts = []
     for first in range(0, len(texts), AT_ONCE):
-        some = texts[first : first + AT_ONCE]
-        parts.append(tokenizer.tokenize_with_offsets(tf.constant(some)))
-        stage.add(len(some))
+        if line.is_due():
+            line.show(f"{what} {first:,} of {len(texts):,}")
+        parts.append(tokenizer.tokenize_with_offsets(tf.constant(texts[first : first + AT_ONCE])))
     return [tf.concat(column, axis=0) for column in zip(*parts, strict=True)]
 
 
 class _Contexts:
-    """Different contexts, tokenized: those of number i are the tokens from splits[i] up to splits[i + 1]."""
+    """Different contexts, tokenized: the tokens of number i are those from splits[i] up to splits[i + 1].
 
-    def __init__(self, texts, tokenizer, stage):
-        ids, starts, ends = _tokenized(texts, tokenizer, stage)
-        self.tokens, self._starts, self._ends = (ragged.flat_values.numpy() for ragged in (ids, starts, ends))
-        self.splits = ids.row_splits.numpy()
+    Args:
+      texts: list of str.
+      tokenized: (ids, starts, ends), RaggedTensors [len(texts), (tokens)].
+    """
+
+    def __init__(self, texts, tokenized):
+        self.tokens, self._starts, self._ends = (ragged.flat_values.numpy() for ragged in tokenized)
+        self.splits = tokenized[0].row_splits.numpy()
         self._number_of = {text: i for i, text in enumerate(texts)}
         self._bytes = [text.encode() for text in texts]
 

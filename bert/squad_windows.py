@@ -81,6 +81,11 @@ def counting(windows, tokens):
     return (tokens >= 0) & (best == tf.range(tf.size(windows.question))[:, tf.newaxis])
 
 
+def part_of_tokens(tokens, first, length):
+    """RaggedTensor [B, (tokens)] of parts of one row of tokens, from `first` int64 [B] on, `length` int64 [B] each."""
+    return tf.gather(tokens, tf.ragged.range(first, first + length))
+
+
 def answer_positions(windows, answers):
     """Where the answers stand in the inputs, for training.
 

@@ -1,0 +1,43 @@
+"""What tests of question answering share: vocabularies made of given texts, and SQuAD's JSON files."""
+
+import collections
+import json
+import pathlib
+import re
+
+import pytest
+
+PREPARED = pathlib.Path(__file__).parents[3] / "shared" / "data" / "tfds"
+REAL = PREPARED / "squad" / "v2.0"
+needs_real_set = pytest.mark.skipif(not REAL.exists(), reason=f"no prepared squad/v2.0 in {PREPARED}")
+
+
+def write_vocabulary(path, texts, words=10_000):
+    """A vocab.txt of all characters of the texts in lower case, and of the most frequent words. Returns the path as str."""
+    counts = collections.Counter(word for text in texts for word in re.findall(r"\w+|[^\w\s]", text.lower()))
+    characters = sorted({character for word in counts for character in word})
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters, *(f"##{character}" for character in characters)]
+    tokens += [word for word, _ in counts.most_common(words)]
+    path.write_text("\n".join(dict.fromkeys(tokens)) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def write_questions(path, paragraphs):
+    """A file in SQuAD's format. Returns the path as str.
+
+    Args:
+      paragraphs: {context: {question: list of answers}}; an answer is where it first occurs in the context, a list of none
+        says that there is none, and None that it is not known. Questions get the ids q0, q1, ...
+    """
+    ids, data = iter(range(10**6)), []
+    for context, questions in paragraphs.items():
+        entries = []
+        for question, answers in questions.items():
+            entry = {"id": f"q{next(ids)}", "question": question}
+            if answers is not None:
+                entry["answers"] = [{"text": answer, "answer_start": context.index(answer)} for answer in answers]
+                entry["is_impossible"] = not answers
+            entries.append(entry)
+        data.append({"title": "some article", "paragraphs": [{"context": context, "qas": entries}]})
+    path.write_text(json.dumps({"version": "2.0", "data": data}), encoding="utf-8")
+    return str(path)

@@ -1,0 +1,251 @@
+"""Questions as windows of tokens: what each window holds, by hand; which questions are refused; sets and files."""
+
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from ml_collections import ConfigDict
+
+from bert.squad_data import QuestionWindows
+from bert.squad_files import Question, read_json
+from bert.squad_sets import open_questions
+from bert.squad_settings import check_data_settings, data_settings
+from bert.tokenizer import open_tokenizer
+from official.bad_examples import BadExamples
+from tests.bert.squad_examples import PREPARED, REAL, needs_real_set, write_questions, write_vocabulary
+
+CONTEXT = "Zoë's café opened in 1990. It closed in 2001, and Zoë left."
+PARAGRAPHS = {
+    CONTEXT: {
+        "When did it open?": ["1990", "in 1990"],
+        "Who left?": ["Zoë"],
+        "When did it burn?": [],
+    },
+    "Short.": {"What is it?": ["Short"]},
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    texts = [CONTEXT, *(question for questions in PARAGRAPHS.values() for question in questions), "zoe cafe short"]
+    return open_tokenizer(write_vocabulary(tmp_path_factory.mktemp("vocabulary") / "vocab.txt", texts))
+
+
+def settings(**overrides):
+    return ConfigDict(data_settings(**{**dict(max_length=16, max_query_length=4, doc_stride=6), **overrides}))
+
+
+def windows_of(questions, tokenizer, bad_examples=None, **overrides):
+    return QuestionWindows(questions, tokenizer, settings(**overrides), bad_examples or BadExamples("refuse"), "some set, train")
+
+
+@pytest.fixture(scope="module")
+def data(tokenizer, tmp_path_factory):
+    return windows_of(read_json(write_questions(tmp_path_factory.mktemp("data") / "train.json", PARAGRAPHS)), tokenizer)
+
+
+TOKENS = "zoe ' s cafe opened in 1990 . it closed in 2001 , and zoe left .".split()
+
+
+def test_windows_by_hand(data, tokenizer):
+    """Room for 9 tokens beside "when did it open", which is cut, and for 10 beside "who left ?"; a stride of 6."""
+    numbers = tf.constant([0, 1, 2, 4, 9], tf.int64)
+    inputs, labels = data.batch(numbers)
+    cut, who = "[CLS] when did it open [SEP]".split(), "[CLS] who left ? [SEP]".split()
+    expected = [
+        [*cut, *TOKENS[:9], "[SEP]"],
+        [*cut, *TOKENS[6:15], "[SEP]"],
+        [*cut, *TOKENS[12:], "[SEP]"],
+        [*who, *TOKENS[6:16], "[SEP]"],
+        "[CLS] what is it ? [SEP] short . [SEP]".split(),
+    ]
+    for ids, mask, types, tokens in zip(
+        *(inputs[key].numpy() for key in ("input_word_ids", "input_mask", "input_type_ids")), expected, strict=True
+    ):
+        padding = 16 - len(tokens)
+        asked = tokens.index("[SEP]") + 1
+        assert tokenizer.to_tokens(ids) == tokens + ["[PAD]"] * padding
+        assert mask.tolist() == [1] * len(tokens) + [0] * padding
+        assert types.tolist() == [0] * asked + [1] * (len(tokens) - asked) + [0] * padding
+    # 1990 stands at 6 + 6 and 6; the first Zoë in the first window, and the second one is no gold answer.
+    assert labels.numpy().tolist() == [[12, 12], [6, 6], [0, 0], [0, 0], [6, 6]]
+    assert data.labels.shape == (10, 2)
+    assert data.answers == [[(6, 6), (5, 6)], [(0, 0)], [], [(0, 0)]]
+    assert data.tokens_per_window == pytest.approx((5 * 16 + 12 + 11 + 12 + 16 + 9) / 10)
+
+
+def test_as_long_as_the_longest(data):
+    """The same tokens, and no more padding than the batch needs."""
+    numbers = tf.constant([2, 9], tf.int64)
+    (padded, labels), (short, short_labels) = data.batch(numbers), data.batch(numbers, pad=False)
+    for key, value in short.items():
+        assert value.shape == (2, 12)
+        np.testing.assert_array_equal(value, padded[key][:, :12])
+        assert not padded[key][:, 12:].numpy().any()
+    np.testing.assert_array_equal(labels, short_labels)
+
+
+def test_text_is_that_of_the_context(data):
+    """With its case and accents, and whatever stands between the tokens."""
+    assert data.text(0, 0, 3) == "Zoë's café"
+    assert data.text(2, 16, 16) == "."
+    assert data.text(3, 0, 1) == "Short."
+
+
+def question(context, *answers, name="q1"):
+    return Question(name, f"file, question {name}", "Who?", context, tuple((text, context.index(text)) for text in answers), False)
+
+
+def test_answers_inside_tokens(tokenizer):
+    """An answer that begins or ends inside a token has the whole token; one of several tokens has all of them."""
+    data = windows_of([question("It opened in 1990.", "open", "pened in 19", "in 1990")], tokenizer)
+    assert data.answers == [[(1, 1), (1, 3), (2, 3)]]
+    assert data.text(0, 1, 1) == "opened"
+
+
+@pytest.mark.parametrize(
+    "bad, said",
+    [
+        (question("", name="q7"), "its context has no tokens"),
+        (question("It \u200b opened.", "\u200b", name="q7"), r"its answer '\u200b' has no tokens"),
+        (question("It opened.")._replace(id="q7", name="file, question q7", answers=(("It", 1),)), "its answer 'It' is said to start"),
+    ],
+)
+def test_questions_that_cannot_be_used(tokenizer, bad, said):
+    """Refused with their names; or left out, and the others are as if they had never been."""
+    good = [question("It opened in 1990.", "1990"), question("Zoë left.", "Zoë", name="q2")]
+    with pytest.raises(ValueError, match="^" + re.escape(f"file, question q7: {said}")):
+        windows_of([good[0], bad, good[1]], tokenizer)
+    bad_examples = BadExamples("skip")
+    found, expected = windows_of([good[0], bad, good[1]], tokenizer, bad_examples), windows_of(good, tokenizer)
+    assert list(bad_examples.found) == ["file, question q7"]
+    assert found.questions == expected.questions == good
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    with pytest.raises(ValueError, match=r"^none of the 1 questions of some set, train can be used$"):
+        windows_of([bad], tokenizer, BadExamples("skip"))
+
+
+@pytest.mark.parametrize(
+    "overrides, said",
+    [
+        (dict(max_length=67), "data.max_length=67 is not allowed: it must be at least 68, for data.max_query_length"),
+        (dict(doc_stride=318), "data.doc_stride=318 is not allowed: it must be from 1 to 317, the tokens of a context beside"),
+        (dict(max_query_length=0), "data.max_query_length=0 is not allowed: it must be at least 1"),
+        (dict(padding="none"), "data.padding='none' is not allowed: it must be one of static, batch"),
+        (dict(n_best=0), "data.n_best=0 is not allowed: it must be at least 1"),
+        (dict(max_answer_length=0), "data.max_answer_length=0 is not allowed: it must be at least 1"),
+        (dict(null_threshold="worst"), "data.null_threshold='worst' is not allowed: it must be a number or 'best'"),
+        (dict(null_threshold=True), "data.null_threshold=True is not allowed: it must be a number or 'best'"),
+    ],
+)
+def test_settings_out_of_range(overrides, said):
+    check_data_settings(ConfigDict(data_settings(doc_stride=317, null_threshold=-1.5)))
+    with pytest.raises(ValueError, match="^" + re.escape(said)):
+        check_data_settings(ConfigDict(data_settings(**overrides)))
+
+
+def test_unknown_setting():
+    with pytest.raises(ValueError, match=r"^stride: no data setting; known: name, dir"):
+        data_settings(stride=3)
+
+
+class TestFiles:
+    def test_each_role_has_its_file(self, tmp_path):
+        """Relative to data.dir; only the questions of the test need no answers."""
+        write_questions(tmp_path / "train.json", {"a": {"?": ["a"]}})
+        write_questions(tmp_path / "test.json", {"b": {"?": None}})
+        files = open_questions(settings(name="file", dir=str(tmp_path), train_file="train.json", test_file="test.json"))
+        assert [question.answers for question in files.load("train")] == [(("a", 0),)]
+        assert [question.answers for question in files.load("test")] == [None]
+        with pytest.raises(ValueError, match=r"^data.validation_file='' is not allowed: it must be the path of a JSON file"):
+            files.load("validation")
+        with pytest.raises(ValueError, match=r"^'dev' is not a split: it must be one of train, validation, test$"):
+            files.load("dev")
+        files = open_questions(settings(name="file", dir=str(tmp_path), train_file="test.json"))
+        with pytest.raises(ValueError, match=re.escape(f"{tmp_path / 'test.json'}, question q0 has no 'answers'")):
+            files.load("train")
+
+    def test_some_answers_are_known(self, tmp_path):
+        path = write_questions(tmp_path / "test.json", {"b": {"?": None, "!": ["b"]}})
+        with pytest.raises(ValueError, match=re.escape(f"{path}, question q0 has no 'answers', and others have")):
+            read_json(path, needs_answers=False)
+
+
+def store(folder, name, **features_of_questions):
+    """Prepares a set with a split "train" of these questions, lists of values by feature, as TensorFlow Datasets has SQuAD."""
+    answers = {"text": tfds.features.Text(), "answer_start": np.int32}
+    known = dict(
+        id=tfds.features.Text(),
+        question=tfds.features.Text(),
+        context=tfds.features.Text(),
+        answers=tfds.features.Sequence(answers),
+    )
+    rows = [dict(zip(features_of_questions, row, strict=True)) for row in zip(*features_of_questions.values(), strict=True)]
+    features = tfds.features.FeaturesDict({key: known[key] for key in features_of_questions})
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name=name,
+        version="1.0.0",
+        features=features,
+        split_datasets={"train": tf.data.Dataset.from_generator(lambda: iter(rows), output_signature=features.get_tensor_spec())},
+        data_dir=folder,
+    )
+
+
+class TestPrepared:
+    @pytest.fixture(scope="class")
+    def folder(self, tmp_path_factory):
+        """As SQuAD 1.1, whose questions all have answers and do not say so."""
+        folder = tmp_path_factory.mktemp("prepared")
+        answers = [{"text": ["Zoë", "Zoë"], "answer_start": [0, 4]}, {"text": [], "answer_start": []}]
+        store(folder, "old_squad", id=["a", "b"], question=["Who?", "When?"], context=["Zoë Zoë", b"\xff"], answers=answers)
+        store(folder, "some_texts", id=["a"])
+        return str(folder)
+
+    def test_reads(self, folder):
+        questions = open_questions(settings(name="old_squad", dir=folder)).load("train")
+        assert questions[0] == Question("a", "old_squad train, question a", "Who?", "Zoë Zoë", (("Zoë", 0), ("Zoë", 4)), False)
+        assert questions[1].answers == ()
+
+    def test_not_unicode(self, folder, tokenizer):
+        """A context of other bytes is refused by name."""
+        questions = open_questions(settings(name="old_squad", dir=folder)).load("train[1:]")
+        with pytest.raises(ValueError, match=r"^old_squad train\[1:\], question b: its context is not Unicode: "):
+            windows_of(questions, tokenizer)
+
+    @pytest.mark.parametrize(
+        "data, said",
+        [
+            (dict(name=""), "data.name='' is not allowed: it must be 'squad/v1.1', 'squad/v2.0' or 'file'"),
+            (dict(name="squad/v1.1"), "data.name='squad/v1.1' is not allowed: it is not 'file', and no such set is prepared in "),
+            (dict(name="some_texts"), "data.name='some_texts' is not allowed: it has no questions with contexts and answers"),
+        ],
+    )
+    def test_not_there(self, folder, data, said):
+        with pytest.raises(ValueError, match="^" + re.escape(said)):
+            open_questions(settings(dir=folder, **data))
+
+    def test_splits(self, folder):
+        """Those of the roles are settings, and are named where they are wrong; any other stands for itself."""
+        questions = open_questions(settings(name="old_squad", dir=folder, validation_split="train[1:]"))
+        assert [question.id for question in questions.load("validation")] == ["b"]
+        assert [question.id for question in questions.load("train[:1]")] == ["a"]
+        questions = open_questions(settings(name="old_squad", dir=folder))
+        with pytest.raises(ValueError, match=r"^data.validation_split='validation' is not allowed: 'validation' is not a split of"):
+            questions.load("validation")
+        with pytest.raises(ValueError, match=r"^'dev' is not a split of old_squad"):
+            questions.load("dev")
+
+    @needs_real_set
+    def test_real_set(self):
+        """All questions of SQuAD 2.0's articles in the order of the file, as TensorFlow Datasets reads them."""
+        questions = open_questions(settings(name="squad/v2.0", dir=str(PREPARED))).load("validation")
+        expected = tfds.builder_from_directory(REAL / "3.0.0").as_dataset(split="validation").as_numpy_iterator()
+        for question, example in zip(questions, expected, strict=True):
+            assert (question.id, question.context) == (example["id"].decode(), example["context"].decode())
+            assert question.question == example["question"].decode()
+            assert [text for text, _ in question.answers] == [text.decode() for text in example["answers"]["text"]]
+            assert [start for _, start in question.answers] == example["answers"]["answer_start"].tolist()
+            assert question.impossible == example["is_impossible"] == (not question.answers)
+        assert len({question.id for question in questions}) == 748

@@ -63,6 +63,21 @@ def draw_reliability(path, calibration):
     _save(figure, path)
 
 
+def draw_scatter(path, labels, predicted, what):
+    """Draws predictions float [N] by labels float [N], and the line on which they would be right.
+
+    Args:
+      what: what both are, "score".
+    """
+    low, high = (bound([*labels, *predicted]) for bound in (min, max))
+    figure, axis = plt.subplots(figsize=(5.5, 5.5), layout="constrained")
+    axis.plot([low, high], [low, high], color="grey", linestyle=":", linewidth=1)
+    axis.plot(labels, predicted, ".", markersize=4, alpha=0.4)
+    axis.set(title=f"{len(labels):,} examples", xlabel=f"true {what}", ylabel=f"predicted {what}")
+    axis.grid(alpha=0.3)
+    _save(figure, path)
+
+
 def draw_expert_shares(path, shares, names):
     """Draws float [blocks, classes, E], nan for classes without examples: a panel a block, after their mean.
 

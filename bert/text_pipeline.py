@@ -1,0 +1,112 @@
+"""Batches of tokens of texts: any step's training batch can be made without those before it."""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from bert.packing import pack
+from official.sources import IndexedSource, host_constant, with_data_sharding
+
+AT_ONCE = 8192  # so many texts are tokenized together
+MULTIPLE = 8  # of tokens: static lengths are rounded up to it
+
+
+class TextPipeline:
+    """From examples in memory to batches.
+
+    Their tokens are made once where they fit into memory, and then training batches need not be longer than the longest example;
+    else each batch is tokenized when it comes.
+
+    Args:
+      examples: a bert.examples.Examples; scores become labels [N, 1].
+      tokenizer: a bert.tokenizer.Tokenizer.
+      max_length: tokens of an example, to which it is cut.
+      cache_mib: how large the texts may be together, in MiB, for their tokens to be kept.
+
+    Attributes:
+      tokens_per_example: mean number of tokens of an example, with [CLS] and [SEP]; None where they are not known.
+      static_length: tokens of every example in batches of static shape.
+    """
+
+    def __init__(self, examples, tokenizer, max_length, cache_mib):
+        self._examples = len(examples.numbers)
+        self._tokenizer = tokenizer
+        self._max_length = max_length
+        self._labels = None
+        if examples.labels is not None:
+            labels = examples.labels
+            self._labels = host_constant(labels[:, np.newaxis] if labels.dtype == np.float32 else labels)
+        self._source = IndexedSource(self._examples, lambda place: (), examples.name_of)
+        self.tokens_per_example = None
+        self.static_length = max_length
+        self._order = np.arange(self._examples)
+        if sum(len(text) for texts in examples.texts for text in texts) > cache_mib * 2**20:
+            texts = [host_constant(texts) for texts in examples.texts]
+            self._segments = lambda places: [tokenizer.tokenize(tf.gather(part, places)) for part in texts]
+            return
+        tokens = [_tokenized(texts, tokenizer, max_length) for texts in examples.texts]
+        self._segments = lambda places: [tf.gather(part, places) for part in tokens]
+        lengths = sum(part.row_lengths().numpy() for part in tokens) + 1 + len(tokens)
+        lengths = np.minimum(lengths, max_length)
+        self.tokens_per_example = float(np.mean(lengths))
+        self.static_length = min(math.ceil(lengths.max() / MULTIPLE) * MULTIPLE, max_length)
+        # In evaluation examples of about the same length come together, the longest first; so batches have little padding.
+        self._order = np.argsort(-lengths, kind="stable")
+
+    def train_batches(self, batch_size, seed, start_step, static=True):
+        """Endless batches, epoch after epoch, each a new permutation of the examples.
+
+        Which examples are in a batch follows from the seed and the step alone: a run that goes on sees what it would have seen.
+
+        Args:
+          static: whether all batches have one length; else each is as long as its longest example.
+
+        Returns:
+          tf.data.Dataset of (dict of int32 [batch, length], labels [batch] or [batch, 1]).
+        """
+
+        def finish(epoch, places):
+            inputs = self._inputs(places, static)
+            inputs = {name: tf.ensure_shape(ids, [batch_size, ids.shape[1]]) for name, ids in inputs.items()}
+            return inputs, tf.gather(self._labels, places)
+
+        places = self._source.shuffled(seed, start_step * batch_size).batch(batch_size, drop_remainder=True)
+        batches = places.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
+        return with_data_sharding(batches.prefetch(tf.data.AUTOTUNE))
+
+    def evaluation_batches(self, batch_size, static=False, places=False):
+        """Every example once; the last batch may be smaller.
+
+        Args:
+          static: as of `train_batches`.
+          places: whether labels are a dict of `place`, int64 [batch], and of `label` where the examples have labels.
+
+        Returns:
+          tf.data.Dataset as of `train_batches`, of a known number of batches.
+        """
+
+        def finish(at):
+            labels = None if self._labels is None else tf.gather(self._labels, at)
+            if places:
+                labels = {"place": at} if labels is None else {"place": at, "label": labels}
+            return self._inputs(at, static), labels
+
+        batches = tf.data.Dataset.from_tensor_slices(host_constant(self._order, tf.int64)).batch(batch_size)
+        batches = batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
+        return with_data_sharding(batches.prefetch(tf.data.AUTOTUNE))
+
+    def _inputs(self, places, static):
+        length = self.static_length if static else self._max_length
+        return pack(self._tokenizer, self._segments(places), length, pad=static)
+
+
+def _tokenized(texts, tokenizer, max_length):
+    """RaggedTensor int32 [N, (tokens)] in the host's memory, the first `max_length` tokens of each text: more are never used."""
+    values, lengths = [], []
+    for start in range(0, len(texts), AT_ONCE):
+        tokens = tokenizer.tokenize(host_constant(texts[start : start + AT_ONCE]))[:, :max_length]
+        values.append(tokens.flat_values.numpy())
+        lengths.append(tokens.row_lengths().numpy())
+    with tf.device("CPU:0"):
+        return tf.RaggedTensor.from_row_lengths(np.concatenate(values), np.concatenate(lengths))

@@ -72,7 +72,7 @@ class TextClassification(TextTask):
         return self._pipeline("train").train_batches(train.batch_size, train.seed, start_step, static)
 
     def validation_dataset(self):
-        return self._pipeline("validation").evaluation_batches(self.config.train.batch_size, self._needs_static)
+        return self._pipeline("validation").evaluation_batches(self.config.train.batch_size, self.needs_static)
 
     def evaluation_dataset(self, split):
         """All good examples of a split once, in batches of (tokens, {"place", "label"}); "label" only where there are labels.
@@ -84,7 +84,7 @@ class TextClassification(TextTask):
         Raises:
           ValueError: a split that there is not.
         """
-        return self._pipeline(split).evaluation_batches(self.config.train.batch_size, self._needs_static, places=True)
+        return self._pipeline(split).evaluation_batches(self.config.train.batch_size, self.needs_static, places=True)
 
     def evaluation(self, split):
         submission = self._data.submission(self._split(split))
@@ -113,11 +113,6 @@ class TextClassification(TextTask):
         path = pathlib.Path(self._folder.name) / CLASSES_FILE
         path.write_text("".join(f"{name}\n" for name in self.class_names), encoding="utf-8")
         return {**super().assets(), CLASSES_FILE: str(path)}
-
-    @property
-    def _needs_static(self):
-        """Whether XLA compiles evaluation, which would do so anew for every length."""
-        return self.config.train.jit_compile or self.config.train.strategy == "tpu"
 
     def _split(self, role):
         """Of the split that plays a role, or of any other split, its name in TensorFlow Datasets' syntax."""

@@ -2,73 +2,55 @@
 
 import tensorflow as tf
 
-from bert.models import build_model, layer_depths
 from bert.squad_data import QuestionWindows
 from bert.squad_evaluation import SquadEvaluation
 from bert.squad_serving import answer_endpoint
 from bert.squad_sets import open_questions
 from bert.squad_settings import check_data_settings
-from bert.tokenizer import open_tokenizer
-from bert.transfer import transfer_weights
-from official.bad_examples import BadExamples
-from official.export import model_endpoint
-from official.sources import IndexedSource, with_data_sharding
-from official.task import Task
+from bert.text_task import TextTask
 
 
-class QuestionAnswering(Task):
-    """An official.task.Task; reads `name`, `model`, `data` and `train` of the config.
+class QuestionAnswering(TextTask):
+    """A bert.text_task.TextTask of examples that are windows: a question and as much of its context as a model takes.
 
-    `model` holds every setting of bert.model_settings, `data` those of bert.squad_settings.data_settings. An example is a window:
-    a question and as much of its context as a model takes.
+    `data` holds the settings of bert.squad_settings.data_settings; of these, `questions` is filled in where it is None.
 
     Raises:
-      ValueError: at construction, for a setting that is not allowed or does not fit the vocabulary, a data set not there, or a
-        bad example, where these are refused.
+      ValueError: at construction, for a setting that is not allowed, a data set that is not there, or a bad example.
     """
 
-    unit = "examples"
-    evaluated_endpoint = "tokens"
+    model_task = "span"
 
     def __init__(self, config):
-        self._config = config
-        data, model = config.data, config.model
+        data = config.data
         check_data_settings(data)
-        self.bad_examples = BadExamples(data.bad_examples)
-        self._tokenizer = open_tokenizer(data.vocabulary, data.lower_case)
-        if data.max_length > model.max_length:
-            raise ValueError(f"data.max_length={data.max_length} is not allowed: model.max_length={model.max_length} is the most")
-        self._questions = open_questions(data)
-        # Now, so that a split that there is not, or a bad example, is told before anything is built.
+        super().__init__(config)
+        self._sets = open_questions(data)
         self._windows = {}
-        for role in ("train", "validation"):
-            self.windows(role)
-        self.tokens_per_example = self.windows("train").tokens_per_window
+        if data.questions is None:
+            # Now, so that a split that there is not, or a bad example, is told before anything is built. The config of a run that
+            # has begun has been through this.
+            data.questions = len(self.windows("train").questions)
+            self.windows("validation")
+
+    @property
+    def tokens_per_example(self):
+        return self.windows("train").tokens_per_window
 
     def windows(self, split):
-        """The QuestionWindows of a split.
+        """The squad_data.QuestionWindows of a split.
 
         Args:
-          split: "train", "validation", of data.name="file" also "test"; else any split in TensorFlow Datasets' syntax.
+          split: "train", "validation", of data.name="file" also "test"; of others any split in TensorFlow Datasets' syntax.
 
         Raises:
-          ValueError: a split that there is not, or a bad example, where these are refused.
+          ValueError: a split that there is not, or a bad example.
         """
         if split not in self._windows:
-            data = self._config.data
-            questions = self._questions.load(split)
-            self._windows[split] = QuestionWindows(questions, self._tokenizer, data, self.bad_examples, f"{data.name}, {split}")
+            data = self.config.data
+            questions = self._sets.load(split)
+            self._windows[split] = QuestionWindows(questions, self.tokenizer, data, self.bad_examples, f"{data.name}, {split}")
         return self._windows[split]
-
-    def create_model(self):
-        settings = {key: self._config.model[key] for key in self._config.model}
-        return build_model(self._config.name, "span", **settings)
-
-    def layer_depths(self, model):
-        return layer_depths(model)
-
-    def initialize(self, model, weights):
-        return transfer_weights(model, weights)
 
     def loss(self):
         return SpanLoss()
@@ -77,19 +59,15 @@ class QuestionAnswering(Task):
         return [SpanAccuracy(name) for name in SpanAccuracy.PARTS]
 
     def train_dataset(self, start_step):
-        train, windows = self._config.train, self.windows("train")
-        source = IndexedSource(len(windows.labels), get=lambda index: (), name_of=str)
-        numbers = source.shuffled(train.seed, start_step * train.batch_size).map(lambda epoch, index: index)
-        numbers = numbers.batch(train.batch_size, drop_remainder=True)
-        pad = self._config.data.padding == "static"
-        batches = numbers.map(lambda index: windows.batch(index, pad), num_parallel_calls=tf.data.AUTOTUNE)
-        return with_data_sharding(batches.prefetch(tf.data.AUTOTUNE))
+        train = self.config.train
+        static = self.config.data.padding == "static"
+        return self.windows("train").train_batches(train.batch_size, train.seed, start_step, static)
 
     def validation_dataset(self):
-        return self.evaluation_dataset("validation")
+        return self.windows("validation").evaluation_batches(self.config.train.batch_size, self.needs_static)
 
     def evaluation_dataset(self, split):
-        """All windows of a split in their order.
+        """All windows of a split once, in batches of (tokens, {"place", "label"}).
 
         Args:
           split: as of `windows`.
@@ -97,26 +75,18 @@ class QuestionAnswering(Task):
         Raises:
           ValueError: as `windows`.
         """
-        windows = self.windows(split)
-        numbers = tf.data.Dataset.range(len(windows.labels)).batch(self._config.train.batch_size)
-        return with_data_sharding(numbers.map(windows.batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE))
+        return self.windows(split).evaluation_batches(self.config.train.batch_size, self.needs_static, places=True)
 
     def evaluation(self, split):
-        return SquadEvaluation(self.windows(split), self._config.data)
+        return SquadEvaluation(self.windows(split), self.config.data)
 
     def endpoints(self, model):
-        return {"serve": answer_endpoint(model, self._tokenizer, self._config.data), "tokens": model_endpoint(model)}
-
-    def resources(self):
-        return [self._tokenizer]
-
-    def assets(self):
-        path = self._config.data.vocabulary
-        return {"vocabulary.model" if path.endswith(".model") else "vocab.txt": path}
+        """Raw strings to answers, with as many windows as a context needs: the endpoint "serve"; and that of TextTask."""
+        return {"serve": answer_endpoint(model, self.tokenizer, self.config.data), **super().endpoints(model)}
 
 
 class SpanLoss(tf.keras.losses.Loss):
-    """The mean of the cross-entropies of start and end: labels int32 [batch, 2], logits [batch, length, 2]."""
+    """The mean of the cross-entropies of start and end: labels int [batch, 2], logits [batch, length, 2]."""
 
     def call(self, labels, logits):
         return tf.keras.losses.sparse_categorical_crossentropy(labels, tf.transpose(logits, [0, 2, 1]), from_logits=True)

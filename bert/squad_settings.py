@@ -3,8 +3,8 @@
 from ml_collections import config_dict
 
 from bert.squad_windows import SPECIAL_TOKENS
+from bert.text_settings import PADDINGS
 
-PADDINGS = ("static", "batch")
 BEST = "best"
 
 
@@ -28,6 +28,8 @@ def data_settings(**overrides):
     no answer where the logits of "no answer" are ahead of those of the best answer by more than this; "best" for what makes the
     F1 of the evaluated split the highest (0 where its answers are not known).
 
+    Filled in when a run begins, and then in its config.json: questions: how many are trained on.
+
     Raises:
       ValueError: an override that is no setting.
     """
@@ -50,6 +52,7 @@ def data_settings(**overrides):
         n_best=20,
         max_answer_length=30,
         null_threshold=BEST,
+        questions=None,
     )
     unknown = set(overrides) - set(settings)
     if unknown:

@@ -56,6 +56,11 @@ class TextTask(Task):
     def resources(self):
         return [self.tokenizer]
 
+    @property
+    def needs_static(self):
+        """Whether XLA compiles evaluation, which would do so anew for every length of a batch."""
+        return self.config.train.jit_compile or self.config.train.strategy == "tpu"
+
     def assets(self):
         path = self.config.data.vocabulary
         return {"vocabulary.model" if path.endswith(".model") else "vocab.txt": path}

@@ -1,10 +1,7 @@
 """What a run shows while it goes on."""
 
-import shutil
-import sys
-import time
-
 from official.callbacks import StepCallback
+from official.status_line import StatusLine
 
 
 class Progress(StepCallback):
@@ -20,42 +17,30 @@ class Progress(StepCallback):
     def __init__(self, epochs, refresh=0.25):
         super().__init__()
         self._epochs = epochs
-        self._refresh = refresh
-        self._is_terminal = sys.stdout.isatty()
-        self._shown = time.perf_counter()
+        self._line = StatusLine(refresh)
 
     def on_epoch_begin(self, epoch, logs=None):
         self._label = f"epoch {epoch + 1:>{len(str(self._epochs))}}/{self._epochs}"
         self._show_bar(0, {})
 
     def on_train_batch_end(self, batch, logs=None):
-        if self._is_terminal and time.perf_counter() - self._shown >= self._refresh:
+        if self._line.is_due():
             self._show_bar(batch + 1, logs)
 
     def on_test_begin(self, logs=None):
-        if self._is_terminal:
-            self._overwrite(f"{self._label}  evaluating")
+        self._line.show(f"{self._label}  evaluating")
 
     def on_epoch_end(self, epoch, logs=None):
         training = {key: value for key, value in logs.items() if f"val_{key}" in logs}
         validation = {key.removeprefix("val_"): value for key, value in logs.items() if key.startswith("val_")}
         line = f"{self._label}  {_as_text(training or logs)}"
-        self._overwrite(line + (f" | validation: {_as_text(validation)}" if validation else "") + "\n", fit=False)
+        self._line.leave(line + (f" | validation: {_as_text(validation)}" if validation else ""))
 
     def _show_bar(self, done, logs):
-        if self._is_terminal:
+        if self._line.is_terminal:
             steps = self.params["steps"]
             bar = "=" * (20 * done // steps)
-            self._overwrite(f"{self._label} [{bar:<20}] {done:>{len(str(steps))}}/{steps}  {_as_text(logs)}")
-            self._shown = time.perf_counter()
-
-    def _overwrite(self, text, fit=True):
-        if self._is_terminal:
-            width = shutil.get_terminal_size().columns - 1
-            sys.stdout.write("\r" + " " * width + "\r")
-            text = text[:width] if fit else text
-        sys.stdout.write(text)
-        sys.stdout.flush()
+            self._line.show(f"{self._label} [{bar:<20}] {done:>{len(str(steps))}}/{steps}  {_as_text(logs)}")
 
 
 def _as_text(logs):

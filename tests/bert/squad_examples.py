@@ -4,6 +4,7 @@ import collections
 import json
 import pathlib
 import re
+import unicodedata
 
 import pytest
 
@@ -13,8 +14,11 @@ needs_real_set = pytest.mark.skipif(not REAL.exists(), reason=f"no prepared squa
 
 
 def write_vocabulary(path, texts, words=10_000):
-    """A vocab.txt of all characters of the texts in lower case, and of the most frequent words. Returns the path as str."""
-    counts = collections.Counter(word for text in texts for word in re.findall(r"\w+|[^\w\s]", text.lower()))
+    """A vocab.txt of the texts' most frequent words and of all characters, in lower case without accents. Returns the path as str."""
+    counts = collections.Counter()
+    for text in texts:
+        bare = "".join(character for character in unicodedata.normalize("NFD", text.lower()) if not unicodedata.combining(character))
+        counts.update(re.findall(r"[^\W_]+|_|[^\w\s]", bare))
     characters = sorted({character for word in counts for character in word})
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters, *(f"##{character}" for character in characters)]
     tokens += [word for word, _ in counts.most_common(words)]

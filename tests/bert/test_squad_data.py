@@ -1,5 +1,6 @@
 """Questions as windows of tokens: what each window holds, by hand; which questions are refused; sets and files."""
 
+import hashlib
 import re
 
 import numpy as np
@@ -29,7 +30,7 @@ PARAGRAPHS = {
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
-    texts = [CONTEXT, *(question for questions in PARAGRAPHS.values() for question in questions), "zoe cafe short"]
+    texts = [CONTEXT, *(question for questions in PARAGRAPHS.values() for question in questions), "short"]
     return open_tokenizer(write_vocabulary(tmp_path_factory.mktemp("vocabulary") / "vocab.txt", texts))
 
 
@@ -51,8 +52,8 @@ TOKENS = "zoe ' s cafe opened in 1990 . it closed in 2001 , and zoe left .".spli
 
 def test_windows_by_hand(data, tokenizer):
     """Room for 9 tokens beside "when did it open", which is cut, and for 10 beside "who left ?"; a stride of 6."""
-    numbers = tf.constant([0, 1, 2, 4, 9], tf.int64)
-    inputs, labels = data.batch(numbers)
+    numbers = [0, 1, 2, 4, 9]
+    inputs = data.inputs(tf.constant(numbers, tf.int64))
     cut, who = "[CLS] when did it open [SEP]".split(), "[CLS] who left ? [SEP]".split()
     expected = [
         [*cut, *TOKENS[:9], "[SEP]"],
@@ -70,7 +71,7 @@ def test_windows_by_hand(data, tokenizer):
         assert mask.tolist() == [1] * len(tokens) + [0] * padding
         assert types.tolist() == [0] * asked + [1] * (len(tokens) - asked) + [0] * padding
     # 1990 stands at 6 + 6 and 6; the first Zoë in the first window, and the second one is no gold answer.
-    assert labels.numpy().tolist() == [[12, 12], [6, 6], [0, 0], [0, 0], [6, 6]]
+    assert data.labels[numbers].tolist() == [[12, 12], [6, 6], [0, 0], [0, 0], [6, 6]]
     assert data.labels.shape == (10, 2)
     assert data.answers == [[(6, 6), (5, 6)], [(0, 0)], [], [(0, 0)]]
     assert data.tokens_per_window == pytest.approx((5 * 16 + 12 + 11 + 12 + 16 + 9) / 10)
@@ -79,12 +80,11 @@ def test_windows_by_hand(data, tokenizer):
 def test_as_long_as_the_longest(data):
     """The same tokens, and no more padding than the batch needs."""
     numbers = tf.constant([2, 9], tf.int64)
-    (padded, labels), (short, short_labels) = data.batch(numbers), data.batch(numbers, pad=False)
+    padded, short = data.inputs(numbers), data.inputs(numbers, static=False)
     for key, value in short.items():
         assert value.shape == (2, 12)
         np.testing.assert_array_equal(value, padded[key][:, :12])
         assert not padded[key][:, 12:].numpy().any()
-    np.testing.assert_array_equal(labels, short_labels)
 
 
 def test_text_is_that_of_the_context(data):
@@ -149,6 +149,72 @@ def test_settings_out_of_range(overrides, said):
 def test_unknown_setting():
     with pytest.raises(ValueError, match=r"^stride: no data setting; known: name, dir"):
         data_settings(stride=3)
+
+
+def windows_in(batches):
+    """{place: (tokens without padding, label)} of batches of (inputs, {place, label})."""
+    found = {}
+    for inputs, labels in batches:
+        for ids, mask, place, label in zip(
+            inputs["input_word_ids"].numpy(), inputs["input_mask"].numpy(), *(labels[key].numpy() for key in ("place", "label"))
+        ):
+            assert int(place) not in found
+            found[int(place)] = (ids[mask == 1].tolist(), label.tolist())
+    return found
+
+
+class TestBatches:
+    def test_evaluation(self, data):
+        """Each window once, those of a question in a row; whatever the padding."""
+        batches = data.evaluation_batches(4, places=True)
+        assert int(batches.cardinality()) == 3
+        found = windows_in(batches)
+        assert found == windows_in(data.evaluation_batches(4, static=True, places=True))
+        assert list(found) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]  # all questions but the last one have a full window
+        for place, (tokens, label) in found.items():
+            inputs = data.inputs(tf.constant([place], tf.int64), static=False)
+            assert tokens == inputs["input_word_ids"][0].numpy().tolist()
+            assert label == data.labels[place].tolist()
+        assert [inputs["input_mask"].shape for inputs, _ in data.evaluation_batches(4, static=True)] == [(4, 16), (4, 16), (2, 16)]
+
+    def test_longest_questions_first(self, tokenizer):
+        data = windows_of([question("Short."), question("It opened in 1990.", name="q2"), question(CONTEXT, name="q3")], tokenizer)
+        assert list(windows_in(data.evaluation_batches(2, places=True))) == [2, 3, 1, 0]
+        assert [labels.shape for _, labels in data.evaluation_batches(3)] == [(3, 2), (1, 2)]
+
+    @pytest.mark.parametrize("static", [True, False])
+    def test_training_goes_on_where_it_was(self, data, static):
+        """From any step on the same bytes as without a stop; an epoch has every window once; other seeds, other orders."""
+
+        def digests(seed, start, count):
+            batches = data.train_batches(5, seed, start, static).take(count)
+            return [hashlib.sha256(b"".join(x.numpy().tobytes() for x in tf.nest.flatten(batch))).hexdigest() for batch in batches]
+
+        whole = digests(seed=3, start=0, count=7)
+        assert len(set(whole)) == 7
+        assert digests(3, 3, 4) == whole[3:]
+        assert digests(4, 0, 1) != whole[:1]
+
+    def test_an_epoch(self, data):
+        """Two batches of five hold every window with its label once."""
+        expected = sorted((tokens, label) for tokens, label in windows_in(data.evaluation_batches(10, places=True)).values())
+        for start in (0, 2):
+            found = []
+            for inputs, labels in data.train_batches(5, 0, start).take(2):
+                assert {value.shape for value in inputs.values()} == {(5, 16)}
+                for ids, mask, label in zip(inputs["input_word_ids"].numpy(), inputs["input_mask"].numpy(), labels.numpy(), strict=True):
+                    found.append((ids[mask == 1].tolist(), label.tolist()))
+            assert sorted(found) == expected
+
+    def test_static_shape(self, data, tokenizer):
+        """For TPUs; no longer than the longest window needs, in multiples of 8."""
+        inputs, labels = data.train_batches(5, 0, 0).element_spec
+        assert {tuple(spec.shape) for spec in inputs.values()} == {(5, 16)}
+        assert tuple(labels.shape) == (5, 2)
+        short = windows_of([question("Short.")], tokenizer)
+        assert short.static_length == 8  # "[CLS] who ? [SEP] short . [SEP]" has 7
+        inputs, _ = next(iter(short.train_batches(2, 0, 0)))
+        assert inputs["input_word_ids"].shape == (2, 8)
 
 
 class TestFiles:

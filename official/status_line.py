@@ -1,0 +1,38 @@
+"""A line on the terminal that says how far something is."""
+
+import shutil
+import sys
+import time
+
+
+class StatusLine:
+    """Shows one line in place of the last one; where output is no terminal, shows only what is to stay.
+
+    Args:
+      refresh: seconds in which a line is shown at most once.
+    """
+
+    def __init__(self, refresh=0.25):
+        self.is_terminal = sys.stdout.isatty()
+        self._refresh = refresh
+        self._shown = float("-inf")
+
+    def is_due(self):
+        """Whether a line would be shown now."""
+        return self.is_terminal and time.perf_counter() - self._shown >= self._refresh
+
+    def show(self, text):
+        """Shows a line, cut to the width of the terminal."""
+        if self.is_terminal:
+            self._overwrite(text[: shutil.get_terminal_size().columns - 1])
+            self._shown = time.perf_counter()
+
+    def leave(self, text):
+        """Shows a whole line that stays."""
+        self._overwrite(text + "\n")
+
+    def _overwrite(self, text):
+        if self.is_terminal:
+            sys.stdout.write("\r" + " " * (shutil.get_terminal_size().columns - 1) + "\r")
+        sys.stdout.write(text)
+        sys.stdout.flush()

@@ -35,7 +35,7 @@ class TextFiles:
         else:
             train = self._open(data.train_file, "data.train_file")
             self.pairs = train.has["text_pair"]
-            self.class_names = tuple(data.classes) or self._classes_of(train)
+            self.class_names = tuple(data.classes or ()) or self._classes_of(train)
         self.metrics = REGRESSION if self._target == "score" else CLASSIFICATION
         self.splits = {name: name for name in ("train", "validation", *self._files)}
 

@@ -43,7 +43,7 @@ def data_settings(**overrides):
         pair_column="text_pair",
         label_column="label",
         score_column="score",
-        classes=(),
+        classes=None,
         pairs=None,
     )
     unknown = set(overrides) - set(settings)

@@ -67,3 +67,14 @@ def write_jsonl(path, *objects):
 def open_data(bad_examples=None, **settings):
     """The data set of `data` settings."""
     return open_text_data(ConfigDict(data_settings(**settings)), bad_examples or BadExamples("refuse"))
+
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def write_vocabulary(path, words=()):
+    """A BERT vocab.txt of those words, of single letters and digits, and of these as continuations of words."""
+    characters = "abcdefghijklmnopqrstuvwxyz0123456789.,!?"
+    tokens = dict.fromkeys([*SPECIAL, *words, *characters, *(f"##{character}" for character in characters)])
+    path.write_text("".join(f"{token}\n" for token in tokens))
+    return path

@@ -1,5 +1,6 @@
 """SentencePiece models, as ALBERT uses them."""
 
+import hashlib
 import re
 import unicodedata
 
@@ -29,8 +30,6 @@ class SentencePiece(Tokenizer):
     """
 
     def __init__(self, path, lower_case=True):
-        import tensorflow_text
-
         model, pieces, types = read_model(path)
         pad, cls, sep, mask = map(pieces.index, SPECIAL)
         ids = SpecialIds(pad=pad, unk=types.index(UNKNOWN), cls=cls, sep=sep, mask=mask)
@@ -41,10 +40,9 @@ class SentencePiece(Tokenizer):
         super().__init__(pieces, ids, special, continues, normalizer("albert", lower_case))
         with tf.init_scope(), tf.device("CPU:0"):
             try:
-                self._pieces = tensorflow_text.SentencepieceTokenizer(model)
-                self._pieces.tokenize(["a"])
-            except tf.errors.OpError:
-                raise ValueError(f"{path}: it is no SentencePiece model") from None
+                self._pieces = _lasting_tokenizer(model)
+            except tf.errors.OpError as error:
+                raise ValueError(f"{path}: it is no SentencePiece model: {error.message.split(' [Op:')[0]}") from None
             self._numbers = _Numbers(pieces, types, self._pieces, ids.unk)
 
     def _prepared(self, texts):
@@ -66,6 +64,24 @@ class SentencePiece(Tokenizer):
             lambda match: bytes.fromhex(match[0].replace("<0x", "").replace(">", "")).decode(errors="replace"), text
         )
         return " ".join(text.replace(WORD_START, " ").split())
+
+
+def _lasting_tokenizer(model):
+    """A tensorflow_text.SentencepieceTokenizer of a model's bytes that works until the process ends.
+
+    Its own resource is a kernel's, and gone when Keras clears its session; one with a name stays.
+    """
+    import tensorflow_text
+    from tensorflow_text.python.ops.sentencepiece_tokenizer import gen_sentencepiece_tokenizer
+
+    class Resource(tf.saved_model.experimental.TrackableResource):
+        def _create_resource(self):
+            name = f"sentencepiece {hashlib.sha256(model).hexdigest()}"
+            return gen_sentencepiece_tokenizer.sentencepiece_op(model=model, shared_name=name)
+
+    tokenizer = tensorflow_text.SentencepieceTokenizer(model)
+    tokenizer._model_resource = Resource()
+    return tokenizer
 
 
 class _Numbers(tf.Module):

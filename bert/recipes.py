@@ -4,6 +4,7 @@ from ml_collections import ConfigDict
 
 import bert
 from bert.glue import GLUE
+from bert.squad_settings import data_settings as question_settings
 from bert.text_settings import data_settings
 from official.config import literal_settings, train_settings
 
@@ -82,3 +83,17 @@ def glue_recipe(task, model):
         data=dict(name=f"glue/{task}", max_length=512),
         train=dict(**settings, eval_every=settings["steps"] // 10, best=GLUE[task].metrics[0]),
     )
+
+
+def squad_recipe(model, overrides, data, train):
+    """The config of a recipe for extractive question answering.
+
+    Args:
+      model, overrides, train: as of `text_recipe`.
+      data: of bert.squad_settings.data_settings.
+
+    Raises:
+      ValueError: a model or a setting that there is not.
+    """
+    task = "bert.question_answering:QuestionAnswering"
+    return text_recipe(model, task, overrides, question_settings(**data), train)

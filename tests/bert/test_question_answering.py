@@ -1,0 +1,264 @@
+"""Question answering as a task: its loss and metrics by hand, a run that learns a few answers, and what is exported."""
+
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bert.question_answering import QuestionAnswering, SpanAccuracy, SpanLoss
+from bert.recipes import squad_recipe
+from official import evaluate, train
+from tests.bert.squad_examples import write_questions, write_vocabulary
+
+NAMES = ("Anna", "Bénédicte", "Carlos", "Dora", "Emil", "Fatima")
+JOBS = ("baker", "nurse", "pilot", "poet", "tailor", "judge")
+
+
+def paragraphs(shift):
+    """Six people with their jobs, whom six questions ask for, and one for whom there is no job."""
+    facts = [(name, JOBS[(i + shift) % 6]) for i, name in enumerate(NAMES)]
+    context = " ".join(f"{name} is a {job}." for name, job in facts)
+    return {context: {**{f"Who is the {job}?": [name] for name, job in facts}, "Who is the king?": []}}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Settings of `data` for a folder with a vocabulary and files of questions."""
+    folder = tmp_path_factory.mktemp("questions")
+    people = {context: questions for shift in (0, 2) for context, questions in paragraphs(shift).items()}
+    write_questions(folder / "train.json", people)
+    write_questions(folder / "dev.json", people)
+    write_questions(folder / "blind.json", {context: dict.fromkeys(questions) for context, questions in paragraphs(1).items()})
+    vocabulary = write_vocabulary(folder / "vocab.txt", [*people, *(question for questions in people.values() for question in questions)])
+    return dict(
+        name="file",
+        dir=str(folder),
+        train_file="train.json",
+        validation_file="dev.json",
+        test_file="blind.json",
+        vocabulary=vocabulary,
+        max_length=32,
+        max_query_length=8,
+        doc_stride=12,
+        max_answer_length=4,
+        n_best=5,
+    )
+
+
+def tiny_config(files, data=(), model=(), **settings):
+    """A recipe whose windows have room for 23 of a context's 30 tokens: two a question."""
+    sizes = dict(depth=2, width=32, heads=2, embedding_dim=16, expert_dim=64, num_experts=2, max_length=32)
+    no_noise = dict(dropout=0.0, attention_dropout=0.0)
+    return squad_recipe(
+        "widenet_tiny_e4",
+        {**sizes, **no_noise, **dict(model)},
+        data={**files, **dict(data)},
+        train=dict(batch_size=14, **settings),
+    )
+
+
+def log_softmax(x):
+    x = x.astype(np.float64)
+    return x - np.log(np.exp(x - x.max()).sum()) - x.max()
+
+
+def test_loss():
+    """The mean over windows, and over start and end, of minus the log probability; in float64 by NumPy, 1e-6 for float32."""
+    logits = np.random.default_rng(0).normal(size=(3, 7, 2)).astype(np.float32)
+    logits[0, 5:] = -1e9  # padding
+    labels = np.array([[0, 0], [2, 6], [3, 3]], np.int32)
+    expected = -np.mean([[log_softmax(logits[b, :, i])[labels[b, i]] for i in range(2)] for b in range(3)])
+    assert SpanLoss()(labels, logits).numpy() == pytest.approx(expected, rel=1e-6)
+
+
+def test_accuracies():
+    """Of four windows three starts and two ends are right, and one is right in both; a running mean."""
+    labels = np.array([[1, 2], [1, 2], [0, 0], [3, 3]], np.int32)
+    found = np.array([[1, 2], [1, 3], [0, 1], [2, 3]])
+    logits = np.eye(4, dtype=np.float32)[found].transpose(0, 2, 1)
+    values = {}
+    for name in SpanAccuracy.PARTS:
+        metric = SpanAccuracy(name)
+        metric.update_state(labels[:3], logits[:3])
+        metric.update_state(labels[3:], logits[3:])
+        values[name] = float(metric.result())
+    assert values == {"accuracy": 1 / 4, "start_accuracy": 3 / 4, "end_accuracy": 2 / 4}
+
+
+@pytest.fixture(scope="module")
+def workdir(files, tmp_path_factory):
+    """A run that has learned its training questions by heart, which are those of the validation file too."""
+    path = tmp_path_factory.mktemp("run") / "workdir"
+    train.run(tiny_config(files, lr=0.01, steps=150, warmup_steps=15, eval_every=75), path)
+    return path
+
+
+def test_learns(workdir):
+    """All answers, and which questions have none; what was left open is filled in."""
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert summary["metrics"]["val_accuracy"] == 1
+    assert {"val_start_accuracy", "val_end_accuracy", "val_loss"} <= set(summary["metrics"])
+    config = json.loads((workdir / "config.json").read_text())
+    assert config["data"]["questions"] == 14
+    assert config["model"]["vocab_size"] == len((workdir.parent / "vocab.txt").read_text().splitlines())
+
+
+def evaluated(model, split, output):
+    """(metrics, {file: its content}) of the evaluation command's function."""
+    written, files = evaluate.evaluate(model, split, output)
+    return written, {path.name: json.loads(path.read_text(encoding="utf-8")) for path in files}
+
+
+@pytest.fixture(scope="module")
+def predictions(workdir):
+    """Of the run's checkpoint on the validation file."""
+    written, files = evaluated(workdir, "validation", workdir.parent / "evaluation")
+    assert (written["examples"], written["unit"]) == (14, "examples")
+    assert {"exact": 100, "f1": 100, "total": 14, "HasAns_total": 12, "NoAns_exact": 100}.items() <= written["metrics"].items()
+    return files
+
+
+def test_predictions(predictions, files):
+    """In the published format, by the ids of the file."""
+    data = json.loads((pathlib.Path(files["dir"]) / "dev.json").read_text())
+    entries = [entry for article in data["data"] for entry in article["paragraphs"][0]["qas"]]
+    assert predictions["predictions.json"] == {
+        entry["id"]: entry["answers"][0]["text"] if entry["answers"] else "" for entry in entries
+    }
+    assert set(predictions) == {"predictions.json", "nbest_predictions.json", "null_odds.json", "metrics.json"}
+
+
+def test_exported_model_is_evaluated_alike(workdir, predictions, tmp_path):
+    """Moved away from its run, whose vocabulary it carries; 1e-5 for float32 in batches of another size."""
+    shutil.copytree(workdir / "saved_model", tmp_path / "model")
+    written, files = evaluated(tmp_path / "model", "validation", tmp_path / "evaluation")
+    assert written["config"]["data"]["vocabulary"] == str(tmp_path / "model" / "assets.extra" / "vocab.txt")
+    assert files["predictions.json"] == predictions["predictions.json"]
+    assert files["null_odds.json"] == pytest.approx(predictions["null_odds.json"], abs=1e-5)
+
+
+def test_questions_without_known_answers(workdir):
+    """Only predictions; the threshold is then 0."""
+    written, files = evaluated(workdir, "test", workdir.parent / "blind")
+    assert written["metrics"] == {"null_threshold": 0}
+    assert len(files["predictions.json"]) == 7
+
+
+def test_exported_model_answers(workdir, predictions, files):
+    """In a process of its own, without this project's code: strings to strings, with both windows."""
+    context, questions = next(iter(paragraphs(0).items()))
+    code = """
+import json, sys
+import tensorflow as tf
+import tensorflow_text
+model, questions, context = json.loads(sys.argv[1])
+served = tf.saved_model.load(model)
+answers = served.serve(tf.constant(questions), tf.constant([context] * len(questions)))
+answers = {key: value.numpy() for key, value in answers.items()}
+known = tf.saved_model.load(model).signatures["serving_default"](question=tf.constant(questions[:1]), context=tf.constant([context]))
+assert sorted(known) == sorted(answers)
+print(json.dumps([
+    [[text.decode() for text in row] for row in answers["answers"]],
+    *(answers[key].tolist() for key in ("starts", "ends", "scores", "null_odds")),
+    [name for name in sys.modules if name in ("bert", "official", "widenet")],
+]))
+"""
+    given = json.dumps([str(workdir / "saved_model"), list(questions), context])
+    done = subprocess.run([sys.executable, "-c", code, given], capture_output=True, text=True, cwd="/", timeout=300)
+    assert done.returncode == 0, done.stderr
+    answers, starts, ends, scores, null_odds, ours = json.loads(done.stdout.splitlines()[-1])
+    assert ours == []
+    n_best, odds = predictions["nbest_predictions.json"], predictions["null_odds.json"]
+    for number, golds in enumerate(questions.values()):
+        name = f"q{number}"
+        expected = next(entry for entry in n_best[name] if entry["text"])
+        assert answers[number][0] == expected["text"]
+        assert scores[number][0] == pytest.approx(expected["start_logit"] + expected["end_logit"], abs=1e-5)
+        assert null_odds[number] == pytest.approx(odds[name], abs=1e-5)
+        for text, start, end in zip(answers[number], starts[number], ends[number], strict=True):
+            assert context.encode()[start:end].decode().strip() == text
+        if golds:
+            assert (answers[number][0], null_odds[number] < 0) == (golds[0], True)
+        else:
+            assert null_odds[number] > 0
+
+
+@pytest.fixture(scope="module")
+def task(files):
+    """Of a fresh model."""
+    return QuestionAnswering(tiny_config(files))
+
+
+def test_endpoint_answers_as_the_evaluation(task, files, tmp_path):
+    """Of random weights, on contexts of up to nine windows and one without a word; 1e-5 for float32 in other batches."""
+    random = np.random.default_rng(0)
+    words = [*NAMES, *JOBS, "is", "a", "Who", "the", "?", "."]
+    contexts = [" ".join(random.choice(words, length)) for length in (1, 3, 23, 24, 60, 120)]
+    questions = [" ".join(random.choice(words, length)) for length in (0, 1, 8, 3, 20, 7)]
+    write_questions(tmp_path / "test.json", {c: {q: None} for c, q in zip(contexts, questions, strict=True)})
+    config = tiny_config({**files, "test_file": str(tmp_path / "test.json")}, {"questions": 1})
+    task = QuestionAnswering(config)
+    model = task.create_model()
+    for weight in model.trainable_weights:
+        weight.assign_add(tf.random.stateless_normal(weight.shape, [0, 1], stddev=0.5))
+    evaluation = task.evaluation("test")
+    for inputs, labels in task.evaluation_dataset("test"):
+        evaluation.add(None, {key: value.numpy() for key, value in labels.items()}, model(inputs).numpy(), None)
+    evaluation.write(tmp_path)
+    n_best = json.loads((tmp_path / "nbest_predictions.json").read_text())
+    odds = json.loads((tmp_path / "null_odds.json").read_text())
+    call, signature = task.endpoints(model)["serve"]
+    answers = tf.function(call, input_signature=signature)(tf.constant([*questions, "Who?"]), tf.constant([*contexts, " "]))
+    answers = {key: value.numpy() for key, value in answers.items()}
+    for number in range(6):
+        best = next(entry for entry in n_best[f"q{number}"] if entry["text"])
+        assert answers["answers"][number, 0].decode() == best["text"]
+        assert answers["scores"][number, 0] == pytest.approx(best["start_logit"] + best["end_logit"], abs=1e-5)
+        assert answers["null_odds"][number] == pytest.approx(odds[f"q{number}"], abs=1e-5)
+        assert (np.diff(answers["scores"][number]) <= 0).all()
+    assert answers["answers"][0].tolist() == [contexts[0].encode(), *[b""] * 4]
+    assert np.isneginf(answers["scores"][0, 1:]).all()
+    assert answers["answers"][6].tolist() == [b""] * 5
+    assert (answers["starts"][6] == 0).all() and (answers["ends"][6] == 0).all()
+
+
+def test_batches(task):
+    """Static in training, as TPUs want them; in evaluation each window once, and validation has what Keras takes."""
+    inputs, labels = next(iter(task.train_dataset(0)))
+    assert {key: value.shape for key, value in inputs.items()} == dict.fromkeys(task.create_model().input, (14, 32))
+    assert labels.shape == (14, 2)
+    assert sum(len(labels) for _, labels in task.validation_dataset()) == 28
+    assert sum(len(labels["place"]) for _, labels in task.evaluation_dataset("train")) == 28
+    assert 15 < task.tokens_per_example < 32
+
+
+def test_batches_as_long_as_their_windows(files):
+    batches = QuestionAnswering(tiny_config(files, {"padding": "batch"})).train_dataset(0).take(6)
+    assert {tuple(inputs["input_mask"].numpy().sum(axis=1).max() == inputs["input_mask"].shape[1:]) for inputs, _ in batches} == {(True,)}
+
+
+@pytest.mark.parametrize(
+    "data, model, said",
+    [
+        (dict(train_file="no.json"), {}, "no.json cannot be read: No such file or directory"),
+        (dict(validation_file=""), {}, "data.validation_file='' is not allowed: it must be the path of a JSON file, as data.name='file'"),
+        (dict(vocabulary=""), {}, "data.vocabulary='' is not allowed: "),
+        (dict(vocabulary="no.txt"), {}, "data.vocabulary='no.txt' is not allowed: no.txt: there is no such file"),
+        (dict(max_length=40), {}, "data.max_length=40 is not allowed: it must be at most model.max_length=32"),
+        (dict(doc_stride=30), {}, "data.doc_stride=30 is not allowed: it must be from 1 to 21"),
+        (dict(no_answer=False), {}, "question q6: it has no answer, which data.no_answer=False does not allow"),
+        (dict(name="squad/v1.1"), {}, "data.name='squad/v1.1' is not allowed: it is not 'file', and no such set is prepared in "),
+        ({}, dict(vocab_size=7), "model.vocab_size=7 is not allowed: "),
+    ],
+)
+def test_refused(files, data, model, said):
+    """At once, in one sentence."""
+    with pytest.raises(ValueError, match=re.escape(said)) as error:
+        QuestionAnswering(tiny_config(files, data, model))
+    assert "\n" not in str(error.value)

@@ -46,13 +46,6 @@ def restore_weights(optimizer, model, held):
     optimizer.averages_in_use = False
 
 
-def reset_averages(optimizer, model):
-    """Lets the averages begin at the weights as they are now, as after loading pretrained ones."""
-    if optimizer.ema_decay:
-        for weight in model.trainable_weights:
-            optimizer.get_slot(weight, "average").assign(weight)
-
-
 class EvaluateAverages(tf.keras.callbacks.Callback):
     """Evaluates a model with its averaged weights."""
 

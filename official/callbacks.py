@@ -31,18 +31,18 @@ class StepCallback(tf.keras.callbacks.Callback):
 class StepCounter(StepCallback):
     """Counts the run's steps over all fits and sessions, and times them.
 
-    Adds `step`, `lr` and `<unit>_per_second` to the logs of every epoch. The rate leaves out evaluation; that of a session's
-    first epoch includes tracing the graph.
+    Adds `step`, `lr` and `<unit>_per_second` to the logs of every epoch, and `tokens_per_second` where an example's tokens are
+    given. The rates leave out evaluation; those of a session's first epoch include tracing the graph.
 
     Attributes:
       step: steps done.
     """
 
-    def __init__(self, first_step, batch_size, unit):
+    def __init__(self, first_step, batch_size, unit, tokens_per_example=None):
         super().__init__()
         self.step = first_step
         self._batch_size = batch_size
-        self._unit = unit
+        self._per_example = {unit: 1, "tokens": tokens_per_example} if tokens_per_example else {unit: 1}
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch_start = (self.step, time.perf_counter())
@@ -58,7 +58,8 @@ class StepCounter(StepCallback):
         self._measure()
         schedule = self.model.optimizer.learning_rate
         lr = schedule(self.step) if callable(schedule) else schedule
-        logs.update({"step": self.step, "lr": float(lr), f"{self._unit}_per_second": round(self._epoch_rate, 1)})
+        logs.update({"step": self.step, "lr": float(lr)})
+        logs.update({f"{what}_per_second": round(count * self._epoch_rate, 1) for what, count in self._per_example.items()})
 
     def _measure(self):
         """Only once an epoch: training ends where its evaluation begins."""

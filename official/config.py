@@ -1,6 +1,8 @@
 """What every recipe's config has in common, and its life on disk."""
 
+import copy
 import difflib
+import functools
 import json
 import pathlib
 import runpy
@@ -124,7 +126,12 @@ def to_plain(config):
 
 def completed(plain):
     """A plain config, which a run may have written before some settings were there, with what they would have been."""
-    return {**LATER, **plain}
+    plain = copy.deepcopy(plain)
+    for key, value in LATER.items():
+        *sections, setting = key.split(".")
+        section = functools.reduce(dict.__getitem__, sections, plain)
+        section.setdefault(setting, value)
+    return plain
 
 
 def changes(before, after, prefix=""):

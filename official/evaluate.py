@@ -1,8 +1,8 @@
 """Evaluates a trained model: python -m official.evaluate --model=runs/digits --split=validation
 
 The model is a run's workdir, whose newest checkpoint is taken, the path prefix of a checkpoint in a workdir, or a SavedModel that
-the driver exported. Writes metrics, a confusion matrix, a reliability diagram and, where there are experts, which of them each
-class's tokens are sent to.
+the driver exported. Writes metrics and whatever else the model's task tells of them: of a classifier a confusion matrix, a
+reliability diagram and, where there are experts, which of them each class's tokens are sent to.
 """
 
 import argparse
@@ -15,14 +15,15 @@ with quiet.startup():
     import tensorflow as tf
 
 from official import config as configs
-from official.evaluation import assignments_by_class, join_predictions, predictions
-from official.evaluation_files import FILES, Evaluation, write_evaluation
+from official.summary import write_summary
 from official.task import create_task
 from official.trained_models import find_model, load_forward
 
+METRICS_FILE = {"metrics.json": "metrics, versions and the full config"}
+
 
 def evaluate(model, split="validation", output=None, data_dir=None, batch_size=None, averaged=True):
-    """Evaluates a model on a split, in the precision of its run and on one device, and writes official.evaluation_files.FILES.
+    """Evaluates a model on a split, in the precision of its run and on one device, and writes the files of its task's evaluation.
 
     Args:
       model: path of a workdir, a checkpoint's prefix or a SavedModel (official.trained_models.find_model).
@@ -33,12 +34,12 @@ def evaluate(model, split="validation", output=None, data_dir=None, batch_size=N
       averaged: whether of a checkpoint with averages of the weights (`train.ema_decay`) these are evaluated, as in training.
 
     Returns:
-      (what metrics.json holds, the pathlib.Path of the folder).
+      (what metrics.json holds, {pathlib.Path of a file: what it is}).
 
     Raises:
       ValueError: no model at the path, weights that do not fit, a split that there is not, a setting that is not allowed.
     """
-    found = find_model(model)
+    found = find_model(model, setting="--model")
     config = found.config
     if data_dir is not None:
         if "dir" not in config.get("data", {}):
@@ -52,12 +53,14 @@ def evaluate(model, split="validation", output=None, data_dir=None, batch_size=N
     tf.keras.mixed_precision.set_global_policy(config.train.precision)
     task = create_task(config)
     dataset = task.evaluation_dataset(split)
-    forward = load_forward(found, task, dataset.element_spec[0], averaged)
+    evaluation = task.evaluation(split)
+    forward = load_forward(found, task, averaged)
     print(f"Evaluating {found.path} on the {split} split.", flush=True)
-    output = pathlib.Path(output) if output else found.evaluations / split
+    run_model(forward.call, dataset, evaluation)
+    folder = pathlib.Path(output) if output else found.evaluations / split
     written = write_evaluation(
-        output,
-        run_model(forward.call, dataset, task.class_names),
+        folder,
+        evaluation,
         model=forward.name,
         evaluated=str(found.path),
         step=forward.step,
@@ -68,44 +71,60 @@ def evaluate(model, split="validation", output=None, data_dir=None, batch_size=N
     )
     if forward.no_experts:
         print(forward.no_experts)
-    return written, output
+    files = {folder / name: what for name, what in {**METRICS_FILE, **evaluation.files}.items()}
+    return written, {path: what for path, what in files.items() if path.exists()}
 
 
-def run_model(call, dataset, class_names):
-    """The Evaluation of all batches of a dataset.
+def run_model(call, dataset, evaluation):
+    """Adds all batches of a dataset to an official.task.Evaluation.
 
     Args:
-      call: function of a batch's inputs to logits [batch, classes], and int32 [batch, blocks, E] or None.
+      call: function of a batch's inputs to outputs, and int32 [batch, blocks, E] or None.
       dataset: a tf.data.Dataset of (inputs, labels).
-      class_names: list of str.
 
     Raises:
-      ValueError: no examples, or other classes than the names say.
+      ValueError: no examples, or what the evaluation does not take.
     """
-    batches, assignments = [], None
+
+    @tf.function(input_signature=dataset.element_spec)
+    def outputs_of(inputs, labels):
+        outputs, assignments = call(inputs)
+        return evaluation.reduce(inputs, labels, outputs), assignments
+
     for inputs, labels in dataset:
-        logits, counts = call(inputs)
-        if logits.shape[-1] != len(class_names):
-            raise ValueError(f"the model has {logits.shape[-1]} outputs and the task {len(class_names)} classes")
-        batches.append(predictions(logits.numpy(), labels.numpy()))
-        if counts is not None:
-            of_batch = assignments_by_class(counts.numpy(), batches[-1].labels, len(class_names))
-            assignments = of_batch if assignments is None else assignments + of_batch
-    if not batches:
+        batch = (inputs, labels, *outputs_of(inputs, labels))
+        evaluation.add(*tf.nest.map_structure(lambda tensor: None if tensor is None else tensor.numpy(), batch))
+    if not evaluation.examples:
         raise ValueError("the split has no examples")
-    return Evaluation(join_predictions(batches), class_names, assignments)
 
 
-def report(written, output):
+def write_evaluation(folder, evaluation, **fields):
+    """Writes an evaluation's files, in place of those of an earlier one.
+
+    Args:
+      folder: a pathlib.Path; made if it does not exist.
+      evaluation: an official.task.Evaluation that has its batches.
+      **fields: what metrics.json says besides, of the model and the split.
+
+    Returns:
+      What metrics.json holds.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in {**METRICS_FILE, **evaluation.files}:
+        (folder / name).unlink(missing_ok=True)
+    metrics = evaluation.write(folder)
+    return write_summary(folder / "metrics.json", examples=evaluation.examples, metrics=metrics, **fields)
+
+
+def report(written, files):
     """Prints the metrics and where the files are."""
     of_step = "" if written["step"] is None else f" after {written['step']} steps"
     print(f"\n{written['model']}{of_step}, {written['examples']:,} {written['unit']} of the {written['split']} split:")
     for name, value in written["metrics"].items():
         print(f"  {name.replace('top_', 'top-').replace('_', ' '):28}{value:.4f}")
     print()
-    for name, what in FILES.items():
-        if (output / name).exists():
-            print(f"  {output / name}: {what}")
+    for path, what in files.items():
+        print(f"  {path}: {what}")
 
 
 def main():

@@ -1,28 +1,73 @@
-"""What the driver needs to know of a task: images or text, classification or pretraining."""
+"""What the driver and the evaluation need to know of a task: images or text, classification or pretraining."""
 
 import importlib.util
-from typing import Protocol
+import pathlib
+from typing import Any, Protocol
 
 import tensorflow as tf
 
 from official.bad_examples import BadExamples
+from official.export import model_endpoint
+
+
+class Evaluation(Protocol):
+    """What a model's outputs on one split are worth: a task makes one, it gets every batch, and writes its files at the end.
+
+    Classes of this shape derive from it. A batch's inputs and labels are what the task's `evaluation_dataset` has.
+
+    Attributes:
+      files: {name: what it is}, of all files that `write` may write.
+      examples: how many examples there were so far, in the task's unit.
+    """
+
+    files: dict[str, str]
+    examples: int
+
+    def reduce(self, inputs, labels, outputs) -> Any:
+        """What is kept of a batch's outputs, made by TensorFlow operations where they were computed.
+
+        As it stands all of them. Worth a method of its own where they are large, as are logits of a whole vocabulary.
+        """
+        return outputs
+
+    def add(self, inputs, labels, outputs, assignments) -> None:
+        """Takes a batch.
+
+        Args:
+          inputs, labels: NumPy arrays, in nests as the dataset has them.
+          outputs: NumPy arrays, in a nest as `reduce` makes it.
+          assignments: int32 [batch, blocks, E], the (token, choice) that each example's router gave to each expert; None where
+            there are no experts, or nothing is known of them.
+
+        Raises:
+          ValueError: outputs or labels that do not fit the task.
+        """
+
+    def write(self, folder: pathlib.Path) -> dict[str, float]:
+        """Writes its files into a folder that has none of them, and returns the metrics by name."""
 
 
 class Task(Protocol):
-    """A recipe names a class of this shape in `config.task`, as "module:Class"; it is made from the whole config.
+    """A recipe names a class of this shape, which derives from it, in `config.task`, as "module:Class".
+
+    It is made from the whole config, a copy of its own in which it may fill in what the recipe leaves open as None, such as a
+    size that the data says. Models may take and give any nest of tensors; so may data sets hold any.
 
     Attributes:
       unit: what one example is called in reports, in the plural ("images").
-      class_names: what the classes are called, in the order of the model's outputs.
       bad_examples: what the data sets did with examples that cannot be trained on.
+      tokens_per_example: how many tokens a training example has, in the mean; None where there is no such thing. With it, tokens
+        a second are told.
+      evaluated_endpoint: which of the `endpoints` takes the inputs of `evaluation_dataset` and gives what the model gives.
 
     Raises:
       ValueError: from the constructor, for a setting that is not allowed.
     """
 
     unit: str
-    class_names: list[str]
     bad_examples: BadExamples
+    tokens_per_example: float | None = None
+    evaluated_endpoint: str = "serve"
 
     def create_model(self) -> tf.keras.Model:
         """A fresh uncompiled model; called in the strategy's scope."""
@@ -48,27 +93,53 @@ class Task(Protocol):
           ValueError: where none fits, in words that go on after "init=... is not allowed: ".
         """
 
-    def loss(self) -> tf.keras.losses.Loss:
-        """The main loss, without what layers add."""
+    def loss(self):
+        """The main loss, without what layers add: a tf.keras.losses.Loss, or a dict of them by the names of the outputs."""
 
-    def metrics(self) -> list[tf.keras.metrics.Metric]:
-        """Metrics of training and evaluation; called in the strategy's scope."""
+    def metrics(self):
+        """Metrics of training and evaluation; called in the strategy's scope.
+
+        A list of tf.keras.metrics.Metric, or a dict of such lists by the names of the outputs.
+        """
 
     def train_dataset(self, start_step: int) -> tf.data.Dataset:
-        """Endless global batches of static shape from `start_step` on: the same ones whether or not the run was stopped there."""
+        """Endless global batches of static shape from `start_step` on: the same ones whether or not the run was stopped there.
+
+        Elements are what Keras takes: (inputs, labels), or (inputs, labels, weights).
+        """
 
     def validation_dataset(self) -> tf.data.Dataset:
-        """All examples of the validation split once, in global batches."""
+        """All examples of the validation split once, in global batches such as `train_dataset` has."""
 
     def evaluation_dataset(self, split: str) -> tf.data.Dataset:
-        """All examples of any labelled split once, in global batches of (inputs, labels).
-
-        The model's output for the inputs is float [batch, classes], logits. Labels are int [batch] or float distributions
-        [batch, classes].
+        """All examples of any split that can be evaluated once, in batches of (inputs, labels), which `evaluation` understands.
 
         Raises:
           ValueError: a split that there is not, naming those that there are.
         """
+
+    def evaluation(self, split: str) -> Evaluation:
+        """A fresh Evaluation for the batches of `evaluation_dataset(split)`."""
+
+    def endpoints(self, model: tf.keras.Model) -> dict[str, tuple]:
+        """What an exported model can be asked: {name: (function, list of its arguments' tf.TensorSpecs)}.
+
+        An argument is a tensor, or a dict of tensors. Specs have dynamic batch sizes and lengths, and names, in a dict its keys,
+        which become those of the SavedModel's signatures. A function gives a tensor, or a flat dict of tensors. The first is
+        also the signature "serving_default".
+        """
+        return {"serve": model_endpoint(model)}
+
+    def resources(self) -> list:
+        """What endpoints use besides the model and its file must hold: tf.Modules with their lookup tables and variables."""
+        return []
+
+    def assets(self) -> dict[str, str]:
+        """Files that an export carries along, such as a vocabulary: {file name there: path, as a setting of the config says it}.
+
+        Of the exported model that setting is the file that was carried along, wherever it was moved.
+        """
+        return {}
 
 
 def create_task(config):

@@ -20,7 +20,7 @@ with quiet.startup():
 from absl import app, flags, logging
 
 from official import config as configs
-from official.averaging import EvaluateAverages, averaged_weights, reset_averages
+from official.averaging import EvaluateAverages, averaged_weights
 from official.callbacks import EpochTables, NonFiniteGuard, SaveCheckpoints, StepCounter, Stopped
 from official.checkpoints import Checkpoints
 from official.curves import draw_curves
@@ -67,6 +67,9 @@ class Run:
     def __init__(self, config, workdir):
         self._started = time.perf_counter()
         configs.check_train_settings(config.train)
+        recipe = configs.to_plain(config)
+        # The task may fill in what the recipe leaves open. What the run is known by stays as it was given.
+        config = config.copy_and_resolve_references()
         workdir = pathlib.Path(workdir)
         weights = initial_weights(config.init, workdir)
         self.config = config
@@ -104,7 +107,7 @@ class Run:
             self.first_step = self.checkpoints.restore()
         if config.train.precision == "auto":
             (self.workdir / PRECISION_FILE).write_text(self.precision + "\n")
-        (self.workdir / "config.json").write_text(json.dumps(configs.to_plain(config), indent=2) + "\n")
+        (self.workdir / "config.json").write_text(json.dumps(recipe, indent=2) + "\n")
 
     def _update_scales(self):
         if self.config.train.layer_decay == 1:
@@ -127,22 +130,16 @@ class Run:
         if self.first_step:
             # Or dropout and router noise would begin again with the numbers of step 0.
             tf.keras.utils.set_random_seed(self.config.train.seed + self.first_step)
-        else:
-            # Weights may have come from elsewhere since the optimizer's state was made.
-            reset_averages(self.model.optimizer, self.model)
         earlier = float(self.checkpoints.seconds.numpy())
 
         def clock():
             return earlier + time.perf_counter() - self._started
 
         self._fit(clock)
-        config = configs.to_plain(self.config)
-        config["train"]["precision"] = self.precision  # not "auto": precision.txt stays behind where the export is moved
-        with averaged_weights(self.model.optimizer, self.model):
-            export_saved_model(self.model, self.workdir / "saved_model", config)
+        self._export()
         draw_curves(self.workdir)
         metrics = read_table(self.workdir / "metrics.csv")
-        rate = f"{self.task.unit}_per_second"
+        rates = [rate for rate in (f"{self.task.unit}_per_second", "tokens_per_second") if rate in metrics[-1]]
         last = {key: float(value) for key, value in metrics[-1].items() if value}
         summary = write_summary(
             self.workdir / "summary.json",
@@ -151,7 +148,7 @@ class Run:
             step=int(last.pop("step")),
             metrics=last,
             unit=self.task.unit,
-            **{rate: statistics.median(float(row[rate]) for row in metrics)},
+            **{rate: statistics.median(float(row[rate]) for row in metrics) for rate in rates},
             wall_seconds=round(clock(), 1),
             precision=self.precision,
             strategy=self.config.train.strategy,
@@ -161,6 +158,19 @@ class Run:
         )
         report(summary, self.workdir)
         return summary
+
+    def _export(self):
+        config = configs.to_plain(self.config)
+        config["train"]["precision"] = self.precision  # not "auto": precision.txt stays behind where the export is moved
+        with averaged_weights(self.model.optimizer, self.model):
+            export_saved_model(
+                self.model,
+                self.workdir / "saved_model",
+                self.task.endpoints(self.model),
+                self.task.resources(),
+                config,
+                self.task.assets(),
+            )
 
     def _announce(self):
         train, replicas = self.config.train, self.strategy.num_replicas_in_sync
@@ -177,7 +187,7 @@ class Run:
     def _fit(self, clock):
         """Trains to the last step; does nothing where the checkpoint is of that step already."""
         train = self.config.train
-        counter = StepCounter(self.first_step, train.batch_size, self.task.unit)
+        counter = StepCounter(self.first_step, train.batch_size, self.task.unit, self.task.tokens_per_example)
         guard = NonFiniteGuard(counter, self.checkpoints)
         saver = SaveCheckpoints(counter, guard, self.checkpoints, train.checkpoint_every, clock)
         tensorboard = self.workdir / "tensorboard"
@@ -277,13 +287,15 @@ def report(summary, workdir):
     reached = ", ".join(f"{key.removeprefix('val_')} {metrics[key]:.4f}" for key in metrics if key.startswith("val_"))
     print(f"\n{summary['model']} after {summary['step']} steps, on the validation split: {reached}")
     unit = summary["unit"]
-    print(f"{summary[f'{unit}_per_second']:.0f} {unit} a second in training, {summary['wall_seconds']:.0f} seconds in all.")
+    rates = {unit: summary[f"{unit}_per_second"], "tokens": summary.get("tokens_per_second")}
+    told = " and ".join(f"{rate:,.0f} {what}" for what, rate in rates.items() if rate)
+    print(f"{told} a second in training, {summary['wall_seconds']:.0f} seconds in all.")
     skipped = summary["bad_examples"]["count"]
     if skipped:
         print(f"{skipped} {unit} were skipped as bad, such as {next(iter(summary['bad_examples']['first']))}")
     for name, what in (
         ("saved_model", "the exported model"),
-        ("curves.png", "loss, accuracy and expert load"),
+        ("curves.png", "loss, metrics and expert load"),
         ("summary.json", "metrics, versions and the full config"),
         ("metrics.csv", "all metrics, an epoch a row"),
         ("tensorboard", f"the same for `tensorboard --logdir {workdir}`"),

@@ -9,10 +9,11 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from official.checkpoints import restore_model
-from official.export import CONFIG_FILE
+from official.config import completed
+from official.export import CONFIG_FILE, locate_assets
 from official.precision import PRECISION_FILE
 from official.updates import plain_name
-from official.weights import read_weights
+from official.weights import find_checkpoint, read_weights
 
 
 class TrainedModel(NamedTuple):
@@ -31,27 +32,27 @@ class TrainedModel(NamedTuple):
     evaluations: pathlib.Path
 
 
-def find_model(path):
-    """The TrainedModel of a run's workdir (its newest checkpoint), a checkpoint's path prefix in a workdir, or a SavedModel.
+def find_model(path, setting="model"):
+    """The TrainedModel that a path leads to, as official.weights.find_checkpoint takes it.
+
+    Args:
+      path: a run's workdir (its newest checkpoint), a checkpoint in a workdir, or a SavedModel.
+      setting: what the caller's user calls the path, for messages.
 
     Raises:
-      ValueError: where there is none, or a SavedModel without its config.
+      ValueError: where there is none, or one without its run's config.
     """
+    prefix = pathlib.Path(find_checkpoint(path, setting))
     path = pathlib.Path(path)
     if tf.saved_model.contains_saved_model(str(path)):
         if not (path / CONFIG_FILE).exists():
             raise ValueError(f"{path} is a SavedModel without {CONFIG_FILE}, which official.train writes: its data is not known")
-        return TrainedModel(path, True, _read_config(path / CONFIG_FILE), path.with_name(path.name + "_evaluation"))
-    if path.with_name(path.name + ".index").exists():
-        prefix, workdir = path, path.absolute().parent.parent
-    else:
-        newest = tf.train.latest_checkpoint(str(path / "checkpoints"))
-        if newest is None:
-            raise ValueError(f"{path} holds no model: it must be a workdir with checkpoints/, a checkpoint, or a SavedModel")
-        prefix, workdir = pathlib.Path(newest), path
+        config = ConfigDict(locate_assets(_read_config(path / CONFIG_FILE), path))
+        return TrainedModel(path, True, config, path.with_name(path.name + "_evaluation"))
+    workdir = path if (path / "checkpoints").is_dir() else prefix.absolute().parent.parent
     if not (workdir / "config.json").exists():
         raise ValueError(f"{workdir} holds no config.json, without which the model of {prefix} is not known")
-    config = _read_config(workdir / "config.json")
+    config = ConfigDict(_read_config(workdir / "config.json"))
     if config.train.precision == "auto":
         config.train.precision = (workdir / PRECISION_FILE).read_text().strip()
     return TrainedModel(prefix, False, config, workdir / "evaluation")
@@ -59,7 +60,7 @@ def find_model(path):
 
 def _read_config(path):
     try:
-        return ConfigDict(json.loads(path.read_text()))
+        return completed(json.loads(path.read_text()))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
 
@@ -68,8 +69,8 @@ class Forward(NamedTuple):
     """A trained model, ready to be called.
 
     Attributes:
-      call: function of a batch's inputs to logits float [batch, classes] and int32 [batch, blocks, E], the (token, choice) that
-        each example's router gave to each expert, or None.
+      call: function of a batch's inputs, TensorFlow operations, to the model's outputs and int32 [batch, blocks, E], the (token,
+        choice) that each example's router gave to each expert, or None.
       name: the model's.
       step: of the checkpoint; None for a SavedModel.
       no_experts: a sentence on why nothing is known of the experts of a model that has some; "" elsewhere.
@@ -81,17 +82,16 @@ class Forward(NamedTuple):
     no_experts: str
 
 
-def load_forward(found, task, inputs, averaged=True):
+def load_forward(found, task, averaged=True):
     """The Forward of a TrainedModel. Experts are counted where the model has `call_with_assignments`, as widenet.Model has.
 
     Args:
       found: a TrainedModel.
       task: the official.task.Task of its config.
-      inputs: the tf.TypeSpec of a batch's inputs.
       averaged: whether a checkpoint's averages are taken where its run kept some (`train.ema_decay`), as the run itself does.
 
     Raises:
-      ValueError: a checkpoint that does not fit the config's model.
+      ValueError: a checkpoint that does not fit the config's model, or a SavedModel without the task's endpoint.
     """
     model = task.create_model()
     if not found.is_saved_model:
@@ -100,22 +100,21 @@ def load_forward(found, task, inputs, averaged=True):
             weights = read_weights(found.path)
             for weight in model.weights:
                 weight.assign(weights[plain_name(weight.name)])
-        return Forward(_compiled(_call_with_assignments(model), inputs), model.name, step, "")
+        return Forward(_call_with_assignments(model), model.name, step, "")
     served = tf.saved_model.load(str(found.path))
+    if task.evaluated_endpoint not in served.signatures:
+        has = ", ".join(served.signatures)
+        raise ValueError(f"{found.path} has no signature {task.evaluated_endpoint!r}, which is to be evaluated; it has {has}")
     missing = _take_variables(model, served.variables)
 
     def call(inputs):
         counts = None if missing else _call_with_assignments(model)(inputs)[1]
-        return _call_signature(served.signatures["serving_default"], inputs), counts
+        return _call_signature(served.signatures[task.evaluated_endpoint], inputs), counts
 
     no_experts = ""
     if missing and getattr(model, "expert_load", None):
         no_experts = f"No files on experts: {found.path} has no variable {missing} of its config's model."
-    return Forward(_compiled(call, inputs), model.name, None, no_experts)
-
-
-def _compiled(call, inputs):
-    return tf.function(call, input_signature=[inputs])
+    return Forward(call, model.name, None, no_experts)
 
 
 def _call_with_assignments(model):
@@ -125,12 +124,10 @@ def _call_with_assignments(model):
 
 
 def _call_signature(signature, inputs):
-    """The only output of a signature; inputs are a dict by its names, or the only one."""
+    """The outputs of a signature, a dict of them or the only one; inputs are a dict by its names, or the only one."""
     names = list(signature.structured_input_signature[1])
     outputs = signature(**(inputs if isinstance(inputs, dict) else {names[0]: inputs}))
-    if len(outputs) != 1:
-        raise ValueError(f"a model with one output, the logits, can be evaluated, and this one has {', '.join(sorted(outputs))}")
-    return next(iter(outputs.values()))
+    return outputs["output_0"] if set(outputs) == {"output_0"} else outputs
 
 
 def _take_variables(model, variables):

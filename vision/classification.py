@@ -3,6 +3,8 @@
 import tensorflow as tf
 
 from official.bad_examples import BadExamples
+from official.classification_evaluation import ClassificationEvaluation
+from official.task import Task
 from vision.caching import cached
 from vision.data import open_dataset
 from vision.models import build_model
@@ -12,8 +14,8 @@ from vision.transfer import transfer_weights
 from widenet.depths import layer_depths
 
 
-class ImageClassification:
-    """An official.task.Task; reads `name`, `model`, `data` and `train` of the config.
+class ImageClassification(Task):
+    """Reads `name`, `model`, `data` and `train` of the config.
 
     `model` holds every setting of vision.model_settings, `data` those of vision.preprocessing.data_settings.
 
@@ -74,6 +76,9 @@ class ImageClassification:
           ValueError: a split that there is not.
         """
         return self._pipeline(split).evaluation_batches(self._config.train.batch_size)
+
+    def evaluation(self, split):
+        return ClassificationEvaluation(self.class_names)
 
     def augmented(self, examples, epochs):
         """The first training examples, to look at.

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from official import evaluate, train
+from official.classification_evaluation import FILES as OF_CLASSES
 from official.config import to_plain
-from official.evaluation_files import FILES
 from official.tables import read_table
 from official.weights import read_weights
 from tests.official.tiny import DENSE, run_command, tiny_config
 
+FILES = {"metrics.json", *OF_CLASSES}
 EXPERT_FILES = {"expert_share_per_class.csv", "expert_share_per_class.png"}
 
 
@@ -92,7 +93,7 @@ def test_metrics_json(workdir, evaluated):
 def test_files(evaluated):
     """A row a class, each image once; shares sum to 1 and, weighted by classes, are the load that the driver counted."""
     written, folder = evaluated
-    assert {path.name for path in folder.iterdir()} == set(FILES)
+    assert {path.name for path in folder.iterdir()} == FILES
     confusions = read_table(folder / "confusion_matrix.csv")
     assert list(confusions[0]) == ["true class", *map(str, range(10))]
     assert [row["true class"] for row in confusions] == list(map(str, range(10)))
@@ -122,7 +123,7 @@ def test_every_kind_of_model_agrees(workdir, evaluated, tmp_path, capsys, model)
         assert written["metrics"][name] == pytest.approx(value, abs=1e-6), name
     np.testing.assert_array_equal(confusions_of(output), confusions_of(folder))
     np.testing.assert_allclose(shares_of(output), shares_of(folder), atol=1e-6)
-    assert {path.name for path in output.iterdir()} == set(FILES)
+    assert {path.name for path in output.iterdir()} == FILES
     assert str(output / "expert_share_per_class.png") in said
 
 
@@ -132,9 +133,9 @@ def test_an_earlier_checkpoint_and_another_split(workdir):
     written, _ = evaluate.evaluate(workdir / "checkpoints" / "step-6", output=workdir.parent / "step-6")
     assert written["step"] == 6
     assert written["metrics"]["loss"] == pytest.approx(float(row["val_loss"]), rel=1e-6)
-    written, folder = evaluate.evaluate(workdir / "checkpoints" / "step-6", "train", batch_size=719)
+    written, files = evaluate.evaluate(workdir / "checkpoints" / "step-6", "train", batch_size=719)
     assert (written["split"], written["examples"]) == ("train", 1438)
-    assert folder == workdir / "evaluation" / "train"
+    assert {path.parent for path in files} == {workdir / "evaluation" / "train"}
 
 
 def test_without_experts_in_half_precision_chosen_for_the_run(tmp_path, monkeypatch):
@@ -143,12 +144,13 @@ def test_without_experts_in_half_precision_chosen_for_the_run(tmp_path, monkeypa
     summary = train.run(tiny_config(DENSE, steps=2, eval_every=2, precision="auto"), tmp_path / "run")
     shutil.move(tmp_path / "run" / "saved_model", tmp_path / "moved")
     for model, output in (("run", "run/evaluation/validation"), ("moved", "moved_evaluation/validation")):
-        written, folder = evaluate.evaluate(tmp_path / model)
-        assert folder == tmp_path / output
+        written, files = evaluate.evaluate(tmp_path / model)
+        folder = tmp_path / output
+        assert files.keys() == {folder / name for name in FILES - EXPERT_FILES}
         assert written["precision"] == "mixed_bfloat16"
         # In float32 the loss differs in the third decimal.
         assert written["metrics"]["loss"] == pytest.approx(summary["metrics"]["val_loss"], rel=1e-5)
-        assert {path.name for path in folder.iterdir()} == set(FILES) - EXPERT_FILES
+        assert {path.name for path in folder.iterdir()} == FILES - EXPERT_FILES
 
 
 def test_a_saved_model_of_other_variables(workdir, evaluated, tmp_path, capsys):
@@ -163,7 +165,7 @@ def test_a_saved_model_of_other_variables(workdir, evaluated, tmp_path, capsys):
     assert f"No files on experts: {tmp_path / 'model'} {sentence}" in capsys.readouterr().out
     written = json.loads((tmp_path / "output" / "metrics.json").read_text())
     assert written["metrics"]["loss"] == pytest.approx(evaluated[0]["metrics"]["loss"], abs=1e-6)
-    assert {path.name for path in (tmp_path / "output").iterdir()} == set(FILES) - EXPERT_FILES
+    assert {path.name for path in (tmp_path / "output").iterdir()} == FILES - EXPERT_FILES
 
 
 def test_exported_config(workdir):
@@ -174,7 +176,9 @@ def test_exported_config(workdir):
 def test_no_model(workdir, tmp_path):
     """Nothing there, an empty folder, a checkpoint that is not there: the path, and what it should be."""
     for path in (tmp_path / "nowhere", tmp_path, workdir / "checkpoints" / "step-5", workdir / "metrics.csv"):
-        assert refusal(f"--model={path}").startswith(f"error: {path} holds no model: it must be a workdir")
+        assert refusal(f"--model={path}").startswith(
+            f"error: --model={str(path)!r} is not allowed: it must be the workdir of a run"
+        )
     assert not list(tmp_path.iterdir())
 
 

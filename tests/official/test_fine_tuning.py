@@ -1,8 +1,5 @@
 """The settings of fine-tuning in whole runs: optimizers, layer decay, averages and frozen layers."""
 
-import signal
-from unittest import mock
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -113,16 +110,3 @@ def test_training_is_the_same_without_averages(averaged, tmp_path):
     assert state(restored).keys() == expected.keys()
     for name, value in state(restored).items():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
-
-
-def test_averages_begin_at_weights_from_elsewhere(tmp_path, monkeypatch):
-    """Weights that are loaded after the run was made are where the averages begin."""
-    run = train.Run(averaged_config(ema_decay=0.75), tmp_path)
-    for weight in run.model.trainable_weights:
-        weight.assign(weight + 1.0)
-    loaded = values(run.model.trainable_weights)
-    monkeypatch.setattr(run, "_fit", mock.Mock(side_effect=train.Stopped(0, signal.SIGTERM)))  # before the first step
-    with pytest.raises(train.Stopped):
-        run.train()
-    for weight in run.model.trainable_weights:
-        np.testing.assert_array_equal(run.model.optimizer.get_slot(weight, "average"), loaded[weight.name])

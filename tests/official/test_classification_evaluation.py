@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 
 from official import evaluation_pictures
-from official.evaluation import classification_metrics, predictions
-from official.evaluation_files import FILES, Evaluation, write_evaluation
+from official.classification_evaluation import FILES, ClassificationEvaluation
+from official.evaluate import write_evaluation
+from official.evaluation import classification_metrics
 from official.evaluation_pictures import draw_confusion_matrix, draw_expert_shares
 
 
@@ -24,12 +25,14 @@ def figures(monkeypatch):
 
 
 def evaluation(names, with_experts=True):
-    """Six examples of classes 0 and 1, four of them right, and two experts in one block."""
+    """Six examples of classes 0 and 1 in two batches, four of them right, and two experts in one block."""
     labels = np.array([0, 0, 0, 1, 1, 1])
     logits = np.eye(len(names))[[0, 0, 1, 1, 1, 0]] * 2
-    totals = np.zeros([len(names), 1, 2], int)
-    totals[:2, 0] = [[3, 1], [0, 4]]
-    return Evaluation(predictions(logits, labels), names, totals if with_experts else None)
+    assignments = np.array([[2, 0], [1, 0], [0, 1], [0, 2], [0, 1], [0, 1]])[:, np.newaxis]
+    found = ClassificationEvaluation(names)
+    for batch in (slice(0, 4), slice(4, 6)):
+        found.add(None, labels[batch], logits[batch], assignments[batch] if with_experts else None)
+    return found
 
 
 def rows_of(path):
@@ -42,7 +45,7 @@ def test_files(tmp_path):
     folder = tmp_path / "new" / "folder"
     names = ['a "b"', "c, d", "none"]
     written = write_evaluation(folder, evaluation(names), split="test", model="m")
-    assert {path.name for path in folder.iterdir()} == set(FILES)
+    assert {path.name for path in folder.iterdir()} == {"metrics.json", *FILES}
     matrix = [["true class", *names], [names[0], "2", "1", "0"], [names[1], "1", "2", "0"], [names[2], "0", "0", "0"]]
     assert rows_of(folder / "confusion_matrix.csv") == matrix
     shares = [["block", "class", "expert_0", "expert_1"], ["0", names[0], "0.75", "0.25"], ["0", names[1], "0.0", "1.0"]]
@@ -67,6 +70,12 @@ def test_nothing_stays_of_an_earlier_evaluation(tmp_path, figures):
     (tmp_path / "of the user.txt").touch()
     write_evaluation(tmp_path, evaluation(["a", "b"], with_experts=False))
     assert {path.name for path in tmp_path.iterdir()} == {"metrics.json", "confusion_matrix.csv", "of the user.txt"}
+
+
+def test_another_number_of_classes():
+    """The head of another data set, of which the names would be wrong."""
+    with pytest.raises(ValueError, match="the model has 3 outputs and the task 2 classes"):
+        ClassificationEvaluation(["a", "b"]).add(None, np.zeros([1], int), np.zeros([1, 3]), None)
 
 
 def labels_of(axis):

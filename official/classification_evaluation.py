@@ -1,0 +1,94 @@
+"""What a classifier's evaluation leaves: metrics, confusions, calibration, and which experts each class was sent to.
+
+Axes: examples N, classes, MoE blocks, experts E.
+"""
+
+import csv
+
+import numpy as np
+
+from official.evaluation import (
+    assignments_by_class,
+    calibration,
+    classification_metrics,
+    confusion_matrix,
+    expert_shares,
+    join_predictions,
+    predictions,
+)
+from official.evaluation_pictures import draw_confusion_matrix, draw_expert_shares, draw_reliability
+from official.task import Evaluation
+
+FILES = {
+    "confusion_matrix.csv": "true classes (rows) and what they were taken for (columns)",
+    "confusion_matrix.png": "its picture, in shares of the true class",
+    "reliability.png": "accuracy by confidence",
+    "expert_share_per_class.csv": "each expert's share of a class's tokens, by MoE block",
+    "expert_share_per_class.png": "its picture",
+}
+
+
+class ClassificationEvaluation(Evaluation):
+    """An official.task.Evaluation of any single-label classifier, of images or of text.
+
+    The model's outputs are logits float [N, classes]; labels are int [N] or float distributions [N, classes].
+
+    Args:
+      class_names: list of str, in the order of the logits.
+    """
+
+    files = FILES
+
+    def __init__(self, class_names):
+        self.class_names = class_names
+        self._batches = []
+        self._assignments = None
+
+    @property
+    def examples(self):
+        return sum(len(batch.labels) for batch in self._batches)
+
+    @property
+    def predictions(self):
+        """official.evaluation.Predictions of all examples so far."""
+        return join_predictions(self._batches)
+
+    def add(self, inputs, labels, outputs, assignments):
+        del inputs
+        classes = len(self.class_names)
+        if outputs.shape[-1] != classes:
+            raise ValueError(f"the model has {outputs.shape[-1]} outputs and the task {classes} classes")
+        self._batches.append(predictions(outputs, labels))
+        if assignments is not None:
+            of_batch = assignments_by_class(assignments, self._batches[-1].labels, classes)
+            self._assignments = of_batch if self._assignments is None else self._assignments + of_batch
+
+    def write(self, folder):
+        """Writes `files`, those of experts only where there are any; returns official.evaluation.classification_metrics."""
+        found, names = self.predictions, self.class_names
+        matrix = confusion_matrix(found, len(names))
+        _write_confusion_matrix(folder / "confusion_matrix.csv", matrix, names)
+        draw_confusion_matrix(folder / "confusion_matrix.png", matrix, names)
+        draw_reliability(folder / "reliability.png", calibration(found.confidences, found.ranks == 0))
+        if self._assignments is not None:
+            shares = expert_shares(self._assignments)
+            _write_expert_shares(folder / "expert_share_per_class.csv", shares, names)
+            draw_expert_shares(folder / "expert_share_per_class.png", shares, names)
+        return classification_metrics(found, len(names))
+
+
+def _write_confusion_matrix(path, matrix, names):
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["true class", *names])
+        writer.writerows([name, *map(int, row)] for name, row in zip(names, matrix, strict=True))
+
+
+def _write_expert_shares(path, shares, names):
+    """A row for each block and class; no shares for a class that the split has no example of."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["block", "class", *(f"expert_{e}" for e in range(shares.shape[-1]))])
+        for block, of_classes in enumerate(shares):
+            for name, row in zip(names, of_classes, strict=True):
+                writer.writerow([block, name, *("" if np.isnan(share) else float(share) for share in row)])

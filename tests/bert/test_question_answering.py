@@ -16,44 +16,47 @@ from bert.recipes import squad_recipe
 from official import evaluate, train
 from tests.bert.squad_examples import write_questions, write_vocabulary
 
-NAMES = ("Anna", "Bénédicte", "Carlos", "Dora", "Emil", "Fatima")
-JOBS = ("baker", "nurse", "pilot", "poet", "tailor", "judge")
+NAMES = ("Anna", "Bénédicte", "Carlos", "Dora", "Emil", "Fatima", "met", "saw", "and", ".")
+AGES, JOBS = ("old", "young", "new"), ("baker", "nurse", "pilot", "poet", "tailor", "judge")
+QUESTIONS = ("Who is it?", "Who was there?")
 
 
-def paragraphs(shift):
-    """Six people with their jobs, whom six questions ask for, and one for whom there is no job."""
-    facts = [(name, JOBS[(i + shift) % 6]) for i, name in enumerate(NAMES)]
-    context = " ".join(f"{name} is a {job}." for name, job in facts)
-    return {context: {**{f"Who is the {job}?": [name] for name, job in facts}, "Who is the king?": []}}
+def paragraphs(seed, count):
+    """{context: {question: answers}} of 27 words each, among them an age and a job, which are the answer, or in a third neither."""
+    random, found = np.random.default_rng(seed), {}
+    for number in range(count):
+        words = random.choice(NAMES, 25).tolist()
+        answer = f"{random.choice(AGES)} {random.choice(JOBS)}" if number % 3 else ""
+        words.insert(random.integers(26), answer or "Anna saw")
+        found[" ".join(words)] = {random.choice(QUESTIONS): [answer] if answer else []}
+    return found
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """Settings of `data` for a folder with a vocabulary and files of questions."""
     folder = tmp_path_factory.mktemp("questions")
-    people = {context: questions for shift in (0, 2) for context, questions in paragraphs(shift).items()}
-    write_questions(folder / "train.json", people)
-    write_questions(folder / "dev.json", people)
-    write_questions(folder / "blind.json", {context: dict.fromkeys(questions) for context, questions in paragraphs(1).items()})
-    vocabulary = write_vocabulary(folder / "vocab.txt", [*people, *(question for questions in people.values() for question in questions)])
+    write_questions(folder / "train.json", paragraphs(0, 60))
+    write_questions(folder / "dev.json", paragraphs(1, 15))
+    write_questions(folder / "blind.json", {context: dict.fromkeys(asked) for context, asked in paragraphs(2, 7).items()})
     return dict(
         name="file",
         dir=str(folder),
         train_file="train.json",
         validation_file="dev.json",
         test_file="blind.json",
-        vocabulary=vocabulary,
-        max_length=32,
-        max_query_length=8,
-        doc_stride=12,
+        vocabulary=write_vocabulary(folder / "vocab.txt", [*NAMES, *AGES, *JOBS, *QUESTIONS]),
+        max_length=24,
+        max_query_length=6,
+        doc_stride=10,
         max_answer_length=4,
         n_best=5,
     )
 
 
 def tiny_config(files, data=(), model=(), **settings):
-    """A recipe whose windows have room for 23 of a context's 30 tokens: two a question."""
-    sizes = dict(depth=2, width=32, heads=2, embedding_dim=16, expert_dim=64, num_experts=2, max_length=32)
+    """A recipe whose windows have room for 17 of a context's 27 words: two a question."""
+    sizes = dict(depth=1, width=32, heads=2, embedding_dim=32, expert_dim=32, num_experts=2, max_length=24)
     no_noise = dict(dropout=0.0, attention_dropout=0.0)
     return squad_recipe(
         "widenet_tiny_e4",

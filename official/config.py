@@ -26,29 +26,30 @@ FIXED = (
 # But for what does not change what is trained on.
 FREE = ("data.dir", "data.bad_examples")
 # Settings that recipes did not have from the start, with what holds for a run whose config.json lacks them.
-LATER = {"init": ""}
+LATER = {"init": "", "train.schedule": "cosine"}
 
 
 def train_settings(**overrides):
     """The `train` settings of a recipe, with this project's defaults.
 
-    steps: length of the run; lr: peak learning rate; warmup_steps: of linear warm-up, before cosine decay to 0 at `steps`;
-    batch_size: examples a step, over all replicas; optimizer: one of OPTIMIZERS, LAMB and AdamW with beta_1, beta_2 and epsilon,
-    SGD with momentum, each with weight_decay and clip_norm (global gradient norm); layer_decay: by what a weight's updates are
-    multiplied for every layer that it lies below the last (1: by nothing); ema_decay: of the exponential moving average of the
-    weights that is evaluated and exported (0: none); frozen: names of the model's layers whose weights stay as they are;
-    eval_every: steps from one evaluation to the next, which is what logs and plots call an epoch; checkpoint_every: steps between
-    checkpoints, besides one after every evaluation (0: no others); keep_checkpoints: how many; seed: of initial values, data
-    order and augmentation; strategy: official.strategies.STRATEGIES, with tpu: the TPU's name; precision: "float32",
-    "mixed_bfloat16", "float64", or "auto" for the faster of the first two on the machine where the run begins; jit_compile:
-    whether XLA compiles the whole step; steps_per_execution: how many steps the device does before Python sees it again, which
-    is what a TPU wants.
+    steps: length of the run; lr: peak learning rate; warmup_steps: of linear warm-up, before decay to 0 at `steps`; schedule: one
+    of SCHEDULES, how it decays; batch_size: examples a step, over all replicas; optimizer: one of OPTIMIZERS, LAMB and AdamW with
+    beta_1, beta_2 and epsilon, SGD with momentum, each with weight_decay and clip_norm (global gradient norm); layer_decay: by
+    what a weight's updates are multiplied for every layer that it lies below the last (1: by nothing); ema_decay: of the
+    exponential moving average of the weights that is evaluated and exported (0: none); frozen: names of the model's layers whose
+    weights stay as they are; eval_every: steps from one evaluation to the next, which is what logs and plots call an epoch;
+    checkpoint_every: steps between checkpoints, besides one after every evaluation (0: no others); keep_checkpoints: how many;
+    seed: of initial values, data order and augmentation; strategy: official.strategies.STRATEGIES, with tpu: the TPU's name;
+    precision: "float32", "mixed_bfloat16", "float64", or "auto" for the faster of the first two on the machine where the run
+    begins; jit_compile: whether XLA compiles the whole step; steps_per_execution: how many steps the device does before Python
+    sees it again, which is what a TPU wants.
     """
-    settings = dict(
+    defaults = dict(
         steps=1000,
         batch_size=128,
         lr=0.01,
         warmup_steps=0,
+        schedule="cosine",
         optimizer="lamb",
         beta_1=0.9,
         beta_2=0.999,
@@ -69,10 +70,35 @@ def train_settings(**overrides):
         jit_compile=False,
         steps_per_execution=1,
     )
-    unknown = set(overrides) - set(settings)
+    return ConfigDict(section_settings("train", defaults, overrides))
+
+
+def section_settings(section, defaults, overrides):
+    """The settings of a section of a recipe, a dict: its defaults, some of them overridden.
+
+    Raises:
+      ValueError: overrides that are no settings of the section.
+    """
+    unknown = set(overrides) - set(defaults)
     if unknown:
-        raise ValueError(f"{', '.join(sorted(unknown))}: no train setting; known: {', '.join(settings)}")
-    return ConfigDict({**settings, **overrides})
+        raise ValueError(f"{', '.join(sorted(unknown))}: no {section} setting; known: {', '.join(defaults)}")
+    return {**defaults, **overrides}
+
+
+def check_section(section, settings, allowed):
+    """Refuses settings out of range.
+
+    Args:
+      section: its name in the recipe.
+      settings: its settings, a dict or ConfigDict.
+      allowed: {setting: (whether its value is allowed, what is allowed)}.
+
+    Raises:
+      ValueError: naming the first wrong setting, its value and what is allowed.
+    """
+    for setting, (is_allowed, what) in allowed.items():
+        if not is_allowed:
+            raise ValueError(f"{section}.{setting}={settings[setting]!r} is not allowed: it must be {what}")
 
 
 def literal_settings(settings):
@@ -94,6 +120,7 @@ def check_train_settings(train):
         "batch_size": (train.batch_size >= 1, "at least 1"),
         "lr": (train.lr >= 0, "at least 0"),
         "warmup_steps": (train.warmup_steps >= 0, "at least 0"),
+        "schedule": (train.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
         "optimizer": (train.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
         "beta_1": (0 <= train.beta_1 < 1, "from 0 up to, not including, 1"),
         "beta_2": (0 <= train.beta_2 < 1, "from 0 up to, not including, 1"),
@@ -110,12 +137,11 @@ def check_train_settings(train):
         "steps_per_execution": (train.steps_per_execution >= 1, "at least 1"),
         "precision": (train.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
     }
-    for setting, (is_allowed, what) in allowed.items():
-        if not is_allowed:
-            raise ValueError(f"train.{setting}={train[setting]!r} is not allowed: it must be {what}")
+    check_section("train", train, allowed)
 
 
 OPTIMIZERS = ("lamb", "adamw", "sgd")
+SCHEDULES = ("cosine", "linear")
 PRECISIONS = ("float32", "mixed_bfloat16", "float64", "auto")
 
 

@@ -1,5 +1,6 @@
-"""Optimizers and learning-rate schedules."""
+"""Optimizers."""
 
+import functools
 import re
 
 import tensorflow as tf
@@ -7,6 +8,7 @@ import tensorflow as tf
 from official.addons import tfa
 from official.config import OPTIMIZERS
 from official.lamb import CompiledLAMB
+from official.schedules import create_schedule
 from official.updates import ScaledAveragedUpdates
 
 # LAMB's paper (arXiv:1904.00962) leaves biases and norm parameters out of decay and layer adaptation. A weight's name is the
@@ -44,15 +46,6 @@ class SGD(ScaledAveragedUpdates, DecayByName, tfa.optimizers.SGDW):
     """
 
 
-def create_schedule(lr, steps, warmup_steps):
-    """Linear warm-up from 0 to `lr` over `warmup_steps`, then cosine decay to 0 at `steps` (arXiv:1608.03983)."""
-    if not warmup_steps:
-        return tf.keras.optimizers.schedules.CosineDecay(lr, decay_steps=steps)
-    return tf.keras.optimizers.schedules.CosineDecay(
-        0.0, decay_steps=max(steps - warmup_steps, 1), warmup_target=lr, warmup_steps=warmup_steps
-    )
-
-
 def create_optimizer(train, scales=None):
     """The optimizer of a recipe.
 
@@ -70,8 +63,9 @@ def create_optimizer(train, scales=None):
     """
     if train.layer_decay != 1 and scales is None:
         raise ValueError(f"train.layer_decay={train.layer_decay!r} is not allowed: it must be 1 where no scales are given")
+    schedule = functools.partial(create_schedule, steps=train.steps, warmup_steps=train.warmup_steps, schedule=train.schedule)
     common = dict(
-        learning_rate=create_schedule(train.lr, train.steps, train.warmup_steps),
+        learning_rate=schedule(train.lr),
         global_clipnorm=train.clip_norm,
         update_scales=scales,
         ema_decay=train.ema_decay,
@@ -79,7 +73,7 @@ def create_optimizer(train, scales=None):
     moments = dict(beta_1=train.beta_1, beta_2=train.beta_2, epsilon=train.epsilon)
     # Addons multiplies by the weight decay alone, which therefore follows the learning rate as a schedule of its own.
     decoupled = dict(
-        weight_decay=create_schedule(train.lr * train.weight_decay, train.steps, train.warmup_steps),
+        weight_decay=schedule(train.lr * train.weight_decay),
         exclude_from_weight_decay=EXCLUDED if train.weight_decay else [""],  # matches every name: no operation for no decay
     )
     inside = dict(weight_decay=train.weight_decay, exclude_from_weight_decay=EXCLUDED, exclude_from_layer_adaptation=EXCLUDED)

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from official.config import check_section, section_settings
 from vision.augmentation import random_affine, random_pad_crop
 from vision.decoding import central_box, decode_crop, inception_box, whole
 from vision.randaugment import rand_augment
@@ -28,7 +29,7 @@ def data_settings(**overrides):
     Raises:
       ValueError: an override that is no setting.
     """
-    settings = dict(
+    defaults = dict(
         name="",
         dir="",
         train_split="",
@@ -50,10 +51,7 @@ def data_settings(**overrides):
         mixup=0.0,
         eval_crop=0.0,
     )
-    unknown = set(overrides) - set(settings)
-    if unknown:
-        raise ValueError(f"{', '.join(sorted(unknown))}: no data setting; known: {', '.join(settings)}")
-    return {**settings, **overrides}
+    return section_settings("data", defaults, overrides)
 
 
 def check_data_settings(data):
@@ -75,9 +73,7 @@ def check_data_settings(data):
         "mixup": (data.mixup >= 0, "at least 0"),
         "eval_crop": (0 <= data.eval_crop <= 1, "from 0 to 1"),
     }
-    for setting, (is_allowed, what) in allowed.items():
-        if not is_allowed:
-            raise ValueError(f"data.{setting}={data[setting]!r} is not allowed: it must be {what}")
+    check_section("data", data, allowed)
 
 
 def training_image(image, seed, size, channels, data):

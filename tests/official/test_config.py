@@ -42,6 +42,18 @@ def test_unknown_train_setting():
         train_settings(steps=3, bb=1, aa=2)
 
 
+def test_section_of_any_name():
+    """What text and images share: settings with defaults, and refusals by section, setting, value and what is allowed."""
+    defaults = dict(dir="", size=3)
+    assert configs.section_settings("data", defaults, dict(size=4)) == dict(dir="", size=4)
+    assert defaults["size"] == 3
+    with pytest.raises(ValueError, match="^diir, sise: no data setting; known: dir, size$"):
+        configs.section_settings("data", defaults, dict(sise=1, diir=""))
+    configs.check_section("data", defaults, {"size": (True, "above 0")})
+    with pytest.raises(ValueError, match=r"^data\.size=3 is not allowed: it must be above 3$"):
+        configs.check_section("data", ConfigDict(defaults), {"dir": (True, "a folder"), "size": (False, "above 3")})
+
+
 def test_defaults_are_allowed():
     """What a recipe does not set must pass its own check."""
     check_train_settings(train_settings())
@@ -55,6 +67,7 @@ def test_defaults_are_allowed():
         ("lr", -0.1, "at least 0"),
         ("lr", float("nan"), "at least 0"),
         ("warmup_steps", -1, "at least 0"),
+        ("schedule", "constant", "one of cosine, linear"),
         ("optimizer", "adam", "one of lamb, adamw, sgd"),
         ("beta_1", 1.0, "from 0 up to, not including, 1"),
         ("beta_2", -0.1, "from 0 up to, not including, 1"),
@@ -201,6 +214,15 @@ def test_changes():
     assert configs.changes(before, before) == {}
 
 
+def test_completed():
+    """A run from before a setting was there has what held then; what it has itself stays, and it is not changed."""
+    plain = dict(name="a", train=dict(lr=0.1, schedule="linear"))
+    assert configs.completed(plain) == dict(name="a", init="", train=dict(lr=0.1, schedule="linear"))
+    old = dict(init="b", train=dict(lr=0.1))
+    assert configs.completed(old) == dict(init="b", train=dict(lr=0.1, schedule="cosine"))
+    assert old == dict(init="b", train=dict(lr=0.1))
+
+
 @pytest.mark.parametrize(
     "key, fixed",
     [
@@ -220,6 +242,7 @@ def test_changes():
         ("train.frozen", True),
         ("train.steps", False),
         ("train.lr", False),
+        ("train.schedule", False),
         ("train.strategy", False),
         ("name", False),
         ("modelling", False),

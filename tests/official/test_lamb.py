@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from official.addons import tfa
 from official.lamb import COMPILED_ELEMENTS
-from official.optimizers import EXCLUDED, LAMB, create_schedule
+from official.optimizers import EXCLUDED, LAMB
+from official.schedules import create_schedule
 
 ROOT = pathlib.Path(__file__).parents[2]
 

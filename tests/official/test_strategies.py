@@ -185,7 +185,7 @@ class TestXla:
                 def __call__(self, step):
                     return through_python(tf.constant(0.01))
 
-            monkeypatch.setattr(optimizers, "create_schedule", lambda *settings: Schedule())
+            monkeypatch.setattr(optimizers, "create_schedule", lambda *settings, **named: Schedule())
         train.run(tiny_config(DENSE, steps=1, eval_every=1), tmp_path / "uncompiled")
         with pytest.raises(tf.errors.InvalidArgumentError, match="EagerPyFunc"):
             train.run(tiny_config(DENSE, steps=1, eval_every=1, jit_compile=True), tmp_path / "compiled")

@@ -9,7 +9,8 @@ import tensorflow as tf
 from official.addons import tfa
 from official.config import train_settings
 from official.lamb import COMPILED_ELEMENTS, CompiledLAMB
-from official.optimizers import EXCLUDED, create_optimizer, create_schedule, create_state
+from official.optimizers import EXCLUDED, create_optimizer, create_state
+from official.schedules import create_schedule
 from official.updates import plain_name
 from tests.official.references import REFERENCES
 

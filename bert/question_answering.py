@@ -56,7 +56,7 @@ class QuestionAnswering(TextTask):
         return SpanLoss()
 
     def metrics(self):
-        return [SpanAccuracy(name) for name in SpanAccuracy.PARTS]
+        return [SpanAccuracy(name) for name in SPAN_PARTS]
 
     def train_dataset(self, start_step):
         train = self.config.train
@@ -92,19 +92,20 @@ class SpanLoss(tf.keras.losses.Loss):
         return tf.keras.losses.sparse_categorical_crossentropy(labels, tf.transpose(logits, [0, 2, 1]), from_logits=True)
 
 
+SPAN_PARTS = {"accuracy": (0, 1), "start_accuracy": (0,), "end_accuracy": (1,)}
+
+
 class SpanAccuracy(tf.keras.metrics.Mean):
     """The share of windows whose start, end or both are right.
 
     Args:
-      name: of PARTS.
+      name: of SPAN_PARTS.
     """
-
-    PARTS = {"accuracy": (0, 1), "start_accuracy": (0,), "end_accuracy": (1,)}
 
     def __init__(self, name="accuracy", **kwargs):
         super().__init__(name, **kwargs)
 
     def update_state(self, labels, logits, sample_weight=None):
         right = tf.argmax(logits, axis=1, output_type=tf.int32) == tf.cast(labels, tf.int32)
-        right = tf.reduce_all(tf.gather(right, self.PARTS[self.name], axis=1), axis=1)
+        right = tf.reduce_all(tf.gather(right, SPAN_PARTS[self.name], axis=1), axis=1)
         return super().update_state(tf.cast(right, self.dtype), sample_weight)

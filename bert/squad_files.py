@@ -28,7 +28,8 @@ class Question(NamedTuple):
 def read_json(path, needs_answers=True):
     """The questions of a file: {"data": [{"paragraphs": [{"context", "qas": [{"id", "question", "answers"}]}]}]}.
 
-    `answers` is a list of {"text", "answer_start"}. `is_impossible` may stand beside it, as in SQuAD 2.0. All else is passed over.
+    `answers` is a list of {"text", "answer_start"}. `is_impossible` may stand beside it, as in SQuAD 2.0. All else is passed
+    over.
 
     Args:
       path: of the file, UTF-8.
@@ -108,7 +109,8 @@ def locate_answers(question, no_answer):
       List of (start, end), the end exclusive; empty where there is none, or that is not known.
 
     Raises:
-      UnusableQuestion: no answer, where there must be one; an answer that is not where it is said to be; text that is not Unicode.
+      UnusableQuestion: no answer, where there must be one; an answer that is not where it is said to be; text that is not
+        Unicode.
     """
     context = question.context
     for what, text in (("context", context), ("question", question.question)):
@@ -124,11 +126,12 @@ def locate_answers(question, no_answer):
     for text, start in question.answers or ():
         if not text.strip():
             raise UnusableQuestion(f"its answer {text!r} is empty")
+        said = f"its answer {text!r} is said to start at character {start}"
         if not 0 <= start < len(context):
-            raise UnusableQuestion(f"its answer {text!r} is said to start at character {start}, and the context has {len(context)}")
+            raise UnusableQuestion(f"{said}, and the context has {len(context)}")
         there = context[start : start + len(text)]
         if there != text:
-            raise UnusableQuestion(f"its answer {text!r} is said to start at character {start}, where the context has {there!r}")
+            raise UnusableQuestion(f"{said}, where the context has {there!r}")
         before = len(text) - len(text.lstrip())
         first = len(context[: start + before].encode())
         found.append((first, first + len(text.strip().encode())))

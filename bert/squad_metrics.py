@@ -22,8 +22,8 @@ def score(golds, prediction, no_answer):
     Args:
       golds: list of str; empty where the question has no answer.
       prediction: str; empty says that there is no answer.
-      no_answer: whether the rules of SQuAD 2.0 hold. They pass over golds that normalize to nothing, and what normalizes to nothing
-        agrees with nothing, in full. By those of SQuAD 1.1 its F1 is 0 with any gold.
+      no_answer: whether the rules of SQuAD 2.0 hold. They pass over golds that normalize to nothing, and a prediction that does
+        agrees with "no answer" in full. By the rules of SQuAD 1.1 its F1 is 0 with any gold.
 
     Returns:
       (0 or 1, float in [0, 1]).

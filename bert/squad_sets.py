@@ -45,7 +45,8 @@ class PreparedQuestions:
         try:
             files = self._set.files(split)
         except ValueError as error:
-            raise ValueError(f"data.{role}_split={split!r} is not allowed: {error}" if role in self._splits else str(error)) from error
+            of_role = f"data.{role}_split={split!r} is not allowed: " if role in self._splits else ""
+            raise ValueError(f"{of_role}{error}") from error
         keys = ["id", "question", "context", "answers", *({"is_impossible"} & set(self._set.info.features))]
         parse = self._set.parser(keys)
         records = RecordSource(files, lambda record: (record,), buffer=1).in_order()

@@ -4,6 +4,7 @@ from ml_collections import config_dict
 
 from bert.squad_windows import SPECIAL_TOKENS
 from bert.text_settings import PADDINGS
+from official.config import check_section, section_settings
 
 BEST = "best"
 
@@ -28,7 +29,7 @@ def data_settings(**overrides):
     no answer where the logits of "no answer" are ahead of those of the best answer by more than this; "best" for what makes the
     F1 of the evaluated split the highest (0 where its answers are not known).
 
-    Filled in when a run begins, and then in its config.json: questions: how many are trained on.
+    Filled in when a run begins, and then in its summary and its exported model: questions: how many are trained on.
 
     Raises:
       ValueError: an override that is no setting.
@@ -54,10 +55,7 @@ def data_settings(**overrides):
         null_threshold=BEST,
         questions=None,
     )
-    unknown = set(overrides) - set(settings)
-    if unknown:
-        raise ValueError(f"{', '.join(sorted(unknown))}: no data setting; known: {', '.join(settings)}")
-    settings |= overrides
+    settings = section_settings("data", settings, overrides)
     # A number or a word.
     return {**settings, "null_threshold": config_dict.FieldReference(settings["null_threshold"], field_type=object)}
 
@@ -80,6 +78,4 @@ def check_data_settings(data):
         "max_answer_length": (data.max_answer_length >= 1, "at least 1"),
         "null_threshold": (threshold == BEST or is_number, f"a number or {BEST!r}"),
     }
-    for setting, (is_allowed, what) in allowed.items():
-        if not is_allowed:
-            raise ValueError(f"data.{setting}={data[setting]!r} is not allowed: it must be {what}")
+    check_section("data", data, allowed)

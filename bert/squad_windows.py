@@ -1,7 +1,7 @@
 """Contexts longer than a model takes, as windows that overlap: where each begins, and in which one a token counts.
 
 N: questions; W: windows of all of them, those of one question one after the other; l: positions of the model's inputs, which
-are "[CLS] question [SEP] part of the context [SEP]" and padding. All of it is TensorFlow operations, for training and exports alike.
+are "[CLS] question [SEP] part of the context [SEP]" and padding. All is TensorFlow operations, for training and exports alike.
 """
 
 from typing import NamedTuple

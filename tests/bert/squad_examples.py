@@ -14,10 +14,11 @@ needs_real_set = pytest.mark.skipif(not REAL.exists(), reason=f"no prepared squa
 
 
 def write_vocabulary(path, texts, words=10_000):
-    """A vocab.txt of the texts' most frequent words and of all characters, in lower case without accents. Returns the path as str."""
+    """A vocab.txt of the texts' most frequent words and of all characters, in lower case without accents. Returns its path."""
     counts = collections.Counter()
     for text in texts:
-        bare = "".join(character for character in unicodedata.normalize("NFD", text.lower()) if not unicodedata.combining(character))
+        decomposed = unicodedata.normalize("NFD", text.lower())
+        bare = "".join(character for character in decomposed if not unicodedata.combining(character))
         counts.update(re.findall(r"[^\W_]+|_|[^\w\s]", bare))
     characters = sorted({character for word in counts for character in word})
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters, *(f"##{character}" for character in characters)]

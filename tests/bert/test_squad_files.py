@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from bert.squad_files import Question, UnusableQuestion, locate_answers, read_json, write_json
+from bert.squad_files import Question, UnusableQuestion, locate_answers, read_json
 
-CONTEXT = "Zoë’s café opened in 1990.\nIt closed in 2001."
+CONTEXT = "Zoë\u2019s café opened in 1990.\nIt closed in 2001."
 
 
 def entry(**changes):
@@ -35,15 +35,6 @@ def test_reads_both_versions(tmp_path):
         Question("q1", f"{path}, question q1", "When did it open?", CONTEXT, answers, False),
         Question("q2", f"{path}, question q2", "Who?", "Nobody.", (), True),
     ]
-
-
-def test_what_is_written_is_read_again(tmp_path):
-    questions = [
-        Question(i, f"{tmp_path / 'a.json'}, question {i}", f"{i}?", context, answers, not answers)
-        for i, context, answers in (("1", CONTEXT, (("1990", 21),)), ("2", "東京", ()), ("3", CONTEXT, ()))
-    ]
-    write_json(tmp_path / "a.json", questions)
-    assert read_json(tmp_path / "a.json") == [questions[0], questions[2], questions[1]]
 
 
 def test_byte_order_mark(tmp_path):
@@ -99,11 +90,15 @@ def question(answers=(), impossible=False, context=CONTEXT):
 
 
 def test_answers_in_bytes():
-    """Characters before an answer that take two bytes (ë, é) or three (’), white space around it, and four in it."""
-    spans = locate_answers(question([("1990", 21), (" opened\n", 10), ("café", 6)], context=CONTEXT.replace("ed in", "ed\nin")), False)
+    """Characters before an answer that take two bytes (ë, é) or three (the apostrophe), white space around it, and four in it."""
+    context = CONTEXT.replace("ed in", "ed\nin")
+    spans = locate_answers(question([("1990", 21), (" opened\n", 10), ("café", 6)], context=context), no_answer=False)
     assert spans == [(25, 29), (15, 21), (9, 14)]
     assert locate_answers(question([("🐈🐈", 2)], context="🐈 🐈🐈"), False) == [(5, 13)]
     assert locate_answers(question(), no_answer=True) == []
+
+
+SAID = "is said to start at character"
 
 
 @pytest.mark.parametrize(
@@ -111,15 +106,15 @@ def test_answers_in_bytes():
     [
         (question(), "it has no answer, which data.no_answer=False does not allow"),
         (question([("1990", 21)], impossible=True), "is_impossible is true, and it has answers"),
-        (question([("1990", 45)]), "its answer '1990' is said to start at character 45, and the context has 45"),
-        (question([("1990", -5)]), "its answer '1990' is said to start at character -5, and the context has 45"),
-        (question([("1990", 20)]), "its answer '1990' is said to start at character 20, where the context has ' 199'"),
-        (question([("2001.", 21), ("1990", 21)]), "its answer '2001.' is said to start at character 21, where the context has '1990.'"),
-        (question([("2001. The end", 40)]), "its answer '2001. The end' is said to start at character 40, where the context has '2001.'"),
+        (question([("1990", 45)]), f"its answer '1990' {SAID} 45, and the context has 45"),
+        (question([("1990", -5)]), f"its answer '1990' {SAID} -5, and the context has 45"),
+        (question([("1990", 20)]), f"its answer '1990' {SAID} 20, where the context has ' 199'"),
+        (question([("1990", 21), ("2001.", 21)]), f"its answer '2001.' {SAID} 21, where the context has '1990.'"),
+        (question([("2001. The end", 40)]), f"its answer '2001. The end' {SAID} 40, where the context has '2001.'"),
         (question([(" ", 5)]), "its answer ' ' is empty"),
-        (question(context="\ud800"), "its context is not Unicode: 'utf-8' codec can't encode character '\\ud800' in position 0: surrogates not allowed"),
+        (question(context="\ud800"), "its context is not Unicode: 'utf-8' codec can't encode character '\\ud800' in position 0"),
     ],
 )
 def test_questions_that_cannot_be_used(wrong, said):
-    with pytest.raises(UnusableQuestion, match="^" + re.escape(said) + "$"):
+    with pytest.raises(UnusableQuestion, match="^" + re.escape(said)):
         locate_answers(wrong, no_answer=False)

@@ -31,8 +31,8 @@ def test_by_hand():
     assert windows.length.tolist() == [4, 4, 3, 5, 0, 4, 3]
     assert windows.shift.tolist() == [4, 4, 4, 3, 4, 4, 4]
     tokens = context_tokens(Windows(*map(tf.constant, windows)), 9).numpy()
-    none = [-1] * 4
-    assert tokens[:3].tolist() == [none + [0, 1, 2, 3, -1], none + [2, 3, 4, 5, -1], none + [4, 5, 6, -1, -1]]
+    assert tokens[:3, :4].tolist() == [[-1] * 4] * 3
+    assert tokens[:3, 4:].tolist() == [[0, 1, 2, 3, -1], [2, 3, 4, 5, -1], [4, 5, 6, -1, -1]]
     assert tokens[3].tolist() == [-1, -1, -1, 0, 1, 2, 3, 4, -1]
     assert tokens[4].tolist() == [-1] * 9
 

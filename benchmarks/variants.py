@@ -4,42 +4,31 @@ python -m benchmarks.variants --config=vision/configs/fashion_mnist.py:15 --work
 Trains each variant with each seed, evaluates the last checkpoint on the test split, and prints the accuracies with their mean and
 spread. A variant is what stands after the comma in the recipe's argument (fashion_mnist.py:15,shared_norms); "" is the recipe
 itself. The file of --json is written after every run: a run whose result stands there is not done again, and one that was stopped
-goes on.
+goes on. Small models use several cores better by a run each: --parallel=2 does two runs at a time, on half of the cores each.
 """
 
 import argparse
 import json
 import pathlib
 import statistics
-import subprocess
 import sys
 
-from benchmarks.alternate import ROOT, write_json
-from benchmarks.arguments import positive
+from benchmarks.alternate import write_json
+from official.repeat import RunFailed, call_each, cores_each, figures, positive, train_and_evaluate
 
 VARIANTS = ("", "shared_norms", "no_moe", "no_sharing", "vit")
 
 
-def result(config, seed, workdir):
-    """Trains and evaluates one variant; what the table tells of it.
-
-    Raises:
-      SystemExit: a command failed; the same command goes on from the last checkpoint.
-    """
-    train = ["official.train", f"--config={config}", f"--workdir={workdir}", f"--config.train.seed={seed}"]
-    evaluate = ["official.evaluate", f"--model={workdir}", "--split=test", f"--output={workdir}/test"]
-    for arguments in (train, evaluate):
-        done = subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL)
-        if done.returncode:
-            sys.exit(f"error: {arguments[0]} of {workdir} ended with code {done.returncode}; the same command goes on from there")
-    summary = json.loads((workdir / "summary.json").read_text())
-    test = json.loads((workdir / "test" / "metrics.json").read_text())["metrics"]
+def result(config, seed, workdir, cores):
+    """Trains and evaluates one variant on so many cores; what the table tells of it. Raises as train_and_evaluate."""
+    summary, test = train_and_evaluate(config, workdir, [f"--config.train.seed={seed}"], "test", cores)
     return {
         "accuracy": test["top_1"],
         "loss": test["loss"],
         "validation_accuracy": summary["metrics"]["val_accuracy"],
         "parameters": summary["parameters"],
         "minutes": summary["wall_seconds"] / 60,
+        "cores": cores,
         "git_commit": summary["git_commit"],
     }
 
@@ -50,14 +39,14 @@ def rows_of(runs, variants):
     for variant in variants:
         own = [run for run in runs if run["variant"] == variant]
         if own:
-            accuracies = [run["accuracy"] for run in sorted(own, key=lambda run: run["seed"])]
+            accuracies = figures(run["accuracy"] for run in sorted(own, key=lambda run: run["seed"]))
             rows.append(
                 dict(
                     variant=variant or "the recipe",
                     parameters=own[0]["parameters"],
-                    accuracies=accuracies,
-                    mean=statistics.mean(accuracies),
-                    spread=max(accuracies) - min(accuracies),
+                    accuracies=accuracies["values"],
+                    mean=accuracies["mean"],
+                    spread=accuracies["spread"],
                     minutes=statistics.median(run["minutes"] for run in own),
                 )
             )
@@ -71,18 +60,32 @@ def main():
     parser.add_argument("--json", required=True, type=pathlib.Path, help="file to write the results to, and to go on from")
     parser.add_argument("--variants", default=",".join(VARIANTS), help="separated by commas; an empty one is the recipe itself")
     parser.add_argument("--seeds", type=positive, default=3, help="how many (default: 3)")
+    parser.add_argument("--parallel", type=positive, default=1, help="runs at a time (default: 1)")
     given = parser.parse_args()
     variants = given.variants.split(",")
     runs = json.loads(given.json.read_text())["runs"] if given.json.exists() else []
+    cores = cores_each(given.parallel)
+
+    def show(run):
+        print(f"{run['config']}, seed {run['seed']}: {run['accuracy']:.4f} after {run['minutes']:.1f} minutes", flush=True)
+
+    variant_of, missing = {}, []
     for seed in range(given.seeds):
         for variant in variants:
             config = f"{given.config},{variant}" if variant else given.config
-            if not any((run["config"], run["seed"]) == (config, seed) for run in runs):
-                workdir = given.workdir.resolve() / f"{variant or 'recipe'}-{seed}"
-                runs.append(dict(config=config, variant=variant, seed=seed, **result(config, seed, workdir)))
-                write_json(given.json, config=given.config, runs=runs, variants=rows_of(runs, variants))
-            run = next(run for run in runs if (run["config"], run["seed"]) == (config, seed))
-            print(f"{config}, seed {seed}: {run['accuracy']:.4f} after {run['minutes']:.1f} minutes", flush=True)
+            variant_of[config] = variant
+            finished = next((run for run in runs if (run["config"], run["seed"]) == (config, seed)), None)
+            if finished:
+                show(finished)
+            else:
+                missing.append((config, seed, given.workdir.resolve() / f"{variant or 'recipe'}-{seed}", cores))
+    try:
+        for (config, seed, *_), found in call_each(result, missing, given.parallel):
+            runs.append(dict(config=config, variant=variant_of[config], seed=seed, **found))
+            write_json(given.json, config=given.config, runs=runs, variants=rows_of(runs, variants))
+            show(runs[-1])
+    except RunFailed as error:
+        sys.exit(f"error: {error}")
     print(f"\n{'variant':<14}{'parameters':>12}{'mean':>9}{'spread':>9}{'minutes':>9}")
     for row in rows_of(runs, variants):
         figures = f"{row['parameters']:>12,}{row['mean']:>9.4f}{row['spread']:>9.4f}{row['minutes']:>9.1f}"

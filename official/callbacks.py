@@ -165,18 +165,21 @@ class SaveCheckpoints(StepCallback):
 
     Args:
       clock: returns the seconds that the run has taken so far.
+      best: an official.best.BestCheckpoint, or None.
 
     Raises:
       Stopped: after the checkpoint, where SIGINT or SIGTERM came.
+      NoSuchMetric: as of `best`, after the first step.
     """
 
-    def __init__(self, counter, guard, checkpoints, every, clock):
+    def __init__(self, counter, guard, checkpoints, every, clock, best=None):
         super().__init__()
         self._counter = counter
         self._guard = guard
         self._checkpoints = checkpoints
         self._every = every
         self._clock = clock
+        self._best = best
         self._signal = None
         self._saved_step = counter.step
 
@@ -196,6 +199,8 @@ class SaveCheckpoints(StepCallback):
         self._signal = signum
 
     def on_train_batch_end(self, batch, logs=None):
+        if self._best:
+            self._best.check(logs)
         # After an epoch's last step comes its evaluation, and then `on_epoch_end` saves: a checkpoint now would lose the row.
         is_last = batch + 1 >= self.params["steps"]
         due = self._every and self._counter.step - self._saved_step >= self._every
@@ -203,12 +208,18 @@ class SaveCheckpoints(StepCallback):
             self.save()
 
     def on_epoch_end(self, epoch, logs=None):
-        self.save()
+        self.save(logs)
 
-    def save(self):
-        """Saves now, and ends the run if it was asked to stop."""
+    def save(self, evaluation=None):
+        """Saves now, and ends the run if it was asked to stop.
+
+        Args:
+          evaluation: the logs of the evaluation after this step, if there was one.
+        """
         self._guard.check()
         self._checkpoints.save(self._counter.step, self._clock())
         self._saved_step = self._counter.step
+        if self._best and evaluation:
+            self._best.consider(evaluation)
         if self._signal:
             raise Stopped(self._counter.step, self._signal)

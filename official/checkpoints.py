@@ -4,6 +4,8 @@ import re
 
 import tensorflow as tf
 
+from official.best import replace_checkpoint
+
 
 def restore_model(model, path):
     """Gives a model the weights of a checkpoint, and nothing else of it.
@@ -62,20 +64,28 @@ class Checkpoints:
         """Path prefix of the newest checkpoint, or None."""
         return tf.train.latest_checkpoint(str(self._read_from))
 
-    def restore(self):
-        """Restores the newest checkpoint, if there is one, and returns the step to go on from.
+    def restore(self, path=None):
+        """Restores a checkpoint, as a rule the newest one, if there is one, and returns the step of it: to go on from.
+
+        Args:
+          path: its path prefix; None for the newest.
 
         Raises:
           ValueError: where the checkpoint does not fit the model.
         """
-        if self.latest is not None:
-            status = self._manager.checkpoint.restore(self.latest)
+        path = path or self.latest
+        if path is not None:
+            status = self._manager.checkpoint.restore(path)
             try:
                 status.assert_existing_objects_matched()
             except AssertionError as error:
-                raise ValueError(f"{self.latest} does not fit this config's model: {error}") from error
+                raise ValueError(f"{path} does not fit this config's model: {error}") from error
             self._saved_step = int(self.step.numpy())
         return int(self.step.numpy())
+
+    def copy_newest(self, folder):
+        """Puts a copy of the checkpoint that this process wrote last into a folder (official.best.replace_checkpoint)."""
+        replace_checkpoint(folder, self._manager.latest_checkpoint)
 
     def save(self, step, seconds):
         """Writes a checkpoint of `step`, unless the last one that this process restored or wrote is of it already.

@@ -26,7 +26,7 @@ FIXED = (
 # But for what does not change what is trained on.
 FREE = ("data.dir", "data.bad_examples")
 # Settings that recipes did not have from the start, with what holds for a run whose config.json lacks them.
-LATER = {"init": "", "train.schedule": "cosine"}
+LATER = {"init": "", "train.schedule": "cosine", "train.best": ""}
 
 
 def train_settings(**overrides):
@@ -39,10 +39,11 @@ def train_settings(**overrides):
     exponential moving average of the weights that is evaluated and exported (0: none); frozen: names of the model's layers whose
     weights stay as they are; eval_every: steps from one evaluation to the next, which is what logs and plots call an epoch;
     checkpoint_every: steps between checkpoints, besides one after every evaluation (0: no others); keep_checkpoints: how many;
-    seed: of initial values, data order and augmentation; strategy: official.strategies.STRATEGIES, with tpu: the TPU's name;
-    precision: "float32", "mixed_bfloat16", "float64", or "auto" for the faster of the first two on the machine where the run
-    begins; jit_compile: whether XLA compiles the whole step; steps_per_execution: how many steps the device does before Python
-    sees it again, which is what a TPU wants.
+    best: metric of the validation split, such as "accuracy", whose best evaluation's checkpoint is kept besides, exported and
+    reported ("": the last one is); seed: of initial values, data order and augmentation; strategy:
+    official.strategies.STRATEGIES, with tpu: the TPU's name; precision: "float32", "mixed_bfloat16", "float64", or "auto" for the
+    faster of the first two on the machine where the run begins; jit_compile: whether XLA compiles the whole step;
+    steps_per_execution: how many steps the device does before Python sees it again, which is what a TPU wants.
     """
     defaults = dict(
         steps=1000,
@@ -63,6 +64,7 @@ def train_settings(**overrides):
         eval_every=100,
         checkpoint_every=0,
         keep_checkpoints=2,
+        best="",
         seed=0,
         strategy="default",
         tpu="",

@@ -1,8 +1,8 @@
 """Evaluates a trained model: python -m official.evaluate --model=runs/digits --split=validation
 
-The model is a run's workdir, whose newest checkpoint is taken, the path prefix of a checkpoint in a workdir, or a SavedModel that
-the driver exported. Writes metrics and whatever else the model's task tells of them: of a classifier a confusion matrix, a
-reliability diagram and, where there are experts, which of them each class's tokens are sent to.
+The model is a run's workdir, of which the newest checkpoint is taken (with `train.best` the best one), the path prefix of a
+checkpoint in a workdir, or a SavedModel that the driver exported. Writes metrics and what else the model's task has to tell: of a
+classifier a confusion matrix, a reliability diagram and, where there are experts, which of them each class's tokens are sent to.
 """
 
 import argparse

@@ -1,5 +1,6 @@
-"""What a run shows while it goes on."""
+"""What a run shows while it goes on, and at its end."""
 
+from official.best import FOLDER as BEST_FOLDER
 from official.callbacks import StepCallback
 from official.status_line import StatusLine
 
@@ -45,3 +46,29 @@ class Progress(StepCallback):
 
 def _as_text(logs):
     return ", ".join(f"{key} {float(value):.4g}" for key, value in logs.items())
+
+
+def report(summary, workdir):
+    """Prints what was reached and where things are."""
+    metrics = summary["metrics"]
+    reached = ", ".join(f"{key.removeprefix('val_')} {metrics[key]:.4f}" for key in metrics if key.startswith("val_"))
+    best = summary["config"]["train"].get("best")
+    step = f"{summary['exported_step']} of {summary['step']} steps, best by {best}" if best else f"{summary['step']} steps"
+    print(f"\n{summary['model']} after {step}, on the validation split: {reached}")
+    unit = summary["unit"]
+    rates = {unit: summary[f"{unit}_per_second"], "tokens": summary.get("tokens_per_second")}
+    told = " and ".join(f"{rate:,.0f} {what}" for what, rate in rates.items() if rate)
+    print(f"{told} a second in training, {summary['wall_seconds']:.0f} seconds in all.")
+    skipped = summary["bad_examples"]["count"]
+    if skipped:
+        print(f"{skipped} {unit} were skipped as bad, such as {next(iter(summary['bad_examples']['first']))}")
+    for name, what in (
+        ("saved_model", "the exported model"),
+        ("curves.png", "loss, metrics and expert load"),
+        ("summary.json", "metrics, versions and the full config"),
+        ("metrics.csv", "all metrics, an epoch a row"),
+        ("tensorboard", f"the same for `tensorboard --logdir {workdir}`"),
+        ("checkpoints", "where the run could go on from"),
+        *([(BEST_FOLDER, "the best checkpoint, which is the exported one")] if best else []),
+    ):
+        print(f"  {workdir / name}: {what}")

@@ -8,6 +8,7 @@ can be changed on the command line: --config.train.lr=0.1
 import json
 import math
 import pathlib
+import shutil
 import statistics
 import sys
 import time
@@ -21,6 +22,8 @@ from absl import app, flags, logging
 
 from official import config as configs
 from official.averaging import EvaluateAverages, averaged_weights
+from official.best import FOLDER as BEST_FOLDER
+from official.best import BestCheckpoint, NoSuchMetric
 from official.callbacks import EpochTables, NonFiniteGuard, SaveCheckpoints, StepCounter, Stopped
 from official.checkpoints import Checkpoints
 from official.curves import draw_curves
@@ -30,7 +33,7 @@ from official.freezing import freeze
 from official.layer_decay import update_scales
 from official.optimizers import create_optimizer, create_state
 from official.precision import PRECISION_FILE, fastest_precision
-from official.progress import Progress
+from official.progress import Progress, report
 from official.strategies import create_strategy, is_chief
 from official.summary import write_summary
 from official.tables import Table, read_table, text_table
@@ -136,17 +139,19 @@ class Run:
             return earlier + time.perf_counter() - self._started
 
         self._fit(clock)
+        exported_step = self._use_best()
         self._export()
         draw_curves(self.workdir)
         metrics = read_table(self.workdir / "metrics.csv")
         rates = [rate for rate in (f"{self.task.unit}_per_second", "tokens_per_second") if rate in metrics[-1]]
-        last = {key: float(value) for key, value in metrics[-1].items() if value}
+        exported = next(row for row in metrics if int(row["step"]) == exported_step)
         summary = write_summary(
             self.workdir / "summary.json",
             model=self.model.name,
             parameters=self.model.count_params(),
-            step=int(last.pop("step")),
-            metrics=last,
+            step=int(metrics[-1]["step"]),
+            exported_step=exported_step,
+            metrics={key: float(value) for key, value in exported.items() if value and key != "step"},
             unit=self.task.unit,
             **{rate: statistics.median(float(row[rate]) for row in metrics) for rate in rates},
             wall_seconds=round(clock(), 1),
@@ -158,6 +163,23 @@ class Run:
         )
         report(summary, self.workdir)
         return summary
+
+    def _use_best(self):
+        """Gives the model the weights and averages of the best checkpoint, where one is kept; returns the step that it is of."""
+        best = tf.train.latest_checkpoint(str(self.workdir / BEST_FOLDER))
+        if best is not None:
+            with self.strategy.scope():
+                self.checkpoints.restore(best)
+        return int(self.checkpoints.step)
+
+    def _best_checkpoint(self):
+        folder = self.workdir / BEST_FOLDER
+        if not self.config.train.best:
+            shutil.rmtree(folder, ignore_errors=True)  # of a session that had the setting
+            return None
+        table = self.workdir / "metrics.csv"
+        rows = read_table(table) if table.exists() else []
+        return BestCheckpoint(self.config.train.best, folder, self.checkpoints.copy_newest, rows, self.first_step)
 
     def _export(self):
         config = configs.to_plain(self.config)
@@ -189,15 +211,15 @@ class Run:
         train = self.config.train
         counter = StepCounter(self.first_step, train.batch_size, self.task.unit, self.task.tokens_per_example)
         guard = NonFiniteGuard(counter, self.checkpoints)
-        saver = SaveCheckpoints(counter, guard, self.checkpoints, train.checkpoint_every, clock)
-        tensorboard = self.workdir / "tensorboard"
+        tables = EpochTables(counter, lambda name: Table(self.workdir / name, self.first_step), self.workdir / "tensorboard")
+        saver = SaveCheckpoints(counter, guard, self.checkpoints, train.checkpoint_every, clock, self._best_checkpoint())
         # In this order: progress shows the metrics alone, the counter completes the logs that the others write, and nothing is
         # saved before the guard has looked.
         callbacks = [
             Progress(epochs=math.ceil(train.steps / train.eval_every)),
             counter,
-            EpochTables(counter, lambda name: Table(self.workdir / name, self.first_step), tensorboard),
-            tf.keras.callbacks.TensorBoard(tensorboard, write_graph=False, profile_batch=0),
+            tables,
+            tf.keras.callbacks.TensorBoard(self.workdir / "tensorboard", write_graph=False, profile_batch=0),
             guard,
             saver,
         ]
@@ -281,29 +303,6 @@ def fit_calls(first_step, steps, every):
     return calls
 
 
-def report(summary, workdir):
-    """Prints what was reached and where things are."""
-    metrics = summary["metrics"]
-    reached = ", ".join(f"{key.removeprefix('val_')} {metrics[key]:.4f}" for key in metrics if key.startswith("val_"))
-    print(f"\n{summary['model']} after {summary['step']} steps, on the validation split: {reached}")
-    unit = summary["unit"]
-    rates = {unit: summary[f"{unit}_per_second"], "tokens": summary.get("tokens_per_second")}
-    told = " and ".join(f"{rate:,.0f} {what}" for what, rate in rates.items() if rate)
-    print(f"{told} a second in training, {summary['wall_seconds']:.0f} seconds in all.")
-    skipped = summary["bad_examples"]["count"]
-    if skipped:
-        print(f"{skipped} {unit} were skipped as bad, such as {next(iter(summary['bad_examples']['first']))}")
-    for name, what in (
-        ("saved_model", "the exported model"),
-        ("curves.png", "loss, metrics and expert load"),
-        ("summary.json", "metrics, versions and the full config"),
-        ("metrics.csv", "all metrics, an epoch a row"),
-        ("tensorboard", f"the same for `tensorboard --logdir {workdir}`"),
-        ("checkpoints", "where the run could go on from"),
-    ):
-        print(f"  {workdir / name}: {what}")
-
-
 def main(argv):
     if CONFIG.value is None or WORKDIR.value is None:
         raise app.UsageError("--config and --workdir are needed")
@@ -315,7 +314,7 @@ def main(argv):
     try:
         if training:
             training.train()
-    except (FloatingPointError, OSError) as error:
+    except (FloatingPointError, OSError, NoSuchMetric) as error:
         sys.exit(f"error: {error}")
     except tf.errors.OpError:
         if training.task.bad_examples.refusal is None:

@@ -36,7 +36,7 @@ def find_model(path, setting="model"):
     """The TrainedModel that a path leads to, as official.weights.find_checkpoint takes it.
 
     Args:
-      path: a run's workdir (its newest checkpoint), a checkpoint in a workdir, or a SavedModel.
+      path: a run's workdir (its best checkpoint or else the newest), a checkpoint in a workdir, or a SavedModel.
       setting: what the caller's user calls the path, for messages.
 
     Raises:

@@ -6,6 +6,8 @@ import pathlib
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
+from official.best import FOLDER as BEST_FOLDER
+
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # Children of a saved model whose variables are no weights: the optimizer's, metrics, and how often it was saved.
 NO_WEIGHTS = ("optimizer", "keras_api", "save_counter")
@@ -17,8 +19,9 @@ def read_weights(path, setting="path", averaged=True):
     """Reads the weights of a saved model; neither the optimizer's moments nor counters nor metrics.
 
     Args:
-      path: the workdir of a run of the driver or a folder of checkpoints, for the newest one; the prefix of a checkpoint; or the
-        directory of a SavedModel, such as the driver's or that of Keras's `model.export`.
+      path: the workdir of a run of the driver, for its newest checkpoint, or with `train.best` its best one; a folder of
+        checkpoints, for the newest one; the prefix of a checkpoint; or the directory of a SavedModel, such as the driver's or
+        that of Keras's `model.export`.
       setting: what the caller's user calls the path, for messages.
       averaged: whether of a run that averages its weights (`train.ema_decay`) the averages are read, which is what it evaluates
         and exports.
@@ -58,7 +61,7 @@ def find_checkpoint(path, setting="path"):
         place = pathlib.Path(path)
         if (place / "saved_model.pb").is_file():
             return str(place / "variables" / "variables")
-        for folder in (place / "checkpoints", place):
+        for folder in (place / BEST_FOLDER, place / "checkpoints", place):
             newest = tf.train.latest_checkpoint(str(folder))
             if newest:
                 return newest

@@ -132,7 +132,7 @@ def scratch_recipe(data, argument, sizes, image_size, channels, examples, pad):
     variants = {"": ("widenet_ti16", {}), "vit": ("vit_ti16", {})}
     variants |= {name: ("widenet_ti16", overrides) for name, overrides in ABLATIONS.items()}
     model, overrides = choose(variant, variants, "variant")
-    batch_size = 128
+    batch_size = 64
     steps_per_epoch = examples // batch_size
     steps = epochs * steps_per_epoch
     return image_recipe(

@@ -1,6 +1,8 @@
 """The table of variants, by hand, and that no finished run is done again."""
 
 import json
+import os
+import threading
 
 import pytest
 
@@ -24,7 +26,7 @@ def test_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
     """Killed in the third run: the two finished ones stay as they are, and only the others are done."""
     done = []
 
-    def result(config, seed, workdir):
+    def result(config, seed, workdir, cores):
         if len(done) == 2 and not killed:
             raise KeyboardInterrupt
         done.append((config, seed, workdir.name))
@@ -48,3 +50,20 @@ def test_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
     rows = json.loads(file.read_text())["variants"]
     assert [row["mean"] for row in rows] == pytest.approx([0.55, 0.55])
     assert "vit" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_two_at_a_time(tmp_path, monkeypatch):
+    """Each waits for the other to be there, on half of the cores."""
+    barrier = threading.Barrier(2, timeout=60)
+
+    def result(config, seed, workdir, cores):
+        assert cores == max(1, os.cpu_count() // 2)
+        barrier.wait()
+        return dict(accuracy=0.5, loss=1.0, parameters=7, minutes=1.0)
+
+    file = tmp_path / "variants.json"
+    arguments = ["variants", "--config=recipe.py", f"--workdir={tmp_path}", f"--json={file}", "--variants=", "--seeds=4"]
+    monkeypatch.setattr("sys.argv", [*arguments, "--parallel=2"])
+    monkeypatch.setattr(variants, "result", result)
+    variants.main()
+    assert sorted(run["seed"] for run in json.loads(file.read_text())["runs"]) == [0, 1, 2, 3]

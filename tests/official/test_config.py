@@ -217,9 +217,9 @@ def test_changes():
 def test_completed():
     """A run from before a setting was there has what held then; what it has itself stays, and it is not changed."""
     plain = dict(name="a", train=dict(lr=0.1, schedule="linear"))
-    assert configs.completed(plain) == dict(name="a", init="", train=dict(lr=0.1, schedule="linear"))
+    assert configs.completed(plain) == dict(name="a", init="", train=dict(lr=0.1, schedule="linear", best=""))
     old = dict(init="b", train=dict(lr=0.1))
-    assert configs.completed(old) == dict(init="b", train=dict(lr=0.1, schedule="cosine"))
+    assert configs.completed(old) == dict(init="b", train=dict(lr=0.1, schedule="cosine", best=""))
     assert old == dict(init="b", train=dict(lr=0.1))
 
 
@@ -243,6 +243,7 @@ def test_completed():
         ("train.steps", False),
         ("train.lr", False),
         ("train.schedule", False),
+        ("train.best", False),
         ("train.strategy", False),
         ("name", False),
         ("modelling", False),

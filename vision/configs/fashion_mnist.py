@@ -10,8 +10,8 @@ Cost and accuracy: docs/results.md has those of finished runs.
 from vision.recipes import scratch_recipe
 
 SIZES = {
-    "15": dict(patch_size=7, depth=4, width=128, heads=4, hidden=256, epochs=12),
-    "40": dict(patch_size=7, depth=4, width=128, heads=4, hidden=256, epochs=45),
+    "15": dict(patch_size=7, depth=4, width=96, heads=4, hidden=192, epochs=12),
+    "40": dict(patch_size=7, depth=4, width=96, heads=4, hidden=192, epochs=36),
 }
 
 

@@ -49,8 +49,24 @@ def test_every_size_as_by_the_loop():
             assert found == [loop_of_windows(length, room, stride) for length in contexts], (room, stride)
 
 
+def expected_to_count(windows, positions):
+    """By loops over windows and tokens, with the published weight of a hundredth of the length; bool [W, positions]."""
+    parts = list(zip(*(value.numpy() for value in windows), strict=True))
+    expected = np.zeros([len(parts), positions], bool)
+    for w, (question, first, length, shift) in enumerate(parts):
+        for j in range(length):
+            best, best_window = -1.0, None
+            for v, (other, other_first, other_length, _) in enumerate(parts):
+                left = first + j - other_first
+                right = other_length - 1 - left
+                if other == question and left >= 0 and right >= 0 and min(left, right) + 0.01 * other_length > best:
+                    best, best_window = min(left, right) + 0.01 * other_length, v
+            expected[w, shift + j] = best_window == w
+    return expected
+
+
 def test_tokens_count_where_their_context_is_largest():
-    """By loops over windows and tokens, with the published weight of a hundredth of the length; each token counts once."""
+    """On random windows; each token counts once."""
     random = np.random.default_rng(0)
     for _ in range(20):
         max_length = int(random.integers(12, 20))
@@ -58,21 +74,18 @@ def test_tokens_count_where_their_context_is_largest():
         contexts = random.integers(0, 30, 4).astype(np.int32)
         stride = int(random.integers(1, max_length - 3 - 5 + 1))
         windows = lay_windows(tf.constant(questions), tf.constant(contexts), max_length, stride)
-        tokens = context_tokens(windows, max_length)
-        found = counting(windows, tokens).numpy()
-        expected = np.zeros_like(found)
-        parts = list(zip(*(value.numpy() for value in windows), strict=True))
-        for w, (question, first, length, shift) in enumerate(parts):
-            for j in range(length):
-                best, best_window = -1.0, None
-                for v, (other, other_first, other_length, _) in enumerate(parts):
-                    left = first + j - other_first
-                    right = other_length - 1 - left
-                    if other == question and left >= 0 and right >= 0 and min(left, right) + 0.01 * other_length > best:
-                        best, best_window = min(left, right) + 0.01 * other_length, v
-                expected[w, shift + j] = best_window == w
-        np.testing.assert_array_equal(found, expected)
+        found = counting(windows, context_tokens(windows, max_length)).numpy()
+        np.testing.assert_array_equal(found, expected_to_count(windows, max_length))
         assert found.sum() == contexts.sum()
+
+
+def test_tokens_count_for_more_in_much_longer_windows():
+    """Token 342 has 85 tokens around it in a window of 300, which is more than 86 in one of 182: 88 against 87.82."""
+    windows = lay_windows(tf.constant([3]), tf.constant([438]), 306, 128)
+    assert windows.length.numpy().tolist() == [300, 300, 182]
+    found = counting(windows, context_tokens(windows, 306)).numpy()
+    assert found[:, 5 + 342 - 128].tolist() == [False, True, False]
+    np.testing.assert_array_equal(found, expected_to_count(windows, 306))
 
 
 @pytest.mark.parametrize(

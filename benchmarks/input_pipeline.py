@@ -61,12 +61,12 @@ def contestants(precision, jpegs, cifar10_dir):
     ]
 
 
-def add_rates(rows):
-    """Adds facts["images a second"] and how many times the train step's that is."""
-    rows[0]["facts"]["images"] = STEP_IMAGES
+def add_rates(rows, unit="images", of_step=STEP_IMAGES):
+    """Adds facts["images a second"], or of another unit, and how many times that of the step, the first row, that is."""
+    rows[0]["facts"][unit] = of_step
     for row in rows:
-        row["facts"]["images a second"] = row["facts"]["images"] / row["median_seconds"]
-        row["facts"]["times the step's"] = row["facts"]["images a second"] / rows[0]["facts"]["images a second"]
+        row["facts"][f"{unit} a second"] = row["facts"][unit] / row["median_seconds"]
+        row["facts"]["times the step's"] = row["facts"][f"{unit} a second"] / rows[0]["facts"][f"{unit} a second"]
     return {}
 
 

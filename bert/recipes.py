@@ -3,8 +3,8 @@
 from ml_collections import ConfigDict
 
 import bert
+from bert import pretraining_settings, squad_settings
 from bert.glue import GLUE
-from bert.squad_settings import data_settings as question_settings
 from bert.text_settings import data_settings
 from official.config import literal_settings, train_settings
 
@@ -85,6 +85,44 @@ def glue_recipe(task, model):
     )
 
 
+def pretraining_recipe(model, overrides, data, train):
+    """The config of a recipe for pretraining.
+
+    Args:
+      model, overrides: as of `text_recipe`.
+      data: of bert.pretraining_settings.data_settings.
+      train: of official.config.train_settings, in place of those that pretraining has by default: LAMB, decay 0.01, and linear
+        decay of the learning rate.
+
+    Raises:
+      ValueError: a model or a setting that there is not.
+    """
+    data = pretraining_settings.data_settings(**data)
+    return text_recipe(model, "bert.pretraining:Pretraining", overrides, data, {"optimizer": "lamb", **train})
+
+
+def paper_pretraining(model):
+    """The paper's pretraining, which is ALBERT's, of any model.
+
+    Args:
+      model: a name of bert.list_models().
+    """
+    return pretraining_recipe(
+        model,
+        dict(dropout=0.1, attention_dropout=0.1),
+        data=dict(max_length=512, shuffle_buffer=100_000, validation_examples=16_384),
+        train=dict(
+            steps=125_000,
+            batch_size=4096,
+            lr=0.00176,
+            warmup_steps=3125,
+            precision="mixed_bfloat16",
+            eval_every=2500,
+            checkpoint_every=500,
+        ),
+    )
+
+
 def squad_recipe(model, overrides, data, train):
     """The config of a recipe for extractive question answering.
 
@@ -95,5 +133,5 @@ def squad_recipe(model, overrides, data, train):
     Raises:
       ValueError: a model or a setting that there is not.
     """
-    task = "bert.question_answering:QuestionAnswering"
-    return text_recipe(model, task, overrides, question_settings(**data), train)
+    data = squad_settings.data_settings(**data)
+    return text_recipe(model, "bert.question_answering:QuestionAnswering", overrides, data, train)

@@ -3,6 +3,7 @@
 import pathlib
 
 from bert.models import build_model
+from bert.shards import prepared_vocabulary
 from bert.tokenizer import open_tokenizer
 from bert.transfer import transfer_weights
 from official.bad_examples import BadExamples
@@ -101,7 +102,8 @@ def open_vocabulary(config):
 def _initial_vocabulary(init):
     """Path of the vocabulary of the run that a model starts from, "" where there is none or nothing is known of it."""
     try:
-        path = find_model(init).config.get("data", {}).get("vocabulary", "") if init else ""
+        data = find_model(init).config.get("data", {}) if init else {}
     except ValueError:  # weights alone, or none: reading them tells
         return ""
+    path = data.get("vocabulary") or prepared_vocabulary(data.get("dir"))  # a run of pretraining may leave it to its data
     return path if path and pathlib.Path(path).is_file() else ""

@@ -63,17 +63,22 @@ def test_data_set(tokenizer, expected):
         tf.keras.backend.clear_session()
 
 
-def test_made_inside_a_graph(tmp_path):
-    """Its constants are not the graph's."""
-    path = write_vocabulary(tmp_path / "vocab.txt")
+@pytest.mark.parametrize("write, name", [(write_vocabulary, "vocab.txt"), (write_sentence_piece, "a.model")])
+def test_made_inside_a_graph(tmp_path, write, name):
+    """What it holds is not the graph's; nor what the first graph that uses it needs."""
+    path = write(tmp_path / name)
     made = []
 
-    @tf.function
+    @tf.function(autograph=False)
     def first():
         made.append(open_tokenizer(path))
         return made[0].tokenize(["film"]).flat_values
 
-    assert first().numpy().tolist() == made[0].tokenize(["film"]).to_list()[0]
+    @tf.function(autograph=False)
+    def second():
+        return made[0].tokenize(["film"]).flat_values
+
+    assert first().numpy().tolist() == second().numpy().tolist() == made[0].tokenize(["film"]).to_list()[0]
 
 
 def test_several_at_once(tmp_path):

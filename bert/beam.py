@@ -1,0 +1,105 @@
+"""The preparation of pretraining data as an Apache Beam pipeline, for corpora of any size on any of Beam's runners."""
+
+import contextlib
+import importlib.util
+import logging
+import re
+import threading
+
+from bert.corpus_error import CorpusError
+
+POLL = 1.0  # seconds between two looks at what is finished
+
+
+def check_installed():
+    """Raises ValueError where Beam is not."""
+    if importlib.util.find_spec("apache_beam") is None:
+        raise ValueError(
+            "runner: Apache Beam is not installed (pip install -r requirements-beam.txt); --runner=local does without it, for a "
+            "corpus that fits into memory"
+        )
+
+
+def run(corpora, shards, missing, runner, options, look):
+    """Makes the missing files; those without a document are left out.
+
+    Args:
+      corpora: list of bert.corpora.Corpus.
+      shards: a bert.shards.Shards.
+      missing: list of keys.
+      runner: name of a Beam runner.
+      options: list of str, Beam's and the runner's own.
+      look: function without arguments, called now and then meanwhile.
+
+    Raises:
+      ValueError: what a corpus said of one of its files, or a runner that there is not.
+    """
+    beam, pipeline = _new_pipeline(runner, options)
+    wanted = frozenset(missing)
+    branches = []
+    for number, corpus in enumerate(corpora):
+        pieces = pipeline | f"files {number}" >> beam.Create(list(corpus.pieces)) | f"spread files {number}" >> beam.Reshuffle()
+        raw = pieces | f"read {number}" >> beam.FlatMap(corpus.read) | f"spread documents {number}" >> beam.Reshuffle()
+        branches.append(raw | f"text {number}" >> beam.FlatMap(corpus.texts))
+    texts = branches | "all texts" >> beam.Flatten()
+    keyed = texts | "choose file" >> beam.Map(_keyed, shards) | "still to make" >> beam.Filter(lambda pair: pair[0] in wanted)
+    _ = keyed | "by file" >> beam.GroupByKey() | "write" >> beam.MapTuple(shards.write)
+    with _looking(look):
+        try:
+            pipeline.run().wait_until_finish()
+        except Exception as error:
+            # Raised by another process, it arrives as text.
+            told = re.findall(rf"{CorpusError.__name__}: (.*)", f"{type(error).__name__}: {error}")
+            if not told:
+                raise
+            raise CorpusError(told[-1].partition(" [while running")[0]) from error
+
+
+def _new_pipeline(runner, options):
+    """The module apache_beam, and a pipeline without steps."""
+    with _quiet_import():
+        import apache_beam as beam
+        from apache_beam.options.pipeline_options import PipelineOptions
+
+    if "DirectRunner" in runner:
+        # It tells each of its steps, and an error of a corpus with a traceback; the error is raised all the same.
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+        options = ["--default_sdk_harness_log_level=CRITICAL", *options]
+    try:
+        return beam, beam.Pipeline(runner=runner, options=PipelineOptions(list(options)))
+    except ValueError as error:
+        raise ValueError(f"runner={runner!r} is not allowed: it must be local or one of Beam's. {error}") from error
+
+
+@contextlib.contextmanager
+def _quiet_import():
+    """Without the warning that packages for Google's cloud are not installed."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _keyed(text, shards):
+    return shards.key_of(text), text
+
+
+class _looking:
+    """Calls a function now and then in a thread of its own."""
+
+    def __init__(self, look):
+        self._look = look
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self):
+        while not self._over.wait(POLL):
+            self._look()
+
+    def __enter__(self):
+        self._thread.start()
+
+    def __exit__(self, *_):
+        self._over.set()
+        self._thread.join()

@@ -1,0 +1,209 @@
+"""Makes pretraining data: python -m bert.prepare --corpus=wikipedia_sample --corpus=imdb --vocabulary=vocab.txt --output=DIR
+
+A corpus is wikipedia_sample or imdb (both inside packages of requirements-text.txt), a Wikipedia dump (.xml.bz2), text files, a
+folder of them, or tfds:NAME; docs/text.md says more. Apache Beam does the work, with any of its runners, whose options may
+follow (--direct_num_workers=8); --runner=local does it in this process without Beam, for a corpus that fits into memory. The
+files are the same whatever does it. The same command goes on where a stopped one was.
+"""
+
+import argparse
+import collections
+import itertools
+import pathlib
+import sys
+import time
+
+from official import quiet
+
+with quiet.startup():
+    import tensorflow as tf
+
+from bert import beam
+from bert.corpora import open_corpus
+from bert.shards import Shards, finish_info, read_info, write_info
+from bert.tokenizer import open_tokenizer
+from official.config import changes
+from official.status_line import StatusLine
+
+DEFAULT_RUNNER, LOCAL = "DirectRunner", "local"
+
+
+def prepare(shards, names, runner=LOCAL, options=(), blank_lines=False, tfds_dir="", tfds_feature=""):
+    """Makes those files of pretraining data that are not there yet.
+
+    Args:
+      shards: a bert.shards.Shards.
+      names: of the corpora.
+      runner: "local", or the name of one of Beam's.
+      options: list of str, for Beam.
+      blank_lines, tfds_dir, tfds_feature: as of bert.corpora.open_corpus.
+
+    Returns:
+      What dataset_info.json holds (bert.shards.read_info).
+
+    Raises:
+      ValueError: a setting that is not allowed, a folder that holds something else, or a corpus that is damaged or empty.
+    """
+    check_settings(shards)
+    if runner != LOCAL:
+        beam.check_installed()
+    elif options:
+        raise ValueError(f"{options[0]} is no option of bert.prepare, and --runner=local takes no others")
+    corpora = [open_corpus(name, blank_lines, tfds_dir, tfds_feature) for name in names]
+    inputs = dict(corpora=[corpus.facts() for corpus in corpora], blank_lines=blank_lines, tfds_feature=tfds_feature)
+    check_folder(shards, inputs)
+    write_info(shards, inputs)
+    shards.write_text(shards.vocabulary_name, shards.vocabulary)
+    total, missing = len(shards.all_keys()), shards.missing()
+    if len(missing) < total:
+        print(f"{total - len(missing)} of {total} files are there already.", flush=True)
+    line = StatusLine()
+    if missing and runner == LOCAL:
+        run_here(corpora, shards, missing, line)
+    elif missing:
+        beam.run(corpora, shards, missing, runner, options, lambda: show_files(shards, line))
+    missing = shards.missing()
+    if len(missing) == total:
+        raise ValueError(f"{', '.join(names)}: there is no document in it")
+    for key in missing:  # no document belongs to these
+        shards.write(key, [])
+    info = finish_info(shards, inputs)
+    check_splits(info)
+    shards.remove_partial()
+    return info
+
+
+def run_here(corpora, shards, missing, line):
+    """Makes the missing files in this process, with all text in memory; those without a document are left out."""
+    wanted, texts, size = set(missing), collections.defaultdict(list), 0
+    for number, text in enumerate(itertools.chain.from_iterable(corpus.documents() for corpus in corpora), 1):
+        key = shards.key_of(text)
+        if key in wanted:
+            texts[key].append(text)
+        size += len(text)
+        if line.is_due():
+            line.show(f"reading: {number:,} documents, {size / 1e6:.1f} million characters")
+    for key in sorted(texts):
+        shards.write(key, texts.pop(key))
+        show_files(shards, line)
+
+
+def show_files(shards, line):
+    """Shows how many files are there."""
+    if line.is_due():
+        total = len(shards.all_keys())
+        line.show(f"{total - len(shards.missing())} of {total} files are made")
+
+
+def check_settings(shards):
+    """Refuses settings out of range.
+
+    Raises:
+      ValueError: naming the setting, its value and what is allowed.
+    """
+    allowed = {
+        "max_length": (shards.max_length >= 16, "at least 16"),
+        "number": (shards.number >= 1, "at least 1"),
+        "validation": (0 < shards.validation < 1, "above 0 and below 1"),
+        "short_share": (0 <= shards.short_share <= 1, "from 0 to 1"),
+    }
+    for setting, (is_allowed, what) in allowed.items():
+        if not is_allowed:
+            raise ValueError(f"{FLAGS.get(setting, setting)}={getattr(shards, setting)!r} is not allowed: it must be {what}")
+
+
+FLAGS = {"number": "shards", "short_share": "short"}  # as the command line calls settings of Shards
+
+
+def check_folder(shards, inputs):
+    """Refuses a folder whose files are of something else.
+
+    Raises:
+      ValueError: with what differs.
+    """
+    before = read_info(shards.folder)
+    if before is None:
+        if len(shards.missing()) < len(shards.all_keys()):
+            raise ValueError(
+                f"{shards.folder} holds files of unknown settings, without dataset_info.json; choose another --output"
+            )
+        return
+    now = {"settings": shards.settings(), "inputs": inputs}
+    different = changes({key: before.get(key, {}) for key in now}, now)
+    if different:
+        told = "; ".join(f"{key.partition('.')[2]}: {old!r} -> {new!r}" for key, (old, new) in different.items())
+        raise ValueError(
+            f"{shards.folder} holds pretraining data of other settings ({told}); choose another --output or delete it"
+        )
+
+
+def check_splits(info):
+    """Refuses data without an example to train on or to evaluate.
+
+    Raises:
+      ValueError: naming the split.
+    """
+    for split, counts in info["splits"].items():
+        if not counts["examples"]:
+            documents = sum(split["documents"] for split in info["splits"].values())
+            raise ValueError(f"no example of {documents:,} documents is in the {split} split; choose another --validation")
+
+
+def report(info, folder, seconds):
+    """Prints what was made."""
+    splits = info["splits"]
+    for split, counts in splits.items():
+        filled = counts["tokens"] / max(1, counts["examples"]) / info["settings"]["max_length"]
+        print(
+            f"{split}: {counts['documents']:,} documents of {counts['text_bytes'] / 1e6:.1f} MB; {counts['examples']:,} examples "
+            f"of {counts['tokens']:,} tokens, {filled:.0%} of their length"
+        )
+    duplicates = sum(counts["duplicates"] for counts in splits.values())
+    size = sum(counts["text_bytes"] for counts in splits.values()) / 1e6
+    print(f"{duplicates:,} documents were left out as the same as another.")
+    print(f"{seconds:.1f} seconds, {size / seconds:.2f} MB of text a second. The data are in {folder}")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, usage="%(prog)s [options]"
+    )
+    parser.add_argument(
+        "--corpus", action="append", required=True, help="name or path; several of these flags are several corpora"
+    )
+    parser.add_argument("--vocabulary", required=True, help="a BERT vocab.txt, or a SentencePiece .model")
+    parser.add_argument("--output", required=True, help="folder for the files")
+    parser.add_argument("--cased", action="store_true", help="the vocabulary tells capital letters from small ones")
+    parser.add_argument("--max_length", type=int, default=512, help="tokens of an example (default: %(default)s)")
+    parser.add_argument("--shards", type=int, default=16, help="files of the training split (default: %(default)s)")
+    parser.add_argument("--validation", type=float, default=0.05, help="share of documents held out (default: %(default)s)")
+    parser.add_argument("--short", type=float, default=0.1, help="share of examples that may be shorter (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--blank_lines", action="store_true", help="a blank line of a text file ends a document")
+    parser.add_argument("--tfds_dir", default="", help="where TensorFlow Datasets' sets are (default: its own folder)")
+    parser.add_argument("--tfds_feature", default="", help="which feature is the text, where a set has several")
+    parser.add_argument("--runner", default=DEFAULT_RUNNER, help="local, or one of Beam's (default: %(default)s)")
+    given, options = parser.parse_known_args()
+    begun = time.perf_counter()
+    try:
+        vocabulary = pathlib.Path(given.vocabulary)
+        open_tokenizer(vocabulary, not given.cased)  # tells now what is wrong with it
+        shards = Shards(
+            folder=given.output,
+            vocabulary=vocabulary.read_bytes(),
+            vocabulary_name=vocabulary.name,
+            lower_case=not given.cased,
+            max_length=given.max_length,
+            number=given.shards,
+            validation=given.validation,
+            short_share=given.short,
+            seed=given.seed,
+        )
+        info = prepare(shards, given.corpus, given.runner, options, given.blank_lines, given.tfds_dir, given.tfds_feature)
+    except (ValueError, OSError, tf.errors.OpError) as error:
+        sys.exit(f"error: {error}")
+    report(info, given.output, time.perf_counter() - begun)
+
+
+if __name__ == "__main__":
+    main()

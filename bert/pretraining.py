@@ -1,0 +1,89 @@
+"""Pretraining as a task of the driver: masked words and the order of two segments, as ALBERT does it."""
+
+import tensorflow as tf
+
+from bert.fill import WordFiller
+from bert.masked_words import MaskedWordAccuracy, MaskedWordLoss
+from bert.pretraining_data import PretrainingData
+from bert.pretraining_evaluation import PretrainingEvaluation
+from bert.pretraining_pipeline import PretrainingPipeline
+from bert.pretraining_settings import check_data_settings
+from bert.records import SPECIAL_TOKENS
+from bert.text_task import TextTask
+
+
+class Pretraining(TextTask):
+    """An official.task.Task; reads `name`, `init`, `model`, `data` and `train` of the config.
+
+    `model` holds every setting of bert.model_settings, `data` those of bert.pretraining_settings.data_settings.
+
+    Raises:
+      ValueError: at construction, for a setting that is not allowed or does not fit the data, or data that are not there.
+    """
+
+    unit = "sequences"
+    model_task = "pretraining"
+
+    def __init__(self, config):
+        data = config.data
+        check_data_settings(data)
+        self._data = PretrainingData(data.dir)
+        data.vocabulary = data.vocabulary or self._data.vocabulary
+        super().__init__(config)
+        self._data.check_vocabulary(data.vocabulary)
+        for setting, prepared, is_allowed in (
+            ("lower_case", self._data.lower_case, data.lower_case == self._data.lower_case),
+            ("max_length", self._data.max_length, data.max_length >= self._data.max_length),
+        ):
+            if not is_allowed:
+                value = data[setting]
+                raise ValueError(f"data.{setting}={value} is not allowed: the data in {data.dir} were prepared with {prepared}")
+        self.tokens_per_example = self._data.tokens_per_example + SPECIAL_TOKENS
+
+    def loss(self):
+        """The two losses, whose sum is trained on."""
+        return {"mlm_logits": MaskedWordLoss(), "next_sentence": tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
+
+    def metrics(self):
+        accuracy = tf.keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+        return {"mlm_logits": [MaskedWordAccuracy()], "next_sentence": [accuracy]}
+
+    def train_dataset(self, start_step):
+        train = self.config.train
+        return self._pipeline("train").train_batches(train.batch_size, train.seed, start_step)
+
+    def validation_dataset(self):
+        batches = self._pipeline("validation", self.config.data.validation_examples)
+        return batches.evaluation_batches(self.config.train.batch_size)
+
+    def evaluation_dataset(self, split):
+        """All examples of a split once, "train" or "validation", whose words are masked the same way in every run.
+
+        Raises:
+          ValueError: another split.
+        """
+        return self._pipeline(split).evaluation_batches(self.config.train.batch_size)
+
+    def evaluation(self, split):
+        return PretrainingEvaluation(self.tokenizer, self._data.token_counts)
+
+    def endpoints(self, model):
+        """ "serve": texts with gaps to the words that fit best. "tokens": ids of tokens to logits and encodings."""
+        filler = WordFiller(self.tokenizer, self.config.data.max_length)
+
+        def fill(text):
+            return filler.fill(model, text)
+
+        def logits(inputs):
+            outputs = model(inputs, training=False)
+            return {name: outputs[name] for name in OUTPUTS}
+
+        (_, signature) = super().endpoints(model)["tokens"]
+        return {"serve": (fill, [tf.TensorSpec([None], tf.string, name="text")]), "tokens": (logits, signature)}
+
+    def _pipeline(self, split, limit=0):
+        data = self.config.data
+        return PretrainingPipeline(self._data.source(split, data.shuffle_buffer, limit), self.tokenizer, data)
+
+
+OUTPUTS = ("mlm_logits", "next_sentence", "pooled_output", "sequence_output")

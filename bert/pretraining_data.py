@@ -1,0 +1,84 @@
+"""The data that bert.prepare has written, to train on."""
+
+import hashlib
+
+import tensorflow as tf
+
+from bert.shards import SPLITS, prepared_vocabulary, read_info
+from official.sources import RecordSource
+
+
+class PretrainingData:
+    """A folder of prepared data.
+
+    Args:
+      folder: its path.
+
+    Attributes:
+      vocabulary: path of the vocabulary in the folder.
+      max_length: tokens of an example, special ones included.
+      lower_case: whether texts were made lower case.
+      token_counts: list of int, how often each token is in the training split.
+      tokens_per_example: mean of the training split, without special ones.
+
+    Raises:
+      ValueError: no prepared data there, data that are not finished, or a file that is missing or has another size than when it
+        was written.
+    """
+
+    def __init__(self, folder):
+        info = read_info(folder) if folder else None
+        if info is None:
+            raise ValueError(f"data.dir={folder!r} is not allowed: it must be a folder that python -m bert.prepare has written")
+        if "splits" not in info:
+            raise ValueError(f"data.dir={folder!r} is not allowed: it is not finished; the same command of bert.prepare goes on")
+        self._folder = str(folder).rstrip("/")
+        self._splits, settings = info["splits"], info["settings"]
+        self._sha256 = settings["vocabulary_sha256"]
+        self.vocabulary = prepared_vocabulary(folder)
+        self.max_length = settings["max_length"]
+        self.lower_case = settings["lower_case"]
+        self.token_counts = info["token_counts"]
+        self.tokens_per_example = self._splits["train"]["tokens"] / self._splits["train"]["examples"]
+        for split in SPLITS:
+            self._check_files(self._splits[split]["files"])
+
+    def check_vocabulary(self, path):
+        """Refuses a vocabulary file that is another than the data's.
+
+        Raises:
+          ValueError: naming both.
+        """
+        with tf.io.gfile.GFile(path, "rb") as file:
+            digest = hashlib.sha256(file.read()).hexdigest()
+        if digest != self._sha256:
+            raise ValueError(f"data.vocabulary={path!r} is not allowed: the data in {self._folder} are of {self.vocabulary}")
+
+    def source(self, split, buffer, limit=0):
+        """An official.sources.RecordSource of serialized records.
+
+        Args:
+          split: "train" or "validation".
+          buffer: how many records shuffling keeps in memory.
+          limit: only so many of the first examples, which are any; 0 for all.
+
+        Raises:
+          ValueError: another split.
+        """
+        if split not in self._splits:
+            raise ValueError(f"{split!r} is not a split of pretraining data: it must be one of {', '.join(self._splits)}")
+        files, left = [], limit or float("inf")
+        for name, file in self._splits[split]["files"].items():
+            take = min(file["examples"], left)
+            left -= take
+            if take:
+                files.append((f"{self._folder}/{name}", 0, take))
+        return RecordSource(files, lambda record: (record,), buffer)
+
+    def _check_files(self, files):
+        for name, file in files.items():
+            path = f"{self._folder}/{name}"
+            size = tf.io.gfile.stat(path).length if tf.io.gfile.exists(path) else None
+            if size != file["file_bytes"]:
+                found = "is missing" if size is None else f"has {size:,} bytes in place of {file['file_bytes']:,}"
+                raise ValueError(f"{path} {found}; delete it, and the same command of bert.prepare makes it again")

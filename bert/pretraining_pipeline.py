@@ -1,0 +1,108 @@
+"""Batches of masked words and segments in or out of order: any step's batch can be made without those before it."""
+
+import tensorflow as tf
+
+from bert.masking import DRAWS, Masking
+from bert.records import SPECIAL_TOKENS, parse
+from official.sources import example_seed, with_data_sharding
+
+
+class PretrainingPipeline:
+    """From a source's records to batches.
+
+    Inputs are a dict of int32: input_word_ids, input_mask and input_type_ids [batch, max_length], and masked_lm_positions [batch,
+    predictions], 0 where fewer are to be predicted. Labels are a dict by the names of the model's outputs: mlm_logits, int32
+    [batch, predictions], the words, -1 where fewer are to be predicted; next_sentence, int32 [batch], 1 where the segments are
+    swapped.
+
+    Args:
+      source: of official.sources, whose examples are serialized records (bert.records).
+      tokenizer: of bert.tokenizer.
+      data: the recipe's `data` settings (bert.pretraining_settings).
+    """
+
+    def __init__(self, source, tokenizer, data):
+        self._source = source
+        self._ids = tokenizer.ids
+        self._length = data.max_length
+        self._dynamic = data.masking == "dynamic"
+        self._masking = Masking(tokenizer, data.mask_rate, data.max_ngram, data.predictions)
+
+    def train_batches(self, batch_size, seed, start_step):
+        """Endless batches of static shape, epoch after epoch, each a new permutation of the source.
+
+        What is masked and which segment comes first is drawn anew in every epoch, unless masking is static. Either follows from
+        (seed, epoch, index) alone, so a run that goes on at `start_step` sees what it would have seen, whatever the number of
+        threads.
+
+        Returns:
+          tf.data.Dataset of (inputs, labels).
+        """
+
+        def draw(epoch, index, record):
+            draws, flip = self._draws(example_seed(seed, epoch if self._dynamic else tf.zeros_like(epoch), index))
+            return record, draws, flip & self._dynamic
+
+        examples = self._source.shuffled(seed, start_step * batch_size).map(draw, num_parallel_calls=tf.data.AUTOTUNE)
+        batches = examples.batch(batch_size, drop_remainder=True).map(self._finish, num_parallel_calls=tf.data.AUTOTUNE)
+        return with_data_sharding(batches.prefetch(tf.data.AUTOTUNE))
+
+    def evaluation_batches(self, batch_size):
+        """Every example once and in order, masked the same way in every run; the last batch may be smaller.
+
+        Returns:
+          tf.data.Dataset as of `train_batches`, of a known number of batches.
+        """
+
+        def draw(index, record):
+            return record, self._draws(example_seed(0, 0, index))[0], False
+
+        examples = self._source.in_order().map(draw, num_parallel_calls=tf.data.AUTOTUNE)
+        batches = examples.batch(batch_size).map(self._finish, num_parallel_calls=tf.data.AUTOTUNE)
+        return with_data_sharding(batches.prefetch(tf.data.AUTOTUNE))
+
+    def _draws(self, seed):
+        """float32 [DRAWS, max_length] in [0, 1), for masking, and a bool that is True half of the times."""
+        drawn = tf.random.stateless_uniform([DRAWS * self._length + 1], seed)
+        return tf.reshape(drawn[1:], [DRAWS, self._length]), drawn[0] < 0.5
+
+    def _finish(self, records, draws, flip):
+        tokens, first, swapped = parse(records)
+        inputs = arrange(tokens, first, flip, self._ids, self._length)
+        ids = tf.ensure_shape(inputs["input_word_ids"], [records.shape[0], self._length])
+        masked = self._masking(ids, draws)
+        inputs |= {"input_word_ids": masked.ids, "masked_lm_positions": masked.positions}
+        return inputs, {"mlm_logits": masked.labels, "next_sentence": tf.cast(swapped ^ flip, tf.int32)}
+
+
+def arrange(tokens, first, flip, ids, length):
+    """[CLS] first [SEP] second [SEP] [PAD]..., or the segments the other way round.
+
+    Args:
+      tokens: RaggedTensor int32 [N, (tokens)], of both segments one after the other; at most length - SPECIAL_TOKENS each.
+      first: int32 [N], how many are the first segment's.
+      flip: bool [N], where the second segment is to come first.
+      ids: a bert.tokenizer.SpecialIds.
+      length: of all examples.
+
+    Returns:
+      Dict of int32 [N, length]: input_word_ids, input_mask, input_type_ids.
+    """
+    number = tf.cast(tokens.row_lengths(), tf.int32)[:, tf.newaxis]
+    shift = tf.where(flip, first, 0)[:, tf.newaxis]
+    before = tf.where(flip, number[:, 0] - first, first)[:, tf.newaxis]  # tokens of what is shown first
+    place = tf.range(length)
+    is_second = place > before + 1
+    is_text = ((place > 0) & (place <= before)) | (is_second & (place < number + SPECIAL_TOKENS - 1))
+    # The text's token at each place: flipped, the text begins at its second segment and goes on at its first.
+    text = tf.where(is_text, place - tf.where(is_second, 2, 1) + shift, 0)
+    text = tf.where(text >= number, text - number, text)
+    values = tf.gather(tokens.flat_values, tf.where(is_text, text + tf.cast(tokens.row_starts(), tf.int32)[:, tf.newaxis], 0))
+    is_token = place < number + SPECIAL_TOKENS
+    word_ids = tf.where(is_text, values, tf.where(place == 0, ids.cls, tf.where(is_token, ids.sep, ids.pad)))
+    is_second &= is_token
+    return {
+        "input_word_ids": word_ids,
+        "input_mask": tf.cast(is_token, tf.int32),
+        "input_type_ids": tf.cast(is_second, tf.int32),
+    }

@@ -1,0 +1,262 @@
+"""Pretraining data in files: which document goes into which of them, and how one file is made, whole or not at all.
+
+Nothing here depends on who makes which file or in which order documents come, so the files are the same, byte by byte, whatever
+makes them.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import io
+import itertools
+import json
+import pathlib
+import tempfile
+import uuid
+
+import numpy as np
+
+INFO = "dataset_info.json"
+COUNTS = "counts"  # folder of what is known of each file
+PARTIAL = ".partial"  # ends the name of a file that is being written
+SPLITS = ("train", "validation")
+TOKENIZED_AT_ONCE = 1_000_000  # characters
+FORMAT = 1  # of files and folder; one more when either changes
+
+
+@dataclasses.dataclass(frozen=True)
+class Shards:
+    """The files of one folder.
+
+    Attributes:
+      folder: path, local or of any file system that TensorFlow writes to.
+      vocabulary: bytes of the vocabulary's file.
+      vocabulary_name: what that file is called.
+      lower_case: whether the tokenizer makes texts lower case.
+      max_length: tokens of an example, its special ones included.
+      number: of files of the training split.
+      validation: share of documents that are for validation, by a hash of their text.
+      short_share: share of examples that may be shorter.
+      seed: of what is drawn for the examples.
+    """
+
+    folder: str
+    vocabulary: bytes = dataclasses.field(repr=False)
+    vocabulary_name: str
+    lower_case: bool = True
+    max_length: int = 512
+    number: int = 16
+    validation: float = 0.05
+    short_share: float = 0.1
+    seed: int = 0
+
+    def settings(self):
+        """What the files' content depends on, other than the corpora, as plain values."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        del fields["folder"], fields["vocabulary"]
+        return {"format": FORMAT, **fields, "vocabulary_sha256": hashlib.sha256(self.vocabulary).hexdigest()}
+
+    def all_keys(self):
+        """(split, number) of each file."""
+        return [("train", i) for i in range(self.number)] + [("validation", i) for i in range(self._of_validation)]
+
+    def name(self, key):
+        split, number = key
+        total = self.number if split == "train" else self._of_validation
+        return f"{split}-{number:05d}-of-{total:05d}.tfrecord"
+
+    def path(self, *parts):
+        return "/".join([self.folder.rstrip("/"), *parts])
+
+    @property
+    def _of_validation(self):
+        return max(1, round(self.number * self.validation))
+
+    def key_of(self, text):
+        """The file that a document belongs to, by its text alone."""
+        digest = _digest(text)
+        share = int.from_bytes(digest[:8], "little") / 2**64
+        place = int.from_bytes(digest[8:], "little")
+        return ("validation", place % self._of_validation) if share < self.validation else ("train", place % self.number)
+
+    def missing(self):
+        """The keys of the files that are still to be made."""
+        import tensorflow as tf
+
+        there = set(tf.io.gfile.listdir(self.folder)) if tf.io.gfile.isdir(self.folder) else set()
+        return [key for key in self.all_keys() if self.name(key) not in there]
+
+    def write(self, key, texts):
+        """Makes one file of all of its documents, and beside it what is known of it.
+
+        Args:
+          key: of the file.
+          texts: iterable of str in any order; what is there several times counts once.
+
+        Returns:
+          The key.
+        """
+        import tensorflow as tf
+
+        from bert.records import serialize
+
+        texts = list(texts)
+        total, texts = len(texts), {_digest(text): text for text in texts}
+        records = []
+        for batch in _batches(sorted(texts.items())):
+            records += self._records(dict(batch))
+        records.sort(key=lambda record: record.key)
+        tokens = np.concatenate([record.tokens for record in records]) if records else np.zeros(0, np.int64)
+        with self._replaced(self.name(key)) as partial:
+            with tf.io.TFRecordWriter(partial) as writer:
+                for record in records:
+                    writer.write(serialize(record))
+            self._write_counts(
+                key,
+                documents=len(texts),
+                duplicates=total - len(texts),
+                text_bytes=sum(len(text.encode()) for text in texts.values()),
+                examples=len(records),
+                tokens=len(tokens),
+                file_bytes=tf.io.gfile.stat(partial).length,
+                token_counts=np.bincount(tokens, minlength=self._tokenizer.size),
+            )
+        return key
+
+    def counts(self, key):
+        """What is known of a finished file: {name: int, and "token_counts": int64 [vocabulary]}."""
+        import tensorflow as tf
+
+        with tf.io.gfile.GFile(self.path(COUNTS, self.name(key)), "rb") as file, np.load(io.BytesIO(file.read())) as found:
+            return {name: value if value.ndim else int(value) for name, value in found.items()}
+
+    def _records(self, documents):
+        from bert.records import records_of
+
+        return records_of(documents, self._tokenizer, self.max_length, self.short_share, self.seed)
+
+    @property
+    def _tokenizer(self):
+        return _open_tokenizer(self.vocabulary, self.vocabulary_name, self.lower_case)
+
+    def _write_counts(self, key, **counts):
+        import tensorflow as tf
+
+        content = io.BytesIO()
+        np.savez_compressed(content, **{name: np.asarray(value) for name, value in counts.items()})
+        with self._replaced(COUNTS, self.name(key)) as partial, tf.io.gfile.GFile(partial, "wb") as file:
+            file.write(content.getvalue())
+
+    def write_text(self, name, text):
+        """A file of the folder, whole or not at all."""
+        import tensorflow as tf
+
+        with self._replaced(name) as partial, tf.io.gfile.GFile(partial, "wb") as file:
+            file.write(text if isinstance(text, bytes) else text.encode())
+
+    def remove_partial(self):
+        """Removes what runs that were killed have left behind."""
+        import tensorflow as tf
+
+        for folder in (self.folder, self.path(COUNTS)):
+            for name in tf.io.gfile.listdir(folder):
+                if name.endswith(PARTIAL):
+                    tf.io.gfile.remove(f"{folder}/{name}")
+
+    @contextlib.contextmanager
+    def _replaced(self, *parts):
+        """Path to write a file of the folder to: it gets its name when it is done."""
+        import tensorflow as tf
+
+        gfile, path = tf.io.gfile, self.path(*parts)
+        gfile.makedirs(path.rpartition("/")[0])
+        partial = f"{path}.{uuid.uuid4().hex}{PARTIAL}"  # several workers may try to make the same one
+        try:
+            yield partial
+            gfile.rename(partial, path, overwrite=True)
+        except BaseException:
+            if gfile.exists(partial):
+                gfile.remove(partial)
+            raise
+
+
+def write_info(shards, inputs):
+    """Writes INFO of a folder, without what is known only when all files are there.
+
+    Args:
+      shards: a Shards.
+      inputs: plain values that say what is read.
+    """
+    shards.write_text(INFO, json.dumps({"settings": shards.settings(), "inputs": inputs}, indent=2) + "\n")
+
+
+def finish_info(shards, inputs):
+    """Adds up what is known of all files and completes INFO.
+
+    Returns:
+      What it holds, as `read_info`.
+    """
+    splits, token_counts = {}, 0
+    for split in SPLITS:
+        found = {shards.name(key): shards.counts(key) for key in shards.all_keys() if key[0] == split}
+        of_files = [counts.pop("token_counts") for counts in found.values()]
+        if split == "train":
+            token_counts = sum(of_files)
+        totals = {name: sum(counts[name] for counts in found.values()) for name in next(iter(found.values()))}
+        files = {name: {key: counts[key] for key in ("examples", "file_bytes")} for name, counts in found.items()}
+        splits[split] = {**totals, "files": files}
+    info = {"settings": shards.settings(), "inputs": inputs, "splits": splits}
+    text = json.dumps(info, indent=2).removesuffix("\n}")
+    # One number a token, which would be as many lines.
+    shards.write_text(INFO, f'{text},\n  "token_counts": {json.dumps(token_counts.tolist())}\n}}\n')
+    return {**info, "token_counts": token_counts.tolist()}
+
+
+def read_info(folder):
+    """What INFO of a folder holds; None where there is none.
+
+    {"settings", "inputs", and where all files are there "splits": {split: counts and "files"}, "token_counts": of the training
+    split, a list of int}.
+
+    Raises:
+      ValueError: it is no JSON.
+    """
+    import tensorflow as tf
+
+    path = f"{str(folder).rstrip('/')}/{INFO}"
+    if not tf.io.gfile.exists(path):
+        return None
+    with tf.io.gfile.GFile(path) as file:
+        try:
+            return json.loads(file.read())
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}, line {error.lineno}: it is not what bert.prepare wrote ({error.msg})") from error
+
+
+def prepared_vocabulary(folder):
+    """Path of the vocabulary that the data in a folder were made with; "" where there are no such data."""
+    info = read_info(folder) if folder else None
+    return f"{str(folder).rstrip('/')}/{info['settings']['vocabulary_name']}" if info else ""
+
+
+def _digest(text):
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def _batches(documents):
+    """Lists of (name, text) of about TOKENIZED_AT_ONCE characters each."""
+    ends = itertools.accumulate(len(text) for _, text in documents)
+    groups = itertools.groupby(zip(ends, documents, strict=True), key=lambda pair: pair[0] // TOKENIZED_AT_ONCE)
+    return [[document for _, document in group] for _, group in groups]
+
+
+@functools.lru_cache(maxsize=2)
+def _open_tokenizer(vocabulary, name, lower_case):
+    """Once a worker; from the bytes of the vocabulary, as a worker may be on another machine."""
+    from bert.tokenizer import open_tokenizer
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / name
+        path.write_bytes(vocabulary)
+        return open_tokenizer(path, lower_case)

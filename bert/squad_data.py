@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from bert.packing import pack
 from bert.squad_files import UnusableQuestion, locate_answers
-from bert.squad_windows import SPECIAL_TOKENS, answer_positions, lay_windows, part_of_tokens
+from bert.squad_settings import SPECIAL_TOKENS
+from bert.squad_windows import answer_positions, lay_windows, part_of_tokens
 from official.sources import IndexedSource, with_data_sharding
 from official.status_line import StatusLine
 

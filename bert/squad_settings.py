@@ -2,11 +2,11 @@
 
 from ml_collections import config_dict
 
-from bert.squad_windows import SPECIAL_TOKENS
 from bert.text_settings import PADDINGS
 from official.config import check_section, section_settings
 
 BEST = "best"
+SPECIAL_TOKENS = 3  # of a window: [CLS] and two [SEP]
 
 
 def data_settings(**overrides):
@@ -67,8 +67,6 @@ def check_data_settings(data):
       ValueError: naming the setting, its value and what is allowed.
     """
     room = data.max_length - SPECIAL_TOKENS - data.max_query_length
-    threshold = data.null_threshold
-    is_number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
     allowed = {
         "max_query_length": (data.max_query_length >= 1, "at least 1"),
         "max_length": (room >= 1, f"at least {data.max_query_length + SPECIAL_TOKENS + 1}, for data.max_query_length"),
@@ -76,6 +74,10 @@ def check_data_settings(data):
         "padding": (data.padding in PADDINGS, f"one of {', '.join(PADDINGS)}"),
         "n_best": (data.n_best >= 1, "at least 1"),
         "max_answer_length": (data.max_answer_length >= 1, "at least 1"),
-        "null_threshold": (threshold == BEST or is_number, f"a number or {BEST!r}"),
+        "null_threshold": (_is_threshold(data.null_threshold), f"a number or {BEST!r}"),
     }
     check_section("data", data, allowed)
+
+
+def _is_threshold(value):
+    return value == BEST or (isinstance(value, (int, float)) and not isinstance(value, bool))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-SPECIAL_TOKENS = 3  # of a window: [CLS] and two [SEP]
+from bert.squad_settings import SPECIAL_TOKENS
 
 
 class Windows(NamedTuple):

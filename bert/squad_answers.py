@@ -34,7 +34,7 @@ def best_spans(logits, windows, max_answer_length, candidates):
     """The best spans of at most `max_answer_length` tokens that lie inside the context and begin in the window that counts.
 
     Args:
-      logits: float32 [W, l, 2], of start and end.
+      logits: float [W, l, 2], of start and end.
       windows: squad_windows.Windows of whole questions.
       max_answer_length: int.
       candidates: C, how many spans a question.
@@ -42,6 +42,7 @@ def best_spans(logits, windows, max_answer_length, candidates):
     Returns:
       Spans. Of equal ones that of the earlier window, with the earlier start, then the shorter one comes first.
     """
+    logits = tf.cast(logits, tf.float32)
     positions = tf.shape(logits)[1]
     tokens = context_tokens(windows, positions)
     start = tf.where(counting(windows, tokens), logits[..., 0], -np.inf)

@@ -7,6 +7,7 @@ import tensorflow as tf
 from bert.squad_files import Question, read_json
 from official.prepared import PreparedSet
 from official.sources import RecordSource
+from official.status_line import StatusLine
 
 AT_ONCE = 1024  # so many records are read together
 FILES = ("train", "validation", "test")
@@ -49,10 +50,13 @@ class PreparedQuestions:
             raise ValueError(f"{of_role}{error}") from error
         keys = ["id", "question", "context", "answers", *({"is_impossible"} & set(self._set.info.features))]
         parse = self._set.parser(keys)
-        records = RecordSource(files, lambda record: (record,), buffer=1).in_order()
-        records = records.map(lambda _, record: parse(record), num_parallel_calls=tf.data.AUTOTUNE).ragged_batch(AT_ONCE)
-        questions = []
+        source = RecordSource(files, lambda record: (record,), buffer=1)
+        records = source.in_order().map(lambda _, record: parse(record), num_parallel_calls=tf.data.AUTOTUNE)
+        records = records.ragged_batch(AT_ONCE)
+        questions, line = [], StatusLine()
         for batch in records:
+            if line.is_due():
+                line.show(f"{self._name}, {role}: questions read {len(questions):,} of {source.examples:,}")
             columns = {key: _decoded(batch[key].numpy().tolist()) for key in ("id", "question", "context")}
             answers = zip(batch["answers"]["text"].to_list(), batch["answers"]["answer_start"].to_list(), strict=True)
             impossible = batch["is_impossible"].numpy().tolist() if "is_impossible" in batch else [False] * len(columns["id"])

@@ -1,5 +1,7 @@
 """The `data` settings of recipes for question answering."""
 
+import math
+
 from ml_collections import config_dict
 
 from bert.text_settings import PADDINGS
@@ -80,4 +82,9 @@ def check_data_settings(data):
 
 
 def _is_threshold(value):
-    return value == BEST or (isinstance(value, (int, float)) and not isinstance(value, bool))
+    if value == BEST:
+        return True
+    try:
+        return not isinstance(value, bool) and math.isfinite(float(value))
+    except (TypeError, ValueError):
+        return False

@@ -20,9 +20,9 @@ def write_vocabulary(path, texts, words=10_000):
         decomposed = unicodedata.normalize("NFD", text.lower())
         bare = "".join(character for character in decomposed if not unicodedata.combining(character))
         counts.update(re.findall(r"[^\W_]+|_|[^\w\s]", bare))
-    characters = sorted({character for word in counts for character in word})
+    characters = sorted({character for word in counts for character in word if character.isprintable()})
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters, *(f"##{character}" for character in characters)]
-    tokens += [word for word, _ in counts.most_common(words)]
+    tokens += [word for word, _ in counts.most_common(words) if word.isprintable()]
     path.write_text("\n".join(dict.fromkeys(tokens)) + "\n", encoding="utf-8")
     return str(path)
 

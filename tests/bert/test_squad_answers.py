@@ -53,7 +53,7 @@ def test_max_answer_length():
     windows = lay_windows(tf.constant([2]), tf.constant([5]), 12, 4)
     logits = np.zeros((1, 12, 2), np.float32)
     logits[0, 4 + 1, 0], logits[0, 4 + 4, 1], logits[0, 4 + 2, 1] = 5, 5, 1
-    assert best_spans(tf.constant(logits), windows, 4, 1).tokens.numpy().tolist() == [[[1, 4]]]
+    assert best_spans(tf.constant(logits, tf.float64), windows, 4, 1).tokens.numpy().tolist() == [[[1, 4]]]
     # Token 2's start logit is 0 with the end logit 5; token 1's 5 with 1.
     assert best_spans(tf.constant(logits), windows, 3, 1).tokens.numpy().tolist() == [[[1, 2]]]
 

@@ -101,9 +101,18 @@ def question(context, *answers, name="q1"):
 
 def test_answers_inside_tokens(tokenizer):
     """An answer that begins or ends inside a token has the whole token; one of several tokens has all of them."""
-    data = windows_of([question("It opened in 1990.", "open", "pened in 19", "in 1990")], tokenizer)
-    assert data.answers == [[(1, 1), (1, 3), (2, 3)]]
+    data = windows_of([question("It opened in 1990.", "open", "pened in 19", "in 1990", ".")], tokenizer)
+    assert data.answers == [[(1, 1), (1, 3), (2, 3), (4, 4)]]
     assert data.text(0, 1, 1) == "opened"
+
+
+def test_answers_in_any_script(tmp_path):
+    """What comes back is the answer, character for character: composed or not, ideographs, emoji, control characters."""
+    context = "Cafe\u0301 東京タワー 🐈\u200d⬛ naïve— 한글 ﬁn ½ İstanbul Straße x\0y e\u0301\u0302 q\u00adr \u0391\u03a3."
+    tokenizer = open_tokenizer(write_vocabulary(tmp_path / "vocab.txt", [context]))
+    words = context.split()
+    data = windows_of([question(context, word, name=word) for word in words], tokenizer, max_length=64)
+    assert [data.text(number, *answers[0]) for number, answers in enumerate(data.answers)] == words
 
 
 @pytest.mark.parametrize(
@@ -143,6 +152,7 @@ def test_questions_that_cannot_be_used(tokenizer, bad, said):
 )
 def test_settings_out_of_range(overrides, said):
     check_data_settings(ConfigDict(data_settings(doc_stride=317, null_threshold=-1.5)))
+    check_data_settings(ConfigDict(data_settings(null_threshold="-1.5")))  # as the evaluation command has it
     with pytest.raises(ValueError, match="^" + re.escape(said)):
         check_data_settings(ConfigDict(data_settings(**overrides)))
 

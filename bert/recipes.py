@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 import bert
-from bert import pretraining_settings
+from bert import pretraining_settings, squad_settings
 from bert.glue import GLUE
 from bert.text_settings import data_settings
 from official.config import literal_settings, train_settings
@@ -121,3 +121,17 @@ def paper_pretraining(model):
             checkpoint_every=500,
         ),
     )
+
+
+def squad_recipe(model, overrides, data, train):
+    """The config of a recipe for extractive question answering.
+
+    Args:
+      model, overrides, train: as of `text_recipe`.
+      data: of bert.squad_settings.data_settings.
+
+    Raises:
+      ValueError: a model or a setting that there is not.
+    """
+    data = squad_settings.data_settings(**data)
+    return text_recipe(model, "bert.question_answering:QuestionAnswering", overrides, data, train)

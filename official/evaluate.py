@@ -6,6 +6,7 @@ classifier a confusion matrix, a reliability diagram and, where there are expert
 """
 
 import argparse
+import ast
 import pathlib
 import sys
 
@@ -22,7 +23,7 @@ from official.trained_models import find_model, load_forward
 METRICS_FILE = {"metrics.json": "metrics, versions and the full config"}
 
 
-def evaluate(model, split="validation", output=None, data_dir=None, batch_size=None, averaged=True):
+def evaluate(model, split="validation", output=None, data_dir=None, batch_size=None, averaged=True, data=None):
     """Evaluates a model on a split, in the precision of its run and on one device, and writes the files of its task's evaluation.
 
     Args:
@@ -33,6 +34,7 @@ def evaluate(model, split="validation", output=None, data_dir=None, batch_size=N
       data_dir: in place of the recipe's data.dir.
       batch_size: in place of the recipe's train.batch_size.
       averaged: whether of a checkpoint with averages of the weights (`train.ema_decay`) these are evaluated, as in training.
+      data: {setting: text} of the recipe's `data`, in place of the recipe's; where that is no text, a Python literal.
 
     Returns:
       (what metrics.json holds, {pathlib.Path of a file: what it is}).
@@ -46,6 +48,8 @@ def evaluate(model, split="validation", output=None, data_dir=None, batch_size=N
         if "dir" not in config.get("data", {}):
             raise ValueError(f"--data_dir={data_dir} is not allowed: the recipe of {model} has no data.dir")
         config.data.dir = str(data_dir)
+    for setting, value in (data or {}).items():
+        _change(config.get("data", {}), setting, value)
     if batch_size is not None:
         if batch_size < 1:
             raise ValueError(f"--batch_size={batch_size} is not allowed: it must be at least 1")
@@ -117,6 +121,32 @@ def write_evaluation(folder, evaluation, **fields):
     return write_summary(folder / "metrics.json", examples=evaluation.examples, metrics=metrics, **fields)
 
 
+def data_settings(arguments):
+    """{setting: text} of arguments --config.data.SETTING=VALUE; None where there are others."""
+    found = {}
+    for argument in arguments:
+        key, is_setting, value = argument.lstrip("-").partition("=")
+        section, _, setting = key.rpartition(".")
+        if not is_setting or section != "config.data":
+            return None
+        found[setting] = value
+    return found
+
+
+def _change(data, setting, text):
+    """Puts another value into a recipe's `data`, of the kind that is there."""
+    given = f"--config.data.{setting}={text} is not allowed"
+    if setting not in data:
+        raise ValueError(f"{given}: the recipe's data settings are {', '.join(sorted(data)) or 'none'}")
+    if isinstance(data[setting], str):
+        data[setting] = text
+        return
+    try:
+        data[setting] = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError) as error:
+        raise ValueError(f"{given}: the recipe has {data[setting]!r}") from error
+
+
 def report(written, files):
     """Prints the metrics and where the files are."""
     of_step = "" if written["step"] is None else f" after {written['step']} steps"
@@ -140,10 +170,14 @@ def main():
     parser.add_argument(
         "--no_average", action="store_true", help="of a run with train.ema_decay, the weights and not their averages"
     )
-    given = parser.parse_args()
+    parser.epilog = "Settings of the recipe's data may be changed: --config.data.SETTING=VALUE"
+    given, more = parser.parse_known_args()
+    data = data_settings(more)
+    if data is None:
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
     averaged = not given.no_average
     try:
-        report(*evaluate(given.model, given.split, given.output, given.data_dir, given.batch_size, averaged))
+        report(*evaluate(given.model, given.split, given.output, given.data_dir, given.batch_size, averaged, data))
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 

@@ -236,6 +236,26 @@ def test_data_dir_of_a_recipe(workdir, tmp_path):
     assert "--data_dir=here is not allowed" in refusal(f"--model={copy}", "--data_dir=here")
 
 
+def test_settings_of_the_data(workdir, tmp_path):
+    """They replace the recipe's and are in metrics.json: text where the recipe has text, a literal of its type elsewhere."""
+    output = tmp_path / "output"
+    changed = ("--config.data.validation_split=train", "--config.data.eval_crop=0.75")
+    command(f"--model={workdir}", f"--output={output}", *changed)
+    written = json.loads((output / "metrics.json").read_text())
+    assert written["examples"] == 1438
+    assert (written["config"]["data"]["validation_split"], written["config"]["data"]["eval_crop"]) == ("train", 0.75)
+    assert refusal(f"--model={workdir}", "--config.data.crops=1").startswith(
+        "error: --config.data.crops=1 is not allowed: the recipe's data settings are bad_examples, "
+    )
+    for value in ("all", "'all'"):
+        assert f"--config.data.eval_crop={value} is not allowed: the recipe has 0.0" in refusal(
+            f"--model={workdir}", f"--config.data.eval_crop={value}"
+        )
+    with pytest.raises(SystemExit) as stopped:
+        command(f"--model={workdir}", "--config.train.batch_size=3")
+    assert stopped.value.code == 2
+
+
 def test_averages_are_what_their_run_evaluates(tmp_path):
     """A run with averages of its weights: checkpoint, SavedModel and summary agree, and the weights themselves differ.
 

@@ -1,0 +1,39 @@
+"""The paper's fine-tuning on SQuAD 1.1 or 2.0 of a model that was pretrained on text.
+
+Command: python -m official.train --config=bert/configs/squad.py:2.0,widenet_base_e4 --workdir=runs/squad \
+    --config.init=PRETRAINED, a workdir or SavedModel of a run of pretraining, whose vocabulary is taken
+Arguments: 1.1 or 2.0, and after a comma a name of bert.list_models().
+Predictions and scores: python -m official.evaluate --model=runs/squad --split=validation
+Data: python -m official.prepare squad/v2.0 (or squad/v1.1), in TensorFlow Datasets' folder or in --config.data.dir=DIR.
+Cost: two epochs of 87,599 questions in windows of 384 tokens (1.1), three of 130,319 in windows of 512 (2.0), in batches of 48.
+    Nobody ran the base models here.
+Accuracy: the paper's F1 and exact match on the development sets of 1.1 and 2.0 are 89.3/82.3 and 80.0/77.1 (albert_base),
+    89.9/82.8 and 80.3/77.3 (bert_base), 89.6/82.7 and 80.6/77.4 (widenet_base_e4), 90.0/82.7 and 80.6/77.7 (widenet_base_e8),
+    90.9/83.8 and 81.0/77.9 (widenet_base_e16).
+"""
+
+from bert.recipes import squad_recipe
+
+# The paper's table of hyper-parameters, and whether a question may have no answer.
+VERSIONS = {
+    "1.1": dict(
+        model=dict(capacity_factor=2.0, balance_weight=0.0, dropout=0.1, attention_dropout=0.1),
+        data=dict(name="squad/v1.1", no_answer=False, max_length=384),
+        train=dict(lr=5e-5, steps=3649, warmup_steps=365),
+    ),
+    "2.0": dict(
+        model=dict(capacity_factor=1.2, balance_weight=0.01, dropout=0.0, attention_dropout=0.0),
+        data=dict(name="squad/v2.0", no_answer=True, max_length=512),
+        train=dict(lr=3e-5, steps=8144, warmup_steps=814),
+    ),
+}
+
+
+def get_config(argument="2.0,widenet_base_e4"):
+    """The recipe; `argument` is a version of SQuAD and, after a comma, a model."""
+    version, _, model = argument.partition(",")
+    if version not in VERSIONS:
+        raise ValueError(f"version {version!r} is not allowed: it must be one of {', '.join(VERSIONS)}")
+    settings = VERSIONS[version]
+    train = dict(batch_size=48, eval_every=settings["train"]["steps"] // 5, **settings["train"])
+    return squad_recipe(model or "widenet_base_e4", settings["model"], settings["data"], train)

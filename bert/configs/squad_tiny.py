@@ -1,0 +1,23 @@
+"""Question answering at a size for two CPU cores: a tiny model on SQuAD, or on files of your own in its format.
+
+Command: python -m official.train --config=bert/configs/squad_tiny.py --workdir=runs/squad_tiny --config.init=PRETRAINED, the
+    workdir of a run of bert/configs/pretraining_small.py; or without that, from scratch, --config.data.vocabulary=VOCAB_TXT
+Arguments: a name of bert.list_models() (widenet_tiny_e4 unless another is named).
+Predictions and scores: python -m official.evaluate --model=runs/squad_tiny --split=validation
+Data: python -m official.prepare squad/v2.0; or your own:
+    --config.data.name=file --config.data.train_file=TRAIN.json --config.data.validation_file=DEV.json
+Cost: COST
+Accuracy: ACCURACY
+"""
+
+from bert.recipes import squad_recipe
+
+
+def get_config(model="widenet_tiny_e4"):
+    """The recipe; `model` is a name of bert.list_models()."""
+    return squad_recipe(
+        model,
+        dict(max_length=128, dropout=0.0, attention_dropout=0.0),
+        data=dict(name="squad/v2.0", max_length=128, max_query_length=32, doc_stride=64, padding="batch"),
+        train=dict(lr=5e-4, batch_size=32, steps=600, warmup_steps=60, eval_every=100),
+    )

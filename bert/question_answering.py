@@ -1,0 +1,111 @@
+"""Extractive question answering as a task of the driver: where in a text the answer to a question stands."""
+
+import tensorflow as tf
+
+from bert.squad_data import QuestionWindows
+from bert.squad_evaluation import SquadEvaluation
+from bert.squad_serving import answer_endpoint
+from bert.squad_sets import open_questions
+from bert.squad_settings import check_data_settings
+from bert.text_task import TextTask
+
+
+class QuestionAnswering(TextTask):
+    """A bert.text_task.TextTask of examples that are windows: a question and as much of its context as a model takes.
+
+    `data` holds the settings of bert.squad_settings.data_settings; of these, `questions` is filled in where it is None.
+
+    Raises:
+      ValueError: at construction, for a setting that is not allowed, a data set that is not there, or a bad example.
+    """
+
+    model_task = "span"
+
+    def __init__(self, config):
+        data = config.data
+        check_data_settings(data)
+        super().__init__(config)
+        self._sets = open_questions(data)
+        self._windows = {}
+        if data.questions is None:
+            # Now, so that a split that there is not, or a bad example, is told before anything is built. The config of a run that
+            # has begun has been through this.
+            data.questions = len(self.windows("train").questions)
+            self.windows("validation")
+
+    @property
+    def tokens_per_example(self):
+        return self.windows("train").tokens_per_window
+
+    def windows(self, split):
+        """The squad_data.QuestionWindows of a split.
+
+        Args:
+          split: "train", "validation", of data.name="file" also "test"; of others any split in TensorFlow Datasets' syntax.
+
+        Raises:
+          ValueError: a split that there is not, or a bad example.
+        """
+        if split not in self._windows:
+            data = self.config.data
+            questions = self._sets.load(split)
+            self._windows[split] = QuestionWindows(questions, self.tokenizer, data, self.bad_examples, f"{data.name}, {split}")
+        return self._windows[split]
+
+    def loss(self):
+        return SpanLoss()
+
+    def metrics(self):
+        return [SpanAccuracy(name) for name in SPAN_PARTS]
+
+    def train_dataset(self, start_step):
+        train = self.config.train
+        static = self.config.data.padding == "static"
+        return self.windows("train").train_batches(train.batch_size, train.seed, start_step, static)
+
+    def validation_dataset(self):
+        return self.windows("validation").evaluation_batches(self.config.train.batch_size, self.needs_static)
+
+    def evaluation_dataset(self, split):
+        """All windows of a split once, in batches of (tokens, {"place", "label"}).
+
+        Args:
+          split: as of `windows`.
+
+        Raises:
+          ValueError: as `windows`.
+        """
+        return self.windows(split).evaluation_batches(self.config.train.batch_size, self.needs_static, places=True)
+
+    def evaluation(self, split):
+        return SquadEvaluation(self.windows(split), self.config.data)
+
+    def endpoints(self, model):
+        """Raw strings to answers, with as many windows as a context needs: the endpoint "serve"; and that of TextTask."""
+        return {"serve": answer_endpoint(model, self.tokenizer, self.config.data), **super().endpoints(model)}
+
+
+class SpanLoss(tf.keras.losses.Loss):
+    """The mean of the cross-entropies of start and end: labels int [batch, 2], logits [batch, length, 2]."""
+
+    def call(self, labels, logits):
+        return tf.keras.losses.sparse_categorical_crossentropy(labels, tf.transpose(logits, [0, 2, 1]), from_logits=True)
+
+
+SPAN_PARTS = {"accuracy": (0, 1), "start_accuracy": (0,), "end_accuracy": (1,)}
+
+
+class SpanAccuracy(tf.keras.metrics.Mean):
+    """The share of windows whose start, end or both are right.
+
+    Args:
+      name: of SPAN_PARTS.
+    """
+
+    def __init__(self, name="accuracy", **kwargs):
+        super().__init__(name, **kwargs)
+
+    def update_state(self, labels, logits, sample_weight=None):
+        right = tf.argmax(logits, axis=1, output_type=tf.int32) == tf.cast(labels, tf.int32)
+        right = tf.reduce_all(tf.gather(right, SPAN_PARTS[self.name], axis=1), axis=1)
+        return super().update_state(tf.cast(right, self.dtype), sample_weight)

@@ -1,0 +1,204 @@
+"""Questions as windows of tokens in memory, from which any batch can be made.
+
+N: questions; W: windows of all of them.
+"""
+
+import math
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from bert.packing import pack
+from bert.squad_files import UnusableQuestion, locate_answers
+from bert.squad_settings import SPECIAL_TOKENS
+from bert.squad_windows import answer_positions, lay_windows, part_of_tokens
+from official.sources import IndexedSource, with_data_sharding
+from official.status_line import StatusLine
+
+AT_ONCE = 512  # so many texts are tokenized together
+MULTIPLE = 8  # of tokens: static lengths are rounded up to it
+
+
+class QuestionWindows:
+    """All questions of a split that can be used, tokenized once; the context of several questions is there once.
+
+    Args:
+      questions: list of squad_files.Question.
+      tokenizer: a bert.tokenizer.Tokenizer.
+      data: settings `max_length`, `max_query_length`, `doc_stride` and `no_answer`.
+      bad_examples: an official.bad_examples.BadExamples.
+      name: of the split, for messages.
+
+    Attributes:
+      questions: list of the N that can be used.
+      windows: squad_windows.Windows, of NumPy arrays.
+      answers: for each question its gold answers as (first, last) token of the context.
+      labels: int32 [W, 2], positions of the first gold answer's start and end; (0, 0) where the window does not hold it.
+      tokens_per_window: mean number of tokens, with [CLS] and [SEP].
+      static_length: tokens of every window in batches of static shape.
+
+    Raises:
+      ValueError: a bad example, where `bad_examples` refuses; or no good one.
+    """
+
+    def __init__(self, questions, tokenizer, data, bad_examples, name):
+        began, line = time.perf_counter(), StatusLine()
+        located = _located(questions, data.no_answer, bad_examples)
+        if not located:
+            raise ValueError(f"none of the {len(questions)} questions of {name} can be used")
+        texts = list(dict.fromkeys(question.context for question, _ in located))
+        contexts = _Contexts(texts, _tokenized(texts, tokenizer, line, f"{name}: contexts"))
+        usable = contexts.with_tokens(located, bad_examples)
+        if not usable:
+            raise ValueError(f"none of the {len(questions)} questions of {name} can be used")
+        self.questions, self.answers, numbers = (list(column) for column in zip(*usable, strict=True))
+        asked = _tokenized([question.question for question in self.questions], tokenizer, line, f"{name}: questions")[0]
+        asked = asked[:, : data.max_query_length]
+        lengths = asked.row_lengths().numpy().astype(np.int32), np.diff(contexts.splits)[numbers].astype(np.int32)
+        windows = lay_windows(*lengths, data.max_length, data.doc_stride)
+        self.labels = answer_positions(windows, [spans[0] if spans else (-1, -1) for spans in self.answers]).numpy()
+        self.windows = type(windows)(*(value.numpy() for value in windows))
+        tokens = lengths[0][self.windows.question] + self.windows.length + SPECIAL_TOKENS
+        self.tokens_per_window = float(tokens.mean())
+        self.static_length = min(math.ceil(tokens.max() / MULTIPLE) * MULTIPLE, data.max_length)
+        self._tokenizer, self._contexts, self._numbers = tokenizer, contexts, numbers
+        self._order = _longest_first(tokens, self.windows.question)
+        with tf.device("CPU:0"):  # where input pipelines run
+            question = self.windows.question
+            self._tokens = asked.flat_values, tf.constant(contexts.tokens)
+            # Where among all those tokens each window's question and its part of the context begin, and how many they are.
+            first_of_part = contexts.splits[numbers][question] + self.windows.first
+            self._firsts = tf.gather(asked.row_starts(), question), tf.constant(first_of_part, tf.int64)
+            self._lengths = tf.constant(lengths[0][question], tf.int64), tf.constant(self.windows.length, tf.int64)
+            self._labels = tf.constant(self.labels)
+        took = time.perf_counter() - began
+        line.leave(f"{name}: {len(self.questions):,} questions in {len(self.labels):,} windows, made in {took:.1f} s")
+
+    def train_batches(self, batch_size, seed, start_step, static=True):
+        """Endless batches, epoch after epoch, each a new permutation of the windows.
+
+        Which windows are in a batch follows from the seed and the step alone: a run that goes on sees what it would have seen.
+
+        Args:
+          static: whether all batches have one length; else each is as long as its longest window.
+
+        Returns:
+          tf.data.Dataset of (dict of int32 [batch, length], labels int32 [batch, 2]).
+        """
+
+        def finish(epoch, places):
+            inputs = self.inputs(places, static)
+            inputs = {name: tf.ensure_shape(ids, [batch_size, ids.shape[1]]) for name, ids in inputs.items()}
+            return inputs, tf.ensure_shape(tf.gather(self._labels, places), [batch_size, 2])
+
+        source = IndexedSource(len(self.labels), lambda place: (), self._name_of)
+        places = source.shuffled(seed, start_step * batch_size).batch(batch_size, drop_remainder=True)
+        batches = places.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
+        return with_data_sharding(batches.prefetch(tf.data.AUTOTUNE))
+
+    def evaluation_batches(self, batch_size, static=False, places=False):
+        """Every window once, those of one question one after the other, the longest questions first: so there is little padding.
+
+        Args:
+          static: as of `train_batches`.
+          places: whether labels are a dict of `place`, int64 [batch], the windows' numbers, and of `label`.
+
+        Returns:
+          tf.data.Dataset as of `train_batches`, of a known number of batches; the last one may be smaller.
+        """
+
+        def finish(at):
+            labels = tf.gather(self._labels, at)
+            return self.inputs(at, static), {"place": at, "label": labels} if places else labels
+
+        batches = tf.data.Dataset.from_tensor_slices(tf.constant(self._order)).batch(batch_size)
+        batches = batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
+        return with_data_sharding(batches.prefetch(tf.data.AUTOTUNE))
+
+    def inputs(self, places, static=True):
+        """The model's inputs, a dict of int32 [B, length], for windows of these numbers, int64 [B].
+
+        Args:
+          static: whether to `static_length`; else to the longest of these.
+        """
+        question, part = (
+            part_of_tokens(tokens, tf.gather(firsts, places), tf.gather(lengths, places))
+            for tokens, firsts, lengths in zip(self._tokens, self._firsts, self._lengths, strict=True)
+        )
+        return pack(self._tokenizer, [question, part], self.static_length, pad=static)
+
+    def text(self, number, first, last):
+        """What stands in a question's context from one token to another, without white space around it."""
+        return self._contexts.text(self._numbers[number], first, last)
+
+    def _name_of(self, place):
+        return self.questions[self.windows.question[place]].name
+
+
+def _longest_first(tokens, question):
+    """The numbers of the windows, int64 [W], ordered by their question's longest window."""
+    longest = np.maximum.reduceat(tokens, np.searchsorted(question, np.arange(question[-1] + 1)))
+    return np.argsort(-longest[question], kind="stable")
+
+
+def _located(questions, no_answer, bad_examples):
+    """[(question, its answers in bytes)] of those whose answers are where they are said to be."""
+    found = []
+    for question in questions:
+        try:
+            found.append((question, locate_answers(question, no_answer)))
+        except UnusableQuestion as problem:
+            bad_examples.add(question.name, str(problem))
+    return found
+
+
+def _tokenized(texts, tokenizer, line, what):
+    """(ids, starts, ends) as tokenizer.tokenize_with_offsets gives them."""
+    parts = []
+    for first in range(0, len(texts), AT_ONCE):
+        if line.is_due():
+            line.show(f"{what} {first:,} of {len(texts):,}")
+        parts.append(tokenizer.tokenize_with_offsets(tf.constant(texts[first : first + AT_ONCE])))
+    return [tf.concat(column, axis=0) for column in zip(*parts, strict=True)]
+
+
+class _Contexts:
+    """Different contexts, tokenized: the tokens of number i are those from splits[i] up to splits[i + 1].
+
+    Args:
+      texts: list of str.
+      tokenized: (ids, starts, ends), RaggedTensors [len(texts), (tokens)].
+    """
+
+    def __init__(self, texts, tokenized):
+        self.tokens, self._starts, self._ends = (ragged.flat_values.numpy() for ragged in tokenized)
+        self.splits = tokenized[0].row_splits.numpy()
+        self._number_of = {text: i for i, text in enumerate(texts)}
+        self._bytes = [text.encode() for text in texts]
+
+    def with_tokens(self, located, bad_examples):
+        """[(question, its answers in tokens, number of its context)] of those that have any tokens."""
+        found = []
+        for question, spans in located:
+            number = self._number_of[question.context]
+            try:
+                if self.splits[number] == self.splits[number + 1]:
+                    raise UnusableQuestion("its context has no tokens")
+                found.append((question, [self._tokens_of(number, *span) for span in spans], number))
+            except UnusableQuestion as problem:
+                bad_examples.add(question.name, str(problem))
+        return found
+
+    def _tokens_of(self, number, start, end):
+        """First and last token of what lies from byte to byte; they may reach beyond it."""
+        tokens = slice(*self.splits[number : number + 2])
+        first = int(np.searchsorted(self._ends[tokens], start, side="right"))
+        last = int(np.searchsorted(self._starts[tokens], end, side="left")) - 1
+        if first > last:
+            raise UnusableQuestion(f"its answer {self._bytes[number][start:end].decode()!r} has no tokens")
+        return first, last
+
+    def text(self, number, first, last):
+        at = self.splits[number]
+        return self._bytes[number][self._starts[at + first] : self._ends[at + last]].decode(errors="replace").strip()

@@ -1,0 +1,110 @@
+"""Where questions come from, by name: sets that TensorFlow Datasets has prepared, and files of the user's own."""
+
+import pathlib
+
+import tensorflow as tf
+
+from bert.squad_files import Question, read_json
+from official.prepared import PreparedSet
+from official.sources import RecordSource
+from official.status_line import StatusLine
+
+AT_ONCE = 1024  # so many records are read together
+FILES = ("train", "validation", "test")
+
+
+class PreparedQuestions:
+    """SQuAD 1.1 or 2.0 as TensorFlow Datasets prepares it.
+
+    Args:
+      data: the recipe's `data` settings.
+
+    Raises:
+      ValueError: no such set is there, or it is none of questions.
+    """
+
+    def __init__(self, data):
+        self._name = data.name
+        self._splits = dict(train=data.train_split, validation=data.validation_split)
+        self._set = PreparedSet(data.name, data.dir, otherwise="not 'file'")
+        if not {"id", "question", "context", "answers"} <= set(self._set.info.features):
+            raise ValueError(f"data.name={data.name!r} is not allowed: it has no questions with contexts and answers")
+
+    def load(self, role):
+        """The questions of a split, in its order.
+
+        Args:
+          role: "train" or "validation", or any split in TensorFlow Datasets' syntax.
+
+        Returns:
+          List of Question.
+
+        Raises:
+          ValueError: a split that there is not, or has no examples.
+        """
+        split = self._splits.get(role, role)
+        try:
+            files = self._set.files(split)
+        except ValueError as error:
+            of_role = f"data.{role}_split={split!r} is not allowed: " if role in self._splits else ""
+            raise ValueError(f"{of_role}{error}") from error
+        keys = ["id", "question", "context", "answers", *({"is_impossible"} & set(self._set.info.features))]
+        parse = self._set.parser(keys)
+        source = RecordSource(files, lambda record: (record,), buffer=1)
+        records = source.in_order().map(lambda _, record: parse(record), num_parallel_calls=tf.data.AUTOTUNE)
+        records = records.ragged_batch(AT_ONCE)
+        questions, line = [], StatusLine()
+        for batch in records:
+            if line.is_due():
+                line.show(f"{self._name}, {role}: questions read {len(questions):,} of {source.examples:,}")
+            columns = {key: _decoded(batch[key].numpy().tolist()) for key in ("id", "question", "context")}
+            answers = zip(batch["answers"]["text"].to_list(), batch["answers"]["answer_start"].to_list(), strict=True)
+            impossible = batch["is_impossible"].numpy().tolist() if "is_impossible" in batch else [False] * len(columns["id"])
+            for identity, question, context, (texts, starts), is_impossible in zip(
+                *columns.values(), answers, impossible, strict=True
+            ):
+                found = tuple(zip(_decoded(texts), starts, strict=True))
+                name = f"{self._name} {split}, question {identity}"
+                questions.append(Question(identity, name, question, context, found, is_impossible))
+        return questions
+
+
+def _decoded(texts):
+    """Bytes as str; what is not UTF-8 stands in it as lone surrogates, by which it is refused later."""
+    return [text.decode(errors="surrogateescape") for text in texts]
+
+
+class QuestionFiles:
+    """Files in SQuAD's published JSON format.
+
+    Args:
+      data: the recipe's `data` settings.
+    """
+
+    def __init__(self, data):
+        self._paths = {role: data[f"{role}_file"] for role in FILES}
+        self._folder = pathlib.Path(data.dir).expanduser()
+
+    def load(self, role):
+        """The questions of the file that plays a role, as PreparedQuestions.load.
+
+        Raises:
+          ValueError: no such role, no file, or a file that is not as it must be.
+        """
+        if role not in self._paths:
+            raise ValueError(f"{role!r} is not a split: it must be one of {', '.join(FILES)}")
+        if not self._paths[role]:
+            raise ValueError(f"data.{role}_file='' is not allowed: it must be the path of a JSON file, as data.name='file'")
+        path = self._folder / pathlib.Path(self._paths[role]).expanduser()
+        return read_json(path, needs_answers=role != "test")
+
+
+def open_questions(data):
+    """The data set that a recipe names, with a method `load`.
+
+    Raises:
+      ValueError: no such data set is there.
+    """
+    if not data.name:
+        raise ValueError("data.name='' is not allowed: it must be 'squad/v1.1', 'squad/v2.0' or 'file'")
+    return QuestionFiles(data) if data.name == "file" else PreparedQuestions(data)

@@ -75,6 +75,10 @@ def _lasting_tokenizer(model):
     from tensorflow_text.python.ops.sentencepiece_tokenizer import gen_sentencepiece_tokenizer
 
     class Resource(tf.saved_model.experimental.TrackableResource):
+        def __init__(self):
+            super().__init__()
+            self._resource_handle = self._create_resource()  # here, not in the first graph that needs it
+
         def _create_resource(self):
             name = f"sentencepiece {hashlib.sha256(model).hexdigest()}"
             return gen_sentencepiece_tokenizer.sentencepiece_op(model=model, shared_name=name)

@@ -31,8 +31,10 @@ zoo: $(INSTALLED) ## print the tables of image and text models
 	@$(RUN) -m bert
 
 lock: ## write the lock files again, after a change to requirements*.txt; needs uv
-	uv pip compile requirements.txt --universal --python-version 3.10 --generate-hashes --no-header -o requirements.lock
-	uv pip compile requirements-test.txt --universal --python-version 3.10 --generate-hashes --no-header -o requirements-test.lock
+	for extra in "" -text -beam -test; do \
+		uv pip compile requirements$$extra.txt --universal --python-version 3.10 --generate-hashes --no-header \
+			-o requirements$$extra.lock || exit 1; \
+	done
 
 clean: ## remove .venv and all runs
 	rm -rf .venv runs

@@ -1,8 +1,11 @@
 """What all tests share: two logical CPU devices, for strategies with two replicas, and seeds."""
 
 import os
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+# transformers would take the tf_keras that TensorFlow Hub brings along, whose classes then go by the names of Keras's own.
+sys.modules["tf_keras"] = None
 
 import pytest
 import tensorflow as tf

@@ -57,7 +57,7 @@ def prepare(shards, names, runner=LOCAL, options=(), blank_lines=False, tfds_dir
     total, missing = len(shards.all_keys()), shards.missing()
     if len(missing) < total:
         print(f"{total - len(missing)} of {total} files are there already.", flush=True)
-    line = StatusLine()
+    line = StatusLine(log_every=60)
     if missing and runner == LOCAL:
         run_here(corpora, shards, missing, line)
     elif missing:

@@ -34,6 +34,10 @@ class StatusLine:
         """Shows a whole line that stays."""
         self._overwrite(text + "\n")
 
+    def clear(self):
+        """Takes the line off the terminal, for others to print there."""
+        self._overwrite("")
+
     def _overwrite(self, text):
         if self.is_terminal:
             sys.stdout.write("\r" + " " * (shutil.get_terminal_size().columns - 1) + "\r")

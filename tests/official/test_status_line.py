@@ -20,6 +20,7 @@ def shown(monkeypatch, output, **settings):
     for text in ("one", "a line of more than its width"):
         if line.is_due():
             line.show(text)
+    line.clear()
     line.leave("this one stays")
     return output.getvalue()
 
@@ -27,9 +28,9 @@ def shown(monkeypatch, output, **settings):
 def test_terminal(monkeypatch):
     """Each in place of the last one, and cut where it would wrap, but for what stays."""
     erased = "\r" + " " * 10 + "\r"
-    expected = f"{erased}one{erased}a line of {erased}this one stays\n"
+    expected = f"{erased}one{erased}a line of {erased}{erased}this one stays\n"
     assert shown(monkeypatch, Terminal(), refresh=0) == expected
-    assert shown(monkeypatch, Terminal(), refresh=1000) == f"{erased}one{erased}this one stays\n"
+    assert shown(monkeypatch, Terminal(), refresh=1000) == f"{erased}one{erased}{erased}this one stays\n"
 
 
 def test_file(monkeypatch):

@@ -13,7 +13,7 @@ TSV, JSONL = (".tsv", ".tab", ".txt"), (".jsonl", ".ndjson", ".json")
 
 
 class Columns(NamedTuple):
-    """What the columns are called. A file need not have all of them."""
+    """What the columns are called, "" for none. A file need not have all of them."""
 
     text: str = "text"
     text_pair: str = "text_pair"
@@ -46,7 +46,7 @@ class TextFile:
             raise ValueError(f"{setting}={str(path)!r} is not allowed: there is no such file")
         self._is_json = self.path.suffix.lower() in JSONL
         first, names = self._first()
-        self.has = {field: name in names for field, name in columns._asdict().items()}
+        self.has = {field: bool(name) and name in names for field, name in columns._asdict().items()}
         if not self.has["text"]:
             raise self._missing(first, "text", names)
         if len(set(names)) < len(names):

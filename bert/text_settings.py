@@ -1,5 +1,7 @@
 """The `data` settings of recipes for text classification and regression."""
 
+from official.config import check_section, section_settings
+
 PADDINGS = ("static", "batch")
 
 
@@ -18,13 +20,13 @@ def data_settings(**overrides):
     Of "file": train_file, validation_file ("": the last tenth of the training file by a hash of its texts) and test_file;
     text_column, pair_column (used where the training file has it), label_column and score_column: what the columns are called.
 
-    Filled in when a run begins, and then in its config.json: classes: names of the classes in the order of the model's outputs;
-    pairs: whether an example has two texts.
+    Left open, filled in when a run begins, and kept with the model that it exports: classes: names of the classes in the order of
+    the model's outputs; pairs: whether an example has two texts.
 
     Raises:
       ValueError: an override that is no setting.
     """
-    settings = dict(
+    defaults = dict(
         name="",
         dir="",
         vocabulary="",
@@ -46,10 +48,7 @@ def data_settings(**overrides):
         classes=None,
         pairs=None,
     )
-    unknown = set(overrides) - set(settings)
-    if unknown:
-        raise ValueError(f"{', '.join(sorted(unknown))}: no data setting; known: {', '.join(settings)}")
-    return {**settings, **overrides}
+    return section_settings("data", defaults, overrides)
 
 
 def check_data_settings(data):
@@ -59,10 +58,8 @@ def check_data_settings(data):
       ValueError: naming the setting, its value and what is allowed.
     """
     allowed = {
-        "max_length": (data.max_length >= 4, "at least 4"),
+        "max_length": (data.max_length >= 5, "at least 5"),
         "padding": (data.padding in PADDINGS, f"one of {', '.join(PADDINGS)}"),
         "cache_mib": (data.cache_mib >= 0, "at least 0"),
     }
-    for setting, (is_allowed, what) in allowed.items():
-        if not is_allowed:
-            raise ValueError(f"data.{setting}={data[setting]!r} is not allowed: it must be {what}")
+    check_section("data", data, allowed)

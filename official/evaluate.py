@@ -28,7 +28,8 @@ def evaluate(model, split="validation", output=None, data_dir=None, batch_size=N
     Args:
       model: path of a workdir, a checkpoint's prefix or a SavedModel (official.trained_models.find_model).
       split: "train", "validation", "test" or whatever else the recipe's task knows.
-      output: the folder to write to; None for WORKDIR/evaluation/SPLIT, or SAVED_MODEL_evaluation/SPLIT beside a SavedModel.
+      output: the folder to write to; None for WORKDIR/evaluation/SPLIT, or SAVED_MODEL_evaluation/SPLIT beside a SavedModel. Of a
+        split that is a path, SPLIT is the file's name.
       data_dir: in place of the recipe's data.dir.
       batch_size: in place of the recipe's train.batch_size.
       averaged: whether of a checkpoint with averages of the weights (`train.ema_decay`) these are evaluated, as in training.
@@ -57,7 +58,7 @@ def evaluate(model, split="validation", output=None, data_dir=None, batch_size=N
     forward = load_forward(found, task, averaged)
     print(f"Evaluating {found.path} on the {split} split.", flush=True)
     run_model(forward.call, dataset, evaluation)
-    folder = pathlib.Path(output) if output else found.evaluations / split
+    folder = pathlib.Path(output) if output else found.evaluations / pathlib.Path(split).name
     written = write_evaluation(
         folder,
         evaluation,

@@ -1,4 +1,4 @@
-"""Keeps the start-up noise of TensorFlow and TensorFlow Addons off the terminal, and nothing else.
+"""Keeps the start-up noise of TensorFlow and its companions off the terminal, and nothing else.
 
 On import and when XLA first compiles, TensorFlow writes, from C++ and past Python's logging, lines about CUDA libraries, oneDNN,
 CPU instructions and the like that are the same in every healthy run. They are held back by pattern; whatever else appears on
@@ -31,9 +31,11 @@ NOISE = re.compile(
 def startup():
     """Wrap `import tensorflow` in this, at the top of a command.
 
-    Also asks TensorFlow to keep its INFO lines to itself from here on, unless TF_CPP_MIN_LOG_LEVEL says otherwise.
+    Also asks TensorFlow to keep its INFO lines to itself from here on, unless TF_CPP_MIN_LOG_LEVEL says otherwise, and Python to
+    keep the warning that TensorFlow Hub gives, which TensorFlow Text imports: requirements.txt holds setuptools below 81 for it.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated as an API", category=UserWarning)
     with _without_noise():
         yield
 

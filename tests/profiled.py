@@ -4,9 +4,9 @@ import tensorflow as tf
 
 
 def profiled_flops(model):
-    """{operation type: floating-point operations} that TensorFlow's own profiler finds in the graph of one image."""
-    image = tf.TensorSpec([1, *model.input_shape[1:]], tf.float32)
-    graph = tf.function(lambda x: model(x, training=False)).get_concrete_function(image).graph
+    """{operation type: floating-point operations} that TensorFlow's own profiler finds in the graph of one example."""
+    example = tf.nest.map_structure(lambda x: tf.TensorSpec([1, *x.shape[1:]], x.dtype), model.input)
+    graph = tf.function(lambda x: model(x, training=False)).get_concrete_function(example).graph
     options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
     options["output"] = "none"
     profile = tf.compat.v1.profiler.profile(graph, cmd="op", options=options)

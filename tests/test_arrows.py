@@ -60,7 +60,7 @@ def test_a_folder_imports_only_what_it_may(folder):
         assert not crossed, f"{path.relative_to(ROOT)} imports {sorted(crossed)}"
 
 
-@pytest.mark.parametrize("folder", ["widenet", "official", "vision"])
+@pytest.mark.parametrize("folder", ARROWS)
 def test_there_are_modules_to_look_at(folder):
     assert list((ROOT / folder).rglob("*.py"))
 
@@ -75,7 +75,7 @@ def fresh(code):
 
 @pytest.fixture(scope="module")
 def imports():
-    """In one process: modules and flags after TensorFlow alone, after widenet, and after vision."""
+    """In one process: modules and flags after TensorFlow alone, after widenet, after vision's models, and after bert's."""
     return fresh("""
 import json, sys
 from absl import flags
@@ -86,6 +86,10 @@ states = [state()]
 import widenet
 states.append(state())
 import vision
+states.append(state())
+for name in [name for name in sys.modules if name.split(".")[0] == "vision"]:
+    del sys.modules[name]  # so that it is there again only if it is imported again
+import bert.models, bert.transfer
 states.append(state())
 print(json.dumps(states))
 """)
@@ -108,7 +112,7 @@ HEAVY = {
 
 def test_importing_widenet_brings_layers_and_nothing_else(imports):
     """No optimizer, no data set library, no flag, and nothing else of ours."""
-    before, after, _ = imports
+    before, after, *_ = imports
     added = packages(after) - packages(before)
     assert "widenet" in added
     assert not added & (HEAVY | OURS - {"widenet"})
@@ -117,17 +121,27 @@ def test_importing_widenet_brings_layers_and_nothing_else(imports):
 
 
 def test_importing_vision_brings_no_text(imports):
-    _, before, after = imports
+    _, before, after, _ = imports
     assert "vision" in packages(after)
     assert not packages(after) & {"tensorflow_text", "bert", "benchmarks", "tests"}
     assert after[1] == before[1]
 
 
-def test_listing_models_does_not_wait_for_tensorflow():
-    modules = fresh("""
+def test_importing_text_models_brings_no_images_and_no_tokenizer(imports):
+    """tensorflow_text comes when a tokenizer is made."""
+    _, _, before, after = imports
+    assert {"bert", "widenet"} <= packages(after)
+    assert not packages(after) & {*HEAVY, "vision", "benchmarks", "tests"}
+    assert after[1] == before[1]
+
+
+@pytest.mark.parametrize("folder, name", [("vision", "widenet_b16"), ("bert", "widenet_base_e4")])
+def test_listing_models_does_not_wait_for_tensorflow(folder, name):
+    modules = fresh(f"""
 import json, sys
-import vision
-assert "widenet_b16" in vision.list_models()
+import {folder}
+assert "{name}" in {folder}.list_models()
+assert {folder}.model_settings("{name}")["width"] == 768
 print(json.dumps(sorted(sys.modules)))
 """)
     assert not {module.split(".")[0] for module in modules} & {"tensorflow", "keras", "tensorflow_text", "widenet"}

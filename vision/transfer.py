@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from official import pretrained
 from widenet.model_transfer import counted, transfer_model, transfer_parts
-from widenet.transfer import Row, mismatch, shapes, split_names
+from widenet.transfer import Row, mismatch, shapes, split_names, transfer_layer
 
 
 def load_pretrained(model, path, setting="path"):
@@ -64,7 +64,8 @@ def resample_positions(positions, rows):
 
 
 def _transfer_embedding(name, target, source):
-    special = {"position_embedding": functools.partial(_transfer_positions, split_names(target), split_names(source or {}))}
+    positions = functools.partial(_transfer_positions, split_names(target), split_names(source or {}))
+    special = {"projection": transfer_layer, "class_token": transfer_layer, "position_embedding": positions}
     return transfer_parts(name, target, source, special)
 
 

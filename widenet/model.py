@@ -40,20 +40,23 @@ class Model(tf.keras.Model):
         return super().metrics + ([self.expert_load] if self.expert_load else [])
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None):
-        return super().compute_loss(x, y, self._by_name(y_pred), sample_weight)
+        return super().compute_loss(x, y, self.by_name(y_pred), sample_weight)
 
     def compute_metrics(self, x, y, y_pred, sample_weight):
-        return super().compute_metrics(x, y, self._by_name(y_pred), sample_weight)
+        return super().compute_metrics(x, y, self.by_name(y_pred), sample_weight)
 
-    def _by_name(self, outputs):
-        """A dict of tensors alone: where a list is among them, Keras looks for losses at the wrong ones."""
+    def by_name(self, outputs):
+        """What the model gives, as a flat dict by `output_names` where it is a dict.
+
+        Signatures of a SavedModel take no lists within dicts, and Keras looks for the losses of such outputs at the wrong ones.
+        """
         return dict(zip(self.output_names, tf.nest.flatten(outputs), strict=True)) if isinstance(outputs, dict) else outputs
 
     def export(self, filepath):
         """Writes an inference-only SavedModel whose endpoint `serve` takes what a call takes; of outputs it gives a flat dict."""
 
         def serve(inputs):
-            return self._by_name(self(inputs, training=False))
+            return self.by_name(self(inputs, training=False))
 
         archive = tf.keras.export.ExportArchive()
         archive.track(self)

@@ -20,5 +20,5 @@ def get_config(model="widenet_tiny_e4"):
         model,
         dict(),
         data=dict(name="file", max_length=128),
-        train=dict(steps=1000, warmup_steps=100, batch_size=32, lr=5e-4, eval_every=100),
+        train=dict(steps=1000, warmup_steps=100, batch_size=32, lr=5e-4, eval_every=100, best="loss"),
     )

@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 
 from bert.glue import EVALUATION_ONLY, GLUE, glue_task, submission_file
 from official.bad_examples import BadExamples
-from tests.bert.texts import open_data, prepare, prepare_glue
+from tests.bert.prepared_texts import open_data, prepare, prepare_glue
 
 PREPARED = pathlib.Path(__file__).parents[3] / "shared" / "data" / "tfds"
 BUILDERS = {config.name: config for config in tfds.text.glue.Glue.BUILDER_CONFIGS}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from official.bad_examples import BadExamples
-from tests.bert.texts import open_data, write_jsonl, write_tsv
+from tests.bert.prepared_texts import open_data, write_jsonl, write_tsv
 
 TRAIN = [("fine", "good"), ("awful", "bad"), ("well", "good"), ("poor", "bad")]
 
@@ -73,6 +73,12 @@ class TestTsv:
         assert found.pairs
         assert found.load("train+validation", None).texts in ((["a", "c"], ["b", "c"]), (["c", "a"], ["c", "b"]))
         assert path.exists()
+
+    def test_columns_that_are_not_meant(self, tmp_path):
+        """An empty name means none, also where the file has a column without a name."""
+        path = write_tsv(tmp_path / "train.tsv", ("text", "", "label", "score"), ("a", "b", "no", 1), ("c", "d", "yes", 2))
+        found = open_data(name="file", train_file=str(path), pair_column="", score_column="")
+        assert (found.pairs, found.class_names) == (False, ("no", "yes"))
 
     def test_scores(self, tmp_path):
         path = write_tsv(tmp_path / "train.tsv", ("text", "score"), ("a", "-1.5"), ("b", "2e1"))

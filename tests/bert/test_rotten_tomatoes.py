@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from official.bad_examples import BadExamples
-from tests.bert.texts import open_data
+from tests.bert.prepared_texts import open_data
 
 REFUSE = BadExamples("refuse")
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from bert.examples import Examples
 from bert.text_pipeline import TextPipeline
 from bert.tokenizer import open_tokenizer
-from tests.bert.texts import write_vocabulary
+from tests.bert.prepared_texts import write_vocabulary
 
 WORDS = ("red", "green", "blue", "one", "two", "three")
 

@@ -1,80 +1,38 @@
-"""What tests of text data share: prepared sets with GLUE's features, and files."""
-
-import json
+"""Tiny text models and batches for them."""
 
 import numpy as np
-import tensorflow as tf
-import tensorflow_datasets as tfds
-from ml_collections import ConfigDict
 
-from bert.text_data import open_text_data
-from bert.text_settings import data_settings
-from official.bad_examples import BadExamples
+TINY = dict(vocab_size=50, max_length=16, embedding_dim=6, width=8, heads=2, ffn_dim=12, expert_dim=12, depth=2)
+FEW_EXPERTS = dict(TINY, num_experts=2)  # each expert of each block costs time to trace
 
 
-def prepare(folder, name, features, **splits):
-    """Prepares a set of TensorFlow Datasets.
-
-    Args:
-      folder: its `data_dir`.
-      name: "glue/sst2".
-      features: {key: feature}.
-      **splits: of each, {key: list of values}.
-    """
-    name, _, config = name.partition("/")
-    tfds.dataset_builders.store_as_tfds_dataset(
-        name=name,
-        config=config or None,
-        version="2.0.0",
-        features=tfds.features.FeaturesDict(features),
-        split_datasets={split: tf.data.Dataset.from_tensor_slices(columns) for split, columns in splits.items()},
-        data_dir=folder,
-        disable_shuffling=True,
-    )
+def random_batch(lengths=(7, 5, 2), padded=0, predictions=None, seed=0, words=50):
+    """Inputs of examples of given lengths, padded to the longest and `padded` more; padding has ids that words have too."""
+    random = np.random.default_rng(seed)
+    shape = (len(lengths), max(lengths) + padded)
+    batch = {
+        "input_word_ids": random.integers(0, words, shape),
+        "input_mask": np.arange(shape[1]) < np.array(lengths)[:, np.newaxis],
+        "input_type_ids": random.integers(0, 2, shape),
+    }
+    if predictions is not None:
+        batch["masked_lm_positions"] = random.integers(0, min(lengths), (len(lengths), predictions))
+    return {name: array.astype(np.int32) for name, array in batch.items()}
 
 
-def prepare_glue(folder, task, **splits):
-    """Prepares examples as a task of GLUE, with the features that TensorFlow Datasets' own builder gives it.
-
-    Args:
-      task: "sst2".
-      **splits: of each, a list of (texts..., label).
-    """
-    config = next(config for config in tfds.text.glue.Glue.BUILDER_CONFIGS if config.name == task)
-    features = {key: tfds.features.Text() for key in config.text_features}
-    names = config.label_classes
-    features |= {"label": tfds.features.ClassLabel(names=names) if names else np.float32, "idx": np.int32}
-
-    def columns(examples):
-        columns = dict(zip(config.text_features, zip(*(example[:-1] for example in examples), strict=True), strict=True))
-        columns = {key: list(values) for key, values in columns.items()}
-        labels = np.array([example[-1] for example in examples], np.int64 if names else np.float32)
-        return {**columns, "label": labels, "idx": np.arange(len(examples), dtype=np.int32)}
-
-    prepare(folder, f"glue/{task}", features, **{split: columns(examples) for split, examples in splits.items()})
+def more_padding(batch, amount, word=3):
+    """The same examples, with as many tokens of padding after them as `amount` says."""
+    fill = {"input_word_ids": word, "input_mask": 0, "input_type_ids": 1}
+    return {
+        name: np.pad(array, [(0, 0), (0, amount)], constant_values=fill[name]) if name in fill else array
+        for name, array in batch.items()
+    }
 
 
-def write_tsv(path, header, *rows):
-    path.write_text("".join("\t".join(map(str, row)) + "\n" for row in (header, *rows)))
-    return path
-
-
-def write_jsonl(path, *objects):
-    path.write_text("".join(json.dumps(value) + "\n" for value in objects))
-    return path
-
-
-def open_data(bad_examples=None, **settings):
-    """The data set of `data` settings."""
-    return open_text_data(ConfigDict(data_settings(**settings)), bad_examples or BadExamples("refuse"))
-
-
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-
-
-def write_vocabulary(path, words=()):
-    """A BERT vocab.txt of those words, of single letters and digits, and of these as continuations of words."""
-    characters = "abcdefghijklmnopqrstuvwxyz0123456789.,!?"
-    tokens = dict.fromkeys([*SPECIAL, *words, *characters, *(f"##{character}" for character in characters)])
-    path.write_text("".join(f"{token}\n" for token in tokens))
-    return path
+def randomize(model, seed=0, scale=0.2):
+    """Gives every weight random values, those that start as zeros and ones too, so that each of them matters."""
+    random = np.random.default_rng(seed)
+    for weight in model.weights:
+        start = 1.0 if "gamma" in weight.name else 0.0
+        weight.assign((start + random.normal(scale=scale, size=weight.shape)).astype(weight.dtype.as_numpy_dtype))
+    return model

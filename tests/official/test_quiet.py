@@ -99,6 +99,17 @@ def test_log_level_of_the_user_stays(monkeypatch):
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "1"
 
 
+def test_the_warning_of_hub_is_dropped():
+    """Whenever it is imported after start-up; other warnings stay."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with quiet.startup():
+            pass
+        warnings.warn("pkg_resources is deprecated as an API. See https://setuptools.pypa.io/...", stacklevel=1)
+        warnings.warn("pkg_resources is something else", stacklevel=1)
+    assert [str(warning.message) for warning in caught] == ["pkg_resources is something else"]
+
+
 def test_only_the_warning_of_addons_is_dropped():
     """Its notice of the end goes; any other warning of the import stays."""
     with warnings.catch_warnings(record=True) as caught:

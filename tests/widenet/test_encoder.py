@@ -209,6 +209,53 @@ def test_balance_weight_of_zero_adds_nothing():
     assert encoder.losses == []
 
 
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_details(name):
+    """Every block's output, against encoders that end after that block, and the balance against the formula in float64."""
+    encoder = new_encoder(DEPLOYMENTS[name], scale=0.2, balance_weight=0.5)
+    post_norm = encoder.final_norm is None
+    encoding = encoder(tokens(), mask=MASK, details=True)
+    np.testing.assert_array_equal(encoding.output, encoder(tokens(), mask=MASK))
+    assert len(encoding.block_outputs) == DEPTH
+    last = encoding.block_outputs[-1]
+    np.testing.assert_array_equal(encoding.output, last if post_norm else encoder.final_norm(last, 0))
+    x, calls = reference.encode(encoder, tokens(dtype=np.float64), MASK)
+    np.testing.assert_allclose(encoding.output, x, atol=1e-5)
+    terms = [0.5 * reference.balance_loss(c.routing.probabilities, c.routing.experts, MASK.reshape(-1)) for c in calls if c.new]
+    np.testing.assert_allclose(encoding.balance_loss, sum(terms), rtol=1e-5)
+    # The encoder goes on from what it says that a block gave.
+    blocks = encoder.blocks
+    for first in range(1, DEPTH):
+        if blocks[first].routing == blocks[first - 1].routing:
+            continue  # the rest would need the routing of the blocks before
+        encoder.blocks, drop_paths = blocks[first:], encoder._drop_paths
+        encoder._drop_paths = drop_paths[first:]
+        rest = encoder(encoding.block_outputs[first - 1], mask=MASK)
+        encoder.blocks, encoder._drop_paths = blocks, drop_paths
+        np.testing.assert_allclose(rest, encoding.output, atol=1e-5)
+
+
+def test_balance_of_the_details_is_what_training_adds():
+    """With noise, which both see alike; a gradient flows through either."""
+    encoder = new_encoder(DEPLOYMENTS["mixed"], noise=True, balance_weight=0.5)
+    kernel = encoder.moe_layers[0].router.kernel
+    with tf.GradientTape(persistent=True) as tape:
+        encoding = encoder(tokens(), mask=MASK, training=True, details=True)
+        added = tf.add_n(encoder.losses)
+    np.testing.assert_allclose(encoding.balance_loss, added, rtol=1e-6)
+    expected = tape.gradient(added, kernel)
+    assert np.max(np.abs(expected)) > 1e-3
+    np.testing.assert_allclose(tape.gradient(encoding.balance_loss, kernel), expected, atol=1e-6)
+
+
+def test_a_mask_of_integers():
+    encoder = new_encoder(scale=0.2)
+    for training in (False, True):
+        expected = encoder(tokens(), mask=MASK, training=training)
+        np.testing.assert_array_equal(encoder(tokens(), mask=MASK.astype(np.int32), training=training), expected)
+    assert encoder.compute_mask(None, MASK.astype(np.int32)).dtype == tf.bool
+
+
 def test_routing_groups_reuse_the_routing():
     """Two blocks of one routing group, by hand: the second block gets the routing of the first."""
     encoder = new_encoder(Deployment(routing_groups=1), depth=2)

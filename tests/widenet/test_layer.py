@@ -23,6 +23,12 @@ def call_with_mask(layer, x, mask):
     return [layer(x, mask=mask)]
 
 
+def call_with_details(layer, x, mask):
+    """The mask as integers, as models of text have it."""
+    encoding = layer(x, mask=tf.cast(mask, tf.int32), details=True)
+    return [*encoding.block_outputs, encoding.output]
+
+
 def call_router(layer, x, mask):
     return list(layer(x, mask=mask))
 
@@ -65,6 +71,12 @@ CASES = {
         Encoder,
         dict(depth=2, deployment=Deployment(routing_groups=1), **ENCODER),
         call_with_mask,
+        4 * DENSE + [(WIDTH, 3)] + 3 * EXPERT + [(2, WIDTH)] * 4 + [(1, WIDTH)] * 2,
+    ),
+    "encoder_details": Case(
+        Encoder,
+        dict(depth=2, **ENCODER),
+        call_with_details,
         4 * DENSE + [(WIDTH, 3)] + 3 * EXPERT + [(2, WIDTH)] * 4 + [(1, WIDTH)] * 2,
     ),
     "encoder_mixed": Case(

@@ -210,6 +210,66 @@ def test_encoders_with_different_numbers_of_experts():
     assert not np.any(model.expert_load.dropped)
 
 
+# Outputs by name
+
+
+def named_model():
+    """A dict with a list in it, before and after what has a loss, and inputs by name too."""
+    inputs = {"tokens": tf.keras.Input((LENGTH, WIDTH), name="tokens")}
+    encoding = Encoder(2, WIDTH, 2, 6, num_experts=EXPERTS, noise=False, name="encoder")(inputs["tokens"], details=True)
+    dense = tf.keras.layers.Dense(3)
+    outputs = {
+        "blocks": encoding.block_outputs,
+        "scores": dense(encoding.output),
+        "mean": tf.keras.layers.GlobalAveragePooling1D()(encoding.output),
+        "z": [encoding.balance_loss],
+    }
+    return Model(inputs, outputs)
+
+
+@pytest.mark.parametrize("options", [dict(run_eagerly=True), dict(), dict(jit_compile=True)], ids=str)
+def test_losses_and_metrics_by_the_names_of_outputs(options):
+    """Each is of its own output and is told under its name, whatever stands beside it; by hand."""
+    model, (x, _) = named_model(), examples()
+    assert model.output_names == ["blocks", "blocks_1", "mean", "scores", "z"]
+    labels = {"scores": np.arange(8 * LENGTH).reshape(8, LENGTH) % 3, "mean": np.ones((8, WIDTH), np.float32)}
+    cross_entropy = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(
+        tf.keras.optimizers.SGD(0.0),
+        {"scores": cross_entropy, "mean": "mse"},
+        {"scores": ["accuracy"]},
+        loss_weights={"mean": 0.5},
+        **options,
+    )
+    outputs = model({"tokens": x})
+    expected = {
+        "scores_loss": cross_entropy(labels["scores"], outputs["scores"]),
+        "mean_loss": np.mean((outputs["mean"] - 1) ** 2),
+        "scores_accuracy": np.mean(np.argmax(outputs["scores"], -1) == labels["scores"]),
+    }
+    expected["loss"] = expected["scores_loss"] + 0.5 * expected["mean_loss"]
+    logs = model.evaluate({"tokens": x}, labels, batch_size=8, verbose=0, return_dict=True)
+    assert logs.keys() == {*expected, "balance", "dropped"}
+    for key, value in expected.items():
+        np.testing.assert_allclose(logs[key], value, rtol=1e-5, err_msg=key)
+
+
+def test_files_of_a_model_with_named_outputs(tmp_path):
+    """Both kinds come back with their names; an export takes the dict and gives a flat one."""
+    model, x = named_model(), {"tokens": examples()[0]}
+    expected = model(x)
+    model.save(f"{tmp_path}/model.keras")
+    loaded = tf.keras.models.load_model(f"{tmp_path}/model.keras")
+    assert type(loaded) is Model and loaded.output_names == model.output_names
+    tf.nest.assert_same_structure(loaded(x), expected)
+    tf.nest.map_structure(np.testing.assert_array_equal, loaded(x), expected)
+    model.export(f"{tmp_path}/export")
+    served = tf.saved_model.load(f"{tmp_path}/export").serve({"tokens": tf.constant(x["tokens"])})
+    assert served.keys() == set(model.output_names)
+    for key, value in model.by_name(expected).items():
+        np.testing.assert_allclose(served[key], value, atol=1e-5)
+
+
 # Two replicas
 
 

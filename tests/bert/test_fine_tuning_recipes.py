@@ -1,0 +1,95 @@
+"""Recipes for fine-tuning are what the paper's table says, and name models and settings that there are."""
+
+import pathlib
+import re
+import runpy
+
+import pytest
+
+import bert
+from bert.glue import GLUE
+from bert.text_settings import check_data_settings, data_settings
+from official.config import check_train_settings, problem_with
+
+CONFIGS = pathlib.Path(__file__).parents[2] / "bert" / "configs"
+
+
+def recipe(name, *argument):
+    return runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"](*argument)
+
+
+@pytest.mark.parametrize("name", ["glue", "rotten_tomatoes", "text_file"])
+def test_every_recipe_is_allowed_and_says_what_it_is(name):
+    module = runpy.run_path(str(CONFIGS / f"{name}.py"))
+    config = module["get_config"]()
+    check_train_settings(config.train)
+    check_data_settings(config.data)
+    assert f"--config=bert/configs/{name}.py" in module["__doc__"]
+    assert re.search(r"cost|Cost", module["__doc__"])
+    assert re.search(r"accuracy|Accuracy", module["__doc__"])
+    assert (config.init, config.task) == ("", "bert.classification:TextClassification")
+    assert config.train.warmup_steps < config.train.steps
+    assert config.data.max_length <= config.model.max_length
+    # As FACTS has fine-tuning: AdamW, decay 0.01, linear decay, norm clipped to 1; a size that the vocabulary says.
+    train = config.train
+    assert (train.optimizer, train.weight_decay, train.schedule, train.clip_norm) == ("adamw", 0.01, "linear", 1.0)
+    assert config.model.vocab_size is None
+
+
+# The paper's appendix: steps, warm-up, batch size, learning rate.
+PAPER = {"mnli": (10_000, 1000, 128, 3e-5), "sst2": (5234, 314, 128, 4e-5)}
+
+
+@pytest.mark.parametrize("task", PAPER)
+@pytest.mark.parametrize("model", ["albert_base", "bert_base", "widenet_base_e4", "widenet_base_e8", "widenet_base_e16"])
+def test_paper(task, model):
+    """And capacity 1.2, lambda 0.01, no dropout, 512 tokens; nothing else differs from the zoo's model."""
+    config = recipe("glue", f"{task},{model}")
+    train = config.train
+    assert (train.steps, train.warmup_steps, train.batch_size, train.lr) == PAPER[task]
+    assert config.data.max_length == 512
+    expected = bert.model_settings(
+        model,
+        classes=GLUE[task].classes,
+        vocab_size=None,
+        capacity_factor=1.2,
+        balance_weight=0.01,
+        dropout=0.0,
+        attention_dropout=0.0,
+    )
+    assert {key: config.model[key] for key in config.model} == expected
+    assert config.data.name == f"glue/{task}"
+
+
+def test_every_task_of_glue():
+    """With the checkpoint chosen by GLUE's own metric, and any model of the zoo."""
+    chosen = {task: recipe("glue", task).train.best for task in GLUE}
+    assert chosen == {
+        "cola": "matthews", "sst2": "accuracy", "mrpc": "f1", "qqp": "f1", "stsb": "pearson",
+        "mnli": "accuracy", "qnli": "accuracy", "rte": "accuracy", "wnli": "accuracy",
+    }  # fmt: skip
+    for task in GLUE:
+        check_train_settings(recipe("glue", task).train)
+    for model in bert.list_models():
+        for name, argument in (("glue", f"rte,{model}"), ("rotten_tomatoes", model), ("text_file", model)):
+            config = recipe(name, argument)
+            assert config.name.startswith(model)
+            assert set(config.model) == set(bert.model_settings(model))
+
+
+@pytest.mark.parametrize(
+    "name, argument, said",
+    [
+        ("glue", "sst3", "task 'sst3' is not allowed: it must be one of cola, sst2, "),
+        ("glue", "sst2,bert_large", "name='bert_large' is not a model"),
+        ("text_file", "tiny", "name='tiny' is not a model"),
+    ],
+)
+def test_arguments_that_there_are_not(name, argument, said):
+    """One sentence from the command line."""
+    assert said in problem_with([f"--config={CONFIGS / name}.py:{argument}"])
+
+
+def test_settings_that_there_are_not():
+    with pytest.raises(ValueError, match=r"^vocab: no data setting; known: name, dir, vocabulary, "):
+        data_settings(vocab="vocab.txt")

@@ -5,37 +5,28 @@ each. A run that is finished in the workdir is not done again, and one that was 
 """
 
 import argparse
-import json
 import pathlib
-import statistics
-import subprocess
 import sys
 
-from benchmarks.alternate import ROOT, write_json
-from benchmarks.arguments import positive
+from benchmarks.alternate import write_json
+from official.repeat import RunFailed, figures, positive, train_and_evaluate
 
 PRECISIONS = ("float32", "mixed_bfloat16")
 
 
 def accuracy(config, precision, seed, workdir):
-    """The validation accuracy of one run."""
-    workdir = workdir / f"{precision}-{seed}"
-    command = [sys.executable, "-m", "official.train", f"--config={config}", f"--workdir={workdir}"]
-    done = subprocess.run(
-        [*command, f"--config.train.precision={precision}", f"--config.train.seed={seed}"],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-    )
-    if done.returncode:
-        sys.exit(f"error: the run in {workdir} ended with code {done.returncode}; the same command goes on from its checkpoint")
-    return json.loads((workdir / "summary.json").read_text())["metrics"]["val_accuracy"]
+    """The validation accuracy of one run. Raises as train_and_evaluate."""
+    arguments = [f"--config.train.precision={precision}", f"--config.train.seed={seed}"]
+    summary, _ = train_and_evaluate(config, workdir / f"{precision}-{seed}", arguments)
+    return summary["metrics"]["val_accuracy"]
 
 
 def verdict(accuracies):
     """The two means, their difference, and whether it lies within the spread (largest less smallest) of either's seeds."""
-    means = {precision: statistics.mean(values) for precision, values in accuracies.items()}
+    found = {precision: figures(values) for precision, values in accuracies.items()}
+    means = {precision: of["mean"] for precision, of in found.items()}
     difference = means["mixed_bfloat16"] - means["float32"]
-    spread = max(max(values) - min(values) for values in accuracies.values())
+    spread = max(of["spread"] for of in found.values())
     return {"means": means, "difference": difference, "spread": spread, "within_spread": abs(difference) <= spread}
 
 
@@ -47,10 +38,13 @@ def main():
     parser.add_argument("--json", type=pathlib.Path, help="file to write the results to")
     given = parser.parse_args()
     accuracies = {precision: [] for precision in PRECISIONS}
-    for seed in range(given.seeds):
-        for precision in PRECISIONS:
-            accuracies[precision].append(accuracy(given.config, precision, seed, given.workdir.resolve()))
-            print(f"seed {seed}, {precision}: {accuracies[precision][-1]:.4f}", flush=True)
+    try:
+        for seed in range(given.seeds):
+            for precision in PRECISIONS:
+                accuracies[precision].append(accuracy(given.config, precision, seed, given.workdir.resolve()))
+                print(f"seed {seed}, {precision}: {accuracies[precision][-1]:.4f}", flush=True)
+    except RunFailed as error:
+        sys.exit(f"error: {error}")
     found = verdict(accuracies)
     print(", ".join(f"{precision} {mean:.4f}" for precision, mean in found["means"].items()) + " in the mean;")
     within = "within" if found["within_spread"] else "NOT within"

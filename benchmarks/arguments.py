@@ -4,6 +4,7 @@ import argparse
 import pathlib
 
 from benchmarks.alternate import ContestantFailed, measure, table, write_json
+from official.repeat import positive
 
 
 def parser(description):
@@ -12,13 +13,6 @@ def parser(description):
     arguments.add_argument("--rounds", type=positive, default=20, help="timed steps of every contestant (default: 20)")
     arguments.add_argument("--json", type=pathlib.Path, help="file to write the results to")
     return arguments
-
-
-def positive(text):
-    """The type of an argument that counts something."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it must be a whole number, at least 1")
-    return int(text)
 
 
 def run(title, contestants, arguments, columns=("kept",), finish=lambda rows: {}):

@@ -8,36 +8,20 @@ goes on. Small models use several cores better by a run each: --parallel=2 does 
 """
 
 import argparse
-import concurrent.futures
 import json
-import os
 import pathlib
 import statistics
-import subprocess
 import sys
 
-from benchmarks.alternate import ROOT, write_json
-from benchmarks.arguments import positive
+from benchmarks.alternate import write_json
+from official.repeat import RunFailed, call_each, cores_each, figures, positive, train_and_evaluate
 
 VARIANTS = ("", "shared_norms", "no_moe", "no_sharing", "vit")
 
 
 def result(config, seed, workdir, cores):
-    """Trains and evaluates one variant on so many cores; what the table tells of it.
-
-    Raises:
-      RuntimeError: a command failed; the same command goes on from the last checkpoint.
-    """
-    environment = {**os.environ, **{f"TF_NUM_{which}OP_THREADS": str(cores) for which in ("INTRA", "INTER")}}
-    train = ["official.train", f"--config={config}", f"--workdir={workdir}", f"--config.train.seed={seed}"]
-    evaluate = ["official.evaluate", f"--model={workdir}", "--split=test", f"--output={workdir}/test"]
-    for arguments in (train, evaluate):
-        done = subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, env=environment)
-        if done.returncode:
-            what = f"{arguments[0]} of {workdir} ended with code {done.returncode}"
-            raise RuntimeError(f"{what}; the same command goes on from there")
-    summary = json.loads((workdir / "summary.json").read_text())
-    test = json.loads((workdir / "test" / "metrics.json").read_text())["metrics"]
+    """Trains and evaluates one variant on so many cores; what the table tells of it. Raises as train_and_evaluate."""
+    summary, test = train_and_evaluate(config, workdir, [f"--config.train.seed={seed}"], "test", cores)
     return {
         "accuracy": test["top_1"],
         "loss": test["loss"],
@@ -55,14 +39,14 @@ def rows_of(runs, variants):
     for variant in variants:
         own = [run for run in runs if run["variant"] == variant]
         if own:
-            accuracies = [run["accuracy"] for run in sorted(own, key=lambda run: run["seed"])]
+            accuracies = figures(run["accuracy"] for run in sorted(own, key=lambda run: run["seed"]))
             rows.append(
                 dict(
                     variant=variant or "the recipe",
                     parameters=own[0]["parameters"],
-                    accuracies=accuracies,
-                    mean=statistics.mean(accuracies),
-                    spread=max(accuracies) - min(accuracies),
+                    accuracies=accuracies["values"],
+                    mean=accuracies["mean"],
+                    spread=accuracies["spread"],
                     minutes=statistics.median(run["minutes"] for run in own),
                 )
             )
@@ -80,32 +64,28 @@ def main():
     given = parser.parse_args()
     variants = given.variants.split(",")
     runs = json.loads(given.json.read_text())["runs"] if given.json.exists() else []
-    cores = max(1, os.cpu_count() // given.parallel)
+    cores = cores_each(given.parallel)
 
     def show(run):
         print(f"{run['config']}, seed {run['seed']}: {run['accuracy']:.4f} after {run['minutes']:.1f} minutes", flush=True)
 
-    with concurrent.futures.ThreadPoolExecutor(given.parallel) as pool:
-        started = {}
-        for seed in range(given.seeds):
-            for variant in variants:
-                config = f"{given.config},{variant}" if variant else given.config
-                finished = next((run for run in runs if (run["config"], run["seed"]) == (config, seed)), None)
-                if finished:
-                    show(finished)
-                else:
-                    workdir = given.workdir.resolve() / f"{variant or 'recipe'}-{seed}"
-                    which = dict(config=config, variant=variant, seed=seed)
-                    started[pool.submit(result, config, seed, workdir, cores)] = which
-        try:
-            for future in concurrent.futures.as_completed(started):
-                runs.append({**started[future], **future.result()})
-                write_json(given.json, config=given.config, runs=runs, variants=rows_of(runs, variants))
-                show(runs[-1])
-        except RuntimeError as error:
-            sys.exit(f"error: {error}")
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    variant_of, missing = {}, []
+    for seed in range(given.seeds):
+        for variant in variants:
+            config = f"{given.config},{variant}" if variant else given.config
+            variant_of[config] = variant
+            finished = next((run for run in runs if (run["config"], run["seed"]) == (config, seed)), None)
+            if finished:
+                show(finished)
+            else:
+                missing.append((config, seed, given.workdir.resolve() / f"{variant or 'recipe'}-{seed}", cores))
+    try:
+        for (config, seed, *_), found in call_each(result, missing, given.parallel):
+            runs.append(dict(config=config, variant=variant_of[config], seed=seed, **found))
+            write_json(given.json, config=given.config, runs=runs, variants=rows_of(runs, variants))
+            show(runs[-1])
+    except RunFailed as error:
+        sys.exit(f"error: {error}")
     print(f"\n{'variant':<14}{'parameters':>12}{'mean':>9}{'spread':>9}{'minutes':>9}")
     for row in rows_of(runs, variants):
         figures = f"{row['parameters']:>12,}{row['mean']:>9.4f}{row['spread']:>9.4f}{row['minutes']:>9.1f}"

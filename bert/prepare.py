@@ -57,11 +57,14 @@ def prepare(shards, names, runner=LOCAL, options=(), blank_lines=False, tfds_dir
     total, missing = len(shards.all_keys()), shards.missing()
     if len(missing) < total:
         print(f"{total - len(missing)} of {total} files are there already.", flush=True)
-    line = StatusLine()
-    if missing and runner == LOCAL:
-        run_here(corpora, shards, missing, line)
-    elif missing:
-        beam.run(corpora, shards, missing, runner, options, lambda: show_files(shards, line))
+    line = StatusLine(log_every=60)
+    try:
+        if missing and runner == LOCAL:
+            run_here(corpora, shards, missing, line)
+        elif missing:
+            beam.run(corpora, shards, missing, runner, options, lambda: show_files(shards, line))
+    finally:
+        line.clear()
     missing = shards.missing()
     if len(missing) == total:
         raise ValueError(f"{', '.join(names)}: there is no document in it")

@@ -4,11 +4,12 @@ import os
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-# transformers would take the tf_keras that TensorFlow Hub brings along, whose classes then go by the names of Keras's own.
-sys.modules["tf_keras"] = None
 
 import pytest
 import tensorflow as tf
+
+# transformers would take the tf_keras that TensorFlow Hub brings along, whose classes then go by the names of Keras's own.
+sys.modules["tf_keras"] = None
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2

@@ -1,5 +1,6 @@
 """What the README shows is what a user gets."""
 
+import importlib
 import json
 import pathlib
 import re
@@ -7,8 +8,6 @@ import subprocess
 import sys
 
 import pytest
-
-import vision
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -42,12 +41,16 @@ def table_rows(text):
 
 
 @pytest.mark.slow
-def test_zoo_table_is_what_the_command_prints():
-    printed = run(["-m", "vision"], ROOT)
+@pytest.mark.parametrize("folder", ["vision", "bert"])
+def test_zoo_table_is_what_the_command_prints(folder):
+    names = importlib.import_module(folder).list_models()
+    printed = run(["-m", folder], ROOT)
     assert printed.returncode == 0, printed.stderr
-    shown = table_rows(README)
-    assert list(shown) == vision.list_models()
-    lines = {line.split()[0]: line.split() for line in printed.stdout.splitlines() if line.startswith(("vit", "widenet"))}
+    shown = {name: cells for name, cells in table_rows(README).items() if name in names}
+    assert list(shown) == names
+    lines = {
+        line.split()[0]: line.split() for line in printed.stdout.splitlines() if line.split()[:1] and line.split()[0] in names
+    }
     for name, cells in shown.items():
         assert lines[name][1:3] == cells[:2], name
 
@@ -92,7 +95,7 @@ def test_summary_is_of_the_recipe_as_it_stands():
 
 def test_links_and_commands_lead_somewhere():
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
-        text = page.read_text()
+        text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
         for target in re.findall(r"\]\(([^)#]+)\)", text):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
         for recipe in re.findall(r"--config=([\w/]+\.py)", text):
@@ -132,3 +135,29 @@ def test_commands_on_fashion_mnist(tmp_path):
     assert metrics["examples"] == 10_000
     for picture in ("fashion/evaluation/test/expert_share_per_class.png", "sheet.png"):
         assert (tmp_path / "runs" / picture).stat().st_size > 10_000
+
+
+TWO_STEPS = "--config.train.steps=2 --config.train.eval_every=2 --config.train.warmup_steps=1 --config.train.batch_size=4".split()
+FEW_TEXTS = {
+    "bert.vocabulary": ["--size=600"],
+    "bert.prepare": ["--shards=2"],
+    "pretraining_small.py": [*TWO_STEPS, "--config.data.validation_examples=8"],
+    "rotten_tomatoes.py": TWO_STEPS,
+}
+
+
+@pytest.mark.slow
+def test_commands_on_text(tmp_path):
+    """Vocabulary, data, pretraining and fine-tuning as they stand there, but on the Wikipedia sample alone and for two steps."""
+    section = README.partition("## Text")[2].partition("\n## ")[0].replace("\\\n", " ")
+    commands = re.findall(r"^    \.venv/bin/python (-m .*)$", section, re.MULTILINE)
+    assert len(commands) == 4
+    for line in commands:
+        arguments = line.replace("--corpus=imdb ", "").replace("runs/", f"{tmp_path}/runs/").split()
+        fewer = [more for key, more in FEW_TEXTS.items() if key in line]
+        assert len(fewer) == 1
+        done = run([*arguments, *fewer[0]], ROOT)
+        assert done.returncode == 0, (line, done.stderr)
+    summary = json.loads((tmp_path / "runs/rotten_tomatoes/summary.json").read_text())
+    assert summary["metrics"]["val_accuracy"] > 0
+    assert (tmp_path / "runs/rotten_tomatoes/saved_model/saved_model.pb").exists()

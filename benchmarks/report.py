@@ -19,6 +19,7 @@ FACTS = {
     "extra MiB": ".0f",
     "images a second": ".1f",
     "times the step's": ".1f",
+    "MB a second": ".1f",
 }
 
 

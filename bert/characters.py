@@ -6,12 +6,15 @@ and put a space for a control character that BERT leaves out. It takes others, w
 """
 
 import functools
+import re
 import sys
 import unicodedata
 
 import flatbuffers
 import numpy as np
 import tensorflow as tf
+
+from bert.text_ops import text_ops
 
 # Units of its double array: a node has the byte that leads to it, this bit if it has a value, and the way to its base; a value
 # has the highest bit.
@@ -51,6 +54,37 @@ def albert_character(character, lower_case):
     return kept.lower() if lower_case else kept
 
 
+PUNCTUATION_ENDS = 0x20000  # Unicode has none beyond
+# Ideographs, each of them a word.
+IDEOGRAPHS = (
+    (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF),
+    (0xF900, 0xFAFF),
+    (0x20000, 0x2A6DF),
+    (0x2A700, 0x2B73F),
+    (0x2B740, 0x2B81F),
+    (0x2B820, 0x2CEAF),
+    (0x2F800, 0x2FA1F),
+)
+
+
+def words_of(text):
+    """The words, a list of str, of a normalized text as BERT divides it: at spaces, and at what is a word of its own."""
+    return _word_pattern().findall(text)
+
+
+@functools.lru_cache
+def _word_pattern():
+    alone = "".join(re.escape(c) for c in map(chr, range(33, PUNCTUATION_ENDS)) if _is_punctuation(c))
+    alone += "".join(f"{chr(first)}-{chr(last)}" for first, last in IDEOGRAPHS)
+    return re.compile(f"[{alone}]|[^ {alone}]+")
+
+
+def _is_punctuation(character):
+    is_ascii_sign = character.isascii() and character.isprintable() and not character.isalnum() and character != " "
+    return is_ascii_sign or unicodedata.category(character).startswith("P")
+
+
 RULES = {"bert": bert_character, "albert": albert_character}
 
 
@@ -68,13 +102,11 @@ def normalizer(rule, lower_case):
             replacement = RULES[rule](character, lower_case)
             if replacement != character:
                 replacements[character.encode()] = replacement.encode()
-    import tensorflow_text
-
     with tf.init_scope(), tf.device("CPU:0"):
         if rule == "bert":
             replacements |= {c.encode(): f" {c} ".encode() for c in _unknown_punctuation()}
         model = np.frombuffer(_model(replacements, lower_case), np.uint8)
-        return tensorflow_text.FastBertNormalizer(model_buffer=tf.constant(model))
+        return text_ops().FastBertNormalizer(model_buffer=tf.constant(model))
 
 
 def _may_change(character):
@@ -87,10 +119,8 @@ def _may_change(character):
 
 def _unknown_punctuation():
     """Punctuation of Python's Unicode at which TensorFlow Text, whose Unicode is older, would not split."""
-    import tensorflow_text
-
-    found = [c for c in map(chr, range(128, 0x20000)) if unicodedata.category(c).startswith("P")]
-    words = tensorflow_text.FastWordpieceTokenizer(["[UNK]", "a"]).tokenize([f"a{c}a" for c in found])
+    found = [c for c in map(chr, range(128, PUNCTUATION_ENDS)) if unicodedata.category(c).startswith("P")]
+    words = text_ops().FastWordpieceTokenizer(["[UNK]", "a"]).tokenize([f"a{c}a" for c in found])
     return [c for c, parts in zip(found, words.row_lengths().numpy(), strict=True) if parts == 1]
 
 

@@ -56,7 +56,7 @@ class Masking:
 
         Returns:
           Masked. Of each example's T tokens that are not special, max(1, round(rate * T)) are to be predicted, but at most P, and
-          somewhat fewer where the next word has too many.
+          fewer where all words that are left have too many.
         """
         ngram_draws, order_draws, replace_draws, token_draws = tf.unstack(draws, axis=1)
         is_text = ~tf.gather(self._special, ids)
@@ -110,7 +110,7 @@ def divide(words, is_text, lengths):
 
 
 def choose(words, ngrams, is_text, draws, budget):
-    """Takes n-grams in a random order, and of the last one as many words as there is room for.
+    """Takes n-grams in a random order, word by word; a word for which there is no room is passed over.
 
     Args:
       words, ngrams: int32 [B, L], increasing numbers of each token's word and n-gram.
@@ -122,10 +122,37 @@ def choose(words, ngrams, is_text, draws, budget):
       bool [B, L], True of all tokens of words that were taken.
     """
     batch, length = tf.unstack(tf.shape(words))
-    order_of_ngram = tf.gather(draws, tf.minimum(ngrams, length - 1), batch_dims=1)
-    # Of equal numbers the first in the text comes first: so an n-gram's tokens stay together and in order.
-    order = tf.argsort(tf.where(is_text, order_of_ngram, np.inf), axis=1, stable=True)
-    rank = tf.argsort(order, axis=1)
     word = tf.where(is_text, words, 0) + length * tf.range(batch)[:, tf.newaxis]
-    last_rank = tf.math.unsorted_segment_max(tf.where(is_text, rank, 0), word, batch * length)
-    return is_text & (tf.gather(last_rank, word) < budget)
+    tokens = tf.math.unsorted_segment_sum(tf.cast(is_text, tf.int32), word, batch * length)
+    begins = is_text & (words > tf.pad(words, [[0, 0], [1, 0]], constant_values=-1)[:, :-1])
+    order_of_ngram = tf.gather(draws, tf.minimum(ngrams, length - 1), batch_dims=1)
+    # Of equal numbers the first in the text comes first: so an n-gram's words stay together and in order.
+    order = tf.argsort(tf.where(is_text, order_of_ngram, np.inf), axis=1, stable=True)
+    lengths = tf.where(begins, tf.gather(tokens, word), 0)  # of a word, at its first token
+    taken = tf.gather(_fitting(tf.gather(lengths, order, batch_dims=1), budget), tf.argsort(order, axis=1), batch_dims=1)
+    taken = tf.math.unsorted_segment_max(tf.cast(taken & begins, tf.int32), word, batch * length)
+    return is_text & (tf.gather(taken, word) > 0)
+
+
+def _fitting(lengths, budget):
+    """Which things, taken one after the other where there still is room, find room: bool [B, L].
+
+    Args:
+      lengths: int32 [B, L]; 0 is no thing.
+      budget: int32 [B, 1].
+    """
+
+    def used(lengths):
+        total = tf.cumsum(lengths, axis=1)
+        return total, tf.reduce_max(tf.where(total <= budget, total, 0), axis=1, keepdims=True)
+
+    def is_not_done(lengths):
+        return tf.reduce_any(used(lengths)[0] > budget)
+
+    def pass_over(lengths):
+        """Before the first that does not fit all do. What is behind and longer than the room that is left never will."""
+        total, before = used(lengths)
+        return [tf.where((total > budget) & (lengths > budget - before), 0, lengths)]
+
+    (lengths,) = tf.while_loop(is_not_done, pass_over, [lengths])
+    return lengths > 0

@@ -21,7 +21,6 @@ with quiet.startup():
 from bert import beam
 from bert.corpora import open_corpus
 from bert.shards import Shards, finish_info, read_info, write_info
-from bert.tokenizer import open_tokenizer
 from official.config import changes
 from official.status_line import StatusLine
 
@@ -45,6 +44,7 @@ def prepare(shards, names, runner=LOCAL, options=(), blank_lines=False, tfds_dir
       ValueError: a setting that is not allowed, a folder that holds something else, or a corpus that is damaged or empty.
     """
     check_settings(shards)
+    shards.open_tokenizer()  # tells now what is wrong with the vocabulary
     if runner != LOCAL:
         beam.check_installed()
     elif options:
@@ -57,11 +57,14 @@ def prepare(shards, names, runner=LOCAL, options=(), blank_lines=False, tfds_dir
     total, missing = len(shards.all_keys()), shards.missing()
     if len(missing) < total:
         print(f"{total - len(missing)} of {total} files are there already.", flush=True)
-    line = StatusLine()
-    if missing and runner == LOCAL:
-        run_here(corpora, shards, missing, line)
-    elif missing:
-        beam.run(corpora, shards, missing, runner, options, lambda: show_files(shards, line))
+    line = StatusLine(log_every=60)
+    try:
+        if missing and runner == LOCAL:
+            run_here(corpora, shards, missing, line)
+        elif missing:
+            beam.run(corpora, shards, missing, runner, options, lambda: show_files(shards, line))
+    finally:
+        line.clear()
     missing = shards.missing()
     if len(missing) == total:
         raise ValueError(f"{', '.join(names)}: there is no document in it")
@@ -187,7 +190,6 @@ def main():
     begun = time.perf_counter()
     try:
         vocabulary = pathlib.Path(given.vocabulary)
-        open_tokenizer(vocabulary, not given.cased)  # tells now what is wrong with it
         shards = Shards(
             folder=given.output,
             vocabulary=vocabulary.read_bytes(),

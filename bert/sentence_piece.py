@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from bert.characters import normalizer
 from bert.sentence_piece_model import BYTE, CONTROL, NORMAL, SPECIAL, UNKNOWN, UNUSED, read_model
+from bert.text_ops import text_ops
 from bert.tokenizer import SpecialIds, Tokenizer
 
 BYTE_PIECES = re.compile(r"(<0x[0-9A-F]{2}>)+")  # pieces for a character that has none
@@ -71,7 +72,7 @@ def _lasting_tokenizer(model):
 
     Its own resource is a kernel's, and gone when Keras clears its session; one with a name stays.
     """
-    import tensorflow_text
+    module = text_ops()
     from tensorflow_text.python.ops.sentencepiece_tokenizer import gen_sentencepiece_tokenizer
 
     class Resource(tf.saved_model.experimental.TrackableResource):
@@ -83,7 +84,7 @@ def _lasting_tokenizer(model):
             name = f"sentencepiece {hashlib.sha256(model).hexdigest()}"
             return gen_sentencepiece_tokenizer.sentencepiece_op(model=model, shared_name=name)
 
-    tokenizer = tensorflow_text.SentencepieceTokenizer(model)
+    tokenizer = module.SentencepieceTokenizer(model)
     tokenizer._model_resource = Resource()
     return tokenizer
 

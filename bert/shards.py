@@ -120,7 +120,7 @@ class Shards:
                 examples=len(records),
                 tokens=len(tokens),
                 file_bytes=tf.io.gfile.stat(partial).length,
-                token_counts=np.bincount(tokens, minlength=self._tokenizer.size),
+                token_counts=np.bincount(tokens, minlength=self.open_tokenizer().size),
             )
         return key
 
@@ -134,10 +134,14 @@ class Shards:
     def _records(self, documents):
         from bert.records import records_of
 
-        return records_of(documents, self._tokenizer, self.max_length, self.short_share, self.seed)
+        return records_of(documents, self.open_tokenizer(), self.max_length, self.short_share, self.seed)
 
-    @property
-    def _tokenizer(self):
+    def open_tokenizer(self):
+        """The bert.tokenizer.Tokenizer of the vocabulary; once a process.
+
+        Raises:
+          ValueError: what is wrong with the vocabulary; names its file, and the line.
+        """
         return _open_tokenizer(self.vocabulary, self.vocabulary_name, self.lower_case)
 
     def _write_counts(self, key, **counts):
@@ -253,10 +257,13 @@ def _batches(documents):
 
 @functools.lru_cache(maxsize=2)
 def _open_tokenizer(vocabulary, name, lower_case):
-    """Once a worker; from the bytes of the vocabulary, as a worker may be on another machine."""
+    """From the bytes of the vocabulary, as a worker may be on another machine."""
     from bert.tokenizer import open_tokenizer
 
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / name
         path.write_bytes(vocabulary)
-        return open_tokenizer(path, lower_case)
+        try:
+            return open_tokenizer(path, lower_case)
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(path), name)) from error

@@ -73,13 +73,13 @@ class Tokenizer(tf.Module, abc.ABC):
         self.size = len(tokens)
         self.special = np.array(special)
         self.continues = np.array(continues)
-        self._ids = lambda: ids  # tf.Module would put a wrapper around a tuple
+        self._ids = np.array(ids)  # of a tuple tf.Module would make something else
         self._tokens = np.array(tokens, object)
         self._normalizer = normalizer
 
     @property
     def ids(self):
-        return self._ids()
+        return SpecialIds(*self._ids.tolist())
 
     def tokenize(self, texts):
         """string [N] to RaggedTensor int32 [N, (tokens)], without [CLS] and [SEP]."""

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from bert.characters import normalizer
+from bert.text_ops import text_ops
 from bert.tokenizer import SpecialIds, Tokenizer
 
 SPECIAL = SpecialIds(pad="[PAD]", unk="[UNK]", cls="[CLS]", sep="[SEP]", mask="[MASK]")
@@ -27,8 +28,6 @@ class WordPiece(Tokenizer):
     """
 
     def __init__(self, path, lower_case=True):
-        import tensorflow_text
-
         tokens = read_vocabulary(path)
         ids = SpecialIds(*map(tokens.index, SPECIAL))
         special = [token in SPECIAL or UNUSED.fullmatch(token) is not None for token in tokens]
@@ -39,7 +38,7 @@ class WordPiece(Tokenizer):
         with tf.init_scope(), tf.device("CPU:0"):
             # It counts bytes, of which a character has up to 4; _without_long_words counts characters.
             most = 4 * LONGEST_WORD
-            self._pieces = tensorflow_text.FastWordpieceTokenizer(tokens, max_bytes_per_word=most, token_out_type=tf.int32)
+            self._pieces = text_ops().FastWordpieceTokenizer(tokens, max_bytes_per_word=most, token_out_type=tf.int32)
             self._characters = tf.constant(np.array(characters, np.int32))
             self._begins = tf.constant(~self.continues)
 

@@ -73,6 +73,14 @@ def _without_noise():
 
 
 @contextlib.contextmanager
+def hub_import():
+    """Wrap `import tensorflow_hub` in this, or what imports it: it warns of a part of setuptools, which the pins keep."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="pkg_resources is deprecated as an API", category=UserWarning)
+        yield
+
+
+@contextlib.contextmanager
 def addons_import():
     """Wrap `import tensorflow_addons` in this: it warns of its end of life, which the pins take into account."""
     with warnings.catch_warnings():

@@ -4,8 +4,6 @@ Every source has its examples in a fixed order and gives them shuffled, epoch af
 stream: what stands there follows from the seed alone.
 """
 
-import pathlib
-
 import numpy as np
 import tensorflow as tf
 
@@ -83,7 +81,7 @@ class RecordSource:
 
     def __init__(self, files, parse, buffer):
         self.examples = sum(take for _, _, take in files)
-        self._files = [pathlib.PurePath(path) for path, _, _ in files]
+        self._files = [str(path) for path, _, _ in files]
         self._skips = np.array([skip for _, skip, _ in files], np.int64)
         self._takes = np.array([take for _, _, take in files], np.int64)
         self._firsts = np.cumsum(self._takes) - self._takes  # the index of each file's first record
@@ -93,7 +91,7 @@ class RecordSource:
     def name_of(self, index):
         """The file and the record in it."""
         file = int(np.searchsorted(self._firsts, index, side="right")) - 1
-        return f"{self._files[file].name}, record {index - self._firsts[file] + self._skips[file]}"
+        return f"{self._files[file].rpartition('/')[2]}, record {index - self._firsts[file] + self._skips[file]}"
 
     def in_order(self):
         """As IndexedSource.in_order."""
@@ -117,7 +115,7 @@ class RecordSource:
 
     def _records(self, order, files_at_once):
         """(int64 index, serialized record) of the files in that order, `files_at_once` of them in turns."""
-        paths = tf.constant([str(path) for path in self._files])
+        paths = tf.constant(self._files)
         skips, takes, firsts = tf.constant(self._skips), tf.constant(self._takes), tf.constant(self._firsts)
 
         def one_file(i):

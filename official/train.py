@@ -170,7 +170,7 @@ class Run:
         if best is not None:
             with self.strategy.scope():
                 self.checkpoints.restore(best)
-        return int(self.checkpoints.step)
+        return int(self.checkpoints.step.numpy())
 
     def _best_checkpoint(self):
         folder = self.workdir / BEST_FOLDER

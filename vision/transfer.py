@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from official import pretrained
 from widenet.model_transfer import counted, transfer_model, transfer_parts
-from widenet.transfer import Row, mismatch, shapes, split_names, transfer_layer
+from widenet.transfer import Row, mismatch, shapes, split_names
 
 
 def load_pretrained(model, path, setting="path"):
@@ -65,8 +65,7 @@ def resample_positions(positions, rows):
 
 def _transfer_embedding(name, target, source):
     positions = functools.partial(_transfer_positions, split_names(target), split_names(source or {}))
-    special = {"projection": transfer_layer, "class_token": transfer_layer, "position_embedding": positions}
-    return transfer_parts(name, target, source, special)
+    return transfer_parts(name, target, source, {"position_embedding": positions})
 
 
 def _transfer_positions(targets, sources, name, target, source):

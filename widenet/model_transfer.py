@@ -23,8 +23,7 @@ def transfer_model(model, weights, special):
             raise ValueError(f"{whose} weights must have their full names, which loading a .keras file does not keep")
     encoder = model.get_layer("encoder")
     special = {**special, encoder.name: lambda name, target, source: transfer_encoder(encoder, weights)}
-    in_order = {layer: special.get(layer, transfer_layer) for layer in split_names(targets)}
-    values, rows = transfer_parts("", targets, weights, {**in_order, **special})
+    values, rows = transfer_parts("", targets, weights, special)
     if not values:
         first = next(row for row in rows if row.result == "fresh")
         raise ValueError(
@@ -43,8 +42,8 @@ def transfer_parts(name, target, source, special):
       name: of the layer; "" for a whole model.
       target: {name within the layer: variable}.
       source: {name within the layer: array}, or None where there is no such layer.
-      special: {name of a part: function}, of parts that either may have and that come first in the table. A function is called
-        with the part's name, target and source, as widenet.transfer.transfer_layer is, and returns the same.
+      special: {name of a part: function}; a function is called with the part's name, target and source, as
+        widenet.transfer.transfer_layer is, and returns the same.
 
     Returns:
       ({full name: array}, list of Rows).
@@ -52,9 +51,7 @@ def transfer_parts(name, target, source, special):
     targets, sources = split_names(target), split_names(source or {})
     prefix = f"{name}/" if name else ""
     values, rows = {}, []
-    for part in dict.fromkeys([*special, *targets, *sources]):
-        if part not in targets and part not in sources:
-            continue
+    for part in dict.fromkeys([*targets, *sources]):
         found, told = special.get(part, transfer_layer)(part, targets.get(part), sources.get(part))
         values |= {prefix + inner: array for inner, array in found.items()}
         rows += [row._replace(weight=prefix + row.weight) for row in told]

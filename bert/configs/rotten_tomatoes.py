@@ -19,7 +19,7 @@ def get_config(model="widenet_tiny_e4"):
         dict(classes=2, max_length=128),
         data=dict(name="rotten_tomatoes", max_length=64),
         train=dict(
-            steps=5 * steps_per_epoch,
+            steps=3 * steps_per_epoch,
             warmup_steps=steps_per_epoch // 2,
             batch_size=32,
             lr=5e-4,

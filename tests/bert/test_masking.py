@@ -53,11 +53,9 @@ def reference(ids, draws, rate, max_ngram, predictions):
     chosen = []
     for number in sorted(ngrams, key=lambda number: draws[1][number]):
         for word in ngrams[number]:
-            if room is not None and len(word) <= room:
+            if len(word) <= room:
                 chosen += word
                 room -= len(word)
-            else:
-                room = None
     hidden = ids.copy()
     ordinary = np.flatnonzero(~SPECIAL)
     for i in chosen:
@@ -84,7 +82,7 @@ def test_as_word_by_word(rate, max_ngram, predictions):
 
 
 def test_by_hand():
-    """Words A, B b, C | D d, E: the n-gram of two words goes first, and of B b, which is next, nothing fits into what is left."""
+    """Words A, B b, C | D d, E: the n-gram of two words goes first, then B b, A and C; what does not fit is passed over."""
     ids = np.array([[CLS, 6, 7, 8, 9, SEP, 10, 11, 12, SEP, PAD]])
     words = [[-1, 0, 1, 1, 2, 2, 3, 3, 4, 4, 4]]
     is_text = ~SPECIAL[ids]
@@ -93,7 +91,14 @@ def test_by_hand():
     assert ngrams[is_text].tolist() == [1, 2, 2, 3, 5, 5, 5]
     draws = np.full([1, 11], 0.9, np.float32)
     draws[0, [5, 2, 1]] = 0.1, 0.2, 0.3
-    for room, expected in ((1, []), (2, [6, 7]), (3, [6, 7, 8]), (4, [6, 7, 8]), (5, [2, 3, 6, 7, 8]), (6, [1, 2, 3, 6, 7, 8])):
+    for room, expected in (
+        (1, [8]),
+        (2, [6, 7]),
+        (3, [6, 7, 8]),
+        (4, [1, 6, 7, 8]),
+        (5, [2, 3, 6, 7, 8]),
+        (9, [1, 2, 3, 4, 6, 7, 8]),
+    ):
         chosen = choose(tf.constant(words), ngrams, is_text, draws, [[room]])
         assert np.flatnonzero(chosen[0]).tolist() == expected
 

@@ -282,7 +282,7 @@ class TestMistakes:
         bad = tmp_path / "vocab.txt"
         bad.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\nword\n")
         told = self.run(monkeypatch, *given, f"--vocabulary={bad}", "--runner=local")
-        assert told.startswith(f"error: {bad}") and "[MASK]" in told
+        assert told.startswith("error: vocab.txt: ") and "[MASK]" in told
         told = self.run(monkeypatch, *given, f"--vocabulary={vocabulary}", "--runner=local", "--shard=3")
         assert told.startswith("error: --shard=3 is no option of bert.prepare")
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

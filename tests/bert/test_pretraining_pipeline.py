@@ -16,6 +16,7 @@ from bert.records import parse
 from bert.shards import Shards
 from bert.tokenizer import open_tokenizer
 from tests.bert.pages import documents, write_texts, write_vocabulary
+from tests.bert.tokenizers import write_sentence_piece
 
 LENGTH = 40
 BATCH = 8
@@ -85,6 +86,23 @@ def test_arrange(tokenizer):
         for name in expected:
             np.testing.assert_array_equal(found[name], expected[name])
             assert found[name].dtype == tf.int32
+
+
+def test_sentence_piece(tmp_path):
+    """The same of a SentencePiece model: whole words are masked, which begin with a piece that has the sign of a space."""
+    path = write_sentence_piece(tmp_path / "pieces.model")
+    shards = Shards(str(tmp_path / "data"), path.read_bytes(), path.name, max_length=LENGTH, number=1, validation=0.3)
+    prepare(shards, [str(write_texts(tmp_path / "texts", documents(8)))])
+    data = PretrainingData(tmp_path / "data")
+    assert data.vocabulary.endswith("pieces.model")
+    tokenizer = open_tokenizer(data.vocabulary)
+    inputs, labels = all_of(PretrainingPipeline(data.source("train", 7), tokenizer, settings()).train_batches(BATCH, 0, 0), 4)
+    assert (labels["mlm_logits"] >= 0).sum() > BATCH
+    for row, places, words in zip(restored(inputs, labels), inputs["masked_lm_positions"], labels["mlm_logits"], strict=True):
+        masked = set(places[words >= 0].tolist())
+        for place in range(1, len(row)):
+            if tokenizer.continues[row[place]] and not tokenizer.special[[row[place], row[place - 1]]].any():
+                assert (place in masked) == (place - 1 in masked)
 
 
 class TestEvaluation:

@@ -280,8 +280,8 @@ def test_another_kind_of_model(saved, tmp_path):
     model = create(width=32)
     before = model.get_weights()
     for path, why in (
-        (tmp_path / "dense", "none of its 2 weights fits (embedding/projection: not in the source)"),
-        (saved["vit_ti16"][1], "none of its 26 weights fits (embedding/projection: kernel [16, 32], in the source [16, 16])"),
+        (tmp_path / "dense", "none of its 2 weights fits (embedding/class_token: not in the source)"),
+        (saved["vit_ti16"][1], "none of its 26 weights fits (embedding/class_token: [1, 1, 32], in the source [1, 1, 16])"),
     ):
         with pytest.raises(ValueError) as error:
             load_pretrained(model, path, setting="pretrained")

@@ -264,7 +264,8 @@ def test_files_of_a_model_with_named_outputs(tmp_path):
     tf.nest.assert_same_structure(loaded(x), expected)
     tf.nest.map_structure(np.testing.assert_array_equal, loaded(x), expected)
     model.export(f"{tmp_path}/export")
-    served = tf.saved_model.load(f"{tmp_path}/export").serve({"tokens": tf.constant(x["tokens"])})
+    exported = tf.saved_model.load(f"{tmp_path}/export")
+    served = exported.serve({"tokens": tf.constant(x["tokens"])})
     assert served.keys() == set(model.output_names)
     for key, value in model.by_name(expected).items():
         np.testing.assert_allclose(served[key], value, atol=1e-5)

@@ -6,8 +6,7 @@ Arguments: a name of bert.list_models() (widenet_tiny_e4 unless another is named
 Predictions and scores: python -m official.evaluate --model=runs/squad_tiny --split=validation
 Data: python -m official.prepare squad/v2.0; or your own:
     --config.data.name=file --config.data.train_file=TRAIN.json --config.data.validation_file=DEV.json
-Cost: COST
-Accuracy: ACCURACY
+Cost and accuracy: no run of it is finished yet.
 """
 
 from bert.recipes import squad_recipe

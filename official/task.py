@@ -94,7 +94,10 @@ class Task(Protocol):
         """
 
     def loss(self):
-        """The main loss, without what layers add: a tf.keras.losses.Loss, or a dict of them by the names of the outputs."""
+        """The main loss, without what layers add: a tf.keras.losses.Loss, or a dict of them by the names of the outputs.
+
+        Outputs without a loss must be tensors: Keras compiles no lists or dicts inside a dict of outputs.
+        """
 
     def metrics(self):
         """Metrics of training and evaluation; called in the strategy's scope.

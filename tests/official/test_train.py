@@ -266,6 +266,7 @@ def test_summary(finished):
         "model",
         "parameters",
         "step",
+        "exported_step",
         "metrics",
         "unit",
         "images_per_second",
@@ -279,6 +280,7 @@ def test_summary(finished):
         "git_commit",
         "git_modified",
     }
+    assert summary["exported_step"] == summary["step"]
     assert summary["model"] == "widenet_ti16_digits"
     assert summary["parameters"] == sum(math.prod(weight.shape) for weight in run.model.weights)
     assert summary["step"] == 7

@@ -1,7 +1,5 @@
 """Text models around the one encoder, for each task."""
 
-import dataclasses
-
 import tensorflow as tf
 
 from bert.embedding import TextEmbedding
@@ -9,10 +7,10 @@ from bert.heads import FirstToken, MaskedWords, Span
 from bert.zoo import TASKS
 from widenet import Deployment, Encoder, Model
 from widenet.checks import check_choice, check_count
+from widenet.deployment import DEPLOYMENT_SETTINGS
 from widenet.flops import dense_flops, encoder_flops
 from widenet.layer import at_least_float32, compute_dtype_of, new_initializer
 
-DEPLOYMENT_SETTINGS = tuple(field.name for field in dataclasses.fields(Deployment))
 INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
 
 

@@ -1,16 +1,13 @@
 """Image classifiers around the one encoder."""
 
-import dataclasses
-
 import tensorflow as tf
 
 from vision.embedding import PatchEmbedding, Pooling
 from widenet import Deployment, Encoder, Model
 from widenet.checks import check_choice, check_count, refuse
+from widenet.deployment import DEPLOYMENT_SETTINGS
 from widenet.flops import dense_flops, encoder_flops
 from widenet.layer import at_least_float32, compute_dtype_of
-
-DEPLOYMENT_SETTINGS = tuple(field.name for field in dataclasses.fields(Deployment))
 
 
 def build_model(name, classes, image_size, patch_size, channels, representation, pool, dropout, **encoder):

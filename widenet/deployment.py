@@ -108,3 +108,6 @@ class Deployment:
     @classmethod
     def from_config(cls, config):
         return cls(**config)
+
+
+DEPLOYMENT_SETTINGS = tuple(field.name for field in dataclasses.fields(Deployment))

@@ -16,7 +16,8 @@ ROUNDS = 4
 CONTINUES = "##"
 LONGEST = 50  # characters of a word; others are no words that one learns from
 LEAST_COUNT = 2
-# Characters are kept, from the most frequent on, until that share of a text consists of them, but no more than so many.
+# Characters are kept, from the most frequent on, until that share of a text consists of them; but no more than so many, or than
+# a quarter of the vocabulary, since one may take two tokens.
 COVERAGE = 0.9999
 MOST_CHARACTERS = 1000
 
@@ -35,7 +36,7 @@ def learn_pieces(counts, size, special=()):
     Raises:
       ValueError: no words, or a size that is too small for their characters.
     """
-    characters = frequent_characters(counts)
+    characters = frequent_characters(counts, max(MOST_CHARACTERS, size // 4))
     words = sorted(word for word in counts if len(word) <= LONGEST and characters.issuperset(word))
     if not words:
         raise ValueError("there is no word in the texts")
@@ -64,8 +65,8 @@ def learn_pieces(counts, size, special=()):
     return [*special, *sorted(pieces, key=lambda piece: (-pieces[piece], piece))]
 
 
-def frequent_characters(counts):
-    """The set of characters that words may have."""
+def frequent_characters(counts, most):
+    """The set of characters that words may have, at most so many."""
     characters = collections.Counter()
     for word, count in counts.items():
         for character in word:
@@ -73,7 +74,7 @@ def frequent_characters(counts):
     ranked = sorted(characters, key=lambda character: (-characters[character], character))
     shares = np.cumsum([characters[character] for character in ranked]) / max(1, sum(characters.values()))
     enough = int(np.searchsorted(shares, COVERAGE)) + 1
-    return set(ranked[: min(enough, MOST_CHARACTERS)])
+    return set(ranked[: min(enough, most)])
 
 
 class PieceTrie:

@@ -23,15 +23,16 @@ class SentencePiece(Tokenizer):
     in one piece the comma is split off. SentencePiece's own normalization, which the model holds, follows.
 
     Args:
-      path: a pathlib.Path.
+      content: bytes of the model.
       lower_case: whether texts become lower case too.
+      path: of the file, for errors.
 
     Raises:
       ValueError: the file is no such model, or lacks a special token.
     """
 
-    def __init__(self, path, lower_case=True):
-        model, pieces, types = read_model(path)
+    def __init__(self, content, lower_case, path):
+        model, pieces, types = read_model(content, path)
         pad, cls, sep, mask = map(pieces.index, SPECIAL)
         ids = SpecialIds(pad=pad, unk=types.index(UNKNOWN), cls=cls, sep=sep, mask=mask)
         special = [kind in (UNKNOWN, CONTROL, UNUSED) for kind in types]

@@ -10,11 +10,12 @@ REMOVE_EXTRA_WHITESPACES = 4  # of a normalizer
 NUMBER, EIGHT_BYTES, BYTES, FOUR_BYTES = 0, 1, 2, 5
 
 
-def read_model(path):
+def read_model(content, path):
     """A SentencePiece model in which no text becomes a special token, and several spaces count as one.
 
     Args:
-      path: a pathlib.Path.
+      content: bytes of the file.
+      path: of the file, for errors.
 
     Returns:
       model: bytes, as tensorflow_text.SentencepieceTokenizer takes it.
@@ -24,9 +25,6 @@ def read_model(path):
     Raises:
       ValueError: the file is no such model, or lacks a special token; names it.
     """
-    content = path.read_bytes()
-    if not content:
-        raise ValueError(f"{path}: it is empty")
     model, pieces, types = bytearray(), [], []
     try:
         for number, value in _fields(content):
@@ -34,11 +32,13 @@ def read_model(path):
                 piece = dict(_fields(value))
                 pieces.append(piece[PIECE].decode())
                 types.append(piece.get(TYPE, NORMAL))
+                if not pieces[-1]:
+                    raise ValueError("a piece is empty")
                 if pieces[-1] in SPECIAL:
                     types[-1] = CONTROL  # text that reads so is text
                     value += _field(TYPE, CONTROL)
             model += _field(number, value)
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, AttributeError, TypeError):
         raise ValueError(f"{path}: it is no SentencePiece model") from None
     if not pieces:
         raise ValueError(f"{path}: it is no SentencePiece model")

@@ -5,7 +5,7 @@ inputs = pack(tokenizer, [tokenizer.tokenize(texts)], max_length=128)
 """
 
 import abc
-import pathlib
+import os
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +30,7 @@ def open_tokenizer(path, lower_case=True):
     """The Tokenizer of a vocabulary's file.
 
     Args:
-      path: of a BERT vocab.txt, one token a line; or of a SentencePiece model, named *.model.
+      path: of a BERT vocab.txt, one token a line; or of a SentencePiece model, named *.model. Wherever TensorFlow reads files.
       lower_case: whether texts become lower case and lose their accents, as the vocabulary was made.
 
     Raises:
@@ -40,10 +40,14 @@ def open_tokenizer(path, lower_case=True):
     from bert.sentence_piece import SentencePiece
     from bert.wordpiece import WordPiece
 
-    path = pathlib.Path(path)
-    if not path.is_file():
+    path = os.fspath(path)
+    if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
         raise ValueError(f"{path}: there is no such file")
-    return (SentencePiece if path.suffix == ".model" else WordPiece)(path, lower_case)
+    with tf.io.gfile.GFile(path, "rb") as file:
+        content = file.read()
+    if not content:
+        raise ValueError(f"{path}: it is empty")
+    return (SentencePiece if path.endswith(".model") else WordPiece)(content, lower_case, path)
 
 
 class Tokenizer(tf.Module, abc.ABC):

@@ -1,5 +1,6 @@
 """WordPiece, as BERT has it."""
 
+import codecs
 import re
 
 import numpy as np
@@ -20,15 +21,16 @@ class WordPiece(Tokenizer):
     """The rules of BERT's tokenizer, by TensorFlow Text's FastBertNormalizer (with BERT's table) and FastWordpieceTokenizer.
 
     Args:
-      path: a pathlib.Path of one token a line, UTF-8.
+      content: bytes of a vocab.txt, one token a line, UTF-8.
       lower_case: whether texts become lower case and lose their accents.
+      path: of the file, for errors.
 
     Raises:
       ValueError: what is wrong with the file, and in which line.
     """
 
-    def __init__(self, path, lower_case=True):
-        tokens = read_vocabulary(path)
+    def __init__(self, content, lower_case, path):
+        tokens = read_vocabulary(content, path)
         ids = SpecialIds(*map(tokens.index, SPECIAL))
         special = [token in SPECIAL or UNUSED.fullmatch(token) is not None for token in tokens]
         continues = [token.startswith(CONTINUES) and token != CONTINUES for token in tokens]
@@ -70,14 +72,18 @@ class WordPiece(Tokenizer):
         return " ".join(tokens).replace(" " + CONTINUES, "")
 
 
-def read_vocabulary(path):
+def read_vocabulary(content, path):
     """The tokens of a BERT vocab.txt, a list of str.
+
+    Args:
+      content: bytes of the file.
+      path: of the file, for errors.
 
     Raises:
       ValueError: the file is no such vocabulary; names it, and the line.
     """
     tokens, line_of = [], {}
-    for number, line in enumerate(path.read_bytes().removesuffix(b"\n").split(b"\n"), start=1):
+    for number, line in enumerate(content.removeprefix(codecs.BOM_UTF8).removesuffix(b"\n").split(b"\n"), start=1):
         try:
             token = line.strip(b" \t\r").decode()
         except UnicodeDecodeError as error:
@@ -90,7 +96,7 @@ def read_vocabulary(path):
         elif len(token.encode()) > LONGEST_TOKEN:
             problem = f"a token of {len(token.encode())} bytes is too long: at most {LONGEST_TOKEN}"
         if problem:
-            raise ValueError(f"{path}, line {number}: {problem}" if path.stat().st_size else f"{path}: it is empty")
+            raise ValueError(f"{path}, line {number}: {problem}")
         line_of[token] = number
         tokens.append(token)
     missing = [token for token in SPECIAL if token not in line_of]

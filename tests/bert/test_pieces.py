@@ -119,11 +119,13 @@ def test_refusals():
 
 
 def test_frequent_characters():
-    """All but one in ten thousand, and at most a thousand."""
-    assert frequent_characters({"ab": 10_000, "c": 2, "d": 1}) == {"a", "b", "c"}
-    assert frequent_characters({"ab": 1, "c": 1, "d": 1}) == {"a", "b", "c", "d"}
+    """All but one in ten thousand; and at most a thousand or a quarter of the vocabulary."""
+    assert frequent_characters({"ab": 10_000, "c": 2, "d": 1}, 9) == {"a", "b", "c"}
+    assert frequent_characters({"ab": 1, "c": 1, "d": 1}, 9) == {"a", "b", "c", "d"}
+    assert frequent_characters({"ab": 2, "c": 1, "d": 1}, 3) == {"a", "b", "c"}
     many = {chr(0x4E00 + i): 2000 - i for i in range(1500)}
-    assert frequent_characters(many) == {chr(0x4E00 + i) for i in range(1000)}
+    assert set(learn_pieces(many, 1200)) == {chr(0x4E00 + i) for i in range(1000)}
+    assert set(learn_pieces(many, 4800)) == {chr(0x4E00 + i) for i in range(1200)}
 
 
 def test_fewer_tokens_than_tensorflow_text():

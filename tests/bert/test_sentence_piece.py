@@ -189,7 +189,16 @@ class TestFiles:
         return str(refused.value).removeprefix(f"{path}: ")
 
     @pytest.mark.parametrize(
-        "content", [b"a text\nof two lines\n", b"\n", b"\0" * 100, b"\x0a\x05a", b"\x0a\x04\x0a\x02\xff\xfe"]
+        "content",
+        [
+            b"a text\nof two lines\n",
+            b"\n",
+            b"\0" * 100,
+            b"\x0a\x05a",
+            b"\x0a\x04\x0a\x02\xff\xfe",
+            b"\x08\x01",
+            b"\x0a\x02\x0a\x00",
+        ],
     )
     def test_no_model(self, tmp_path, content):
         (tmp_path / "a.model").write_bytes(content)
@@ -224,7 +233,7 @@ def test_model_as_read(tmp_path):
         tmp_path / "a.model", control_symbols=[], user_defined_symbols=SPECIAL[2:], remove_extra_whitespaces=False
     )
     before = sentencepiece_model_pb2.ModelProto.FromString(path.read_bytes())
-    model, pieces, types = read_model(path)
+    model, pieces, types = read_model(path.read_bytes(), path)
     after = sentencepiece_model_pb2.ModelProto.FromString(model)
     assert pieces == [piece.piece for piece in before.pieces]
     assert types == [piece.type for piece in after.pieces]

@@ -278,7 +278,9 @@ def test_files_of_a_model_with_named_outputs(tmp_path):
 def two_replicas():
     """A step of SGD, learning rate 0.1, on two examples a replica: the model, its logs and the data."""
     tf.keras.mixed_precision.set_global_policy("float32")
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    # Two strategies of one process would number their collective operations alike, and another test trains under one.
+    to_one_device = tf.distribute.ReductionToOneDevice()
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=to_one_device)
     assert strategy.num_replicas_in_sync == 2
     with strategy.scope():
         model = new_model()

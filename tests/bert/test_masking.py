@@ -15,7 +15,7 @@ SPECIAL = np.arange(SIZE) < 5
 TOKENIZER = types.SimpleNamespace(
     ids=types.SimpleNamespace(pad=PAD, unk=UNK, cls=CLS, sep=SEP, mask=MASK), size=SIZE, continues=CONTINUES, special=SPECIAL
 )
-ROWS, LENGTH, PREDICTIONS = 400, 64, 10
+ROWS, LENGTH, PREDICTIONS = 150, 64, 10
 
 
 def examples(random, rows=ROWS, length=LENGTH):

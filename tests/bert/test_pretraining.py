@@ -23,7 +23,7 @@ from official.tables import read_table
 from tests.bert.pages import documents, write_texts, write_vocabulary
 
 LENGTH = 40
-SIZES = dict(depth=2, width=16, heads=2, ffn_dim=16, expert_dim=16, embedding_dim=8, max_length=LENGTH)
+SIZES = dict(depth=1, width=16, heads=2, num_experts=2, ffn_dim=16, expert_dim=16, embedding_dim=8, max_length=LENGTH)
 
 
 @pytest.fixture(scope="module")

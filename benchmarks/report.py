@@ -96,8 +96,27 @@ def variants_table(found):
     return f"{_markdown(lines)}\n\n{machine['cores']} cores ({machine['cpu']}), commit {machine['git_commit'][:7]}."
 
 
+def paired_table(found):
+    """Markdown of what benchmarks.pretrained wrote."""
+    seeds = len(next(iter(found["paired"].values())))
+    lines = [["", *(f"seed {seed}" for seed in range(seeds)), "mean"], ["---", *["---:"] * (seeds + 1)]]
+    for start, accuracies in found["paired"].items():
+        lines.append([start, *(f"{value:.2%}" for value in (*accuracies, found["means"][start]))])
+    lines.append(["always the commonest class", *[""] * seeds, f"{found['majority']:.2%}"])
+    difference = (
+        f"The mean of the paired differences is {found['difference']:+.2%}, its standard error {found['standard_error']:.2%}."
+    )
+    return f"{_markdown(lines)}\n\n{difference} Commit {found['machine']['git_commit'][:7]}."
+
+
 # By a key that only results of that kind have.
-TABLES = {"rows": times_table, "accuracies": accuracy_table, "operations": profile_table, "variants": variants_table}
+TABLES = {
+    "rows": times_table,
+    "accuracies": accuracy_table,
+    "operations": profile_table,
+    "variants": variants_table,
+    "paired": paired_table,
+}
 
 
 def _markdown(lines):

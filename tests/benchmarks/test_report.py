@@ -75,3 +75,17 @@ def test_variants_by_hand(tmp_path):
 def test_a_table_without_results_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nothing\.json"):
         report.rewritten("<!-- nothing -->\n<!-- end -->", tmp_path)
+
+
+def test_a_paired_comparison_by_hand(tmp_path):
+    paired = {"pretrained": [0.75, 0.7], "from scratch": [0.7, 0.6]}
+    means = {"pretrained": 0.725, "from scratch": 0.65}
+    found = dict(machine=MACHINE, paired=paired, means=means, majority=0.51, difference=0.075, standard_error=0.025)
+    (tmp_path / "four.json").write_text(json.dumps(found))
+    lines = report.rewritten("<!-- four -->\n<!-- end -->\n", tmp_path).splitlines()
+    assert lines[3:6] == [
+        "| pretrained | 75.00% | 70.00% | 72.50% |",
+        "| from scratch | 70.00% | 60.00% | 65.00% |",
+        "| always the commonest class |  |  | 51.00% |",
+    ]
+    assert "differences is +7.50%, its standard error 2.50%" in lines[7]

@@ -89,3 +89,16 @@ def test_a_paired_comparison_by_hand(tmp_path):
         "| always the commonest class |  |  | 51.00% |",
     ]
     assert "differences is +7.50%, its standard error 2.50%" in lines[7]
+
+
+def test_runs_by_hand(tmp_path):
+    """A folder with the curves alone is none of a run that was evaluated."""
+    for name in ("b_run", "a_run", "no_run"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "summary.json").write_text(json.dumps(dict(parameters=1234, step=5678, wall_seconds=90.0)))
+    for name in ("a_run", "b_run"):
+        evaluated = dict(split="test", metrics=dict(top_1=0.91234, loss=1.0), step=5678)
+        (tmp_path / name / "evaluation.json").write_text(json.dumps(evaluated))
+    lines = report.rewritten("<!-- runs -->\n<!-- end -->\n", tmp_path / "benchmarks").splitlines()
+    assert lines[3] == "| a_run | 1,234 | 5,678 | 1.5 | test | top 1 0.9123, loss 1.0000 |"
+    assert [line.split()[1] for line in lines[3:-1]] == ["a_run", "b_run"]

@@ -2,8 +2,9 @@
 
 Command: python -m official.train --config=bert/configs/pretraining_small.py --workdir=runs/pretraining --config.data.dir=DIR
 Models: widenet_tiny_e4 unless another of the zoo is named, as in --config=bert/configs/pretraining_small.py:albert_small
-Data: python -m bert.prepare --corpus=wikipedia_sample --corpus=imdb --vocabulary=vocab.txt --max_length=128 --output=DIR
-    (pip install -r requirements-text.txt; --runner=local where Beam is not installed).
+Data: python -m bert.prepare --corpus=wikipedia_sample --corpus=imdb --vocabulary=vocab.txt --max_length=64 --output=DIR
+    (pip install -r requirements-text.txt; --runner=local where Beam is not installed). `make demo-text` does that, too.
+Cost and accuracy: docs/results.md has those of finished runs.
 """
 
 from bert.recipes import pretraining_recipe
@@ -11,11 +12,11 @@ from bert.recipes import pretraining_recipe
 
 def get_config(model="widenet_tiny_e4"):
     """The recipe; `model` is a name of bert.list_models()."""
-    steps = 2000
+    steps = 1600
     return pretraining_recipe(
         model,
         dict(max_length=128, dropout=0.0, attention_dropout=0.0),
-        data=dict(max_length=128, validation_examples=512),
+        data=dict(max_length=64, validation_examples=512),
         train=dict(
             steps=steps,
             warmup_steps=steps // 10,

@@ -10,13 +10,12 @@ after every run: a run whose result stands there is not done again, and one that
 import argparse
 import collections
 import json
-import math
 import pathlib
 import statistics
 import sys
 
 from benchmarks.alternate import write_json
-from official.repeat import RunFailed, call_each, cores_each, positive, train_and_evaluate
+from official.repeat import RunFailed, call_each, cores_each, paired_difference, positive, train_and_evaluate
 
 STARTS = ("pretrained", "from scratch")
 
@@ -44,23 +43,15 @@ def majority(labels):
 
 
 def compared(runs):
-    """Of the seeds that have both runs: accuracies, their means, and the mean paired difference with its standard error.
-
-    The standard error is that of the mean: the sample standard deviation of the differences over the square root of their number;
-    None where there is only one.
-    """
+    """Of the seeds that have both runs: accuracies, their means, and the mean paired difference with its standard error."""
     found = {(run["start"], run["seed"]): run["accuracy"] for run in runs}
     seeds = sorted(seed for start, seed in found if start == STARTS[0] and (STARTS[1], seed) in found)
     if not seeds:
         return {}
     accuracies = {start: [found[start, seed] for seed in seeds] for start in STARTS}
-    differences = [one - other for one, other in zip(*accuracies.values(), strict=True)]
-    return dict(
-        paired=accuracies,
-        means={start: statistics.mean(values) for start, values in accuracies.items()},
-        difference=statistics.mean(differences),
-        standard_error=statistics.stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else None,
-    )
+    difference, standard_error = paired_difference(*accuracies.values())
+    means = {start: statistics.mean(values) for start, values in accuracies.items()}
+    return dict(paired=accuracies, means=means, difference=difference, standard_error=standard_error)
 
 
 def main():

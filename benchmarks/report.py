@@ -10,6 +10,7 @@ import json
 import re
 
 from benchmarks.alternate import ROOT
+from official.repeat import paired_difference
 
 DOCUMENTS = (ROOT / "docs/performance.md", ROOT / "docs/results.md")
 RESULTS = ROOT / "docs/results/benchmarks"
@@ -88,12 +89,16 @@ def profile_table(found):
 def variants_table(found):
     """Markdown of what benchmarks.variants wrote."""
     seeds = max(len(row["accuracies"]) for row in found["variants"])
-    lines = [["", "parameters", *(f"seed {seed}" for seed in range(seeds)), "mean", "spread", "minutes"]]
+    lines = [["", "parameters", *(f"seed {seed}" for seed in range(seeds)), "mean", "spread", "less the first", "minutes"]]
     lines.append(["---", *["---:"] * (len(lines[0]) - 1)])
+    first = found["variants"][0]["accuracies"]
     for row in found["variants"]:
         accuracies = [f"{accuracy:.2%}" for accuracy in row["accuracies"]]
         accuracies += [""] * (seeds - len(accuracies))
-        figures = [f"{row['mean']:.2%}", f"{row['spread']:.2%}", f"{row['minutes']:.1f}"]
+        difference = ""
+        if row is not found["variants"][0] and len(row["accuracies"]) == len(first) > 1:
+            difference = "{:+.2%} ± {:.2%}".format(*paired_difference(row["accuracies"], first))
+        figures = [f"{row['mean']:.2%}", f"{row['spread']:.2%}", difference, f"{row['minutes']:.1f}"]
         lines.append([row["variant"], f"{row['parameters']:,}", *accuracies, *figures])
     machine = found["machine"]
     return f"{_markdown(lines)}\n\n{machine['cores']} cores ({machine['cpu']}), commit {machine['git_commit'][:7]}."

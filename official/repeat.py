@@ -10,6 +10,7 @@ use several cores better by a run each: --parallel=2 does two runs at a time, on
 import argparse
 import concurrent.futures
 import json
+import math
 import os
 import pathlib
 import statistics
@@ -87,6 +88,16 @@ def figures(values):
     values = list(values)
     together = dict(median=statistics.median(values), mean=statistics.mean(values), spread=max(values) - min(values))
     return dict(values=values, **together)
+
+
+def paired_difference(values, others):
+    """Mean of the differences value - other of the same seeds, and its standard error; None for that where there is one seed.
+
+    The standard error is the sample standard deviation of the differences over the square root of their number.
+    """
+    differences = [value - other for value, other in zip(values, others, strict=True)]
+    several = len(differences) > 1
+    return statistics.mean(differences), statistics.stdev(differences) / math.sqrt(len(differences)) if several else None
 
 
 def repeat(config, workdir, seeds, split, arguments=(), parallel=1):

@@ -7,6 +7,8 @@ import shutil
 
 import tensorflow as tf
 
+from official.replace import replace_folder
+
 EXTRA = "assets.extra"  # a folder inside a SavedModel that TensorFlow leaves to others
 CONFIG_FILE = f"{EXTRA}/config.json"
 
@@ -14,7 +16,7 @@ CONFIG_FILE = f"{EXTRA}/config.json"
 def export_saved_model(model, directory, endpoints=None, resources=(), config=None, assets=None):
     """Writes an inference-only SavedModel, which TensorFlow loads alone (with tensorflow_text, where an endpoint tokenizes).
 
-    It appears whole or not at all.
+    It appears whole or not at all, and takes the place of an earlier one in one step.
 
     Args:
       model: a built Keras model.
@@ -43,8 +45,7 @@ def export_saved_model(model, directory, endpoints=None, resources=(), config=No
     if config is not None:
         config = _map_strings(config, lambda value: inside.get(value, value))
         (partial / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
-    shutil.rmtree(directory, ignore_errors=True)
-    partial.rename(directory)
+    replace_folder(partial, directory)
 
 
 def model_endpoint(model):

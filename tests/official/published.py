@@ -1,5 +1,7 @@
 """What is looked at after a process that publishes or loads was killed (tests.official.kills). Imports no TensorFlow."""
 
+import atexit
+import contextlib
 import json
 import os
 
@@ -7,7 +9,7 @@ from official.archives import pack, sha256_of
 from official.model_cache import MODEL
 from official.model_lookup import find_published
 from official.publish import publish, read_repository
-from tests.official.repository import HANDLE, make_model, make_repository
+from tests.official.repository import HANDLE, make_model, make_repository, static_server
 
 NEXT = HANDLE.removesuffix("/1")
 
@@ -65,13 +67,24 @@ def publishing(folder):
 
 def fetching(folder):
     """A model of a repository's folder: "old" where it is not in the cache, "new" where it is; and then it can be had."""
+    return _loading(folder, str(folder / "repository"))
+
+
+def downloading(folder):
+    """The same, of a static file server."""
+    server = contextlib.ExitStack()
+    atexit.register(server.close)
+    return _loading(folder, server.enter_context(static_server(folder / "repository")))
+
+
+def _loading(folder, base):
     repository, cache = folder / "repository", folder / "cache"
 
     def begin():
         make_repository(repository)
 
     def act():
-        os.environ["WIDENET_HUB"], os.environ["TFHUB_CACHE_DIR"] = str(repository), str(cache)
+        os.environ["WIDENET_HUB"], os.environ["TFHUB_CACHE_DIR"] = base, str(cache)
         find_published(HANDLE)
 
     def look():
@@ -79,7 +92,7 @@ def fetching(folder):
         for place in places:
             check_fetched(place, folder / "repository-model")
         act()
-        (place,) = cache.iterdir()
+        (place,) = (path for path in cache.iterdir() if path.suffix != ".lock")  # an empty file, where the kill came after all
         check_fetched(place, folder / "repository-model")
         return "new" if places else "old"
 

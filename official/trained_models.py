@@ -45,14 +45,13 @@ def find_model(path, setting="model"):
       ValueError: where there is none, or one without its run's config.
       OSError: a repository of handles that cannot be read.
     """
-    given = pathlib.Path(path)
-    path = local_path(path, setting)
+    given, path = path, local_path(path, setting)
     prefix = pathlib.Path(find_checkpoint(path, setting))
     if tf.saved_model.contains_saved_model(str(path)):
         if not (path / CONFIG_FILE).exists():
             raise ValueError(f"{path} is a SavedModel without {CONFIG_FILE}, which official.train writes: its data is not known")
         config = ConfigDict(locate_assets(_read_config(path / CONFIG_FILE), path))
-        beside = path.with_name(path.name + "_evaluation") if path == given else None
+        beside = path.with_name(path.name + "_evaluation") if path == pathlib.Path(given) else None
         return TrainedModel(path, True, config, beside)
     workdir = path if (path / "checkpoints").is_dir() else prefix.absolute().parent.parent
     if not (workdir / "config.json").exists():

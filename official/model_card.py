@@ -11,7 +11,6 @@ from official import pages
 
 FACTS_FILE = "assets.extra/model.json"
 RECIPE_FILE = "assets.extra/config.json"
-OF_THE_RUN = ("model", "parameters", "metrics", "unit", "versions")  # what a run's summary tells too
 MOST_CLASSES = 50  # names of classes that a card tells
 HEADLINES = 3  # metrics that an index tells
 NOT_IN_HEADLINES = ("loss", "balance", "dropped")
@@ -61,15 +60,10 @@ def find_facts(folder, plots=()):
     """
     facts, recipe = (_read(folder / name) if (folder / name).exists() else {} for name in (FACTS_FILE, RECIPE_FILE))
     evaluations = [_evaluation(file) for file in sorted(folder.parent.glob(f"{folder.name}_evaluation/*/metrics.json"))]
-    pictures = []
-    summary = folder.parent / "summary.json"
-    if summary.exists():
-        ran = _read(summary)
-        facts = {**{name: ran[name] for name in OF_THE_RUN if name in ran}, **facts}
-        exported = ran.get("exported_step", ran.get("step"))
+    pictures, step = [], facts.get("step")
+    if step is not None and (folder.parent / "config.json").exists():  # it lies in its run's workdir
         for file in sorted(folder.parent.glob("evaluation/*/metrics.json")):
-            # Of another step it is another model's.
-            if _read(file).get("step") in (None, exported):
+            if _read(file).get("step") == step:  # another one is of other weights
                 evaluations.append(_evaluation(file))
         pictures = [path for path in [folder.parent / "curves.png"] if path.exists()]
     for plot in map(pathlib.Path, plots):

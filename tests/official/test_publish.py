@@ -50,16 +50,17 @@ def exported(tmp_path):
     facts = {
         "model": "small <script>alert(1)</script>",
         "parameters": 190954,
+        "step": 90,
         "kind": "image classification",
         "class_names": ["<b>zero</b>", *map(str, range(1, 60))],
         "metrics": {"val_accuracy": 0.98, "val_loss": 0.1},
         "licence": None,
-        "signatures": {"serve": {"inputs": "float32 [None, 8, 8, 1]"}},
+        "signatures": {"serve": {"inputs": {"images": "float32 [?, 8, 8, 1]"}, "outputs": {"output_0": "float32 [?, 10]"}}},
         "versions": {"tensorflow": "2.15.1"},
     }
     write_json(model / "assets.extra" / "config.json", config)
     write_json(model / "assets.extra" / "model.json", facts)
-    write_json(run / "summary.json", {"step": 100, "exported_step": 90, "parameters": 1})
+    write_json(run / "config.json", config)
     write_json(
         run / "evaluation" / "test" / "metrics.json", {"split": "test", "examples": 360, "step": 90, "metrics": {"top_1": 0.975}}
     )

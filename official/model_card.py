@@ -12,7 +12,7 @@ from official import pages
 FACTS_FILE = "assets.extra/model.json"
 RECIPE_FILE = "assets.extra/config.json"
 MOST_CLASSES = 50  # names of classes that a card tells
-HEADLINES = 3  # metrics that an index tells
+HEADLINES = 2  # metrics that an index tells
 NOT_IN_HEADLINES = ("loss", "balance", "dropped")
 
 

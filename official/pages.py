@@ -7,11 +7,12 @@ STYLE = """
 :root { color-scheme: light dark; --line: #8884; --faint: #777; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-h1, h2, td, p { overflow-wrap: anywhere; }
+h1, h2, p { overflow-wrap: anywhere; }
 table { border-collapse: collapse; }
 th, td { border-bottom: 1px solid var(--line); padding: .35rem 1.2rem .35rem 0; text-align: left; vertical-align: top; }
 th { font-weight: 600; } thead th { color: var(--faint); font-weight: 400; white-space: nowrap; }
-.wide { overflow-x: auto; } .faint { color: var(--faint); font-size: .875rem; }
+.wide { overflow-x: auto; } .listing { white-space: nowrap; } details { margin-top: 1rem; }
+.faint { color: var(--faint); font-size: .875rem; font-weight: 400; }
 pre { background: #8881; padding: .8rem; overflow-x: auto; } code, pre { font-size: .875rem; }
 img { max-width: 100%; height: auto; background: white; }
 """
@@ -39,10 +40,11 @@ def page(title, *body):
 
 
 def table(rows, head=()):
-    """A table whose cells are HTML; the first of a row is its heading."""
+    """A table whose cells are HTML; the first of a row is its heading. One with a head is a listing, whose lines do not wrap."""
+    kind = ' class="listing"' if head else ""
     heading = f"<thead><tr>{''.join(f'<th>{cell}</th>' for cell in head)}</tr></thead>" if head else ""
     lines = (f"<tr><th>{first}</th>{''.join(f'<td>{cell}</td>' for cell in rest)}</tr>" for first, *rest in rows)
-    return f'<div class="wide"><table>{heading}<tbody>\n' + "\n".join(lines) + "\n</tbody></table></div>"
+    return f'<div class="wide"><table{kind}>{heading}<tbody>\n' + "\n".join(lines) + "\n</tbody></table></div>"
 
 
 def link(address, text):

@@ -89,8 +89,8 @@ def index_page(entries):
     rows = [_row(newest, earlier) for newest, *earlier in versions.values()]
     return pages.page(
         "Models",
-        "<p>Of these models a program loads one by its handle, which is its name and version here. It looks for it in the "
-        "repositories that an environment variable names, of which this page is one:</p>",
+        "<p>A program loads one of these models by its handle. It looks for it in the model repositories that an environment "
+        "variable names, of which this page is one:</p>",
         "<pre>export WIDENET_HUB=<i>address of this page, without index.html</i></pre>",
         "<pre>import official.hub\nmodel = official.hub.load(<i>handle</i>)</pre>",
         pages.table(rows, ("handle", "model", "parameters", "metrics", "licence", "published", "archive")),

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 MEMORY = pathlib.Path("/dev/shm")
 FILE_OPERATIONS = ("open", "os.", "shutil.", "fcntl.")
@@ -55,7 +56,7 @@ def at_random(begin, act, look, folder, rounds):
     moments = random.Random(0)
     _fresh(folder, begin)
     started = time.perf_counter()
-    assert not _wait(_fork(act))
+    in_another_process(act)
     seconds = time.perf_counter() - started
     found = []
     while len(found) < rounds:
@@ -66,8 +67,13 @@ def at_random(begin, act, look, folder, rounds):
         _wait(child)
         found.append(look())
     _fresh(folder, begin)
-    assert not _wait(_fork(act))
+    in_another_process(act)
     return [*found, look()]
+
+
+def in_another_process(act):
+    """Acts in a child process, to its end."""
+    assert not _wait(_fork(act))
 
 
 def _fresh(folder, begin):
@@ -84,6 +90,9 @@ def _fork(act):
     try:
         act()
         os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
     finally:
         os._exit(1)  # never on into what the parent does
 

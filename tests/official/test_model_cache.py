@@ -281,7 +281,7 @@ def test_tampered(repository, cache, hub, position):
 
 
 def test_longer(repository, cache, hub):
-    """Read no further than one byte too many."""
+    """Not read to its end."""
     with (repository / HANDLE).open("ab") as archive:
         archive.write(bytes(10_000_000))
     hub(repository)

@@ -8,12 +8,12 @@ from unittest import mock
 import numpy as np
 import pytest
 import tensorflow as tf
-import tensorflow_hub
 
 import bert
 import official.hub
 import vision
 from official import evaluate, train
+from official.hub import tensorflow_hub  # without its warning
 from official.publish import publish
 from official.saved_models import export_saved_model
 from official.weights import find_checkpoint, local_path, read_weights

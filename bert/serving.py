@@ -29,7 +29,7 @@ def encoder_endpoints(encoder, tokenizer, max_length, pairs):
     "tokens" gives `sequence_output` too, and so does "serve" where there is nothing else.
 
     Args:
-      encoder: of bert.models.encoder_of.
+      encoder: of bert.models.encoder_of, or an official.parts.Traced one.
       tokenizer: a bert.tokenizer.Tokenizer.
       max_length: to which texts are cut, in tokens.
       pairs: whether an example has two texts.

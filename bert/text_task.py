@@ -8,7 +8,7 @@ from bert.shards import prepared_vocabulary
 from bert.tokenizer import open_tokenizer
 from bert.transfer import transfer_weights
 from official.bad_examples import BadExamples
-from official.parts import Part, keras_module, model_endpoint
+from official.parts import Part, Traced, keras_module, model_endpoint
 from official.task import Task
 from official.trained_models import find_model
 from widenet import Model
@@ -68,17 +68,16 @@ class TextTask(Task):
             return Part("text preprocessor", None, *preprocessor(self.tokenizer, max_length), **more)
         model = self._build_model(**DROPS_NOTHING)
         if name == "encoder":
-            encoder = encoder_of(model)
-            endpoints = encoder_endpoints(encoder, self.tokenizer, max_length, bool(self.config.data.get("pairs")))
-            return Part("text encoder", model, endpoints, keras_module(encoder), settings=DROPS_NOTHING, **more)
+            traced = Traced(encoder_of(model))
+            endpoints = encoder_endpoints(traced, self.tokenizer, max_length, bool(self.config.data.get("pairs")))
+            return Part("text encoder", model, endpoints, keras_module(traced), settings=DROPS_NOTHING, **more)
         more |= dict(assets=self.assets(), class_names=self.class_names, settings=DROPS_NOTHING)
-        return Part(self.kind, model, self.endpoints(model), self.module(model), **more)
-
-    def module(self, model):
-        """The official.parts.Module of the whole model: its logits, or where it gives a dict, that."""
-        if not isinstance(model.output, dict):
-            model = Model(model.input, {"logits": model.output}, name=model.name)
-        return keras_module(model)
+        if isinstance(model.output, dict):
+            traced = served = Traced(model)
+        else:
+            traced = Traced(Model(model.input, {"logits": model.output}, name=model.name))
+            served = traced.only("logits")
+        return Part(self.kind, model, self.endpoints(served), keras_module(traced), **more)
 
     def endpoints(self, model):
         """The ids of tokens, as the model takes them: the endpoint "tokens"."""

@@ -1,8 +1,8 @@
-"""Answers of an exported model to many inputs: python -m official.predict --handle=MODEL --input='photos/*.jpg' --output=out.jsonl
+"""Many answers of an exported model: python -m official.predict --handle=MODEL --input='photos/*.jpg' --output=out.jsonl
 
-Images or texts, whatever the model's first signature takes as strings, one line of JSON for each. The input is a glob of files, or
-a JSONL file whose lines have the signature's inputs by name ("text", "text_pair", ...; of an image its path, as "file"). A bad
-input gets a line that says what is wrong with it. The same command goes on where a stopped one was.
+Images or texts in, whatever the model's first signature takes as strings, and one line of JSON out for each. The input is a glob
+of files, or a JSONL file whose lines have the signature's inputs by name ("text", "text_pair", ...; of an image its path, as
+"file"). A bad input gets a line that says what is wrong with it. The same command goes on where a stopped one was.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import sys
 import time
 from typing import NamedTuple
@@ -63,6 +64,7 @@ def predict(handle, inputs, output, batch_size=32, signature=SIGNATURE):
     examples = find_examples(inputs, names)
     output = pathlib.Path(output)
     done, bad = kept_lines(output, [example.name for example in examples])
+    output.parent.mkdir(parents=True, exist_ok=True)
     line = StatusLine(log_every=10)
     started, first = time.perf_counter(), done
     with output.open("a", encoding="utf-8") as file:
@@ -85,8 +87,7 @@ def _open(handle, signature):
     model = load(handle)
     if signature not in model.signatures:
         raise ValueError(f"--signature={signature} is not allowed: it must be one of {', '.join(model.signatures)}")
-    function = model.signatures[signature]
-    specs = function.structured_input_signature[1]
+    specs = model.signatures[signature].structured_input_signature[1]
     others = [name for name, spec in specs.items() if spec.dtype != tf.string]
     if others:
         raise ValueError(
@@ -95,9 +96,8 @@ def _open(handle, signature):
 
     def call(columns):
         tensors = {name: tf.constant(values, tf.string) for name, values in columns.items()}
-        outputs = {name: tensor.numpy() for name, tensor in function(**tensors).items()}
-        _keep_model_alive = model  # its variables go when it does
-        return outputs
+        # By the model, whose variables go when it goes.
+        return {name: tensor.numpy() for name, tensor in model.signatures[signature](**tensors).items()}
 
     return call, sorted(specs)
 
@@ -175,7 +175,7 @@ def kept_lines(output, names):
         file.truncate(len(whole))
     bad = 0
     rows = whole.splitlines()
-    for number, (row, name) in enumerate(itertools.zip_longest(rows, names[: max(len(rows), 0)]), start=1):
+    for number, (row, name) in enumerate(itertools.zip_longest(rows, names[: len(rows)]), start=1):
         try:
             found = json.loads(row)
         except ValueError:
@@ -194,33 +194,38 @@ def answers(call, batch):
             contents[place] = example.read()
         except (ValueError, OSError) as error:
             found[place] = {"error": str(error)}
-    places = list(contents)
-    # Alone, where one of them is bad: the others are not lost with it.
-    for group in [places] if _works(call, contents, places, found) else [[place] for place in places]:
-        _works(call, contents, group, found)
+    if contents:
+        try:
+            rows = ask(call, list(contents.values()))
+        except tf.errors.OpError:
+            rows = [ask_alone(call, content) for content in contents.values()]  # a bad one must not lose the others their answers
+        found |= zip(contents, rows, strict=True)
     return [found[place] for place in range(len(batch))]
 
 
-def _works(call, contents, places, found):
-    """Puts the answers to some examples into `found`; False, and the error of the last one, where the model refuses them."""
-    if not places or all(place in found for place in places):
-        return True
-    columns = {name: [contents[place][name] for place in places] for name in contents[places[0]]}
+def ask(call, contents):
+    """The outputs for each of some examples, a list of dicts as JSON has them; raises tf.errors.OpError where one is refused."""
+    outputs = call({name: [content[name] for content in contents] for name in contents[0]})
+    return [{name: plain(value[row]) for name, value in sorted(outputs.items())} for row in range(len(contents))]
+
+
+def ask_alone(call, content):
+    """The outputs for one example, or what is wrong with it."""
     try:
-        outputs = call(columns)
+        return ask(call, [content])[0]
     except tf.errors.OpError as error:
-        if len(places) == 1:
-            found[places[0]] = {"error": told(error)}
-        return False
-    for row, place in enumerate(places):
-        found[place] = {name: plain(value[row]) for name, value in sorted(outputs.items())}
-    return True
+        return {"error": told(error)}
 
 
 def told(error):
-    """What a tf.errors.OpError says, without the operations that it names: a sentence."""
-    line = error.message.strip().splitlines()[0].strip()
-    return line.removeprefix("assertion failed: [").removesuffix("]").replace("{{function_node", "").strip()
+    """What a tf.errors.OpError says, without the operations and traces that it names: a sentence."""
+    assertion = re.search(r"assertion failed: \[(.*)\]", error.message)
+    if assertion:
+        return assertion[1]
+    frame = ("Graph execution error", "Detected at", "<stack traces", "[[", "(0)", "(1)")
+    lines = [line.strip() for line in error.message.splitlines()]
+    told = next((line for line in lines if line and not line.startswith(frame)), error.message.strip())
+    return re.sub(r"\{\{.*?\}\}|\[Op:.*", "", told).strip()
 
 
 def plain(value):

@@ -6,7 +6,7 @@ import shutil
 
 import tensorflow as tf
 
-from official.parts import Part, keras_module, model_endpoint
+from official.parts import Part, Traced, keras_module, model_endpoint
 from official.replace import replace_folder
 from official.summary import write_summary
 
@@ -72,7 +72,8 @@ def export_saved_model(model, directory):
       model: a built Keras model.
       directory: a pathlib.Path; replaced if it exists.
     """
-    return write_saved_model(Part("", model, {"serve": model_endpoint(model)}, keras_module(model)), directory)
+    traced = Traced(model)
+    return write_saved_model(Part("", model, {"serve": model_endpoint(traced)}, keras_module(traced)), directory)
 
 
 def _traced(part):

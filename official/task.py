@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import tensorflow as tf
 
 from official.bad_examples import BadExamples
-from official.parts import Part, keras_module, model_endpoint
+from official.parts import Part, Traced, keras_module, model_endpoint
 
 
 class Evaluation(Protocol):
@@ -136,7 +136,8 @@ class Task(Protocol):
         """
         self.check_part(name)
         model = self.create_model()
-        return Part(self.kind, model, self.endpoints(model), keras_module(model), self.resources(), self.assets())
+        traced = Traced(model)
+        return Part(self.kind, model, self.endpoints(traced), keras_module(traced), self.resources(), self.assets())
 
     def check_part(self, name: str) -> None:
         """Raises ValueError where `parts` does not have that name."""
@@ -149,6 +150,9 @@ class Task(Protocol):
         An argument is a tensor, or a dict of tensors. Specs have dynamic batch sizes and lengths, and names, in a dict its keys,
         which become those of the SavedModel's signatures. A function gives a tensor, or a flat dict of tensors. The first is
         also the signature "serving_default".
+
+        Args:
+          model: a tf.keras.Model, or in its place an official.parts.Traced one: to be called with training=False.
         """
         return {"serve": model_endpoint(model)}
 

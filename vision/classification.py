@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from official.bad_examples import BadExamples
 from official.classification_evaluation import ClassificationEvaluation
-from official.parts import Part, keras_module, model_endpoint
+from official.parts import Part, Traced, keras_module, model_endpoint
 from official.task import Task
 from vision.caching import cached
 from vision.data import open_dataset
@@ -37,7 +37,7 @@ class ImageClassification(Task):
 
     def __init__(self, config):
         self._config = config
-        data, model = config.data, config.model
+        data = config.data
         complete_data_settings(data)
         check_data_settings(data)
         self.bad_examples = BadExamples(data.bad_examples)
@@ -82,11 +82,11 @@ class ImageClassification(Task):
         model = self._build_model(**DROPS_NOTHING)
         images, features = model.input, features_of(model)
         if name == "encoder":
-            endpoints = features_endpoints(Model(images, features, name=model.name), self._config)
-            module = keras_module(Model(images, {"features": features}, name=model.name))
-            return Part("image features", model, endpoints, module, settings=DROPS_NOTHING)
-        module = keras_module(Model(images, {"logits": model.output, "features": features}, name=model.name))
-        endpoints = self.endpoints(model)
+            traced = Traced(Model(images, {"features": features}, name=model.name))
+            endpoints = features_endpoints(traced.only("features"), self._config)
+            return Part("image features", model, endpoints, keras_module(traced), settings=DROPS_NOTHING)
+        traced = Traced(Model(images, {"logits": model.output, "features": features}, name=model.name))
+        endpoints, module = self.endpoints(traced.only("logits")), keras_module(traced)
         return Part(self.kind, model, endpoints, module, class_names=self.class_names, settings=DROPS_NOTHING)
 
     def endpoints(self, model):

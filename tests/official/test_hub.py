@@ -12,7 +12,7 @@ import tensorflow as tf
 import bert
 import official.hub
 import vision
-from official import evaluate, train
+from official import evaluate, predict, train
 from official.hub import tensorflow_hub  # without its warning
 from official.publish import publish
 from official.saved_models import export_saved_model
@@ -202,6 +202,20 @@ def test_evaluation(digits, tmp_path, monkeypatch):
         evaluate.main()
     said = "error: --output is needed with --model=me/digits/1: nothing is written into the cache of published models"
     assert stopped.value.code == said
+
+
+def test_prediction(digits, tmp_path, monkeypatch):
+    """official.predict --handle=HANDLE: the same answers as of the export."""
+    workdir, folder = digits
+    monkeypatch.setenv("WIDENET_HUB", str(folder))
+    picture = np.arange(64, dtype=np.uint8).reshape(8, 8, 1)
+    (tmp_path / "image.png").write_bytes(tf.io.encode_png(picture).numpy())
+    outputs = [tmp_path / "of_path.jsonl", tmp_path / "of_handle.jsonl"]
+    for handle, output in zip((str(workdir / "saved_model"), "me/digits/1"), outputs, strict=True):
+        assert predict.predict(handle, str(tmp_path / "*.png"), output) == (1, 0)
+    assert outputs[0].read_text() == outputs[1].read_text()
+    with pytest.raises(ValueError, match=r"^--handle='me/digits/2' is not found"):
+        predict.predict("me/digits/2", str(tmp_path / "*.png"), tmp_path / "nothing.jsonl")
 
 
 def test_card_of_a_run(digits):

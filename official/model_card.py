@@ -81,7 +81,7 @@ def _evaluation(file):
 
 def _read(path):
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(value, dict):
@@ -92,17 +92,13 @@ def _read(path):
 def headline_metrics(facts):
     """{name: number} of the few metrics that tell most: of an evaluation on the test split, or else of what there is."""
     by_split = {evaluation.split: evaluation.metrics for evaluation in facts.evaluations}
-    for split in ("test", "validation", *by_split):
-        if split in by_split:
-            named = {f"{split} {name}": value for name, value in by_split[split].items() if name not in NOT_IN_HEADLINES}
-            break
+    split = next((split for split in ("test", "validation", *by_split) if split in by_split), None)
+    if split:
+        told = {f"{split} {name}": value for name, value in by_split[split].items() if name not in NOT_IN_HEADLINES}
     else:
-        named = {
-            f"validation {name.removeprefix('val_')}": value
-            for name, value in facts.model.get("metrics", {}).items()
-            if name.startswith("val_") and name.removeprefix("val_") not in NOT_IN_HEADLINES
-        }
-    return dict(list(named.items())[:HEADLINES])
+        of_run = {name[4:]: value for name, value in facts.model.get("metrics", {}).items() if name.startswith("val_")}
+        told = {f"validation {name}": value for name, value in of_run.items() if name not in NOT_IN_HEADLINES}
+    return dict([(name, value) for name, value in told.items() if isinstance(value, (int, float))][:HEADLINES])
 
 
 class Table(NamedTuple):
@@ -168,7 +164,7 @@ def _rows(values):
 
 def _text(value):
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return value if isinstance(value, str) else json.dumps(value)
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
 
 

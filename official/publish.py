@@ -59,7 +59,7 @@ def publish(model, repository, handle, licence=None, plots=()):
         (staging / HANDLE).write_text(str(handle))
         try:
             entry = _stage(staging, model, handle, licence, facts)
-            (staging / INDEX).write_text(index_page([*entries, entry]))
+            (staging / INDEX).write_text(index_page([*entries, entry]), encoding="utf-8")
             _place(staging, repository, handle)
         finally:
             _take_away(repository, read_repository(repository))
@@ -73,7 +73,7 @@ def read_repository(repository):
       ValueError: an index that is none of ours.
     """
     index = repository / INDEX
-    return read_index(index.read_text(), str(index)) if index.exists() else []
+    return read_index(index.read_text(encoding="utf-8", errors="replace"), str(index)) if index.exists() else []
 
 
 def _free_handle(repository, entries, name, version):
@@ -120,8 +120,8 @@ def _stage(staging, model, handle, licence, facts):
         copy = plots / _picture_name(picture, pictures)
         shutil.copyfile(picture, copy)
         pictures[copy.stem] = f"{plots.name}/{copy.name}"
-    page.write_text(html_card(entry, facts, pictures))
-    markdown.write_text(markdown_card(entry, facts, pictures))
+    page.write_text(html_card(entry, facts, pictures), encoding="utf-8")
+    markdown.write_text(markdown_card(entry, facts, pictures), encoding="utf-8")
     return entry
 
 

@@ -243,6 +243,14 @@ def test_no_repository_of_ours(tmp_path, hub):
         find_published(HANDLE)
 
 
+def test_endless_index(repository, hub, monkeypatch):
+    """Read no further than is reasonable."""
+    monkeypatch.setattr("official.repositories.LARGEST", 100)
+    hub(repository)
+    with pytest.raises(ValueError, match=f"{repository}/index.html cannot be understood: it has more than 100 bytes"):
+        find_published(HANDLE)
+
+
 def test_server_gone(repository, cache, hub, caplog):
     """What was fetched before is taken, and that is told; what was not is refused."""
     with static_server(repository) as address:

@@ -52,7 +52,7 @@ def exported(tmp_path):
         "parameters": 190954,
         "step": 90,
         "kind": "image classification",
-        "class_names": ["<b>zero</b>", *map(str, range(1, 60))],
+        "class_names": ["<b>zero</b> ö", *map(str, range(1, 60))],
         "metrics": {"val_accuracy": 0.98, "val_loss": 0.1},
         "licence": None,
         "signatures": {"serve": {"inputs": {"images": "float32 [?, 8, 8, 1]"}, "outputs": {"output_0": "float32 [?, 10]"}}},
@@ -211,7 +211,15 @@ def test_card(exported, tmp_path):
     page = Page(tmp_path / "repository" / f"{HANDLE}.html")
     text = "\n".join(page.text)
     markdown = (tmp_path / "repository" / f"{HANDLE}.md").read_text()
-    for told in (HANDLE, "190,954", "image classification", "MIT <b>", "0.975", "small <script>alert(1)</script>", "<b>zero</b>"):
+    for told in (
+        HANDLE,
+        "190,954",
+        "image classification",
+        "MIT <b>",
+        "0.975",
+        "small <script>alert(1)</script>",
+        "<b>zero</b> ö",
+    ):
         assert told in text
     for told in (r"MIT \<b\>", r"digits\|", "0.975", r"small \<script\>alert\(1\)\</script\>"):
         assert told in markdown

@@ -112,7 +112,7 @@ def test_encoder(task, modules):
 
 
 def test_trains(task, modules):
-    """Both modules in one Keras model of strings: every weight of the encoder moves."""
+    """Both modules in one Keras model of strings: every weight of the encoder moves that has a gradient."""
     texts = tf.keras.Input([], dtype=tf.string)
     layer = hub.KerasLayer(str(modules["encoder"][0]), trainable=True)
     outputs = layer(hub.KerasLayer(str(modules["preprocessor"][0]))(texts))
@@ -122,8 +122,9 @@ def test_trains(task, modules):
     before = [weight.numpy() for weight in layer.trainable_weights]
     assert len(before) == len(task.part("encoder").module.variables)
     model.fit(tf.constant(TEXTS), tf.constant([0, 1, 0, 1]), verbose=0)
-    moved = [weight.name for weight, old in zip(layer.trainable_weights, before, strict=True) if np.any(weight.numpy() != old)]
-    assert len(moved) == len(before)
+    pairs = zip(layer.trainable_weights, before, strict=True)
+    # The softmax over the keys does not see what is added to all of them.
+    assert {weight.name for weight, old in pairs if np.all(weight.numpy() == old)} <= {"encoder/attention_0/key/bias:0"}
 
 
 def test_encoder_of_every_task():

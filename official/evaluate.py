@@ -27,10 +27,11 @@ def evaluate(model, split="validation", output=None, data_dir=None, batch_size=N
     """Evaluates a model on a split, in the precision of its run and on one device, and writes the files of its task's evaluation.
 
     Args:
-      model: path of a workdir, a checkpoint's prefix or a SavedModel (official.trained_models.find_model).
+      model: path of a workdir, a checkpoint's prefix or a SavedModel, or the handle of a published one
+        (official.trained_models.find_model).
       split: "train", "validation", "test" or whatever else the recipe's task knows.
-      output: the folder to write to; None for WORKDIR/evaluation/SPLIT, or SAVED_MODEL_evaluation/SPLIT beside a SavedModel. Of a
-        split that is a path, SPLIT is the file's name.
+      output: the folder to write to; None for WORKDIR/evaluation/SPLIT, or SAVED_MODEL_evaluation/SPLIT beside a SavedModel, and
+        not allowed for a handle. Of a split that is a path, SPLIT is the file's name.
       data_dir: in place of the recipe's data.dir.
       batch_size: in place of the recipe's train.batch_size.
       averaged: whether of a checkpoint with averages of the weights (`train.ema_decay`) these are evaluated, as in training.
@@ -43,13 +44,10 @@ def evaluate(model, split="validation", output=None, data_dir=None, batch_size=N
       ValueError: no model at the path, weights that do not fit, a split that there is not, a setting that is not allowed.
     """
     found = find_model(model, setting="--model")
+    if output is None and found.evaluations is None:
+        raise ValueError(f"--output is needed with --model={model}: nothing is written into the cache of published models")
     config = found.config
-    if data_dir is not None:
-        if "dir" not in config.get("data", {}):
-            raise ValueError(f"--data_dir={data_dir} is not allowed: the recipe of {model} has no data.dir")
-        config.data.dir = str(data_dir)
-    for setting, value in (data or {}).items():
-        _change(config.get("data", {}), setting, value)
+    change_data(config, model, data_dir, data or {})
     if batch_size is not None:
         if batch_size < 1:
             raise ValueError(f"--batch_size={batch_size} is not allowed: it must be at least 1")
@@ -133,8 +131,27 @@ def data_settings(arguments):
     return found
 
 
+def change_data(config, model, data_dir, data):
+    """Changes the `data` of a run's config.
+
+    Args:
+      config: the ConfigDict.
+      model: the run's path, for messages.
+      data_dir: in place of data.dir; None for what is there.
+      data: {setting: text}, in place of what is there; where that is no text, Python literals.
+
+    Raises:
+      ValueError: a setting that there is not, or a value of another kind.
+    """
+    if data_dir is not None:
+        if "dir" not in config.get("data", {}):
+            raise ValueError(f"--data_dir={data_dir} is not allowed: the recipe of {model} has no data.dir")
+        config.data.dir = str(data_dir)
+    for setting, text in data.items():
+        _change(config.get("data", {}), setting, text)
+
+
 def _change(data, setting, text):
-    """Puts another value into a recipe's `data`, of the kind that is there."""
     given = f"--config.data.{setting}={text} is not allowed"
     if setting not in data:
         raise ValueError(f"{given}: the recipe's data settings are {', '.join(sorted(data)) or 'none'}")
@@ -160,7 +177,7 @@ def report(written, files):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="workdir of a run, checkpoint in one, or SavedModel")
+    parser.add_argument("--model", required=True, help="workdir of a run, checkpoint in one, SavedModel, or handle")
     parser.add_argument(
         "--split", default="validation", help="train, validation, test or what the task knows (default: %(default)s)"
     )

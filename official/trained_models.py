@@ -10,10 +10,10 @@ from ml_collections import ConfigDict
 
 from official.checkpoints import restore_model
 from official.config import completed
-from official.export import CONFIG_FILE, locate_assets
 from official.precision import PRECISION_FILE
+from official.saved_models import CONFIG_FILE, locate_assets
 from official.updates import plain_name
-from official.weights import find_checkpoint, read_weights
+from official.weights import find_checkpoint, local_path, read_weights
 
 
 class TrainedModel(NamedTuple):
@@ -23,32 +23,36 @@ class TrainedModel(NamedTuple):
       path: a pathlib.Path, the checkpoint's prefix or the SavedModel's folder.
       is_saved_model: which of the two.
       config: the ConfigDict of its run; `config.train.precision` is the run's own and not "auto".
-      evaluations: a pathlib.Path, the folder for its evaluations unless another is named.
+      evaluations: a pathlib.Path, the folder for its evaluations unless another is named; None for one that was fetched by its
+        handle, which lies in a cache.
     """
 
     path: pathlib.Path
     is_saved_model: bool
     config: ConfigDict
-    evaluations: pathlib.Path
+    evaluations: pathlib.Path | None
 
 
 def find_model(path, setting="model"):
-    """The TrainedModel that a path leads to, as official.weights.find_checkpoint takes it.
+    """The TrainedModel that a path or handle leads to, as official.weights.find_checkpoint takes it.
 
     Args:
-      path: a run's workdir (its best checkpoint or else the newest), a checkpoint in a workdir, or a SavedModel.
+      path: a run's workdir (its best checkpoint or else the newest), a checkpoint in a workdir, a SavedModel, or the handle of a
+        published one.
       setting: what the caller's user calls the path, for messages.
 
     Raises:
       ValueError: where there is none, or one without its run's config.
+      OSError: a repository of handles that cannot be read.
     """
+    given, path = path, local_path(path, setting)
     prefix = pathlib.Path(find_checkpoint(path, setting))
-    path = pathlib.Path(path)
     if tf.saved_model.contains_saved_model(str(path)):
         if not (path / CONFIG_FILE).exists():
             raise ValueError(f"{path} is a SavedModel without {CONFIG_FILE}, which official.train writes: its data is not known")
         config = ConfigDict(locate_assets(_read_config(path / CONFIG_FILE), path))
-        return TrainedModel(path, True, config, path.with_name(path.name + "_evaluation"))
+        beside = path.with_name(path.name + "_evaluation") if path == pathlib.Path(given) else None
+        return TrainedModel(path, True, config, beside)
     workdir = path if (path / "checkpoints").is_dir() else prefix.absolute().parent.parent
     if not (workdir / "config.json").exists():
         raise ValueError(f"{workdir} holds no config.json, without which the model of {prefix} is not known")
@@ -56,6 +60,21 @@ def find_model(path, setting="model"):
     if config.train.precision == "auto":
         config.train.precision = (workdir / PRECISION_FILE).read_text().strip()
     return TrainedModel(prefix, False, config, workdir / "evaluation")
+
+
+def fill_in(config, workdir):
+    """Fills in, of a finished run's `data` and `model`, what the recipe left open and the task had found when the run began.
+
+    Args:
+      config: of find_model.
+      workdir: a pathlib.Path, of the run.
+    """
+    summary = workdir / "summary.json"
+    ran = ConfigDict(json.loads(summary.read_text())["config"]) if summary.exists() else {}
+    for section in ("data", "model"):
+        for setting, value in (ran.get(section) or {}).items():
+            if config[section].get(setting) in (None, ""):
+                config[section][setting] = value
 
 
 def _read_config(path):
@@ -95,11 +114,7 @@ def load_forward(found, task, averaged=True):
     """
     model = task.create_model()
     if not found.is_saved_model:
-        step = restore_model(model, str(found.path))
-        if averaged and found.config.train.get("ema_decay"):
-            weights = read_weights(found.path)
-            for weight in model.weights:
-                weight.assign(weights[plain_name(weight.name)])
+        step = restore_weights(model, found, averaged)
         return Forward(_call_with_assignments(model), model.name, step, "")
     served = tf.saved_model.load(str(found.path))
     if task.evaluated_endpoint not in served.signatures:
@@ -115,6 +130,16 @@ def load_forward(found, task, averaged=True):
     if missing and getattr(model, "expert_load", None):
         no_experts = f"No files on experts: {found.path} has no variable {missing} of its config's model."
     return Forward(call, model.name, None, no_experts)
+
+
+def restore_weights(model, found, averaged=True):
+    """Gives a model the weights of a checkpoint of a run; arguments and errors as of load_forward. Returns the step."""
+    step = restore_model(model, str(found.path))
+    if averaged and found.config.train.get("ema_decay"):
+        weights = read_weights(found.path)
+        for weight in model.weights:
+            weight.assign(weights[plain_name(weight.name)])
+    return step
 
 
 def _call_with_assignments(model):

@@ -71,11 +71,14 @@ def _place(output, workdir, checkpoint, part, whole_run, versioned):
         name = SAVED_MODEL if part == "model" else part
         output = workdir / (name if whole_run else f"{name}-{checkpoint.name}")
     place = pathlib.Path(output)
+    holds_model = (place / "saved_model.pb").exists()
     if versioned:
+        if holds_model:
+            raise ValueError(f"--output={place} is not allowed: it is an exported model, and --versioned wants a folder of them")
         numbers = [int(path.name) for path in place.iterdir() if re.fullmatch(r"\d+", path.name)] if place.is_dir() else []
         return place / str(max(numbers, default=0) + 1)
-    is_free = not place.exists() or (place.is_dir() and ((place / "saved_model.pb").exists() or not any(place.iterdir())))
-    if not is_free:
+    is_empty = not place.exists() or (place.is_dir() and not any(place.iterdir()))
+    if not (is_empty or holds_model):
         raise ValueError(f"--output={place} is not allowed: it must be a new folder or an exported model, which is replaced")
     return place
 

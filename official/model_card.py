@@ -12,6 +12,7 @@ from official import pages
 FACTS_FILE = "assets.extra/model.json"
 RECIPE_FILE = "assets.extra/config.json"
 MOST_CLASSES = 50  # names of classes that a card tells
+LONGEST = 300  # characters of a value, such as a list of a thousand classes
 HEADLINES = 2  # metrics that an index tells
 NOT_IN_HEADLINES = ("loss", "balance", "dropped")
 
@@ -164,7 +165,8 @@ def _rows(values):
 
 def _text(value):
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
     return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
 
 

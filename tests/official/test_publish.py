@@ -44,7 +44,7 @@ def exported(tmp_path):
     model = make_model(run / "saved_model")
     config = {
         "name": "small",
-        "data": {"name": "digits|", "dir": "/home/somebody/data", "crop": "none"},
+        "data": {"name": "digits|", "dir": "/home/somebody/data", "crop": "none", "classes": ["class"] * 1000},
         "train": {"lr": 0.001, "steps": 20_000},
     }
     facts = {
@@ -228,6 +228,7 @@ def test_card(exported, tmp_path):
     for card in (text, markdown):
         assert "/home/somebody" not in card
         assert "20,000" in card
+        assert len(card) < 10_000
         assert "validation split" not in card  # an evaluation of another step
     names = ["curves", "test-confusion_matrix", "a_plot__mine"]
     sources = page.values("img", "src")

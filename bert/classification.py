@@ -6,7 +6,7 @@ import tempfile
 import tensorflow as tf
 
 from bert.examples import SCORE_NAME
-from bert.packing import pack
+from bert.serving import text_inputs, text_specs
 from bert.text_data import open_text_data
 from bert.text_evaluation import TextClassificationEvaluation, TextRegressionEvaluation
 from bert.text_metrics import keras_metrics
@@ -28,6 +28,7 @@ class TextClassification(TextTask):
         or a bad example.
     """
 
+    kind = "text classification"
     model_task = "classification"
 
     def __init__(self, config):
@@ -93,19 +94,22 @@ class TextClassification(TextTask):
             return TextRegressionEvaluation(self._data.metrics, examples, submission)
         return TextClassificationEvaluation(self.class_names, self._data.metrics, examples, submission)
 
+    def part(self, name):
+        part = super().part(name)
+        return part._replace(kind="text regression", class_names=()) if self.is_regression and name == "model" else part
+
     def endpoints(self, model):
-        """Raw strings to logits and probabilities, or to a score: the endpoint "serve"; and that of TextTask."""
-        names = ("text", "text_pair") if self.config.data.pairs else ("text",)
+        """Raw strings to classes, logits and probabilities, or to a score: the endpoint "serve"; and that of TextTask."""
 
         def serve(*texts):
-            segments = [self.tokenizer.tokenize(part) for part in texts]
-            outputs = model(pack(self.tokenizer, segments, self.config.data.max_length, pad=False), training=False)
+            outputs = model(text_inputs(self.tokenizer, texts, self.config.data.max_length), training=False)
             if self.is_regression:
                 return {"score": outputs[:, 0]}
-            return {"logits": outputs, "probabilities": tf.nn.softmax(outputs)}
+            ids = tf.argmax(outputs, axis=-1, output_type=tf.int32)
+            labels = tf.gather(tf.constant(self.class_names), ids)
+            return {"class_ids": ids, "labels": labels, "logits": outputs, "probabilities": tf.nn.softmax(outputs)}
 
-        texts = [tf.TensorSpec([None], tf.string, name=name) for name in names]
-        return {"serve": (serve, texts), **super().endpoints(model)}
+        return {"serve": (serve, text_specs(self.config.data.pairs)), **super().endpoints(model)}
 
     def assets(self):
         """The vocabulary, and the names of the classes, one a line, in the order of the logits."""

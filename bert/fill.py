@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from bert.packing import pack
+from bert.packing import beginning, pack
 
 GAP = "[MASK]"
 GUESSES = 5
@@ -30,7 +30,7 @@ class WordFiller:
         Returns:
           (dict of int32 [N, length] and `masked_lm_positions` int32 [N, gaps], 0 where a text has fewer; bool [N, gaps]).
         """
-        parts = tf.strings.split(texts, GAP)
+        parts = tf.strings.split(beginning(texts, self._max_length), GAP)
         tokens = self._tokenizer.tokenize(parts.flat_values)
         gap = tf.fill([tokens.nrows(), 1], self._tokenizer.ids.mask)
         with_gaps = parts.with_flat_values(tf.concat([tokens, gap], axis=1)).merge_dims(1, 2)

@@ -81,6 +81,19 @@ def build_model(
     return Model(inputs, outputs, name=name)
 
 
+def encoder_of(model):
+    """The encoder of a model of any task, with its layers: a widenet.Model of INPUTS.
+
+    It gives what a model of the task "encoder" gives but for `balance_loss`; no `pooled_output` where the task has no pooler.
+    """
+    outputs = {}
+    if "pooler" in [layer.name for layer in model.layers]:
+        outputs["pooled_output"] = model.get_layer("pooler").output
+    sequence, block_outputs, _ = model.get_layer("encoder").output
+    outputs |= {"sequence_output": sequence, "encoder_outputs": list(block_outputs)}
+    return Model({name: model.input[name] for name in INPUTS}, outputs, name=model.name)
+
+
 def forward_flops(model, tokens, predictions=0, kept=1.0):
     """Floating-point operations of one example's forward pass: the matrix products, each multiply-add as two.
 

@@ -2,6 +2,20 @@
 
 import tensorflow as tf
 
+BYTES_OF_A_TOKEN = 128  # many times what a token of any language has
+
+
+def beginning(texts, max_length):
+    """The part of texts that is read where only so many tokens are used: the first 128 bytes for each of them.
+
+    Without that, a text of any length, as a served model may be sent one, would be tokenized to its end.
+
+    Args:
+      texts: string [N].
+      max_length: int.
+    """
+    return tf.strings.substr(texts, 0, BYTES_OF_A_TOKEN * max_length)
+
 
 def pack(tokenizer, segments, max_length, pad=True):
     """The inputs of a model.

@@ -22,6 +22,7 @@ class Pretraining(TextTask):
     """
 
     unit = "sequences"
+    kind = "pretraining on text"
     model_task = "pretraining"
 
     def __init__(self, config):

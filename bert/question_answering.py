@@ -19,6 +19,7 @@ class QuestionAnswering(TextTask):
       ValueError: at construction, for a setting that is not allowed, a data set that is not there, or a bad example.
     """
 
+    kind = "question answering"
     model_task = "span"
 
     def __init__(self, config):

@@ -2,9 +2,12 @@
 
 import tensorflow as tf
 
+from bert.packing import beginning
 from bert.squad_answers import best_spans
 from bert.squad_windows import lay_windows, part_of_tokens
 from bert.tokenizer import pack
+
+LONGEST_CONTEXT = 2**16  # bytes that are read of a context, some 16,000 tokens: each of its windows costs time and memory
 
 
 def answer_endpoint(model, tokenizer, data):
@@ -16,7 +19,8 @@ def answer_endpoint(model, tokenizer, data):
       data: the recipe's `data` settings.
 
     Returns:
-      (function, list of tf.TensorSpec), an endpoint of an official.task.Task: question, context string [N] to a dict of
+      (function, list of tf.TensorSpec), an endpoint of an official.task.Task: question, context string [N], of which the first
+      LONGEST_CONTEXT bytes are read, to a dict of
         answers: string [N, n_best], parts of the context, best first. Several may read the same, at different places. "" where
           there are no more.
         starts, ends: int64 [N, n_best], each from which up to which byte of the context.
@@ -25,7 +29,8 @@ def answer_endpoint(model, tokenizer, data):
     """
 
     def call(question, context):
-        asked = tokenizer.tokenize(question)[:, : data.max_query_length]
+        asked = tokenizer.tokenize(beginning(question, data.max_query_length))[:, : data.max_query_length]
+        context = tf.strings.substr(context, 0, LONGEST_CONTEXT)
         tokens, starts, ends = tokenizer.tokenize_with_offsets(context)
         lengths = [tf.cast(ragged.row_lengths(), tf.int32) for ragged in (asked, tokens)]
         windows = lay_windows(*lengths, data.max_length, data.doc_stride)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from bert.packing import pack
+from bert.packing import beginning, pack
 from official.sources import IndexedSource, host_constant, with_data_sharding
 
 AT_ONCE = 8192  # so many texts are tokenized together
@@ -43,7 +43,7 @@ class TextPipeline:
         self._order = np.arange(self._examples)
         if sum(len(text) for texts in examples.texts for text in texts) > cache_mib * 2**20:
             texts = [host_constant(texts) for texts in examples.texts]
-            self._segments = lambda places: [tokenizer.tokenize(tf.gather(part, places)) for part in texts]
+            self._segments = lambda places: [tokenizer.tokenize(beginning(tf.gather(part, places), max_length)) for part in texts]
             return
         tokens = [_tokenized(texts, tokenizer, max_length) for texts in examples.texts]
         self._segments = lambda places: [tf.gather(part, places) for part in tokens]
@@ -105,7 +105,7 @@ def _tokenized(texts, tokenizer, max_length):
     """RaggedTensor int32 [N, (tokens)] in the host's memory, the first `max_length` tokens of each text: more are never used."""
     values, lengths = [], []
     for start in range(0, len(texts), AT_ONCE):
-        tokens = tokenizer.tokenize(host_constant(texts[start : start + AT_ONCE]))[:, :max_length]
+        tokens = tokenizer.tokenize(beginning(host_constant(texts[start : start + AT_ONCE]), max_length))[:, :max_length]
         values.append(tokens.flat_values.numpy())
         lengths.append(tokens.row_lengths().numpy())
     with tf.device("CPU:0"):

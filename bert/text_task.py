@@ -2,14 +2,18 @@
 
 import pathlib
 
-from bert.models import build_model
+from bert.models import build_model, encoder_of
+from bert.serving import encoder_endpoints, preprocessor
 from bert.shards import prepared_vocabulary
 from bert.tokenizer import open_tokenizer
 from bert.transfer import transfer_weights
 from official.bad_examples import BadExamples
+from official.parts import Part, Traced, keras_module, model_endpoint
 from official.task import Task
 from official.trained_models import find_model
+from widenet import Model
 from widenet.depths import layer_depths
+from widenet.moe import DROPS_NOTHING
 
 
 class TextTask(Task):
@@ -28,6 +32,8 @@ class TextTask(Task):
     """
 
     unit = "examples"
+    parts = ("model", "encoder", "preprocessor")
+    class_names = ()
     evaluated_endpoint = "tokens"
     model_task: str
 
@@ -41,8 +47,11 @@ class TextTask(Task):
         self.tokenizer = open_vocabulary(config)
 
     def create_model(self):
+        return self._build_model()
+
+    def _build_model(self, **others):
         settings = {key: self.config.model[key] for key in self.config.model}
-        return build_model(name=self.config.name, task=self.model_task, **settings)
+        return build_model(name=self.config.name, task=self.model_task, **{**settings, **others})
 
     def layer_depths(self, model):
         return layer_depths(model)
@@ -50,9 +59,29 @@ class TextTask(Task):
     def initialize(self, model, weights):
         return transfer_weights(model, weights)
 
+    def part(self, name):
+        """ "model" answers as the task does, "encoder" gives encodings, and "preprocessor" makes an encoder's inputs of texts."""
+        self.check_part(name)
+        more = dict(resources=self.resources(), assets=TextTask.assets(self))
+        max_length = self.config.data.max_length
+        if name == "preprocessor":
+            return Part("text preprocessor", None, *preprocessor(self.tokenizer, max_length), **more)
+        model = self._build_model(**DROPS_NOTHING)
+        if name == "encoder":
+            traced = Traced(encoder_of(model))
+            endpoints = encoder_endpoints(traced, self.tokenizer, max_length, bool(self.config.data.get("pairs")))
+            return Part("text encoder", model, endpoints, keras_module(traced), settings=DROPS_NOTHING, **more)
+        more |= dict(assets=self.assets(), class_names=self.class_names, settings=DROPS_NOTHING)
+        if isinstance(model.output, dict):
+            traced = served = Traced(model)
+        else:
+            traced = Traced(Model(model.input, {"logits": model.output}, name=model.name))
+            served = traced.only("logits")
+        return Part(self.kind, model, self.endpoints(served), keras_module(traced), **more)
+
     def endpoints(self, model):
         """The ids of tokens, as the model takes them: the endpoint "tokens"."""
-        return {"tokens": super().endpoints(model)["serve"]}
+        return {"tokens": model_endpoint(model)}
 
     def resources(self):
         return [self.tokenizer]

@@ -24,7 +24,7 @@ FIXED = (
     "train.seed",
 )
 # But for what does not change what is trained on.
-FREE = ("data.dir", "data.bad_examples")
+FREE = ("data.dir", "data.bad_examples", "data.max_pixels")
 # Settings that recipes did not have from the start, with what holds for a run whose config.json lacks them.
 LATER = {"init": "", "train.schedule": "cosine", "train.best": ""}
 

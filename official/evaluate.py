@@ -82,12 +82,7 @@ def open_recipe(model, data_dir=None, batch_size=None, data=None, setting="--mod
     """
     found = find_model(model, setting=setting)
     config = found.config
-    if data_dir is not None:
-        if "dir" not in config.get("data", {}):
-            raise ValueError(f"--data_dir={data_dir} is not allowed: the recipe of {model} has no data.dir")
-        config.data.dir = str(data_dir)
-    for key, value in (data or {}).items():
-        _change(config.get("data", {}), key, value)
+    change_data(config, model, data_dir, data or {})
     if batch_size is not None:
         if batch_size < 1:
             raise ValueError(f"--batch_size={batch_size} is not allowed: it must be at least 1")
@@ -149,8 +144,27 @@ def data_settings(arguments):
     return found
 
 
+def change_data(config, model, data_dir, data):
+    """Changes the `data` of a run's config.
+
+    Args:
+      config: the ConfigDict.
+      model: the run's path, for messages.
+      data_dir: in place of data.dir; None for what is there.
+      data: {setting: text}, in place of what is there; where that is no text, Python literals.
+
+    Raises:
+      ValueError: a setting that there is not, or a value of another kind.
+    """
+    if data_dir is not None:
+        if "dir" not in config.get("data", {}):
+            raise ValueError(f"--data_dir={data_dir} is not allowed: the recipe of {model} has no data.dir")
+        config.data.dir = str(data_dir)
+    for setting, text in data.items():
+        _change(config.get("data", {}), setting, text)
+
+
 def _change(data, setting, text):
-    """Puts another value into a recipe's `data`, of the kind that is there."""
     given = f"--config.data.{setting}={text} is not allowed"
     if setting not in data:
         raise ValueError(f"{given}: the recipe's data settings are {', '.join(sorted(data)) or 'none'}")

@@ -1,78 +1,118 @@
-"""SavedModels of trained models."""
+"""Exports a trained model: python -m official.export --workdir=runs/digits
 
-import contextlib
-import io
-import json
-import shutil
+Writes a SavedModel of a run's newest checkpoint (with `train.best` of its best one), or of any checkpoint of it. It serves
+requests by its signatures, is a reusable module for tensorflow_hub, and needs nothing of this project to be loaded. The whole
+model is written, or a part of it: --part=encoder, and of text models --part=preprocessor.
+"""
 
-import tensorflow as tf
+import argparse
+import pathlib
+import re
+import sys
 
-EXTRA = "assets.extra"  # a folder inside a SavedModel that TensorFlow leaves to others
-CONFIG_FILE = f"{EXTRA}/config.json"
+from official import quiet
+
+with quiet.startup():
+    import tensorflow as tf
+
+from official import config as configs
+from official.evaluate import change_data, data_settings
+from official.saved_models import SAVED_MODEL, write_saved_model
+from official.summary import metrics_of_step, run_facts
+from official.task import create_task
+from official.trained_models import fill_in, find_model, restore_weights
+
+# {format: function that writes an official.parts.Part}, with arguments and results as of write_saved_model. What a format needs
+# besides requirements.txt is imported inside.
+FORMATS = {"saved_model": write_saved_model}
 
 
-def export_saved_model(model, directory, endpoints=None, resources=(), config=None, assets=None):
-    """Writes an inference-only SavedModel, which TensorFlow loads alone (with tensorflow_text, where an endpoint tokenizes).
-
-    It appears whole or not at all.
+def export(model, output=None, file_format="saved_model", part="model", versioned=False, averaged=True, data_dir=None, data=None):
+    """Exports a checkpoint of a run, in the precision of the run.
 
     Args:
-      model: a built Keras model.
-      directory: a pathlib.Path; replaced if it exists.
-      endpoints: {name: (function, list of tf.TensorSpec)} (official.task.Task); None for the model's call as "serve". The first
-        is also the signature "serving_default".
-      resources: tf.Modules that the functions use besides the model.
-      config: a plain dict, kept in CONFIG_FILE: how to build the model and find its data again; None for nothing.
-      assets: {file name: path} of files to carry along in EXTRA. A setting of `config` that is such a path is kept as the file
-        inside (locate_assets).
+      model: path of a workdir or of a checkpoint in one (official.trained_models.find_model).
+      output: the folder to write; None for one in the workdir.
+      file_format: of FORMATS.
+      part: of the task's `parts`.
+      versioned: whether to write into the next number under `output`, as TensorFlow Serving looks for versions of a model.
+      averaged: whether of a checkpoint with averages of the weights (`train.ema_decay`) these are exported, as at a run's end.
+      data_dir, data: in place of what the recipe says, as of official.evaluate.evaluate. The data set need not be there for a
+        finished run of images; other tasks look for it.
+
+    Returns:
+      (the folder, a pathlib.Path, what its official.saved_models.FACTS_FILE holds).
+
+    Raises:
+      ValueError: no model there, weights that do not fit, a setting that is not allowed, an output that is something else.
+      OSError: where it cannot be written.
     """
-    partial = directory.with_name(directory.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    archive = tf.keras.export.ExportArchive()
-    archive.track(model)
-    archive.used_by_endpoints = list(resources)  # an attribute, since what is tracked by `track` is not saved
-    for name, (function, signature) in (endpoints or {"serve": model_endpoint(model)}).items():
-        archive.add_endpoint(name, function, signature)
-    with contextlib.redirect_stdout(io.StringIO()):  # a page of captured resources
-        archive.write_out(str(partial))
-    (partial / EXTRA).mkdir()
-    inside = {}
-    for name, path in (assets or {}).items():
-        shutil.copyfile(path, partial / EXTRA / name)
-        inside[str(path)] = f"{EXTRA}/{name}"
-    if config is not None:
-        config = _map_strings(config, lambda value: inside.get(value, value))
-        (partial / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
-    shutil.rmtree(directory, ignore_errors=True)
-    partial.rename(directory)
+    if file_format not in FORMATS:
+        raise ValueError(f"--format={file_format} is not allowed: it must be one of {', '.join(FORMATS)}")
+    found = find_model(model, setting="--workdir or --checkpoint")
+    if found.is_saved_model:
+        raise ValueError(f"{model} is not allowed: it must be a workdir or a checkpoint, and it is an exported model")
+    config, workdir = found.config, found.evaluations.parent
+    fill_in(config, workdir)
+    place = _place(output, workdir, found.path, part, whole_run=pathlib.Path(model).is_dir(), versioned=versioned)
+    change_data(config, model, data_dir, data or {})
+    tf.keras.mixed_precision.set_global_policy(config.train.precision)
+    task = create_task(config)
+    exported = task.part(part)
+    step = None if exported.model is None else restore_weights(exported.model, found, averaged)
+    facts = run_facts(config.get("name", ""), task.unit, step, {} if step is None else metrics_of_step(workdir, step))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place, FORMATS[file_format](exported, place, configs.to_plain(config), facts)
 
 
-def model_endpoint(model):
-    """(function, list of one spec) of a Keras model's call outside training, for an endpoint.
-
-    Sizes are dynamic where the model's are. Of a model that takes a dict, the function takes one too.
-    """
-
-    def call(inputs):
-        return model(inputs, training=False)
-
-    def spec(name, tensor):
-        return tf.TensorSpec(tensor.shape, tensor.dtype, name=name)
-
-    if isinstance(model.input, dict):
-        return call, [{name: spec(name, tensor) for name, tensor in model.input.items()}]
-    return call, [spec(model.input_names[0], model.input)]
+def _place(output, workdir, checkpoint, part, whole_run, versioned):
+    """The folder to write; raises ValueError where something else is there."""
+    if output is None:
+        name = SAVED_MODEL if part == "model" else part
+        output = workdir / (name if whole_run else f"{name}-{checkpoint.name}")
+    place = pathlib.Path(output)
+    if versioned:
+        numbers = [int(path.name) for path in place.iterdir() if re.fullmatch(r"\d+", path.name)] if place.is_dir() else []
+        return place / str(max(numbers, default=0) + 1)
+    is_free = not place.exists() or (place.is_dir() and ((place / "saved_model.pb").exists() or not any(place.iterdir())))
+    if not is_free:
+        raise ValueError(f"--output={place} is not allowed: it must be a new folder or an exported model, which is replaced")
+    return place
 
 
-def locate_assets(config, directory):
-    """The plain config in a SavedModel's CONFIG_FILE, with the paths that carried assets have now, the model being there."""
-    return _map_strings(config, lambda value: str(directory / value) if value.startswith(f"{EXTRA}/") else value)
+def report(place, facts):
+    """Prints where an exported model is, and what it can be asked."""
+    step = "" if facts["step"] is None else f" of step {facts['step']}"
+    print(f"{place}: {facts['model']}{step}, {facts['kind'] or 'a model'}, {facts['parameters']:,} parameters")
+    for name, signature in facts["signatures"].items():
+        inputs, outputs = (", ".join(f"{key} {told}" for key, told in signature[side].items()) for side in ("inputs", "outputs"))
+        print(f"  {name}: {inputs} -> {outputs}")
 
 
-def _map_strings(value, function):
-    """The function of every string in nested dicts and lists."""
-    if isinstance(value, dict):
-        return {key: _map_strings(item, function) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_map_strings(item, function) for item in value]
-    return function(value) if isinstance(value, str) else value
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--workdir", help="of a run: its best checkpoint where there is one, or else the newest")
+    source.add_argument("--checkpoint", help="in a run's workdir, such as runs/digits/checkpoints/step-1610")
+    parser.add_argument("--output", help="folder to write (default: in the workdir, saved_model or the name of the part)")
+    parser.add_argument("--format", default="saved_model", choices=list(FORMATS), help="default: %(default)s")
+    parser.add_argument("--part", default="model", help="model, encoder or preprocessor, as the task has them (default: model)")
+    parser.add_argument("--versioned", action="store_true", help="write OUTPUT/1, or the number after the largest one there")
+    parser.add_argument("--no_average", action="store_true", help="of a run with train.ema_decay, the weights themselves")
+    parser.add_argument("--data_dir", help="where the data set is, in place of the recipe's data.dir")
+    parser.epilog = "Settings of the recipe's data may be changed: --config.data.SETTING=VALUE"
+    given, more = parser.parse_known_args()
+    data = data_settings(more)
+    if data is None:
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    model, averaged = given.workdir or given.checkpoint, not given.no_average
+    try:
+        report(*export(model, given.output, given.format, given.part, given.versioned, averaged, given.data_dir, data))
+    except (ValueError, OSError, tf.errors.OpError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    # Of saving, TensorFlow tells what is no news, and of a checkpoint that does not fit each value that was not read.
+    tf.get_logger().setLevel("ERROR")
+    main()

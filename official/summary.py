@@ -6,6 +6,8 @@ import platform
 import subprocess
 from importlib import metadata
 
+from official.tables import read_table
+
 
 def write_summary(path, **fields):
     """Writes the fields and this machine's versions, whole or not at all."""
@@ -14,6 +16,19 @@ def write_summary(path, **fields):
     partial.write_text(json.dumps(summary, indent=2) + "\n")
     partial.replace(path)
     return summary
+
+
+def metrics_of_step(workdir, step):
+    """{name: float} of a run's row of metrics.csv, a pathlib.Path of its workdir given; {} where that step was not evaluated."""
+    table = workdir / "metrics.csv"
+    rows = read_table(table) if table.exists() else []
+    row = next((row for row in rows if int(row["step"]) == step), {})
+    return {key: float(value) for key, value in row.items() if value and key != "step"}
+
+
+def run_facts(model, unit, step, metrics):
+    """What an exported model tells of its run: its name, what its examples are called, the step and the metrics of that step."""
+    return dict(model=model, unit=unit, step=step, metrics=metrics)
 
 
 def versions():

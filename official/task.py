@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import tensorflow as tf
 
 from official.bad_examples import BadExamples
-from official.export import model_endpoint
+from official.parts import Part, Traced, keras_module, model_endpoint
 
 
 class Evaluation(Protocol):
@@ -55,6 +55,8 @@ class Task(Protocol):
 
     Attributes:
       unit: what one example is called in reports, in the plural ("images").
+      kind: what its models do, in words, for those who find an exported one: "image classification".
+      parts: names of what can be exported of a trained model (`part`); the first is all of it.
       bad_examples: what the data sets did with examples that cannot be trained on.
       tokens_per_example: how many tokens a training example has, in the mean; None where there is no such thing. With it, tokens
         a second are told.
@@ -65,6 +67,8 @@ class Task(Protocol):
     """
 
     unit: str
+    kind: str = ""
+    parts: tuple = ("model",)
     bad_examples: BadExamples
     tokens_per_example: float | None = None
     evaluated_endpoint: str = "serve"
@@ -124,12 +128,31 @@ class Task(Protocol):
     def evaluation(self, split: str) -> Evaluation:
         """A fresh Evaluation for the batches of `evaluation_dataset(split)`."""
 
+    def part(self, name: str) -> Part:
+        """What is exported of a trained model under a name of `parts`, with a fresh model; called outside the strategy's scope.
+
+        Raises:
+          ValueError: another name.
+        """
+        self.check_part(name)
+        model = self.create_model()
+        traced = Traced(model)
+        return Part(self.kind, model, self.endpoints(traced), keras_module(traced), self.resources(), self.assets())
+
+    def check_part(self, name: str) -> None:
+        """Raises ValueError where `parts` does not have that name."""
+        if name not in self.parts:
+            raise ValueError(f"--part={name} is not allowed: it must be one of {', '.join(self.parts)}")
+
     def endpoints(self, model: tf.keras.Model) -> dict[str, tuple]:
         """What an exported model can be asked: {name: (function, list of its arguments' tf.TensorSpecs)}.
 
         An argument is a tensor, or a dict of tensors. Specs have dynamic batch sizes and lengths, and names, in a dict its keys,
         which become those of the SavedModel's signatures. A function gives a tensor, or a flat dict of tensors. The first is
         also the signature "serving_default".
+
+        Args:
+          model: a tf.keras.Model, or in its place an official.parts.Traced one: to be called with training=False.
         """
         return {"serve": model_endpoint(model)}
 

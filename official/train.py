@@ -27,15 +27,15 @@ from official.best import BestCheckpoint, NoSuchMetric
 from official.callbacks import EpochTables, NonFiniteGuard, SaveCheckpoints, StepCounter, Stopped
 from official.checkpoints import Checkpoints
 from official.curves import draw_curves
-from official.export import export_saved_model
 from official.flags import CONFIG, parse_flags
 from official.freezing import freeze
 from official.layer_decay import update_scales
 from official.optimizers import create_optimizer, create_state
 from official.precision import PRECISION_FILE, fastest_precision
 from official.progress import Progress, report
+from official.saved_models import SAVED_MODEL, write_saved_model
 from official.strategies import create_strategy, is_chief
-from official.summary import write_summary
+from official.summary import metrics_of_step, run_facts, write_summary
 from official.tables import Table, read_table, text_table
 from official.task import create_task
 from official.weights import read_weights
@@ -140,18 +140,18 @@ class Run:
 
         self._fit(clock)
         exported_step = self._use_best()
-        self._export()
+        exported = metrics_of_step(self.workdir, exported_step)
+        self._export(exported_step, exported)
         draw_curves(self.workdir)
         metrics = read_table(self.workdir / "metrics.csv")
         rates = [rate for rate in (f"{self.task.unit}_per_second", "tokens_per_second") if rate in metrics[-1]]
-        exported = next(row for row in metrics if int(row["step"]) == exported_step)
         summary = write_summary(
             self.workdir / "summary.json",
             model=self.model.name,
             parameters=self.model.count_params(),
             step=int(metrics[-1]["step"]),
             exported_step=exported_step,
-            metrics={key: float(value) for key, value in exported.items() if value and key != "step"},
+            metrics=exported,
             unit=self.task.unit,
             **{rate: statistics.median(float(row[rate]) for row in metrics) for rate in rates},
             wall_seconds=round(clock(), 1),
@@ -181,18 +181,15 @@ class Run:
         rows = read_table(table) if table.exists() else []
         return BestCheckpoint(self.config.train.best, folder, self.checkpoints.copy_newest, rows, self.first_step)
 
-    def _export(self):
+    def _export(self, step, metrics):
         config = configs.to_plain(self.config)
         config["train"]["precision"] = self.precision  # not "auto": precision.txt stays behind where the export is moved
+        part = self.task.part("model")
+        freeze(part.model, self.config.train.frozen)  # or its weights would come in another order
         with averaged_weights(self.model.optimizer, self.model):
-            export_saved_model(
-                self.model,
-                self.workdir / "saved_model",
-                self.task.endpoints(self.model),
-                self.task.resources(),
-                config,
-                self.task.assets(),
-            )
+            part.model.set_weights(self.model.get_weights())
+        facts = run_facts(self.model.name, self.task.unit, step, metrics)
+        write_saved_model(part, self.workdir / SAVED_MODEL, config, facts)
 
     def _announce(self):
         train, replicas = self.config.train, self.strategy.num_replicas_in_sync

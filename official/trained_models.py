@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 
 from official.checkpoints import restore_model
 from official.config import completed
-from official.export import CONFIG_FILE, locate_assets
 from official.precision import PRECISION_FILE
+from official.saved_models import CONFIG_FILE, locate_assets
 from official.updates import plain_name
 from official.weights import find_checkpoint, read_weights
 
@@ -58,6 +58,21 @@ def find_model(path, setting="model"):
     return TrainedModel(prefix, False, config, workdir / "evaluation")
 
 
+def fill_in(config, workdir):
+    """Fills in, of a finished run's `data` and `model`, what the recipe left open and the task had found when the run began.
+
+    Args:
+      config: of find_model.
+      workdir: a pathlib.Path, of the run.
+    """
+    summary = workdir / "summary.json"
+    ran = ConfigDict(json.loads(summary.read_text())["config"]) if summary.exists() else {}
+    for section in ("data", "model"):
+        for setting, value in (ran.get(section) or {}).items():
+            if config[section].get(setting) in (None, ""):
+                config[section][setting] = value
+
+
 def _read_config(path):
     try:
         return completed(json.loads(path.read_text()))
@@ -95,11 +110,7 @@ def load_forward(found, task, averaged=True):
     """
     model = task.create_model()
     if not found.is_saved_model:
-        step = restore_model(model, str(found.path))
-        if averaged and found.config.train.get("ema_decay"):
-            weights = read_weights(found.path)
-            for weight in model.weights:
-                weight.assign(weights[plain_name(weight.name)])
+        step = restore_weights(model, found, averaged)
         return Forward(_call_with_assignments(model), model.name, step, "")
     served = tf.saved_model.load(str(found.path))
     if task.evaluated_endpoint not in served.signatures:
@@ -116,6 +127,16 @@ def load_forward(found, task, averaged=True):
     if missing and getattr(model, "expert_load", None):
         no_experts = f"No files on experts: {found.path} has no variable {missing} of its config's model."
     return Forward(call, model.name, None, no_experts)
+
+
+def restore_weights(model, found, averaged=True):
+    """Gives a model the weights of a checkpoint of a run; arguments and errors as of load_forward. Returns the step."""
+    step = restore_model(model, str(found.path))
+    if averaged and found.config.train.get("ema_decay"):
+        weights = read_weights(found.path)
+        for weight in model.weights:
+            weight.assign(weights[plain_name(weight.name)])
+    return step
 
 
 def _call_with_assignments(model):

@@ -1,51 +1,97 @@
 """Image classification as a task of the driver."""
 
+import functools
+
 import tensorflow as tf
 
 from official.bad_examples import BadExamples
 from official.classification_evaluation import ClassificationEvaluation
+from official.parts import Part, Traced, keras_module, model_endpoint
 from official.task import Task
 from vision.caching import cached
 from vision.data import open_dataset
-from vision.models import build_model
+from vision.models import build_model, features_of
 from vision.pipeline import ImagePipeline
-from vision.preprocessing import check_data_settings
+from vision.preprocessing import check_data_settings, complete_data_settings
+from vision.serving import classify_endpoint, features_endpoints
 from vision.transfer import transfer_weights
+from widenet import Model
 from widenet.depths import layer_depths
+from widenet.moe import DROPS_NOTHING
 
 
 class ImageClassification(Task):
     """Reads `name`, `model`, `data` and `train` of the config.
 
-    `model` holds every setting of vision.model_settings, `data` those of vision.preprocessing.data_settings.
+    `model` holds every setting of vision.model_settings, `data` those of vision.preprocessing.data_settings, of which `classes`
+    is filled in where it is None. Where it is not, as in an exported model's config, the data set is looked for when its examples
+    are asked for.
 
     Raises:
       ValueError: at construction, for a setting that is not allowed or does not fit the data set, or a data set not there.
     """
 
     unit = "images"
+    kind = "image classification"
+    parts = ("model", "encoder")
 
     def __init__(self, config):
         self._config = config
-        data, model = config.data, config.model
+        data = config.data
+        complete_data_settings(data)
         check_data_settings(data)
         self.bad_examples = BadExamples(data.bad_examples)
         if data.mixup and config.train.batch_size % 2:
             size = config.train.batch_size
             raise ValueError(f"train.batch_size={size} is not allowed: it must be even, for data.mixup mixes two by two")
-        self._data = open_dataset(data.name, data.dir)
-        self.class_names = list(self._data.class_names)
-        for setting, allowed in {"classes": (len(self.class_names),), "channels": self._data.channels}.items():
+        self._pipelines = {}
+        if data.classes is None:
+            data.classes = tuple(self._data.class_names)
+            # Now, so that a split that there is not, or a bad example among those in memory, is told before anything is built.
+            for role in ("train", "validation"):
+                self._pipeline(role)
+
+    @property
+    def class_names(self):
+        return list(self._config.data.classes)
+
+    @functools.cached_property
+    def _data(self):
+        """The data set, which must fit the model."""
+        data, model = self._config.data, self._config.model
+        found = open_dataset(data.name, data.dir)
+        names = list(found.class_names)
+        if data.classes is not None and list(data.classes) != names:
+            raise ValueError(f"data.classes={data.classes!r} is not allowed: data.name={data.name!r} has {names!r}")
+        for setting, allowed in {"classes": (len(names),), "channels": found.channels}.items():
             if model[setting] not in allowed:
                 needed = " or ".join(map(str, allowed))
                 raise ValueError(f"model.{setting}={model[setting]!r} is not allowed: data.name={data.name!r} needs {needed}")
-        # Now, so that a split that there is not, or a bad example among those in memory, is told before anything is built.
-        self._pipelines = {}
-        for role in ("train", "validation"):
-            self._pipeline(role)
+        return found
 
     def create_model(self):
-        return build_model(name=self._config.name, **{key: self._config.model[key] for key in self._config.model})
+        return self._build_model()
+
+    def _build_model(self, **others):
+        settings = {key: self._config.model[key] for key in self._config.model}
+        return build_model(name=self._config.name, **{**settings, **others})
+
+    def part(self, name):
+        """ "model" gives classes, and as a module "logits" and "features"; "encoder" has no head and gives "features"."""
+        self.check_part(name)
+        model = self._build_model(**DROPS_NOTHING)
+        images, features = model.input, features_of(model)
+        if name == "encoder":
+            traced = Traced(Model(images, {"features": features}, name=model.name))
+            endpoints = features_endpoints(traced.only("features"), self._config)
+            return Part("image features", model, endpoints, keras_module(traced), settings=DROPS_NOTHING)
+        traced = Traced(Model(images, {"logits": model.output, "features": features}, name=model.name))
+        endpoints, module = self.endpoints(traced.only("logits")), keras_module(traced)
+        return Part(self.kind, model, endpoints, module, class_names=self.class_names, settings=DROPS_NOTHING)
+
+    def endpoints(self, model):
+        """Encoded images to classes: the endpoint "classify"; and float images to logits: "serve"."""
+        return {"classify": classify_endpoint(model, self.class_names, self._config), "serve": model_endpoint(model)}
 
     def layer_depths(self, model):
         return layer_depths(model)

@@ -39,6 +39,12 @@ def build_model(name, classes, image_size, patch_size, channels, representation,
     return Model(inputs=images, outputs=x, name=name)
 
 
+def features_of(model):
+    """What the head of a model reads, or what a model without one gives: symbolic, float [batch, width]."""
+    head = [layer for layer in model.layers if layer.name == "head"]
+    return head[0].input if head else model.output
+
+
 def forward_flops(model, kept=1.0):
     """Floating-point operations of one image's forward pass: the matrix products, each multiply-add as two.
 

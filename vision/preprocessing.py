@@ -24,7 +24,10 @@ def data_settings(**overrides):
     black on each side; rotate (degrees), scale and shift (pixels): of vision.augmentation.random_affine; randaugment_layers and
     randaugment_magnitude: of vision.randaugment.rand_augment; label_smoothing; mixup: the alpha of vision.mixup.mixup, 0 for
     none. In evaluation the central square whose side is eval_crop of the image's shorter one is resized; where eval_crop is 0,
-    the whole image, whatever its shape.
+    the whole image, whatever its shape. max_pixels: an exported model decodes no image of more.
+
+    Left open, filled in when a run begins, and kept with the model that it exports: classes: names of the classes in the order of
+    the logits.
 
     Raises:
       ValueError: an override that is no setting.
@@ -50,8 +53,18 @@ def data_settings(**overrides):
         label_smoothing=0.0,
         mixup=0.0,
         eval_crop=0.0,
+        max_pixels=2**25,
+        classes=None,
     )
     return section_settings("data", defaults, overrides)
+
+
+def complete_data_settings(data):
+    """Gives a run's `data`, which may have been written before some settings were there, the defaults of those."""
+    with data.unlocked():
+        for setting, value in data_settings().items():
+            if setting not in data:
+                data[setting] = value
 
 
 def check_data_settings(data):
@@ -72,6 +85,7 @@ def check_data_settings(data):
         "label_smoothing": (0 <= data.label_smoothing < 1, "from 0 up to, not including, 1"),
         "mixup": (data.mixup >= 0, "at least 0"),
         "eval_crop": (0 <= data.eval_crop <= 1, "from 0 to 1"),
+        "max_pixels": (data.max_pixels >= 4, "at least 4"),
     }
     check_section("data", data, allowed)
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from widenet.compiled import elementwise
+from widenet.gradients import custom_gradient
 from widenet.layer import at_least_float32
 
 # Groups are rounded up to so many rows where their sizes follow the routing: matrix products prepare themselves for each size
@@ -111,7 +112,7 @@ def gather_tokens(x, dispatch):
     sum_kept = _sum_kept.variant(_elements(x, choices))
 
     # The plan's tensors are arguments too: TensorFlow takes what a custom gradient captures for a use of its variables.
-    @tf.custom_gradient
+    @custom_gradient
     def gather(x, slots, kept, assignments):
         return tf.gather(_with_zero_row(x), assignments // choices), lambda upstream: (
             sum_kept(tf.gather(upstream, slots), kept),
@@ -142,7 +143,7 @@ def combine_outputs(rows, gates, dispatch):
     choices = dispatch.slots.shape[1]
     scale_rows, gate_gradients = (function.variant(_elements(rows, 1)) for function in (_scale_rows, _gate_gradients))
 
-    @tf.custom_gradient
+    @custom_gradient
     def combine(rows, gates, slots, kept, assignments):
         def gradient(upstream):
             row_gates = tf.gather(tf.pad(tf.reshape(gates, [-1]), [[0, 1]]), assignments)

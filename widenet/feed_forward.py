@@ -5,6 +5,7 @@ import tensorflow as tf
 from widenet.activations import get_activation
 from widenet.checks import check_count, check_rate
 from widenet.compiled import in_xla
+from widenet.gradients import custom_gradient
 from widenet.layer import Layer, check_initializer, new_initializer, register
 from widenet.sharing import read
 
@@ -79,7 +80,7 @@ def _times_transpose(x, kernel):
     return tf.matmul(x, tf.ensure_shape(tf.transpose(kernel), kernel.shape[::-1]))
 
 
-@tf.custom_gradient
+@custom_gradient
 def affine(x, kernel, bias):
     """x kernel + bias, for [N, D], [D, H] and [H] to [N, H]."""
 

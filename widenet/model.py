@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from widenet.compiled import compiled_elementwise
 from widenet.encoder import Encoder
+from widenet.gradients import derived_gradients
 from widenet.layer import register
 from widenet.load import ExpertLoad, join_assignments, recording, recording_assignments, recording_margins
 
@@ -61,8 +62,13 @@ class Model(tf.keras.Model):
         archive = tf.keras.export.ExportArchive()
         archive.track(self)
         specs = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype, x.name), self.input)
-        archive.add_endpoint("serve", serve, [specs])
-        archive.write_out(filepath)
+        with self.export_scope():
+            archive.add_endpoint("serve", serve, [specs])
+            archive.write_out(filepath)
+
+    def export_scope(self):
+        """A context to make graphs in that are to be saved: without custom gradients, each of which would be saved by itself."""
+        return derived_gradients()
 
     def train_step(self, data):
         with compiled_elementwise():

@@ -11,6 +11,9 @@ from widenet.load import record_assignments, record_load, record_margins
 from widenet.router import Router
 from widenet.routing import Routing, batch_priority, check_capacity_factor, expert_capacity
 
+# Settings under which, outside training, no example's answer depends on the others of its batch.
+DROPS_NOTHING = {"eval_capacity_factor": None}
+
 
 @register
 class SharedMoE(Layer):

@@ -10,6 +10,7 @@ import threading
 import tensorflow as tf
 
 from widenet.compiled import elementwise
+from widenet.gradients import uses_derived
 
 _ACTIVE = threading.local()  # replicas of a MirroredStrategy run in threads of their own
 
@@ -43,6 +44,8 @@ def read(weight, dtype):
 
 def _copies(value, dtype, count):
     """`count` times the value in `dtype`, whose gradients are added up in float32."""
+    if uses_derived():
+        return [tf.cast(value, dtype) for _ in range(count)]  # each of its own, or their gradients would be added in `dtype`
     total = _total.variant(count * value.shape.num_elements())
 
     @tf.custom_gradient

@@ -1,0 +1,78 @@
+"""A folder that takes another's place in one step, so that whoever looks finds the old one or the new one, whole."""
+
+import ctypes
+import errno
+import functools
+import os
+import shutil
+
+AT_FDCWD = -100  # paths are relative to the working directory, as everywhere (fcntl.h)
+RENAME_EXCHANGE = 2  # linux/fs.h
+
+
+def replace_folder(partial, directory):
+    """Makes a finished folder the one called `directory`; what was there before is removed.
+
+    A process that is killed here leaves the old folder or the new one under the name, and at most something under the name of
+    `partial`, to be removed by who writes there next. On Linux the two trade names in one step (renameat2). A system or file
+    system that cannot do that has to move the old folder away first, and between the two there is none: it is then called
+    `directory`.previous and comes back with the next call.
+
+    Args:
+      partial: a pathlib.Path of a folder, on the file system of `directory`.
+      directory: a pathlib.Path of a folder, or of nothing yet.
+
+    Raises:
+      OSError: where that is not possible, as with a file in the place of the folder; the old one is then still there.
+    """
+    previous = directory.with_name(directory.name + ".previous")
+    if previous.is_dir() and not directory.exists():
+        previous.rename(directory)
+    if not directory.is_dir():
+        partial.rename(directory)
+    elif _exchange(partial, directory):
+        shutil.rmtree(partial)
+    else:
+        shutil.rmtree(previous, ignore_errors=True)
+        directory.rename(previous)
+        try:
+            partial.rename(directory)
+        except OSError:
+            previous.rename(directory)
+            raise
+        shutil.rmtree(previous)
+
+
+def sync(path):
+    """Waits until a file, or the names in a folder, are on the disk: a power cut then leaves no name without its file."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _exchange(first, second):
+    """Lets two names trade what they stand for, in one step; False where the system has no such thing.
+
+    Raises:
+      OSError: where it has, but refuses.
+    """
+    renameat2 = _renameat2()
+    if renameat2 is None:
+        return False
+    if renameat2(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second), RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):  # of a file system, or a kernel, that lacks it
+        return False
+    raise OSError(code, os.strerror(code), str(first), None, str(second))
+
+
+@functools.cache
+def _renameat2():
+    """The C library's function, which Python's os module leaves out; None where there is none."""
+    function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if function is not None:
+        function.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+    return function

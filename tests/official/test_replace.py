@@ -1,0 +1,119 @@
+"""A folder that takes another's place: at every moment one of the two, whole."""
+
+import errno
+import subprocess
+import sys
+
+import pytest
+
+from official import replace
+from official.replace import replace_folder
+from tests.official.kills import found_after_kills
+
+FILES = 5
+
+
+def make(folder, text):
+    folder.mkdir()
+    for number in range(FILES):
+        (folder / str(number)).write_text(text)
+    return folder
+
+
+def content(folder):
+    """The one text of all its files."""
+    files = list(folder.iterdir())
+    assert len(files) == FILES
+    (text,) = {file.read_text() for file in files}
+    return text
+
+
+@pytest.fixture(params=["in one step", "in two"])
+def either_way(request, monkeypatch):
+    """With and without an operating system that lets two names trade places."""
+    if request.param == "in two":
+        monkeypatch.setattr(replace, "_renameat2", lambda: None)
+
+
+@pytest.mark.usefixtures("either_way")
+def test_first_and_next(tmp_path):
+    """The name is taken, and taken over; nothing else stays."""
+    for text in ("old", "new"):
+        replace_folder(make(tmp_path / "made.partial", text), tmp_path / "made")
+        assert content(tmp_path / "made") == text
+        assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+@pytest.mark.usefixtures("either_way")
+def test_a_file_in_its_place(tmp_path):
+    """Refused, and both are still there."""
+    make(tmp_path / "made.partial", "new")
+    (tmp_path / "made").write_text("a file")
+    with pytest.raises(NotADirectoryError):
+        replace_folder(tmp_path / "made.partial", tmp_path / "made")
+    assert (tmp_path / "made").read_text() == "a file"
+    assert content(tmp_path / "made.partial") == "new"
+
+
+def test_a_file_system_without_it(tmp_path, monkeypatch):
+    """It says EINVAL, and the folder is moved in two steps."""
+
+    def refuse(*arguments):
+        replace.ctypes.set_errno(errno.EINVAL)
+        return -1
+
+    monkeypatch.setattr(replace, "_renameat2", lambda: refuse)
+    make(tmp_path / "made", "old")
+    replace_folder(make(tmp_path / "made.partial", "new"), tmp_path / "made")
+    assert content(tmp_path / "made") == "new"
+
+
+@pytest.mark.usefixtures("either_way")
+def test_nothing_to_put_there(tmp_path):
+    """The old folder stays."""
+    make(tmp_path / "made", "old")
+    with pytest.raises(FileNotFoundError):
+        replace_folder(tmp_path / "made.partial", tmp_path / "made")
+    assert content(tmp_path / "made") == "old"
+
+
+def test_what_a_kill_left_between_the_two_steps(tmp_path, monkeypatch):
+    """The old folder comes back first."""
+    monkeypatch.setattr(replace, "_renameat2", lambda: None)
+    make(tmp_path / "made.previous", "old")
+    with pytest.raises(FileNotFoundError):
+        replace_folder(tmp_path / "made.partial", tmp_path / "made")
+    assert content(tmp_path / "made") == "old"
+
+
+def killed(folder):
+    """For tests.official.kills."""
+
+    def act():
+        replace_folder(make(folder / "made.partial", "new"), folder / "made")
+
+    return lambda: make(folder / "made", "old"), act, lambda: content(folder / "made")
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems do not trade names in one step")
+
+
+@linux
+def test_killed_before_every_step(tmp_path):
+    """The old folder, and from some step on the new one."""
+    found = found_after_kills("at_every_step", "tests.official.test_replace:killed", tmp_path / "place")
+    assert found == sorted(found, reverse=True)
+    assert set(found) == {"old", "new"}
+
+
+@linux
+def test_read_all_the_while(tmp_path):
+    """A reader in another process never finds the name gone."""
+    made = make(tmp_path / "made", "0")
+    code = f"import os\nprint('begun', flush=True)\nwhile os.path.exists({str(made)!r}): pass"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout.readline() == "begun\n"
+        for number in range(1, 100):
+            replace_folder(make(tmp_path / "made.partial", str(number)), made)
+        assert reader.poll() is None
+        reader.kill()

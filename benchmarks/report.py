@@ -1,7 +1,8 @@
 """Writes the measured tables of docs/performance.md and docs/results.md: python -m benchmarks.report
 
 A table stands between <!-- NAME --> and <!-- end -->, and comes from docs/results/benchmarks/NAME.json, which is what a benchmark
-wrote with --json. Nothing between the marks is written by hand.
+wrote with --json. The table `runs` has the folders of docs/results with a run's summary.json and, as evaluation.json, the
+metrics.json that official.evaluate wrote of it. Nothing between the marks is written by hand.
 """
 
 import collections
@@ -31,6 +32,8 @@ def rewritten(text, results=RESULTS):
     """
 
     def table(match):
+        if match[1] == "runs":
+            return f"<!-- runs -->\n{runs_table(results.parent)}\n<!-- end -->"
         found = json.loads((results / f"{match[1]}.json").read_text())
         kind = next(kind for kind in TABLES if kind in found)
         return f"<!-- {match[1]} -->\n{TABLES[kind](found)}\n<!-- end -->"
@@ -96,8 +99,39 @@ def variants_table(found):
     return f"{_markdown(lines)}\n\n{machine['cores']} cores ({machine['cpu']}), commit {machine['git_commit'][:7]}."
 
 
+def paired_table(found):
+    """Markdown of what benchmarks.pretrained wrote."""
+    seeds = len(next(iter(found["paired"].values())))
+    lines = [["", *(f"seed {seed}" for seed in range(seeds)), "mean"], ["---", *["---:"] * (seeds + 1)]]
+    for start, accuracies in found["paired"].items():
+        lines.append([start, *(f"{value:.2%}" for value in (*accuracies, found["means"][start]))])
+    lines.append(["always the commonest class", *[""] * seeds, f"{found['majority']:.2%}"])
+    difference = (
+        f"The mean of the paired differences is {found['difference']:+.2%}, its standard error {found['standard_error']:.2%}."
+    )
+    return f"{_markdown(lines)}\n\n{difference} Commit {found['machine']['git_commit'][:7]}."
+
+
+def runs_table(folder):
+    """Markdown of the finished runs in the folders of a folder."""
+    lines = [["run", "parameters", "steps", "minutes", "split", ""], ["---", "---:", "---:", "---:", "---", "---"]]
+    for file in sorted(folder.glob("*/evaluation.json")):
+        evaluated, summary = json.loads(file.read_text()), json.loads((file.parent / "summary.json").read_text())
+        minutes = f"{summary['wall_seconds'] / 60:.1f}"
+        metrics = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in evaluated["metrics"].items())
+        figures = [f"{summary['parameters']:,}", f"{summary['step']:,}", minutes]
+        lines.append([file.parent.name, *figures, evaluated["split"], metrics])
+    return _markdown(lines)
+
+
 # By a key that only results of that kind have.
-TABLES = {"rows": times_table, "accuracies": accuracy_table, "operations": profile_table, "variants": variants_table}
+TABLES = {
+    "rows": times_table,
+    "accuracies": accuracy_table,
+    "operations": profile_table,
+    "variants": variants_table,
+    "paired": paired_table,
+}
 
 
 def _markdown(lines):

@@ -91,6 +91,8 @@ def read_vocabulary(content, path):
         problem = None
         if not token:
             problem = "there is no token"
+        elif "\0" in token:
+            problem = f"{token!r} has a null character, which no text keeps"
         elif token in line_of:
             problem = f"{token} is there a second time, after line {line_of[token]}"
         elif len(token.encode()) > LONGEST_TOKEN:

@@ -13,10 +13,10 @@ import json
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
 from typing import NamedTuple
 
+from official.children import passing_on_sigterm, run_command
 from official.summary import write_summary
 from official.tables import text_table
 
@@ -50,9 +50,9 @@ def train_and_evaluate(config, workdir, arguments=(), split=None, cores=None):
     workdir.parent.mkdir(parents=True, exist_ok=True)
     with workdir.with_name(workdir.name + ".log").open("a") as log:
         for command in commands:
-            done = subprocess.run([sys.executable, "-m", *command], stdout=log, env={**os.environ, **threads})
-            if done.returncode:
-                what = f"{command[0]} of {workdir} ended with code {done.returncode}"
+            code = run_command([sys.executable, "-m", *command], stdout=log, env={**os.environ, **threads})
+            if code:
+                what = f"{command[0]} of {workdir} ended with code {code}"
                 raise RunFailed(f"{what}; the same command goes on from its checkpoint")
     summary = json.loads((workdir / "summary.json").read_text())
     if split is None:
@@ -63,10 +63,12 @@ def train_and_evaluate(config, workdir, arguments=(), split=None, cores=None):
 def call_each(function, calls, parallel=1):
     """Yields (arguments, result) of each call as it ends, so many at a time; after an error no further one begins.
 
+    A SIGTERM meanwhile goes to the commands that the calls run.
+
     Args:
       calls: list of tuples, the function's arguments.
     """
-    with concurrent.futures.ThreadPoolExecutor(parallel) as pool:
+    with passing_on_sigterm(), concurrent.futures.ThreadPoolExecutor(parallel) as pool:
         started = {pool.submit(function, *arguments): arguments for arguments in calls}
         try:
             for future in concurrent.futures.as_completed(started):

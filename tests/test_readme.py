@@ -101,7 +101,7 @@ def test_links_and_commands_lead_somewhere():
         for recipe in re.findall(r"--config=([\w/]+\.py)", text):
             assert (ROOT / recipe).exists(), f"{page.name}: {recipe}"
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"make (demo|test|zoo|lint|lock|clean)\b", README):
+    for target in re.findall(r"make (demo-text|demo|test|zoo|lint|lock|clean)\b", README):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 

@@ -75,3 +75,30 @@ def test_variants_by_hand(tmp_path):
 def test_a_table_without_results_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nothing\.json"):
         report.rewritten("<!-- nothing -->\n<!-- end -->", tmp_path)
+
+
+def test_a_paired_comparison_by_hand(tmp_path):
+    paired = {"pretrained": [0.75, 0.7], "from scratch": [0.7, 0.6]}
+    means = {"pretrained": 0.725, "from scratch": 0.65}
+    found = dict(machine=MACHINE, paired=paired, means=means, majority=0.51, difference=0.075, standard_error=0.025)
+    (tmp_path / "four.json").write_text(json.dumps(found))
+    lines = report.rewritten("<!-- four -->\n<!-- end -->\n", tmp_path).splitlines()
+    assert lines[3:6] == [
+        "| pretrained | 75.00% | 70.00% | 72.50% |",
+        "| from scratch | 70.00% | 60.00% | 65.00% |",
+        "| always the commonest class |  |  | 51.00% |",
+    ]
+    assert "differences is +7.50%, its standard error 2.50%" in lines[7]
+
+
+def test_runs_by_hand(tmp_path):
+    """A folder with the curves alone is none of a run that was evaluated."""
+    for name in ("b_run", "a_run", "no_run"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "summary.json").write_text(json.dumps(dict(parameters=1234, step=5678, wall_seconds=90.0)))
+    for name in ("a_run", "b_run"):
+        evaluated = dict(split="test", metrics=dict(top_1=0.91234, loss=1.0), step=5678)
+        (tmp_path / name / "evaluation.json").write_text(json.dumps(evaluated))
+    lines = report.rewritten("<!-- runs -->\n<!-- end -->\n", tmp_path / "benchmarks").splitlines()
+    assert lines[3] == "| a_run | 1,234 | 5,678 | 1.5 | test | top 1 0.9123, loss 1.0000 |"
+    assert [line.split()[1] for line in lines[3:-1]] == ["a_run", "b_run"]

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from sklearn.metrics import accuracy_score, log_loss
 
+from bert import fill
 from bert.configs import pretraining as paper
 from bert.configs import pretraining_small
 from bert.prepare import prepare
@@ -109,6 +110,33 @@ class TestRun:
         inputs = {name: tf.constant(value) for name, value in inputs.items()}
         logits = loaded.signatures["tokens"](**inputs)["mlm_logits"].numpy()[0]
         assert [tokenizer.to_tokens([i])[0].encode() for i in logits.argmax(axis=-1)] == words[:, 0].tolist()
+
+    @pytest.mark.parametrize("place", ["", "saved_model"])
+    def test_fill_command(self, finished, place, capsys, monkeypatch):
+        """Prints each text and a line a gap: as many guesses as the signature gives, and the same ones."""
+        texts = ["the [MASK] river saw a [MASK]", "a [MASK]"]
+        monkeypatch.setattr("sys.argv", ["fill", f"--model={finished / place}", *texts])
+        fill.main()
+        lines = capsys.readouterr().out.splitlines()
+        assert [lines[0], lines[3]] == texts and len(lines) == 5
+        serve = tf.saved_model.load(str(finished / "saved_model")).signatures["serve"]
+        found = serve(text=tf.constant(texts))
+        for line, (row, gap) in zip([lines[1], lines[2], lines[4]], [(0, 0), (0, 1), (1, 0)], strict=True):
+            words, shares = found["words"].numpy()[row, gap], found["probabilities"].numpy()[row, gap]
+            assert line.strip() == ", ".join(f"{word.decode()} {share:.1%}" for word, share in zip(words, shares, strict=True))
+
+    def test_fill_refuses(self, finished, tmp_path, monkeypatch):
+        """A text without a gap, a folder without a model, and a model of something else, each by name."""
+        with pytest.raises(ValueError, match=r"the text 'no gap' is not allowed: it must have \[MASK\]"):
+            fill.fill_texts(finished, ["a [MASK]", "no gap"])
+        with pytest.raises(ValueError, match="must be a finished run of pretraining"):
+            fill.fill_texts(tmp_path, ["a [MASK]"])
+        tf.keras.Sequential([tf.keras.layers.Dense(1, input_shape=[2])]).export(str(tmp_path / "other"))
+        with pytest.raises(ValueError, match="must be of pretraining; .*other gives output_0"):
+            fill.fill_texts(tmp_path / "other", ["a [MASK]"])
+        monkeypatch.setattr("sys.argv", ["fill", f"--model={tmp_path}", "a [MASK]"])
+        with pytest.raises(SystemExit, match="^error: --model="):
+            fill.main()
 
     def test_fine_tuning_takes_its_vocabulary(self, finished, folder):
         """From the workdir, whose recipe leaves the vocabulary to the data, and from the export."""

@@ -250,6 +250,7 @@ class TestFiles:
             (b"[PAD]\ncaf\xe9\n", ", line 2: it is not UTF-8 (unexpected end of data at byte 4)"),
             (b"\xff\xfe[\0P\0", ", line 1: it is not UTF-8 (invalid start byte at byte 1)"),
             (b"[PAD]\n" + b"a" * 257, ", line 2: a token of 257 bytes is too long: at most 256"),
+            (b"[PAD]\nb\0c", ", line 2: 'b\\x00c' has a null character, which no text keeps"),
         ],
     )
     def test_line(self, tmp_path, content, problem):

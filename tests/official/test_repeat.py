@@ -3,7 +3,6 @@
 import json
 import sys
 import threading
-import types
 
 import pytest
 
@@ -13,7 +12,7 @@ from tests.official.tiny import DENSE, RECIPE, ROOT, SETTINGS
 
 
 class Commands:
-    """Stands for subprocess.run: keeps the commands, and writes what they would leave."""
+    """Stands for run_command: keeps the commands, and writes what they would leave."""
 
     def __init__(self, fail=lambda command: 0):
         self.commands = []
@@ -24,18 +23,15 @@ class Commands:
         assert command[:2] == [sys.executable, "-m"]
         stdout.write(f"output of {command[2]}\n")
         given = dict(argument.lstrip("-").split("=", 1) for argument in command[3:])
-
-        class Done:
-            returncode = self._fail(command)
-
-        if not Done.returncode and command[2] == "official.train":
+        code = self._fail(command)
+        if not code and command[2] == "official.train":
             folder, seed = given["workdir"], int(given["config.train.seed"])
             self._write(folder, "summary.json", dict(exported_step=10 + seed, step=20, wall_seconds=90.0))
-        elif not Done.returncode:
+        elif not code:
             seed = int(given["model"][-1])
             metrics = dict(accuracy=[0.5, 0.9, 0.6][seed], loss=1.0 + seed, **({"only_first": 1.0} if not seed else {}))
             self._write(f"{given['model']}/evaluation/{given['split']}", "metrics.json", dict(metrics=metrics))
-        return Done
+        return code
 
     def _write(self, folder, name, content):
         path = repeat.pathlib.Path(folder)
@@ -49,7 +45,7 @@ def commands(monkeypatch):
 
     def use(**options):
         stand_in = Commands(**options)
-        monkeypatch.setattr(repeat, "subprocess", types.SimpleNamespace(run=stand_in))
+        monkeypatch.setattr(repeat, "run_command", stand_in)
         return stand_in.commands
 
     return use
@@ -110,9 +106,9 @@ def test_cores(monkeypatch, tmp_path):
 
     def run(command, stdout, env):
         seen.append([env.get(f"TF_NUM_{which}OP_THREADS") for which in ("INTRA", "INTER")])
-        return type("Done", (), {"returncode": 1})
+        return 1
 
-    monkeypatch.setattr(repeat, "subprocess", types.SimpleNamespace(run=run))
+    monkeypatch.setattr(repeat, "run_command", run)
     for name in ("INTRA", "INTER"):
         monkeypatch.delenv(f"TF_NUM_{name}OP_THREADS", raising=False)
     for cores in (3, None):

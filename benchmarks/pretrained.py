@@ -1,0 +1,100 @@
+"""What pretraining is worth to a recipe:
+python -m benchmarks.pretrained --config=bert/configs/rotten_tomatoes.py --init=runs/pretraining --workdir=runs/pretrained
+
+Trains the recipe from the pretrained model and from scratch, with the same seeds and under the same settings, evaluates each run
+on the split, and prints the accuracies, the mean of the paired differences with its standard error, and what always naming the
+commonest class would reach. Settings may be changed for both: --config.data.vocabulary=vocab.txt. The file of --json is written
+after every run: a run whose result stands there is not done again, and one that was stopped goes on.
+"""
+
+import argparse
+import collections
+import json
+import math
+import pathlib
+import statistics
+import sys
+
+from benchmarks.alternate import write_json
+from official.repeat import RunFailed, call_each, cores_each, positive, train_and_evaluate
+
+STARTS = ("pretrained", "from scratch")
+
+
+def result(start, seed, given, settings):
+    """Trains and evaluates one run; what is kept of it. Raises as train_and_evaluate."""
+    init = [f"--config.init={given.init.resolve()}"] if start == "pretrained" else []
+    workdir = given.workdir.resolve() / f"{start.replace(' ', '_')}-{seed}"
+    arguments = [*init, f"--config.train.seed={seed}", *settings]
+    summary, metrics = train_and_evaluate(given.config, workdir, arguments, given.split, cores_each(given.parallel))
+    predictions = (workdir / "evaluation" / given.split / "predictions.jsonl").read_text().splitlines()
+    return dict(
+        accuracy=metrics["accuracy"],
+        majority=majority(json.loads(line)["label"] for line in predictions),
+        steps=summary["step"],
+        minutes=summary["wall_seconds"] / 60,
+        git_commit=summary["git_commit"],
+    )
+
+
+def majority(labels):
+    """The share of the commonest label."""
+    counts = collections.Counter(labels)
+    return max(counts.values()) / counts.total()
+
+
+def compared(runs):
+    """Of the seeds that have both runs: accuracies, their means, and the mean paired difference with its standard error.
+
+    The standard error is that of the mean: the sample standard deviation of the differences over the square root of their number;
+    None where there is only one.
+    """
+    found = {(run["start"], run["seed"]): run["accuracy"] for run in runs}
+    seeds = sorted(seed for start, seed in found if start == STARTS[0] and (STARTS[1], seed) in found)
+    if not seeds:
+        return {}
+    accuracies = {start: [found[start, seed] for seed in seeds] for start in STARTS}
+    differences = [one - other for one, other in zip(*accuracies.values(), strict=True)]
+    return dict(
+        paired=accuracies,
+        means={start: statistics.mean(values) for start, values in accuracies.items()},
+        difference=statistics.mean(differences),
+        standard_error=statistics.stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else None,
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--config", required=True, help="the recipe; settings as --config.SETTING=VALUE")
+    parser.add_argument("--init", required=True, type=pathlib.Path, help="the pretrained run or its SavedModel")
+    parser.add_argument("--workdir", required=True, type=pathlib.Path, help="folder of the runs")
+    parser.add_argument("--json", required=True, type=pathlib.Path, help="file to write the results to, and to go on from")
+    parser.add_argument("--seeds", type=positive, default=5, help="how many (default: 5)")
+    parser.add_argument("--split", default="test", help="to evaluate on (default: %(default)s)")
+    parser.add_argument("--parallel", type=positive, default=1, help="runs at a time (default: 1)")
+    given, settings = parser.parse_known_args()
+    for setting in settings:
+        if not setting.startswith("--config.") or "=" not in setting:
+            parser.error(f"{setting} is not allowed: settings are given as --config.SETTING=VALUE")
+    runs = json.loads(given.json.read_text())["runs"] if given.json.exists() else []
+    done = {(run["start"], run["seed"]) for run in runs}
+    missing = [(start, seed, given, settings) for seed in range(given.seeds) for start in STARTS if (start, seed) not in done]
+    try:
+        for (start, seed, *_), found in call_each(result, missing, given.parallel):
+            runs.append(dict(start=start, seed=seed, **found))
+            what = dict(config=given.config, split=given.split, majority=found["majority"])
+            write_json(given.json, **what, runs=runs, **compared(runs))
+            print(f"seed {seed}, {start}: {found['accuracy']:.4f} after {found['minutes']:.1f} minutes", flush=True)
+    except RunFailed as error:
+        sys.exit(f"error: {error}")
+    found = json.loads(given.json.read_text())
+    error = found["standard_error"]
+    print(", ".join(f"{start} {mean:.4f}" for start, mean in found["means"].items()) + " in the mean;")
+    print(f"the difference is {found['difference']:+.4f}" + ("" if error is None else f", its standard error {error:.4f};"))
+    print(f"the commonest class would be {found['majority']:.4f}")
+
+
+if __name__ == "__main__":
+    main()

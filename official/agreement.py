@@ -46,8 +46,9 @@ class Comparison:
         """Takes a batch.
 
         Args:
-          reference, other: {name: array}, outputs of the same names and shapes. Those without a batch axis belong to all examples.
-          margins: float [batch], by how much the K-th expert of some token is ahead of the next one at least; None if not known.
+          reference, other: {name: array}, outputs of the same names and shapes. Those without a batch axis are of all
+            examples.
+          margins: float [batch], by how much the K-th expert of some token is ahead of the next one at least; None if unknown.
 
         Raises:
           ValueError: outputs of other names or shapes.

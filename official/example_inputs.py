@@ -41,7 +41,7 @@ def read_examples(path, specs):
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile, TypeError) as error:
         raise ValueError(f"examples={str(path)!r} is not a NumPy .npz file that can be read: {error}") from error
     if len(specs) == len(arrays) == 1:
         arrays = dict(zip(specs, arrays.values(), strict=True))

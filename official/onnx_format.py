@@ -58,8 +58,8 @@ def _converted(signature):
             converted = tfonnx.process_tf_graph(
                 graph, opset=OPSET, input_names=inputs, output_names=outputs, tensors_to_rename=names, continue_on_error=True
             )
-            # tf2onnx 1.17.0 writes the shape of a Reshape with 0, which copies an axis of its input, and afterwards takes away the
-            # Reshape before it, whose axes were meant. Without that second step it is right.
+            # tf2onnx 1.17.0 writes the shape of a Reshape with 0, which copies an axis of its input, and afterwards takes away
+            # the Reshape before it, whose axes were meant. Without that second step it is right.
             steps = collections.OrderedDict(optimizer._get_optimizers())
             del steps["remove_back_to_back"]
             return optimizer.optimize_graph(converted, catch_errors=False, optimizers=steps).make_model(signature.name)

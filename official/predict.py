@@ -110,7 +110,7 @@ def load(handle):
     """
     try:
         return tf.saved_model.load(handle)
-    except (tf.errors.NotFoundError, FileNotFoundError) as error:
+    except (tf.errors.NotFoundError, FileNotFoundError, RuntimeError) as error:
         if "not registered" not in str(error):
             raise
     with quiet.hub_import():

@@ -58,7 +58,22 @@ class TFLiteModel:
     def __init__(self, path, threads=None):
         self._interpreter = tf.lite.Interpreter(str(path), num_threads=threads or len(os.sched_getaffinity(0)))
         (signature,) = self._interpreter.get_signature_list()
-        self._run = self._interpreter.get_signature_runner(signature)
+        runner = self._interpreter.get_signature_runner(signature)
+        self._inputs, self._outputs = (
+            {name: tensor["index"] for name, tensor in details.items()}
+            for details in (runner.get_input_details(), runner.get_output_details())
+        )
+        self._shapes = None
 
     def __call__(self, inputs):
-        return self._run(**inputs)
+        # The runner of a signature would prepare the whole graph again for every call.
+        shapes = {name: inputs[name].shape for name in self._inputs}
+        if shapes != self._shapes:
+            for name, index in self._inputs.items():
+                self._interpreter.resize_tensor_input(index, shapes[name])
+            self._interpreter.allocate_tensors()
+            self._shapes = shapes
+        for name, index in self._inputs.items():
+            self._interpreter.set_tensor(index, inputs[name])
+        self._interpreter.invoke()
+        return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}

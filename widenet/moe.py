@@ -156,7 +156,8 @@ class SharedMoE(Layer):
             capacity = room
             if padded:
                 capacity = self._at_most(room, self._capacity(tf.reduce_sum(tf.cast(real, tf.int64)), factor))
-        order = batch_priority(routing.gates) if self.batch_priority else None
+        # Where nothing is dropped the order decides nothing, and other runtimes may not know how to sort.
+        order = batch_priority(routing.gates) if self.batch_priority and factor is not None else None
         group_size = room if in_xla() else None
         dispatch = plan_dispatch(routing.experts, real, self.num_experts, capacity, group_size, order)
         record_load(routing, dispatch.loads, real)

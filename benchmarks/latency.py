@@ -1,8 +1,8 @@
 """How long one call of a model takes in the runtimes that it can be exported to: python -m benchmarks.latency
 
 Fresh weights in float32, images of the models' own size and texts of --length tokens, at batch 1 and 32: a call of the Keras
-model, the signature of its SavedModel, ONNX Runtime, and TFLite in float32 and with int8 weights (requirements-onnx.txt has what is
-needed besides). Ratios are to the Keras call. --json is written after every model and batch.
+model, the signature of its SavedModel, ONNX Runtime, and TFLite in float32 and with int8 weights (requirements-onnx.txt has what
+is needed besides). Ratios are to the Keras call. --json is written after every model and batch.
 """
 
 import pathlib

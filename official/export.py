@@ -26,13 +26,28 @@ from official.summary import metrics_of_step, run_facts
 from official.task import create_task
 from official.trained_models import fill_in, find_model, restore_weights
 
+# {format: function that writes an official.parts.Part}, with arguments and results as of write_saved_model. What the model's
+# numbers alone are written as, for other runtimes, is in official.runtimes.FORMATS.
+FORMATS = {SAVED_MODEL: write_saved_model}
 
-def export(model, output=None, part="model", versioned=False, averaged=True, data_dir=None, data=None, precision=None):
-    """Exports a checkpoint of a run as a SavedModel.
+
+def export(
+    model,
+    output=None,
+    file_format=SAVED_MODEL,
+    part="model",
+    versioned=False,
+    averaged=True,
+    data_dir=None,
+    data=None,
+    precision=None,
+):
+    """Exports a checkpoint of a run.
 
     Args:
       model: path of a workdir or of a checkpoint in one (official.trained_models.find_model).
       output: the folder to write; None for one in the workdir.
+      file_format: of FORMATS.
       part: of the task's `parts`.
       versioned: whether to write into the next number under `output`, as TensorFlow Serving looks for versions of a model.
       averaged: whether of a checkpoint with averages of the weights (`train.ema_decay`) these are exported, as at a run's end.
@@ -47,6 +62,8 @@ def export(model, output=None, part="model", versioned=False, averaged=True, dat
       ValueError: no model there, weights that do not fit, a setting that is not allowed, an output that is something else.
       OSError: where it cannot be written.
     """
+    if file_format not in FORMATS:
+        raise ValueError(f"--format={file_format} is not allowed: it must be one of {', '.join(FORMATS)}")
     found = find_model(model, setting="--workdir or --checkpoint")
     if found.is_saved_model:
         raise ValueError(f"{model} is not allowed: it must be a workdir or a checkpoint, and it is an exported model")
@@ -61,7 +78,7 @@ def export(model, output=None, part="model", versioned=False, averaged=True, dat
     step = None if exported.model is None else restore_weights(exported.model, found, averaged)
     facts = run_facts(config.get("name", ""), task.unit, step, {} if step is None else metrics_of_step(workdir, step))
     place.parent.mkdir(parents=True, exist_ok=True)
-    return place, write_saved_model(exported, place, configs.to_plain(config), facts)
+    return place, FORMATS[file_format](exported, place, configs.to_plain(config), facts)
 
 
 def export_for_runtimes(model, formats, output=None, part="model", averaged=True, data_dir=None, data=None, **settings):
@@ -89,7 +106,8 @@ def export_for_runtimes(model, formats, output=None, part="model", averaged=True
     name = name if pathlib.Path(model).is_dir() else f"{name}-{found.path.name}"
     place = pathlib.Path(output or found.evaluations.parent / name)
     with tempfile.TemporaryDirectory() as folder:
-        saved_model, _ = export(model, pathlib.Path(folder) / SAVED_MODEL, part, False, averaged, data_dir, data, "float32")
+        saved_model = pathlib.Path(folder) / SAVED_MODEL
+        export(model, saved_model, SAVED_MODEL, part, False, averaged, data_dir, data, precision="float32")
         return place, runtimes.convert(saved_model, formats, place, **settings)
 
 
@@ -148,8 +166,8 @@ def main():
         parser.error(f"unrecognized arguments: {' '.join(more)}")
     model, averaged = given.workdir or given.checkpoint or given.saved_model, not given.no_average
     try:
-        if given.format == SAVED_MODEL:
-            report(*export(model, given.output, given.part, given.versioned, averaged, given.data_dir, data))
+        if given.format in FORMATS:
+            report(*export(model, given.output, given.format, given.part, given.versioned, averaged, given.data_dir, data))
             return
         if given.versioned:
             raise ValueError(f"--versioned is not allowed with --format={given.format}: TensorFlow Serving serves SavedModels")

@@ -18,7 +18,7 @@ from official.agreement import LIMIT, NEAR_TIE, Comparison
 from official.evaluate import open_recipe, run_model
 from official.example_inputs import dataset_examples, random_examples, read_examples
 from official.replace import replace_folder
-from official.saved_models import CONFIG_FILE, FACTS_FILE
+from official.saved_models import CONFIG_FILE, FACTS_FILE, SAVED_MODEL
 from official.signatures import numeric_signature
 from official.summary import write_summary
 from official.tables import text_table
@@ -185,7 +185,9 @@ def check_formats(formats):
     """Raises as `convert` for a format that there is not, or whose packages are not here."""
     for name in formats:
         if name not in FORMATS:
-            raise ValueError(f"--format={name} is not allowed: it must be one of {', '.join(FORMATS)}")
+            raise ValueError(
+                f"--format={name} is not allowed: it must be {SAVED_MODEL}, or of {', '.join(FORMATS)} one or more with commas"
+            )
         for package in PACKAGES[name]:
             try:
                 metadata.version(package)

@@ -82,7 +82,10 @@ class TestImages:
         assert "top_1 0." in lines[5]
 
     def test_what_is_no_format(self, images, tmp_path):
-        with pytest.raises(ValueError, match="^--format=torch is not allowed: it must be one of onnx, tflite$"):
+        with pytest.raises(
+            ValueError,
+            match="^--format=torch is not allowed: it must be saved_model, or of onnx, tflite one or more with commas$",
+        ):
             convert(images[0], ["onnx", "torch"], tmp_path / "out")
 
     def test_a_folder_of_other_things(self, images, tmp_path):
@@ -232,5 +235,8 @@ def test_the_command_line(tmp_path):
     assert (tmp_path / "run" / "onnx" / "model.onnx").is_file()
     refused = run_command([*export, "--format=torch"])
     assert refused.returncode == 1
-    assert refused.stderr.splitlines()[-1] == "error: --format=torch is not allowed: it must be one of onnx, tflite"
+    assert (
+        refused.stderr.splitlines()[-1]
+        == "error: --format=torch is not allowed: it must be saved_model, or of onnx, tflite one or more with commas"
+    )
     assert "Traceback" not in refused.stderr

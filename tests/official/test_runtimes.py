@@ -39,6 +39,7 @@ def converted(images, tmp_path_factory):
     return output, convert(images[0], ["onnx", "tflite"], output, split="validation", compared=20, evaluated=40, rounds=2)
 
 
+@pytest.mark.slow
 class TestImages:
     def test_what_is_told(self, converted):
         """Every model has size and latency at both batches; what is float32 is held to the limit and loses no accuracy."""
@@ -113,6 +114,7 @@ class Twisted:
         return {name: array + 0.01 * (np.arange(len(array)) == 0)[:, np.newaxis] for name, array in self._model(inputs).items()}
 
 
+@pytest.mark.slow
 class TestWrongAnswers:
     """The TFLite file is copied and not made again, which takes its time."""
 
@@ -147,6 +149,7 @@ class TestWrongAnswers:
         assert row["largest"] < CLOSE
 
 
+@pytest.mark.slow
 class TestTexts:
     @pytest.fixture(scope="class")
     def texts(self, tmp_path_factory):
@@ -181,7 +184,6 @@ class TestTexts:
                 for name, array in expected.items():
                     np.testing.assert_allclose(found[name], array, atol=CLOSE)
 
-    @pytest.mark.slow
     def test_an_encoder(self, texts):
         """It has no head, so that it is compared, routers and all, but not evaluated."""
         _, written = export_for_runtimes(str(texts / "encoder"), ["onnx"], split="validation", compared=8, rounds=1)

@@ -15,7 +15,7 @@ from official.signatures import numeric_signature
 from official.tflite_format import TFLiteModel
 from tests.bert.prepared_texts import write_tsv, write_vocabulary
 from tests.bert.tiny import classification_config
-from tests.official.exported import export_fresh
+from tests.official.fresh_exports import export_fresh
 from tests.official.test_signatures import NUMBERS, doubled, save
 from tests.official.tiny import command, run_command, tiny_config
 

@@ -12,7 +12,8 @@ def load_pretrained(model, path, setting="path"):
 
     Args:
       model: what bert.create_model returns.
-      path: a run's workdir, a folder of checkpoints, a checkpoint's prefix or a SavedModel (official.weights.read_weights).
+      path: a run's workdir, a folder of checkpoints, a checkpoint's prefix, a SavedModel, or the handle of a published one
+        (official.weights.read_weights).
       setting: what the caller's user calls the path, for messages.
 
     Returns:

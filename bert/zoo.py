@@ -96,10 +96,10 @@ def create_model(name, task="encoder", *, pretrained=None, **overrides):
     Args:
       name: one of `list_models()`.
       task: "encoder", "pretraining", "classification" or "span".
-      pretrained: what to start from: a run's workdir, a folder of checkpoints, a checkpoint's prefix or a SavedModel; None for
-        fresh weights. The saved model may be of another task, deployment, depth, number of positions or vocabulary: what fits
-        is taken and the rest stays fresh; a table of that is printed. bert.transfer.load_pretrained does the same to a model
-        that is there, and returns the table.
+      pretrained: what to start from: a run's workdir, a folder of checkpoints, a checkpoint's prefix, a SavedModel, or the handle
+        of a published one (docs/hub.md); None for fresh weights. The saved model may be of another task, deployment, depth,
+        number of positions or vocabulary: what fits is taken and the rest stays fresh; a table of that is printed.
+        bert.transfer.load_pretrained does the same to a model that is there, and returns the table.
       **overrides: settings to change:
         classes: of "classification".
         vocab_size, max_length, type_vocab_size: numbers of words, positions and types of segments.

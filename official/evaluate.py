@@ -27,10 +27,11 @@ def evaluate(model, split="validation", output=None, data_dir=None, batch_size=N
     """Evaluates a model on a split, in the precision of its run and on one device, and writes the files of its task's evaluation.
 
     Args:
-      model: path of a workdir, a checkpoint's prefix or a SavedModel (official.trained_models.find_model).
+      model: path of a workdir, a checkpoint's prefix or a SavedModel, or the handle of a published one
+        (official.trained_models.find_model).
       split: "train", "validation", "test" or whatever else the recipe's task knows.
-      output: the folder to write to; None for WORKDIR/evaluation/SPLIT, or SAVED_MODEL_evaluation/SPLIT beside a SavedModel. Of a
-        split that is a path, SPLIT is the file's name.
+      output: the folder to write to; None for WORKDIR/evaluation/SPLIT, or SAVED_MODEL_evaluation/SPLIT beside a SavedModel, and
+        not allowed for a handle. Of a split that is a path, SPLIT is the file's name.
       data_dir: in place of the recipe's data.dir.
       batch_size: in place of the recipe's train.batch_size.
       averaged: whether of a checkpoint with averages of the weights (`train.ema_decay`) these are evaluated, as in training.
@@ -44,6 +45,8 @@ def evaluate(model, split="validation", output=None, data_dir=None, batch_size=N
     """
     quiet.first_compilation()
     found, task = open_recipe(model, data_dir, batch_size, data)
+    if output is None and found.evaluations is None:
+        raise ValueError(f"--output is needed with --model={model}: nothing is written into the cache of published models")
     config = found.config
     dataset = task.evaluation_dataset(split)
     evaluation = task.evaluation(split)
@@ -190,7 +193,7 @@ def report(written, files):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="workdir of a run, checkpoint in one, or SavedModel")
+    parser.add_argument("--model", required=True, help="workdir of a run, checkpoint in one, SavedModel, or handle")
     parser.add_argument(
         "--split", default="validation", help="train, validation, test or what the task knows (default: %(default)s)"
     )

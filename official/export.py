@@ -25,6 +25,7 @@ from official.saved_models import SAVED_MODEL, write_saved_model
 from official.summary import metrics_of_step, run_facts
 from official.task import create_task
 from official.trained_models import fill_in, find_model, restore_weights
+from official.weights import local_path
 
 # {format: function that writes an official.parts.Part}, with arguments and results as of write_saved_model. What the model's
 # numbers alone are written as, for other runtimes, is in official.runtimes.FORMATS.
@@ -85,7 +86,7 @@ def export_for_runtimes(model, formats, output=None, part="model", averaged=True
     """Exports a model for other runtimes than TensorFlow, in float32, which all of them know.
 
     Args:
-      model: as of `export`, or the path of what `export` has written.
+      model: as of `export`, or the path or handle of what `export` has written.
       formats: names of official.runtimes.FORMATS.
       output: the folder to write; None for one in the workdir, or beside the exported model.
       part, averaged, data_dir, data: as of `export`.
@@ -99,9 +100,13 @@ def export_for_runtimes(model, formats, output=None, part="model", averaged=True
     """
     runtimes.check_formats(formats)
     name = "-".join(formats if part == "model" else [part, *formats])
-    if tf.saved_model.contains_saved_model(model):
-        place = pathlib.Path(output or f"{pathlib.Path(model)}_{name}")
-        return place, runtimes.convert(model, formats, place, data_dir=data_dir, data=data, **settings)
+    exported = local_path(model, "--saved_model")
+    if tf.saved_model.contains_saved_model(str(exported)):
+        if output is None and exported != pathlib.Path(model):
+            why = "nothing is written into the cache of published models"
+            raise ValueError(f"--output is needed with --saved_model={model}: {why}")
+        place = pathlib.Path(output or exported.with_name(f"{exported.name}_{name}"))
+        return place, runtimes.convert(exported, formats, place, data_dir=data_dir, data=data, **settings)
     found = find_model(model, setting="--workdir or --checkpoint")
     name = name if pathlib.Path(model).is_dir() else f"{name}-{found.path.name}"
     place = pathlib.Path(output or found.evaluations.parent / name)
@@ -117,11 +122,14 @@ def _place(output, workdir, checkpoint, part, whole_run, versioned):
         name = SAVED_MODEL if part == "model" else part
         output = workdir / (name if whole_run else f"{name}-{checkpoint.name}")
     place = pathlib.Path(output)
+    holds_model = (place / "saved_model.pb").exists()
     if versioned:
+        if holds_model:
+            raise ValueError(f"--output={place} is not allowed: it is an exported model, and --versioned wants a folder of them")
         numbers = [int(path.name) for path in place.iterdir() if re.fullmatch(r"\d+", path.name)] if place.is_dir() else []
         return place / str(max(numbers, default=0) + 1)
-    is_free = not place.exists() or (place.is_dir() and ((place / "saved_model.pb").exists() or not any(place.iterdir())))
-    if not is_free:
+    is_empty = not place.exists() or (place.is_dir() and not any(place.iterdir()))
+    if not (is_empty or holds_model):
         raise ValueError(f"--output={place} is not allowed: it must be a new folder or an exported model, which is replaced")
     return place
 
@@ -141,7 +149,7 @@ def main():
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--workdir", help="of a run: its best checkpoint where there is one, or else the newest")
     source.add_argument("--checkpoint", help="in a run's workdir, such as runs/digits/checkpoints/step-1610")
-    source.add_argument("--saved_model", help="that is exported already, for the other formats")
+    source.add_argument("--saved_model", help="path or handle of an exported model, for the other formats")
     parser.add_argument("--output", help="folder to write (default: in the workdir, saved_model or the name of the part)")
     parser.add_argument("--format", default=SAVED_MODEL, help=f"{SAVED_MODEL} (default), or of {known} one or more with commas")
     parser.add_argument("--part", default="model", help="model, encoder or preprocessor, as the task has them (default: model)")

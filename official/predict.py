@@ -23,6 +23,7 @@ with quiet.startup():
     import tensorflow as tf
 
 from official.status_line import StatusLine
+from official.weights import local_path
 
 SIGNATURE = "serving_default"
 FILE_CONTENT = "_bytes"  # how the name of an input ends that is the content of a file, such as image_bytes
@@ -45,7 +46,7 @@ def predict(handle, inputs, output, batch_size=32, signature=SIGNATURE):
     """Writes a model's answers.
 
     Args:
-      handle: of a SavedModel.
+      handle: of a published SavedModel, or the path of one (official.weights.local_path).
       inputs: a glob of files, or the path of a JSONL file.
       output: path of a JSONL file. Lines that it has already are kept, a torn last one is not.
       batch_size: how many inputs the model is given at once.
@@ -103,19 +104,21 @@ def _open(handle, signature):
 
 
 def load(handle):
-    """The SavedModel of a handle; with TensorFlow Text's operations where it needs them.
+    """The SavedModel of a path or handle; with TensorFlow Text's operations where it needs them.
 
     Raises:
+      ValueError: a handle that leads to no model.
       OSError: no model there.
     """
+    folder = str(local_path(handle, "--handle"))
     try:
-        return tf.saved_model.load(handle)
+        return tf.saved_model.load(folder)
     except (tf.errors.NotFoundError, FileNotFoundError, RuntimeError) as error:
         if "not registered" not in str(error):
             raise
     with quiet.hub_import():
         import tensorflow_text  # noqa: F401  (it takes seconds, and only models of text need it)
-    return tf.saved_model.load(handle)
+    return tf.saved_model.load(folder)
 
 
 def find_examples(inputs, names):
@@ -241,7 +244,7 @@ def plain(value):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--handle", required=True, help="an exported model")
+    parser.add_argument("--handle", required=True, help="handle or path of an exported model")
     parser.add_argument("--input", required=True, help="a glob of files (in quotes), or a .jsonl file")
     parser.add_argument("--output", required=True, help="the .jsonl file to write, or to go on with")
     parser.add_argument("--batch_size", type=int, default=32, help="default: %(default)s")

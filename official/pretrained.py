@@ -9,7 +9,8 @@ def load_pretrained(model, path, transfer, setting="path"):
 
     Args:
       model: a built model.
-      path: a run's workdir, a folder of checkpoints, a checkpoint's prefix or a SavedModel (official.weights.read_weights).
+      path: a run's workdir, a folder of checkpoints, a checkpoint's prefix, a SavedModel, or the handle of a published one
+        (official.weights.read_weights).
       transfer: function of the model and {full name: array} that assigns what fits and returns rows of strings, or raises a
         ValueError whose words go on after "... is not allowed: ".
       setting: what the caller's user calls the path, for messages.
@@ -19,6 +20,7 @@ def load_pretrained(model, path, transfer, setting="path"):
 
     Raises:
       ValueError: a path without weights, or with those of another kind of model.
+      OSError: a repository of handles that cannot be read.
     """
     weights = read_weights(path, setting)
     try:
@@ -35,7 +37,7 @@ def create_pretrained(build, path, transfer):
       path, transfer: as in `load_pretrained`.
 
     Raises:
-      ValueError: as `load_pretrained`, and of a wrong path before anything is built.
+      ValueError, OSError: as `load_pretrained`, and of a wrong path before anything is built.
     """
     find_checkpoint(path, setting="pretrained")
     model = build()

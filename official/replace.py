@@ -52,6 +52,12 @@ def sync(path):
         os.close(descriptor)
 
 
+def sync_all(path):
+    """The same for a file, or for a folder, a pathlib.Path, and all that is in it."""
+    for part in [*path.rglob("*"), path]:
+        sync(part)
+
+
 def _exchange(first, second):
     """Lets two names trade what they stand for, in one step; False where the system has no such thing.
 

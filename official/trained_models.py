@@ -13,7 +13,7 @@ from official.config import completed
 from official.precision import PRECISION_FILE
 from official.saved_models import CONFIG_FILE, locate_assets
 from official.updates import plain_name
-from official.weights import find_checkpoint, read_weights
+from official.weights import find_checkpoint, local_path, read_weights
 
 
 class TrainedModel(NamedTuple):
@@ -23,32 +23,36 @@ class TrainedModel(NamedTuple):
       path: a pathlib.Path, the checkpoint's prefix or the SavedModel's folder.
       is_saved_model: which of the two.
       config: the ConfigDict of its run; `config.train.precision` is the run's own and not "auto".
-      evaluations: a pathlib.Path, the folder for its evaluations unless another is named.
+      evaluations: a pathlib.Path, the folder for its evaluations unless another is named; None for one that was fetched by its
+        handle, which lies in a cache.
     """
 
     path: pathlib.Path
     is_saved_model: bool
     config: ConfigDict
-    evaluations: pathlib.Path
+    evaluations: pathlib.Path | None
 
 
 def find_model(path, setting="model"):
-    """The TrainedModel that a path leads to, as official.weights.find_checkpoint takes it.
+    """The TrainedModel that a path or handle leads to, as official.weights.find_checkpoint takes it.
 
     Args:
-      path: a run's workdir (its best checkpoint or else the newest), a checkpoint in a workdir, or a SavedModel.
+      path: a run's workdir (its best checkpoint or else the newest), a checkpoint in a workdir, a SavedModel, or the handle of a
+        published one.
       setting: what the caller's user calls the path, for messages.
 
     Raises:
       ValueError: where there is none, or one without its run's config.
+      OSError: a repository of handles that cannot be read.
     """
+    given, path = path, local_path(path, setting)
     prefix = pathlib.Path(find_checkpoint(path, setting))
-    path = pathlib.Path(path)
     if tf.saved_model.contains_saved_model(str(path)):
         if not (path / CONFIG_FILE).exists():
             raise ValueError(f"{path} is a SavedModel without {CONFIG_FILE}, which official.train writes: its data is not known")
         config = ConfigDict(locate_assets(_read_config(path / CONFIG_FILE), path))
-        return TrainedModel(path, True, config, path.with_name(path.name + "_evaluation"))
+        beside = path.with_name(path.name + "_evaluation") if path == pathlib.Path(given) else None
+        return TrainedModel(path, True, config, beside)
     workdir = path if (path / "checkpoints").is_dir() else prefix.absolute().parent.parent
     if not (workdir / "config.json").exists():
         raise ValueError(f"{workdir} holds no config.json, without which the model of {prefix} is not known")

@@ -7,11 +7,17 @@ import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from official.best import FOLDER as BEST_FOLDER
+from official.handles import is_handle
+from official.model_lookup import find_published
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # Children of a saved model whose variables are no weights: the optimizer's, metrics, and how often it was saved.
 NO_WEIGHTS = ("optimizer", "keras_api", "save_counter")
 VALUE = ".ATTRIBUTES/VARIABLE_VALUE"
+ALLOWED = (
+    "it must be the workdir of a run, a folder of checkpoints, the prefix of one (as runs/digits/checkpoints/step-1610), a "
+    "SavedModel or the handle of a published one"
+)
 AVERAGE = f".OPTIMIZER_SLOT/optimizer/average/{VALUE}"  # of a run with train.ema_decay
 
 
@@ -20,8 +26,8 @@ def read_weights(path, setting="path", averaged=True):
 
     Args:
       path: the workdir of a run of the driver, for its newest checkpoint, or with `train.best` its best one; a folder of
-        checkpoints, for the newest one; the prefix of a checkpoint; or the directory of a SavedModel, such as the driver's or
-        that of Keras's `model.export`.
+        checkpoints, for the newest one; the prefix of a checkpoint; the directory of a SavedModel, such as the driver's or
+        that of Keras's `model.export`; or the handle of a published one (local_path).
       setting: what the caller's user calls the path, for messages.
       averaged: whether of a run that averages its weights (`train.ema_decay`) the averages are read, which is what it evaluates
         and exports.
@@ -49,32 +55,54 @@ def read_weights(path, setting="path", averaged=True):
     return weights
 
 
-def find_checkpoint(path, setting="path"):
-    """The prefix of the checkpoint files that a path, as `read_weights` takes it, leads to.
+def local_path(path, setting="path"):
+    """Where on this machine a model is: a pathlib.Path of what is given as a path or as the handle of a published model.
 
-    Whatever else weights may come from is to be turned into such a prefix here.
+    Args:
+      path: a path; publisher/.../name/version (official.model_lookup), where there is no model at that path; or an https://
+        address, as TensorFlow Hub takes it. What a handle or an address leads to is fetched where it is not there yet.
+      setting: what the caller's user calls the path, for messages.
+
+    Raises:
+      ValueError: what is no path, or a handle that leads to no model.
+      OSError: a repository that cannot be read.
+    """
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        raise ValueError(f"{setting}={path!r} is not allowed: {ALLOWED}; it is no path")
+    text = os.fspath(path)
+    if text.startswith(("http://", "https://")):
+        from official import hub  # here, since TensorFlow Hub takes a while to import
+
+        return pathlib.Path(hub.resolve(text))
+    if is_handle(text) and not _checkpoint_at(pathlib.Path(text)):
+        return find_published(text, setting)
+    return pathlib.Path(path)
+
+
+def find_checkpoint(path, setting="path"):
+    """The prefix of the checkpoint files that a path or handle, as `read_weights` takes it, leads to.
 
     Raises:
       ValueError: where the path leads to none.
+      OSError: where it is a handle and a repository cannot be read.
     """
-    if isinstance(path, (str, os.PathLike)) and os.fspath(path):
-        place = pathlib.Path(path)
-        if (place / "saved_model.pb").is_file():
-            return str(place / "variables" / "variables")
-        for folder in (place / BEST_FOLDER, place / "checkpoints", place):
-            newest = tf.train.latest_checkpoint(str(folder))
-            if newest:
-                return newest
-        if pathlib.Path(f"{place}.index").is_file():
-            return str(place)
+    place = local_path(path, setting)
+    prefix = _checkpoint_at(place)
+    if prefix is None:
         found = "there is neither saved_model.pb nor a checkpoint" if place.exists() else "there is no such file or folder"
-    else:
-        found = "it is no path"
-    given = str(path) if isinstance(path, os.PathLike) else path
-    raise ValueError(
-        f"{setting}={given!r} is not allowed: it must be the workdir of a run, a folder of checkpoints, the prefix of one "
-        f"(as runs/digits/checkpoints/step-1610) or a SavedModel; {found}"
-    )
+        raise ValueError(f"{setting}={os.fspath(path)!r} is not allowed: {ALLOWED}; {found}")
+    return prefix
+
+
+def _checkpoint_at(place):
+    """The prefix of the checkpoint files that a pathlib.Path leads to, or None."""
+    if (place / "saved_model.pb").is_file():
+        return str(place / "variables" / "variables")
+    for folder in (place / BEST_FOLDER, place / "checkpoints", place):
+        newest = tf.train.latest_checkpoint(str(folder))
+        if newest:
+            return newest
+    return str(place) if pathlib.Path(f"{place}.index").is_file() else None
 
 
 def _variables(graph):

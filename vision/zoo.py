@@ -79,10 +79,10 @@ def create_model(name, *, pretrained=None, **overrides):
 
     Args:
       name: one of `list_models()`.
-      pretrained: what to start from: a run's workdir, a folder of checkpoints, a checkpoint's prefix or a SavedModel; None for
-        fresh weights. The saved model may have other classes, another image size, deployment or depth: what fits is taken,
-        positions are resampled, and the rest stays fresh; a table of that is printed. vision.transfer.load_pretrained does the
-        same to a model that is there, and returns the table.
+      pretrained: what to start from: a run's workdir, a folder of checkpoints, a checkpoint's prefix, a SavedModel, or the handle
+        of a published one (docs/hub.md); None for fresh weights. The saved model may have other classes, another image size,
+        deployment or depth: what fits is taken, positions are resampled, and the rest stays fresh; a table of that is printed.
+        vision.transfer.load_pretrained does the same to a model that is there, and returns the table.
       **overrides: settings to change:
         classes: number of logits; 0 gives the features instead.
         image_size, patch_size: in pixels, of square images and patches; patch_size divides image_size.

@@ -204,7 +204,9 @@ class TestRun:
         loaded = tf.saved_model.load(str(finished / "saved_model"))
         texts = ["a good film", "BAD", "", "unseen é words 你好 \xff " * 20]
         served = loaded.signatures["serving_default"](text=tf.constant(texts))
-        assert set(served) == {"logits", "probabilities"}
+        assert set(served) == {"class_ids", "labels", "logits", "probabilities"}
+        assert served["labels"].numpy()[:2].tolist() == [b"good", b"bad"]
+        assert served["class_ids"].numpy()[:2].tolist() == [1, 0]
         np.testing.assert_allclose(tf.nn.softmax(served["logits"]), served["probabilities"], atol=1e-6)
         assert served["probabilities"].numpy()[:2].argmax(axis=-1).tolist() == [1, 0]
         for place, text in enumerate(texts):

@@ -14,13 +14,18 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import traceback
 
+MEMORY = pathlib.Path("/dev/shm")
 FILE_OPERATIONS = ("open", "os.", "shutil.", "fcntl.")
 
 
-def found_after_kills(how, case, folder, rounds=20, timeout=300):
+def found_after_kills(how, case, rounds=20, timeout=300):
     """What a case finds after each kill; the last is after an act that nobody killed.
+
+    Its folder is in memory where that is possible: waiting for a disk, which acts do, would take most of the time.
 
     Args:
       how: "at_every_step", before the first operation on files, the second and so on until the act gets through; or
@@ -29,8 +34,9 @@ def found_after_kills(how, case, folder, rounds=20, timeout=300):
     """
     from tests.official.tiny import ROOT, environment  # with TensorFlow, which is slow to fork
 
-    command = [sys.executable, "-m", "tests.official.kills", how, case, str(folder), str(rounds)]
-    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=timeout)
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        command = [sys.executable, "-m", "tests.official.kills", how, case, f"{folder}/place", str(rounds)]
+        done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -50,7 +56,7 @@ def at_random(begin, act, look, folder, rounds):
     moments = random.Random(0)
     _fresh(folder, begin)
     started = time.perf_counter()
-    assert not _wait(_fork(act))
+    in_another_process(act)
     seconds = time.perf_counter() - started
     found = []
     while len(found) < rounds:
@@ -61,8 +67,13 @@ def at_random(begin, act, look, folder, rounds):
         _wait(child)
         found.append(look())
     _fresh(folder, begin)
-    assert not _wait(_fork(act))
+    in_another_process(act)
     return [*found, look()]
+
+
+def in_another_process(act):
+    """Acts in a child process, to its end."""
+    assert not _wait(_fork(act))
 
 
 def _fresh(folder, begin):
@@ -79,6 +90,9 @@ def _fork(act):
     try:
         act()
         os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
     finally:
         os._exit(1)  # never on into what the parent does
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 
 import numpy as np
@@ -176,6 +177,25 @@ def test_places(workdir, tmp_path, monkeypatch):
         with pytest.raises(ValueError, match=f"^--output={re.escape(str(tmp_path / output))} is not allowed: it must be a new"):
             export.export(workdir, tmp_path / output)
     assert files_and_digests(tmp_path) == before
+
+
+def test_a_finished_run_needs_no_data(workdir, tmp_path, monkeypatch):
+    """Its summary has the classes; a run that is not finished asks its data set for them."""
+    monkeypatch.setitem(export.FORMATS, "quick", lambda part, directory, config, facts: part.class_names)
+    copy = shutil.copytree(workdir, tmp_path / "run", ignore=shutil.ignore_patterns("saved_model", "encoder"))
+    config = json.loads((copy / "config.json").read_text())
+    config["data"] |= {"name": "folder", "dir": "gone"}
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="^data.dir='gone' is not allowed"):
+        export.export(copy, None, "quick")
+    config["data"]["classes"] = classes = [f"class {i}" for i in range(10)]
+    (copy / "summary.json").write_text(json.dumps({"config": config}))
+    assert export.export(copy, None, "quick") == (copy / "saved_model", classes)
+
+
+def test_versions_inside_a_model(workdir, exported):
+    with pytest.raises(ValueError, match="it is an exported model, and --versioned wants a folder of them"):
+        export.export(workdir, exported[0], versioned=True)
 
 
 @pytest.mark.parametrize(

@@ -99,9 +99,9 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems do not
 
 
 @linux
-def test_killed_before_every_step(tmp_path):
+def test_killed_before_every_step():
     """The old folder, and from some step on the new one."""
-    found = found_after_kills("at_every_step", "tests.official.test_replace:killed", tmp_path / "place")
+    found = found_after_kills("at_every_step", "tests.official.test_replace:killed")
     assert found == sorted(found, reverse=True)
     assert set(found) == {"old", "new"}
 

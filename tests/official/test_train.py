@@ -204,7 +204,7 @@ import tensorflow as tf
 assert not any(importlib.util.find_spec(name) for name in ("vision", "widenet", "official"))
 loaded = tf.saved_model.load(sys.argv[1])
 images = np.load(sys.argv[2])
-signature = loaded.signatures["serving_default"]
+signature = loaded.signatures["serve"]
 (name,) = signature.structured_input_signature[1]
 outputs = [loaded.serve(images), *signature(**{name: images}).values(), loaded.serve(images[:1])]
 np.savez(sys.argv[3], *outputs)

@@ -94,7 +94,7 @@ def test_nothing_there(tmp_path, made, path, found):
         read_weights(tmp_path / path, setting="init")
     assert str(error.value) == (
         f"init={str(tmp_path / path)!r} is not allowed: it must be the workdir of a run, a folder of checkpoints, the prefix of "
-        f"one (as runs/digits/checkpoints/step-1610) or a SavedModel; {found}"
+        f"one (as runs/digits/checkpoints/step-1610), a SavedModel or the handle of a published one; {found}"
     )
 
 

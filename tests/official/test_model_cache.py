@@ -1,0 +1,428 @@
+"""Fetching published models: checked, once, whole or not at all, whatever the server does and whoever is killed."""
+
+import contextlib
+import functools
+import http.server
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import threading
+
+import pytest
+
+from official.archives import sha256_of
+from official.model_cache import cache_folder, cached
+from official.model_lookup import find_published
+from official.publish import publish, read_repository
+from official.repositories import Bucket, Folder, Server, repositories
+from official.repository_index import index_page
+from tests.official.kills import found_after_kills
+from tests.official.published import check_fetched
+from tests.official.repository import HANDLE, make_model, make_repository, static_server
+from tests.official.test_archives import member, write_archive
+from tests.official.tiny import ROOT, environment
+
+
+@pytest.fixture
+def repository(tmp_path):
+    return make_repository(tmp_path / "repository")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """An empty cache of the test's own."""
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("WIDENET_HUB", raising=False)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """Function that sets WIDENET_HUB."""
+    return lambda *bases: monkeypatch.setenv("WIDENET_HUB", ",".join(map(str, bases)))
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Python's, with byte ranges where `ranges` says so, that sends at most `limit` bytes of an archive and then hangs up."""
+
+    ranges, limit = True, None
+
+    def __init__(self, *arguments, asked, **more):
+        self.asked = asked
+        super().__init__(*arguments, **more)
+
+    def do_GET(self):
+        given = self.headers.get("Range")
+        self.asked.append((self.path, given))
+        content = pathlib.Path(self.translate_path(self.path)).read_bytes()
+        start = int(re.fullmatch(r"bytes=(\d+)-", given).group(1)) if given and self.ranges else 0
+        if start and start >= len(content):
+            self.send_error(416)
+            return
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        is_archive = self.path.endswith("/1")
+        end = start + self.limit if is_archive and self.limit else None
+        self.wfile.write(content[start:end])
+
+    def log_message(self, *arguments):
+        pass
+
+
+@contextlib.contextmanager
+def serving(folder, **attributes):
+    """(address, list of (path, Range header) that it was asked, its class) of such a server, in a thread."""
+    asked = []
+    kind = type("Handler", (Handler,), attributes)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(kind, asked=asked, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", asked, kind
+        finally:
+            server.shutdown()
+
+
+def check_cache(cache, repository):
+    """One model, and nothing else."""
+    (place,) = cache.iterdir()
+    check_fetched(place, repository.with_name(f"{repository.name}-model"))
+
+
+@pytest.mark.parametrize("kind", ["folder", "relative folder", "server", "server/"])
+def test_fetched(repository, cache, hub, monkeypatch, kind):
+    """From a folder, and from Python's own static file server."""
+    with static_server(repository) as address:
+        monkeypatch.chdir(repository.parent)
+        hub({"folder": repository, "relative folder": repository.name, "server": address, "server/": f"{address}/"}[kind])
+        found = find_published(HANDLE)
+    assert found.is_relative_to(cache)
+    check_cache(cache, repository)
+
+
+def test_what_tensorflow_reads(repository, cache):
+    """gs:// goes through tf.io.gfile; here it reads a folder, since there is no bucket at hand."""
+    bucket = Bucket(str(repository))
+    (entry,) = bucket.entries()
+    assert entry == read_repository(repository)[0]
+    archive = (repository / HANDLE).read_bytes()
+    for start in (0, 1000):
+        first, chunks = bucket.read(HANDLE, start)
+        assert (first, b"".join(chunks)) == (start, archive[start:])
+    with pytest.raises(OSError, match=re.escape(f"{repository}/nothing cannot be read")):
+        bucket.read("nothing")
+
+
+def test_fetched_through_tensorflow(repository, cache, hub, monkeypatch):
+    """The whole way, with such a bucket for a folder's path."""
+    monkeypatch.setattr("official.repositories.Folder", Bucket)
+    hub(repository)
+    find_published(HANDLE)
+    check_cache(cache, repository)
+
+
+def test_fetched_once(repository, cache, hub):
+    """Then only the index is asked for."""
+    with serving(repository) as (address, asked, _):
+        hub(address)
+        paths = [find_published(HANDLE) for _ in range(3)]
+    assert len(set(paths)) == 1
+    assert [path for path, _ in asked] == ["/index.html", f"/{HANDLE}", "/index.html", "/index.html"]
+
+
+def test_of_another_repository(repository, tmp_path, cache, hub):
+    """The same handle elsewhere is another model, and of the first that has it."""
+    other = make_repository(tmp_path / "other", seed=1)
+    hub(tmp_path / "repository", other)
+    first = find_published(HANDLE)
+    hub(other, tmp_path / "repository")
+    second = find_published(HANDLE)
+    assert (first / "saved_model.pb").read_bytes() == (tmp_path / "repository-model" / "saved_model.pb").read_bytes()
+    assert (second / "saved_model.pb").read_bytes() == (tmp_path / "other-model" / "saved_model.pb").read_bytes()
+
+
+def test_made_anew(repository, cache, hub):
+    """A repository that was deleted and filled again has other models under the handles: by their SHA-256."""
+    hub(repository)
+    before = find_published(HANDLE)
+    shutil.rmtree(repository)
+    publish(make_model(repository.with_name("model"), seed=1), repository, HANDLE)
+    after = find_published(HANDLE)
+    assert before != after
+    assert (after / "saved_model.pb").read_bytes() == (repository.with_name("model") / "saved_model.pb").read_bytes()
+
+
+def test_unknown(repository, tmp_path, hub):
+    """Where it was looked for, and what is there."""
+    other = make_repository(tmp_path / "other", "you/text/x/3")
+    for _ in range(2):
+        publish(tmp_path / "other-model", other, "you/text/y")
+    hub(repository, other)
+    with pytest.raises(ValueError) as error:
+        find_published("me/vision/smal/1", setting="init")
+    assert str(error.value) == (
+        "init='me/vision/smal/1' is not found: it is neither the path of a model here nor a published model; of the repositories "
+        f"that WIDENET_HUB names, {repository} has me/vision/small/1; {other} has you/text/x/3, you/text/y/2, you/text/y/1"
+    )
+
+
+def test_unknown_among_many(tmp_path, hub):
+    """The nearest are named, and how many more there are."""
+    model = make_model(tmp_path / "model", size=1000)
+    (tmp_path / "repository").mkdir()
+    entry = publish(model, tmp_path / "repository", "me/b16/1")
+    entries = [entry._replace(handle=f"me/{letter}16/{version}") for letter in "bcde" for version in range(1, 6)]
+    (tmp_path / "repository" / "index.html").write_text(index_page(entries))
+    hub(tmp_path / "repository")
+    with pytest.raises(ValueError, match=r"has me/b16/\d, .* and 10 more$"):
+        find_published("me/b16/7")
+
+
+@pytest.mark.parametrize(
+    "setting, said",
+    [
+        ("", "since the environment variable WIDENET_HUB names no model repository"),
+        (" , ", "since the environment variable WIDENET_HUB names no model repository"),
+        (
+            "ftp://models",
+            "WIDENET_HUB is not allowed to name 'ftp://models': it takes folders, http:// or https:// addresses and gs://",
+        ),
+    ],
+)
+def test_setting(hub, setting, said):
+    hub(setting)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        find_published(HANDLE)
+
+
+def test_places(hub):
+    """In order; commas part them, since addresses have colons."""
+    hub(" https://models/x/", "gs://bucket/models", "here", "", "http://localhost:8000")
+    found = repositories()
+    assert [type(place) for place in found] == [Server, Bucket, Folder, Server]
+    bases = ["https://models/x", "gs://bucket/models", str(pathlib.Path("here").absolute()), "http://localhost:8000"]
+    assert [place.base for place in found] == bases
+
+
+def test_cache_setting(monkeypatch):
+    """TensorFlow Hub's, which may name a bucket there; here it may not."""
+    monkeypatch.setenv("TFHUB_CACHE_DIR", "~/models")
+    assert cache_folder() == pathlib.Path.home() / "models"
+    monkeypatch.delenv("TFHUB_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    assert cache_folder() == pathlib.Path("/caches/widenet/models")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == pathlib.Path.home() / ".cache" / "widenet" / "models"
+    monkeypatch.setenv("TFHUB_CACHE_DIR", "gs://bucket")
+    with pytest.raises(ValueError, match="TFHUB_CACHE_DIR='gs://bucket' is not allowed: it must be a folder of this machine"):
+        cache_folder()
+
+
+@pytest.mark.parametrize("base", ["folder", "server without index", "no server"])
+def test_repository_that_cannot_be_read(repository, tmp_path, hub, base):
+    """Those after it are not asked: the handle may mean a model of this one."""
+    (tmp_path / "empty").mkdir()
+    with static_server(tmp_path / "empty") as address:
+        bases = {"folder": str(tmp_path / "nothing"), "server without index": address, "no server": "http://127.0.0.1:9"}
+        hub(bases[base], repository)
+        with pytest.raises(OSError) as error:
+            find_published(HANDLE)
+    said = f"handle={HANDLE!r} cannot be looked for: {bases[base]}/index.html cannot be read: "
+    assert str(error.value).startswith(said)
+
+
+def test_no_repository_of_ours(tmp_path, hub):
+    (tmp_path / "index.html").write_text("<html>Welcome</html>")
+    hub(tmp_path)
+    with pytest.raises(ValueError, match=f"{tmp_path}/index.html is no page of a model repository"):
+        find_published(HANDLE)
+
+
+def test_endless_index(repository, hub, monkeypatch):
+    """Read no further than is reasonable."""
+    monkeypatch.setattr("official.repositories.LARGEST", 100)
+    hub(repository)
+    with pytest.raises(ValueError, match=f"{repository}/index.html cannot be understood: it has more than 100 bytes"):
+        find_published(HANDLE)
+
+
+def test_server_gone(repository, cache, hub, caplog):
+    """What was fetched before is taken, and that is told; what was not is refused."""
+    with static_server(repository) as address:
+        hub(address)
+        found = find_published(HANDLE)
+    assert find_published(HANDLE) == found
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"{address}/index.html cannot be read: ")
+    assert record.getMessage().endswith(f"taking {HANDLE} as fetched before")
+    assert cached(address, f"{HANDLE}2") is None
+    assert cached("http://elsewhere", HANDLE) is None
+
+
+def flip(path, position):
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("position", [0, 1000, -1])
+def test_tampered(repository, cache, hub, position):
+    """One bit: refused with both sums, and nothing stays. Put right again, it is fetched."""
+    flip(repository / HANDLE, position)
+    with static_server(repository) as address:
+        hub(address)
+        with pytest.raises(ValueError) as error:
+            find_published(HANDLE)
+        said = str(error.value)
+        expected = read_repository(repository)[0].sha256
+        assert said.startswith(f"{HANDLE} of {address} is refused: its archive is not the one that was published: its SHA-256 is")
+        assert said.endswith(f", and not {expected}")
+        assert list(cache.iterdir()) == []
+        flip(repository / HANDLE, position)
+        find_published(HANDLE)
+    check_cache(cache, repository)
+
+
+def test_longer(repository, cache, hub):
+    """Not read to its end."""
+    with (repository / HANDLE).open("ab") as archive:
+        archive.write(bytes(10_000_000))
+    hub(repository)
+    size = read_repository(repository)[0].bytes
+    with pytest.raises(ValueError, match=f"is refused: its archive has more than the {size:,} bytes that were published"):
+        find_published(HANDLE)
+    assert list(cache.iterdir()) == []
+
+
+def test_cut_off_and_gone_on_with(repository, cache, hub):
+    """A connection that ends early: an error, and the next time the rest alone is asked for."""
+    size = read_repository(repository)[0].bytes
+    with serving(repository, limit=100_000) as (address, asked, kind):
+        hub(address)
+        for have in (100_000, 200_000):
+            with pytest.raises(OSError, match=f"its archive ended after {have:,} of {size:,} bytes; the next time goes on"):
+                find_published(HANDLE)
+        kind.limit = None
+        find_published(HANDLE)
+        ranges = [given for path, given in asked if path == f"/{HANDLE}"]
+    assert ranges == [None, "bytes=100000-", "bytes=200000-"]
+    check_cache(cache, repository)
+
+
+def kept_part(repository, cache, content):
+    """Puts what was fetched of an archive into the cache, as a kill leaves it."""
+    find_published(HANDLE)
+    (place,) = cache.iterdir()
+    shutil.rmtree(place)
+    (cache / f".{place.name}.tar.gz").write_bytes(content)
+    (cache / f".{place.name}.partial" / "model").mkdir(parents=True)
+    (cache / f".{place.name}.partial" / "model" / "saved_model.pb").write_text("half")
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("have", [0, 1, 1000, "all but one", "all"])
+def test_gone_on_with(repository, cache, hub, ranges, have):
+    """What a killed process had is kept where the server can begin there, and else fetched anew."""
+    archive = (repository / HANDLE).read_bytes()
+    have = {"all but one": len(archive) - 1, "all": len(archive)}.get(have, have)
+    with serving(repository, ranges=ranges) as (address, asked, _):
+        hub(address)
+        kept_part(repository, cache, archive[:have])
+        del asked[:]
+        find_published(HANDLE)
+    check_cache(cache, repository)
+    of_archive = [given for path, given in asked if path == f"/{HANDLE}"]
+    assert of_archive == ([] if have == len(archive) else [f"bytes={have}-" if have else None])
+
+
+def test_wrong_part(repository, cache, hub):
+    """It is found out by the SHA-256, and not there the next time."""
+    with serving(repository) as (address, *_):
+        hub(address)
+        kept_part(repository, cache, b"something else")
+        with pytest.raises(ValueError, match="its archive is not the one that was published"):
+            find_published(HANDLE)
+        assert list(cache.iterdir()) == []
+        find_published(HANDLE)
+    check_cache(cache, repository)
+
+
+def test_archive_that_is_shorter_than_published(repository, cache, hub):
+    """Nothing is there from the byte on that is asked for (416); then it is fetched from its beginning, and again too short."""
+    with (repository / HANDLE).open("r+b") as archive:
+        archive.truncate(50_000)
+    with serving(repository) as (address, asked, _):
+        hub(address)
+        for _ in range(2):
+            with pytest.raises(OSError, match="its archive ended after 50,000 of "):
+                find_published(HANDLE)
+    assert [given for path, given in asked if path == f"/{HANDLE}"] == [None, "bytes=50000-", None]
+
+
+def test_no_archive(repository, hub):
+    (repository / HANDLE).unlink()
+    hub(repository)
+    with pytest.raises(OSError, match=f"{HANDLE} cannot be read: .*No such file"):
+        find_published(HANDLE)
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        ("../../../outside", b"x"),
+        member("link", type=tarfile.SYMTYPE, linkname="/etc"),
+        member("disk", type=tarfile.BLKTYPE),
+        ("variables/more", bytes(1 << 20)),
+    ],
+    ids=["outside", "link", "device", "larger than stated"],
+)
+def test_hostile_repository(repository, tmp_path, cache, hub, hostile):
+    """Whose index tells the SHA-256 of what it has."""
+    (entry,) = read_repository(repository)
+    write_archive(repository / HANDLE, ("saved_model.pb", b"x"), hostile)
+    entry = entry._replace(sha256=sha256_of(repository / HANDLE), bytes=(repository / HANDLE).stat().st_size, unpacked_bytes=1000)
+    (repository / "index.html").write_text(index_page([entry]))
+    hub(repository)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match=f"^{HANDLE} of {repository} is refused: "):
+        find_published(HANDLE)
+    cache.rmdir()  # empty
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_two_processes_at_once(repository, cache, hub):
+    """Four, and one of them fetches."""
+    code = f"from official.model_lookup import find_published; print(find_published({HANDLE!r}))"
+    with serving(repository) as (address, asked, _):
+        more = {"WIDENET_HUB": address, "TFHUB_CACHE_DIR": str(cache)}
+        started = [
+            subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment(**more), stdout=subprocess.PIPE, text=True)
+            for _ in range(4)
+        ]
+        said = {process.communicate(timeout=100)[0] for process in started}
+    assert [path for path, _ in asked].count(f"/{HANDLE}") == 1
+    (place,) = cache.iterdir()
+    assert said == {f"{place / 'model'}\n"}
+    check_cache(cache, repository)
+
+
+@pytest.mark.parametrize("case", ["fetching", "downloading"])
+def test_killed_at_every_step(case):
+    """Before each operation on files: not in the cache, and from some step on in it; the next time it is there."""
+    found = found_after_kills("at_every_step", f"tests.official.published:{case}")
+    assert found == sorted(found, reverse=True)
+    assert set(found) == {"old", "new"}
+
+
+@pytest.mark.parametrize("case", ["fetching", "downloading"])
+def test_killed_at_random(case):
+    """By SIGKILL, twenty times."""
+    found = found_after_kills("at_random", f"tests.official.published:{case}")
+    assert len(found) == 21
+    assert "old" in found[:-1]
+    assert found[-1] == "new"

@@ -1,0 +1,395 @@
+"""Publishing: what a static file server and a person find in a repository, and what is refused."""
+
+import html.parser
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from official import publish as publishing
+from official.archives import sha256_of
+from official.publish import publish, read_repository
+from official.repository_index import Entry, index_page, read_index
+from tests.official.kills import found_after_kills
+from tests.official.published import check_repository, files
+from tests.official.repository import HANDLE, make_model
+from tests.official.tiny import ROOT, environment, files_and_digests
+
+NAME = HANDLE.removesuffix("/1")
+COMMAND = [sys.executable, "-m", "official.publish"]
+
+
+@pytest.fixture
+def model(tmp_path):
+    return make_model(tmp_path / "model")
+
+
+def write_json(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+def pictures_of(*paths):
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(f"picture {path.name}".encode())
+
+
+@pytest.fixture
+def exported(tmp_path):
+    """A SavedModel in its run's workdir, with all that there may be to tell of it; some of it tries to get out of its cell."""
+    run = tmp_path / "run"
+    model = make_model(run / "saved_model")
+    config = {
+        "name": "small",
+        "data": {"name": "digits|", "dir": "/home/somebody/data", "crop": "none"},
+        "train": {"lr": 0.001, "steps": 20_000},
+    }
+    facts = {
+        "model": "small <script>alert(1)</script>",
+        "parameters": 190954,
+        "step": 90,
+        "kind": "image classification",
+        "class_names": ["<b>zero</b> ö", *map(str, range(1, 60))],
+        "metrics": {"val_accuracy": 0.98, "val_loss": 0.1},
+        "licence": None,
+        "signatures": {"serve": {"inputs": {"images": "float32 [?, 8, 8, 1]"}, "outputs": {"output_0": "float32 [?, 10]"}}},
+        "versions": {"tensorflow": "2.15.1"},
+    }
+    write_json(model / "assets.extra" / "config.json", config)
+    write_json(model / "assets.extra" / "model.json", facts)
+    write_json(run / "config.json", config)
+    write_json(
+        run / "evaluation" / "test" / "metrics.json", {"split": "test", "examples": 360, "step": 90, "metrics": {"top_1": 0.975}}
+    )
+    write_json(
+        run / "evaluation" / "validation" / "metrics.json",
+        {"split": "validation", "examples": 99, "step": 100, "metrics": {"top_1": 0.5}},
+    )
+    pictures_of(run / "curves.png", run / "evaluation" / "test" / "confusion_matrix.png")
+    pictures_of(run / "evaluation" / "validation" / "confusion_matrix.png")
+    return model
+
+
+class Page(html.parser.HTMLParser):
+    """The tags of a page and their attributes, its text, and whether each tag is closed."""
+
+    VOID = ("meta", "img", "br")
+
+    def __init__(self, path):
+        super().__init__()
+        self.tags, self.open, self.text = [], [], []
+        self.feed(path.read_text())
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def values(self, tag, attribute):
+        return [attributes.get(attribute) for name, attributes in self.tags if name == tag]
+
+
+def test_first(model, tmp_path):
+    """The archive lies under the handle itself, where a client of TF Hub's protocol asks for it; the index tells its SHA-256."""
+    repository = tmp_path / "new" / "repository"
+    entry = publish(model, repository, NAME, licence="Apache-2.0")
+    assert entry.handle == HANDLE
+    assert files(repository) == ["index.html", *(f"{HANDLE}{ending}" for ending in ("", ".html", ".md"))]
+    assert read_repository(repository) == [entry]
+    assert entry.sha256 == sha256_of(repository / HANDLE)
+    assert entry.bytes == (repository / HANDLE).stat().st_size
+    assert entry.unpacked_bytes == sum(path.stat().st_size for path in model.rglob("*") if path.is_file())
+    assert entry.licence == "Apache-2.0"
+
+
+def test_next_versions(model, tmp_path):
+    """The next free number, after the largest one; and any that is free, by name."""
+    handles = [publish(model, tmp_path / "repository", handle).handle for handle in (NAME, NAME, f"{NAME}/7", NAME, f"{NAME}/3")]
+    assert handles == [f"{NAME}/{version}" for version in (1, 2, 7, 8, 3)]
+    assert publish(model, tmp_path / "repository", "me/vision").handle == "me/vision/1"
+    listed = [entry.handle for entry in read_repository(tmp_path / "repository")]
+    assert listed == ["me/vision/1", *(f"{NAME}/{version}" for version in (8, 7, 3, 2, 1))]
+
+
+def test_immutable(model, tmp_path):
+    """Refused, even of the same model, with the way to go on; and nothing has changed."""
+    repository = tmp_path / "repository"
+    publish(model, repository, HANDLE)
+    publish(model, repository, NAME)
+    before = files_and_digests(repository)
+    with pytest.raises(ValueError) as error:
+        publish(model, repository, HANDLE)
+    assert str(error.value) == (
+        f"{HANDLE} is there already, and what is published stays as it is; published versions of {NAME}: 1, 2; publish the next "
+        f"one with --handle={NAME}"
+    )
+    assert files_and_digests(repository) == before
+
+
+def test_same_bytes(model, tmp_path):
+    """Of one model, wherever and as whatever it is published."""
+    first = publish(model, tmp_path / "a", HANDLE)
+    second = publish(model, tmp_path / "b", "other/x")
+    assert first.sha256 == second.sha256
+
+
+def test_file_in_the_way(model, tmp_path):
+    """Not of a publication that was killed: somebody's, or the index is gone. Nothing is overwritten."""
+    repository = tmp_path / "repository"
+    publish(model, repository, HANDLE)
+    (repository / "index.html").unlink()
+    before = files_and_digests(repository)
+    with pytest.raises(ValueError, match=f"{HANDLE} is in the way: .*index.html does not list it"):
+        publish(model, repository, HANDLE)
+    assert files_and_digests(repository) == before
+
+
+def test_somebody_elses_index(model, tmp_path):
+    """The root of a site."""
+    (tmp_path / "index.html").write_text("<html>Welcome</html>")
+    with pytest.raises(ValueError, match="index.html is no page of a model repository"):
+        publish(model, tmp_path, HANDLE)
+    assert (tmp_path / "index.html").read_text() == "<html>Welcome</html>"
+    assert not (tmp_path / "me").exists()
+
+
+@pytest.mark.parametrize("failing", ["_stage", "_place", "index_page"])
+def test_failure_leaves_nothing(model, tmp_path, monkeypatch, failing):
+    """As a full disk: at once, and after the files were placed."""
+    repository = tmp_path / "repository"
+    publish(model, repository, HANDLE)
+    before = files_and_digests(repository)
+    whole = getattr(publishing, failing)
+
+    def fail(*arguments):
+        whole(*arguments) if failing != "_place" else (arguments[0] / "index.html").unlink() or whole(*arguments)
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(publishing, failing, fail)
+    with pytest.raises(OSError):
+        publish(model, repository, "you/text/other")
+    assert files_and_digests(repository) == before
+    assert sorted(path.name for path in repository.iterdir()) == ["index.html", "me"]
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"handle": "digits"}, "--handle='digits' is not allowed: a handle is publisher/.../name/version"),
+        ({"handle": "me/../x"}, "--handle='me/../x' is not allowed"),
+        ({"licence": " "}, "--licence=' ' is not allowed: it must be one line of text"),
+        ({"licence": "a\nb"}, "--licence='a\\nb' is not allowed"),
+        ({"plots": ["nothing.png"]}, "--plots='nothing.png' is not allowed: it must be the file of a PNG or JPEG picture"),
+        ({"plots": [__file__]}, f"--plots={__file__!r} is not allowed"),
+        ({"model": "."}, ". is no SavedModel: it holds no saved_model.pb"),
+    ],
+)
+def test_refused_settings(model, tmp_path, settings, message):
+    """Before there is a trace of it in the repository."""
+    with pytest.raises(ValueError) as error:
+        publish(**{"model": model, "repository": tmp_path / "repository", "handle": HANDLE, **settings})
+    assert str(error.value).startswith(message)
+    assert files(tmp_path / "repository") == [] if (tmp_path / "repository").exists() else True
+
+
+def test_card(exported, tmp_path):
+    """Parameters, metrics of the exported step, data, licence, plots; in both cards, as text and not as markup."""
+    extra = tmp_path / "a plot, mine.JPG"
+    pictures_of(extra)
+    publish(exported, tmp_path / "repository", HANDLE, licence="MIT <b>", plots=[extra])
+    page = Page(tmp_path / "repository" / f"{HANDLE}.html")
+    text = "\n".join(page.text)
+    markdown = (tmp_path / "repository" / f"{HANDLE}.md").read_text()
+    for told in (
+        HANDLE,
+        "190,954",
+        "image classification",
+        "MIT <b>",
+        "0.975",
+        "small <script>alert(1)</script>",
+        "<b>zero</b> ö",
+    ):
+        assert told in text
+    for told in (r"MIT \<b\>", r"digits\|", "0.975", r"small \<script\>alert\(1\)\</script\>"):
+        assert told in markdown
+    assert "script" not in [tag for tag, _ in page.tags]
+    assert "b" not in [tag for tag, _ in page.tags]
+    for card in (text, markdown):
+        assert "/home/somebody" not in card
+        assert "20,000" in card
+        assert "validation split" not in card  # an evaluation of another step
+    names = ["curves", "test-confusion_matrix", "a_plot__mine"]
+    sources = page.values("img", "src")
+    assert sources == [f"1.plots/{name}" for name in ("curves.png", "test-confusion_matrix.png", "a_plot__mine.jpg")]
+    assert page.values("img", "alt") == names
+    for source in sources:
+        assert (tmp_path / "repository" / NAME / source).read_bytes().startswith(b"picture ")
+        assert f"]({source})" in markdown
+
+
+def test_card_of_a_bare_model(model, tmp_path):
+    """Nothing but a SavedModel: what is not known is said not to be stated."""
+    publish(model, tmp_path / "repository", HANDLE)
+    text = "\n".join(Page(tmp_path / "repository" / f"{HANDLE}.html").text)
+    assert text.count("not stated") == 4  # model, task, parameters, licence
+    assert "img" not in [tag for tag, _ in Page(tmp_path / "repository" / f"{HANDLE}.html").tags]
+
+
+def test_licence_of_the_model(exported, tmp_path):
+    """It travels with the model, unless another is named."""
+    facts = exported / "assets.extra" / "model.json"
+    write_json(facts, {**json.loads(facts.read_text()), "licence": "BSD-3-Clause"})
+    assert publish(exported, tmp_path / "repository", NAME).licence == "BSD-3-Clause"
+    assert publish(exported, tmp_path / "repository", NAME, licence="MIT").licence == "MIT"
+
+
+def test_index(exported, model, tmp_path):
+    """A row a name, newest version first; every link leads to a file; it needs nothing from elsewhere."""
+    repository = tmp_path / "repository"
+    for folder, handle in ((exported, NAME), (exported, NAME), (model, "other/x")):
+        publish(folder, repository, handle)
+    page = Page(repository / "index.html")
+    links = page.values("a", "href")
+    assert links == [f"{NAME}/2.html", f"{HANDLE}.html", f"{NAME}/2", "other/x/1.html", "other/x/1"]
+    for place in (repository / "index.html", *(repository / link for link in links if link.endswith(".html"))):
+        for attribute in ("href", "src"):
+            for tag in ("a", "img", "link", "script"):
+                for address in filter(None, Page(place).values(tag, attribute)):
+                    assert (place.parent / address).resolve().is_relative_to(repository.resolve())
+                    assert (place.parent / address).is_file()
+    text = "\n".join(page.text)
+    assert "test top_1 0.975" in text
+    assert "190,954" in text
+    assert [tag for tag, _ in page.tags].count("script") == 1  # the data, which no browser runs
+    assert page.values("script", "type") == ["application/json"]
+
+
+ENTRY = Entry("a/b/1", "0" * 64, 10, 20, None, "2026-01-31", "model", None, {})
+
+
+def test_index_of_hostile_text():
+    """No text ends the element that the data are in, or becomes a tag; and the text comes back."""
+    entry = ENTRY._replace(
+        model="</script><script>alert(1)</script><!--", licence="<img src=x onerror=alert(1)>", metrics={"<": 1.0}
+    )
+    page = index_page([entry])
+    assert "<script>" not in page
+    assert "<img" not in page
+    assert page.count("</script>") == 1
+    assert read_index(page, "here") == [entry]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"handle": "../x/1"},
+        {"sha256": "0" * 63},
+        {"sha256": "../" + "0" * 61},
+        {"bytes": -1},
+        {"bytes": "10"},
+        {"unpacked_bytes": 1 << 60},
+        {"unpacked_bytes": True},
+    ],
+)
+def test_index_that_cannot_be_right(change):
+    """Nothing is fetched by such data."""
+    with pytest.raises(ValueError, match=r"https://here/index\.html cannot be understood"):
+        read_index(index_of({"format": 1, "models": [{**ENTRY._asdict(), **change}]}), "https://here/index.html")
+
+
+def index_of(data):
+    """What `read_index` looks for in a page."""
+    return f'<script type="application/json" id="models">{json.dumps(data)}</script>'
+
+
+def test_index_that_is_right():
+    assert read_index(index_of({"format": 1, "models": [ENTRY._asdict()]}), "here") == [ENTRY]
+
+
+@pytest.mark.parametrize(
+    "data", ["{", "[]", '{"format": 2, "models": []}', '{"format": 1}', '{"format": 1, "models": [{"x": 1}]}']
+)
+def test_index_of_another_kind(data):
+    with pytest.raises(ValueError, match="here cannot be understood"):
+        read_index(f'<script type="application/json" id="models">{data}</script>', "here")
+
+
+def test_killed_at_every_step():
+    """Before each operation on files: not published, and from some step on published; the next one puts things in order."""
+    found = found_after_kills("at_every_step", "tests.official.published:publishing")
+    assert found == sorted(found, reverse=True)
+    assert set(found) == {"old", "new"}
+
+
+def test_killed_at_random():
+    """By SIGKILL, twenty times."""
+    found = found_after_kills("at_random", "tests.official.published:publishing")
+    assert len(found) == 21
+    assert "old" in found[:-1]
+    assert found[-1] == "new"
+
+
+def test_two_processes_at_once(tmp_path):
+    """Both are published, as versions 1 and 2 in some order, and a third elsewhere."""
+    models = [make_model(tmp_path / f"model-{seed}", seed) for seed in range(3)]
+    picture = tmp_path / "plot.png"
+    picture.write_bytes(b"a picture")
+    repository = tmp_path / "repository"
+    started = [
+        subprocess.Popen(
+            [*COMMAND, f"--model={model}", f"--repository={repository}", f"--handle={name}", "--plots", str(picture)],
+            cwd=ROOT,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+        )
+        for model, name in zip(models, (NAME, NAME, "other/x"), strict=True)
+    ]
+    assert [process.wait(timeout=100) for process in started] == [0, 0, 0]
+    assert check_repository(repository) == [f"{NAME}/2", f"{NAME}/1", "other/x/1"]
+
+
+def command(*arguments):
+    return subprocess.run([*COMMAND, *arguments], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=100)
+
+
+def test_command(model, tmp_path):
+    """It says what was published and where to look; and of what is refused one sentence."""
+    settings = (f"--model={model}", f"--repository={tmp_path / 'repository'}", f"--handle={HANDLE}")
+    done = command(*settings, "--licence=Apache-2.0")
+    assert (done.returncode, done.stderr) == (0, "")
+    (entry,) = read_repository(tmp_path / "repository")
+    assert done.stdout.splitlines() == [
+        f"Published {HANDLE}, {entry.bytes:,} bytes of SHA-256 {entry.sha256}",
+        f"  {tmp_path / 'repository' / HANDLE}.html: its model card",
+        f"  {tmp_path / 'repository' / 'index.html'}: all models",
+    ]
+    done = command(*settings)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: {HANDLE} is there already")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_no_tensorflow():
+    """Publishing and looking a handle up do not wait for it."""
+    code = "import sys, official.publish, official.model_lookup; print('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "False\n"
+
+
+def test_unwritable(model, tmp_path):
+    """A file where the repository should be."""
+    (tmp_path / "file").touch()
+    done = command(f"--model={model}", f"--repository={pathlib.Path(tmp_path / 'file')}", f"--handle={HANDLE}")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr

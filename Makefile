@@ -45,7 +45,7 @@ zoo: $(INSTALLED) ## print the tables of image and text models
 	@$(RUN) -m bert
 
 lock: ## write the lock files again, after a change to requirements*.txt; needs uv
-	for extra in "" -text -beam -test; do \
+	for extra in "" -text -beam -onnx -test; do \
 		uv pip compile requirements$$extra.txt --universal --python-version 3.10 --generate-hashes --no-header \
 			-o requirements$$extra.lock || exit 1; \
 	done

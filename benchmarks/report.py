@@ -1,4 +1,4 @@
-"""Writes the measured tables of docs/performance.md and docs/results.md: python -m benchmarks.report
+"""Writes the measured tables of docs/performance.md, docs/results.md and docs/runtimes.md: python -m benchmarks.report
 
 A table stands between <!-- NAME --> and <!-- end -->, and comes from docs/results/benchmarks/NAME.json, which is what a benchmark
 wrote with --json. The table `runs` has the folders of docs/results with a run's summary.json and, as evaluation.json, the
@@ -12,7 +12,7 @@ import re
 from benchmarks.alternate import ROOT
 from official.repeat import paired_difference
 
-DOCUMENTS = (ROOT / "docs/performance.md", ROOT / "docs/results.md")
+DOCUMENTS = (ROOT / "docs/performance.md", ROOT / "docs/results.md", ROOT / "docs/runtimes.md")
 RESULTS = ROOT / "docs/results/benchmarks"
 # Facts of a contestant that have a column where a row has them, with their format.
 FACTS = {
@@ -129,6 +129,24 @@ def runs_table(folder):
     return _markdown(lines)
 
 
+def latency_table(found):
+    """Markdown of what benchmarks.latency wrote: medians, and in brackets the ratio to the first column with its interval."""
+    kinds = [row["name"] for row in found["latencies"][0]["rows"]]
+    lines = [["model", "batch", *kinds], ["---", "---:", *["---:"] * len(kinds)]]
+    for group in found["latencies"]:
+        first, *others = group["rows"]
+        cells = [f"{first['median_seconds'] * 1e3:.1f} ms"]
+        for row in others:
+            low, high = row["ratio_interval"]
+            cells.append(f"{row['median_seconds'] * 1e3:.1f} ms ({row['ratio']:.2f}, {low:.2f}-{high:.2f})")
+        lines.append([group["model"], str(group["batch"]), *cells])
+    machine = found["machine"]
+    origin = (
+        f"{found['rounds']} rounds on {machine['cores']} cores ({machine['cpu']}), texts of {found['length']} tokens, commit "
+    )
+    return f"{_markdown(lines)}\n\n{origin}{machine['git_commit'][:7]}."
+
+
 # By a key that only results of that kind have.
 TABLES = {
     "rows": times_table,
@@ -136,6 +154,7 @@ TABLES = {
     "operations": profile_table,
     "variants": variants_table,
     "paired": paired_table,
+    "latencies": latency_table,
 }
 
 

@@ -43,18 +43,11 @@ def evaluate(model, split="validation", output=None, data_dir=None, batch_size=N
     Raises:
       ValueError: no model at the path, weights that do not fit, a split that there is not, a setting that is not allowed.
     """
-    found = find_model(model, setting="--model")
+    quiet.first_compilation()
+    found, task = open_recipe(model, data_dir, batch_size, data)
     if output is None and found.evaluations is None:
         raise ValueError(f"--output is needed with --model={model}: nothing is written into the cache of published models")
     config = found.config
-    change_data(config, model, data_dir, data or {})
-    if batch_size is not None:
-        if batch_size < 1:
-            raise ValueError(f"--batch_size={batch_size} is not allowed: it must be at least 1")
-        config.train.batch_size = batch_size
-    quiet.first_compilation()
-    tf.keras.mixed_precision.set_global_policy(config.train.precision)
-    task = create_task(config)
     dataset = task.evaluation_dataset(split)
     evaluation = task.evaluation(split)
     forward = load_forward(found, task, averaged)
@@ -76,6 +69,29 @@ def evaluate(model, split="validation", output=None, data_dir=None, batch_size=N
         print(forward.no_experts)
     files = {folder / name: what for name, what in {**METRICS_FILE, **evaluation.files}.items()}
     return written, {path: what for path, what in files.items() if path.exists()}
+
+
+def open_recipe(model, data_dir=None, batch_size=None, data=None, setting="--model"):
+    """A model on disk and the task of its recipe, with the recipe's data changed as `evaluate` has it; sets Keras's precision.
+
+    Args:
+      setting: what the caller's user calls the model's path, for messages.
+
+    Returns:
+      (official.trained_models.TrainedModel, official.task.Task).
+
+    Raises:
+      ValueError: as `evaluate`, of model and settings.
+    """
+    found = find_model(model, setting=setting)
+    config = found.config
+    change_data(config, model, data_dir, data or {})
+    if batch_size is not None:
+        if batch_size < 1:
+            raise ValueError(f"--batch_size={batch_size} is not allowed: it must be at least 1")
+        config.train.batch_size = batch_size
+    tf.keras.mixed_precision.set_global_policy(config.train.precision)
+    return found, create_task(config)
 
 
 def run_model(call, dataset, evaluation):

@@ -2,13 +2,15 @@
 
 Writes a SavedModel of a run's newest checkpoint (with `train.best` of its best one), or of any checkpoint of it. It serves
 requests by its signatures, is a reusable module for tensorflow_hub, and needs nothing of this project to be loaded. The whole
-model is written, or a part of it: --part=encoder, and of text models --part=preprocessor.
+model is written, or a part of it: --part=encoder, and of text models --part=preprocessor. With --format=onnx or tflite its
+signature of numbers is written for another runtime, compared with the SavedModel and measured beside it.
 """
 
 import argparse
 import pathlib
 import re
 import sys
+import tempfile
 
 from official import quiet
 
@@ -16,19 +18,32 @@ with quiet.startup():
     import tensorflow as tf
 
 from official import config as configs
+from official import runtimes
 from official.evaluate import change_data, data_settings
+from official.repeat import positive
 from official.saved_models import SAVED_MODEL, write_saved_model
 from official.summary import metrics_of_step, run_facts
 from official.task import create_task
 from official.trained_models import fill_in, find_model, restore_weights
+from official.weights import local_path
 
-# {format: function that writes an official.parts.Part}, with arguments and results as of write_saved_model. What a format needs
-# besides requirements.txt is imported inside.
-FORMATS = {"saved_model": write_saved_model}
+# {format: function that writes an official.parts.Part}, with arguments and results as of write_saved_model. What the model's
+# numbers alone are written as, for other runtimes, is in official.runtimes.FORMATS.
+FORMATS = {SAVED_MODEL: write_saved_model}
 
 
-def export(model, output=None, file_format="saved_model", part="model", versioned=False, averaged=True, data_dir=None, data=None):
-    """Exports a checkpoint of a run, in the precision of the run.
+def export(
+    model,
+    output=None,
+    file_format=SAVED_MODEL,
+    part="model",
+    versioned=False,
+    averaged=True,
+    data_dir=None,
+    data=None,
+    precision=None,
+):
+    """Exports a checkpoint of a run.
 
     Args:
       model: path of a workdir or of a checkpoint in one (official.trained_models.find_model).
@@ -39,6 +54,7 @@ def export(model, output=None, file_format="saved_model", part="model", versione
       averaged: whether of a checkpoint with averages of the weights (`train.ema_decay`) these are exported, as at a run's end.
       data_dir, data: in place of what the recipe says, as of official.evaluate.evaluate. The data set need not be there for a
         finished run of images; other tasks look for it.
+      precision: in which the exported model computes; None for that of the run.
 
     Returns:
       (the folder, a pathlib.Path, what its official.saved_models.FACTS_FILE holds).
@@ -56,6 +72,7 @@ def export(model, output=None, file_format="saved_model", part="model", versione
     fill_in(config, workdir)
     place = _place(output, workdir, found.path, part, whole_run=pathlib.Path(model).is_dir(), versioned=versioned)
     change_data(config, model, data_dir, data or {})
+    config.train.precision = precision or config.train.precision
     tf.keras.mixed_precision.set_global_policy(config.train.precision)
     task = create_task(config)
     exported = task.part(part)
@@ -63,6 +80,40 @@ def export(model, output=None, file_format="saved_model", part="model", versione
     facts = run_facts(config.get("name", ""), task.unit, step, {} if step is None else metrics_of_step(workdir, step))
     place.parent.mkdir(parents=True, exist_ok=True)
     return place, FORMATS[file_format](exported, place, configs.to_plain(config), facts)
+
+
+def export_for_runtimes(model, formats, output=None, part="model", averaged=True, data_dir=None, data=None, **settings):
+    """Exports a model for other runtimes than TensorFlow, in float32, which all of them know.
+
+    Args:
+      model: as of `export`, or the path or handle of what `export` has written.
+      formats: names of official.runtimes.FORMATS.
+      output: the folder to write; None for one in the workdir, or beside the exported model.
+      part, averaged, data_dir, data: as of `export`.
+      **settings: of official.runtimes.convert.
+
+    Returns:
+      (the folder, a pathlib.Path, what official.runtimes.convert returns).
+
+    Raises:
+      ValueError, ModuleNotFoundError, OSError: as of `export` and of official.runtimes.convert.
+    """
+    runtimes.check_formats(formats)
+    name = "-".join(formats if part == "model" else [part, *formats])
+    exported = local_path(model, "--saved_model")
+    if tf.saved_model.contains_saved_model(str(exported)):
+        if output is None and exported != pathlib.Path(model):
+            why = "nothing is written into the cache of published models"
+            raise ValueError(f"--output is needed with --saved_model={model}: {why}")
+        place = pathlib.Path(output or exported.with_name(f"{exported.name}_{name}"))
+        return place, runtimes.convert(exported, formats, place, data_dir=data_dir, data=data, **settings)
+    found = find_model(model, setting="--workdir or --checkpoint")
+    name = name if pathlib.Path(model).is_dir() else f"{name}-{found.path.name}"
+    place = pathlib.Path(output or found.evaluations.parent / name)
+    with tempfile.TemporaryDirectory() as folder:
+        saved_model = pathlib.Path(folder) / SAVED_MODEL
+        export(model, saved_model, SAVED_MODEL, part, False, averaged, data_dir, data, precision="float32")
+        return place, runtimes.convert(saved_model, formats, place, **settings)
 
 
 def _place(output, workdir, checkpoint, part, whole_run, versioned):
@@ -93,25 +144,59 @@ def report(place, facts):
 
 
 def main():
+    known = ", ".join(runtimes.FORMATS)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--workdir", help="of a run: its best checkpoint where there is one, or else the newest")
     source.add_argument("--checkpoint", help="in a run's workdir, such as runs/digits/checkpoints/step-1610")
+    source.add_argument("--saved_model", help="path or handle of an exported model, for the other formats")
     parser.add_argument("--output", help="folder to write (default: in the workdir, saved_model or the name of the part)")
-    parser.add_argument("--format", default="saved_model", choices=list(FORMATS), help="default: %(default)s")
+    parser.add_argument("--format", default=SAVED_MODEL, help=f"{SAVED_MODEL} (default), or of {known} one or more with commas")
     parser.add_argument("--part", default="model", help="model, encoder or preprocessor, as the task has them (default: model)")
     parser.add_argument("--versioned", action="store_true", help="write OUTPUT/1, or the number after the largest one there")
     parser.add_argument("--no_average", action="store_true", help="of a run with train.ema_decay, the weights themselves")
     parser.add_argument("--data_dir", help="where the data set is, in place of the recipe's data.dir")
+    others = parser.add_argument_group(f"for the formats {known}")
+    others.add_argument("--signature", help="the one to convert (default: the only one that takes and gives numbers)")
+    others.add_argument("--examples", help="FILE.npz to compare on, or random (default: the first of --split)")
+    others.add_argument(
+        "--compared", type=positive, default=64, help="how many examples, but of a file all (default: %(default)s)"
+    )
+    others.add_argument("--split", default="test", help="of the recipe's data, to compare and evaluate on (default: %(default)s)")
+    others.add_argument(
+        "--evaluated", type=int, help="at most so many examples of it, to whole batches; 0 for none (default: all)"
+    )
+    others.add_argument("--rounds", type=positive, default=20, help="calls whose median is the latency (default: %(default)s)")
     parser.epilog = "Settings of the recipe's data may be changed: --config.data.SETTING=VALUE"
     given, more = parser.parse_known_args()
     data = data_settings(more)
     if data is None:
         parser.error(f"unrecognized arguments: {' '.join(more)}")
-    model, averaged = given.workdir or given.checkpoint, not given.no_average
+    model, averaged = given.workdir or given.checkpoint or given.saved_model, not given.no_average
     try:
-        report(*export(model, given.output, given.format, given.part, given.versioned, averaged, given.data_dir, data))
-    except (ValueError, OSError, tf.errors.OpError) as error:
+        if given.format in FORMATS:
+            report(*export(model, given.output, given.format, given.part, given.versioned, averaged, given.data_dir, data))
+            return
+        if given.versioned:
+            raise ValueError(f"--versioned is not allowed with --format={given.format}: TensorFlow Serving serves SavedModels")
+        runtimes.report(
+            *export_for_runtimes(
+                model,
+                given.format.split(","),
+                given.output,
+                given.part,
+                averaged,
+                given.data_dir,
+                data,
+                signature=given.signature,
+                examples=given.examples,
+                compared=given.compared,
+                split=given.split,
+                evaluated=given.evaluated,
+                rounds=given.rounds,
+            )
+        )
+    except (ValueError, OSError, ModuleNotFoundError, tf.errors.OpError) as error:
         sys.exit(f"error: {error}")
 
 

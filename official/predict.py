@@ -113,7 +113,7 @@ def load(handle):
     folder = str(local_path(handle, "--handle"))
     try:
         return tf.saved_model.load(folder)
-    except (tf.errors.NotFoundError, FileNotFoundError) as error:
+    except (tf.errors.NotFoundError, FileNotFoundError, RuntimeError) as error:
         if "not registered" not in str(error):
             raise
     with quiet.hub_import():

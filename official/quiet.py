@@ -56,20 +56,46 @@ def first_compilation():
 
 @contextlib.contextmanager
 def _without_noise():
+    lines = []
+    try:
+        with _held() as lines:
+            yield
+    finally:
+        sys.stderr.writelines(line for line in lines if not NOISE.search(line))
+
+
+@contextlib.contextmanager
+def _held():
+    """Yields a list that has the lines of standard error afterwards, which nobody else gets."""
+    lines = []
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
-            yield
+            yield lines
         finally:
             sys.stderr.flush()
             os.dup2(terminal, 2)
             os.close(terminal)
             held.seek(0)
-            for line in held.read().decode(errors="replace").splitlines(keepends=True):
-                if not NOISE.search(line):
-                    sys.stderr.write(line)
+            lines += held.read().decode(errors="replace").splitlines(keepends=True)
+
+
+@contextlib.contextmanager
+def conversion():
+    """Holds standard error back while a model is converted: TFLite's converter counts all operations there, line by line.
+
+    What was held is passed on where the conversion fails by anything but a ValueError, which says itself what is wrong.
+    """
+    try:
+        with _held() as held:
+            yield
+    except ValueError:
+        raise
+    except BaseException:
+        sys.stderr.writelines(held)
+        raise
 
 
 @contextlib.contextmanager

@@ -124,7 +124,8 @@ def load_forward(found, task, averaged=True):
 
     def call(inputs):
         counts = None if missing else _call_with_assignments(model)(inputs)[1]
-        return _call_signature(served.signatures[task.evaluated_endpoint], inputs), counts
+        signature = served.signatures[task.evaluated_endpoint]
+        return call_by_names(signature, list(signature.structured_input_signature[1]), inputs), counts
 
     no_experts = ""
     if missing and getattr(model, "expert_load", None):
@@ -148,10 +149,18 @@ def _call_with_assignments(model):
     return lambda inputs: (model(inputs, training=False), None)
 
 
-def _call_signature(signature, inputs):
-    """The outputs of a signature, a dict of them or the only one; inputs are a dict by its names, or the only one."""
-    names = list(signature.structured_input_signature[1])
-    outputs = signature(**(inputs if isinstance(inputs, dict) else {names[0]: inputs}))
+def call_by_names(function, names, inputs):
+    """The outputs of a function such as a signature, which takes its inputs by their names and gives a dict.
+
+    Args:
+      function: of keywords.
+      names: of its inputs.
+      inputs: a dict by these names, or the only one.
+
+    Returns:
+      A dict, or the only output where it is a Keras model's, which has no name of its own.
+    """
+    outputs = function(**(inputs if isinstance(inputs, dict) else {names[0]: inputs}))
     return outputs["output_0"] if set(outputs) == {"output_0"} else outputs
 
 

@@ -68,7 +68,8 @@ class SelfAttention(Layer):
         scores = tf.cast(scores, at_least_float32(self.compute_dtype))
         if mask is not None:
             # Finite, so that an example without any real token gives numbers and not NaN.
-            scores = tf.where(mask[:, tf.newaxis, tf.newaxis, :], scores, tf.constant(-1e9, scores.dtype))
+            of_keys = tf.expand_dims(tf.expand_dims(mask, 1), 1)  # [b, 1, 1, k]; TFLite slices no booleans into new axes
+            scores = tf.where(of_keys, scores, tf.constant(-1e9, scores.dtype))
         probabilities = tf.cast(tf.nn.softmax(scores), self.compute_dtype)
         probabilities = self._attention_dropout(probabilities, training=training)
         context = tf.transpose(tf.matmul(probabilities, value), [0, 2, 1, 3])  # [b, q, h, d]

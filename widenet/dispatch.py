@@ -66,7 +66,8 @@ def plan_dispatch(experts, mask, num_experts, capacity, group_size=None, order=N
     loads = tf.minimum(tf.reduce_sum(taken, axis=0), capacity)
 
     if group_size is None:
-        sizes = -(-loads // GROUP_ROWS) * GROUP_ROWS
+        # Rounded up without a negative number, which other runtimes (ONNX) divide to zero and not to the floor.
+        sizes = (loads + GROUP_ROWS - 1) // GROUP_ROWS * GROUP_ROWS
         rows = tokens * choices + num_experts * (GROUP_ROWS - 1) + 1
         first_rows = tf.cumsum(sizes, exclusive=True)
     else:

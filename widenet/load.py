@@ -1,7 +1,7 @@
 """How many tokens each expert gets, block by block: all in all, accumulated on the device, or example by example.
 
-MoE layers hand their counts to whoever is `recording` or `recording_assignments`; where nobody is (predict, export), no operation
-is added to the graph.
+MoE layers hand their counts to whoever is `recording` or `recording_assignments`, and how sure their choices were to whoever is
+`recording_margins`; where nobody is (predict, export), no operation is added to the graph.
 """
 
 import contextlib
@@ -42,6 +42,15 @@ def recording_assignments():
     int32 [batch, E], how many (token, choice) of each example the router gave to each expert, whether or not the expert had room.
     """
     return _recording("assignments")
+
+
+def recording_margins():
+    """Yields a list that gets the margins of every MoE block called inside, example by example, in the order of the calls:
+
+    float [batch], the least by which the K-th expert's probability is above the next one's, over the real tokens of each example;
+    infinity where there is no next expert, or no real token.
+    """
+    return _recording("margins")
 
 
 @contextlib.contextmanager
@@ -87,6 +96,22 @@ def record_assignments(routing, mask, x):
     listed = tf.reduce_sum(tf.one_hot(routing.experts, num_experts, dtype=tf.int32), axis=-2)  # [T, E]
     listed *= tf.cast(mask, tf.int32)[:, tf.newaxis]
     records.append(tf.reduce_sum(tf.reshape(listed, [*tf.unstack(tf.shape(x)[:2]), num_experts]), axis=1))
+
+
+def record_margins(routing, mask, x):
+    """Adds one block's margins to the active recording of them, if there is one. Arguments as for record_assignments."""
+    records = getattr(_ACTIVE, "margins", None)
+    if records is None:
+        return
+    infinity = tf.constant(float("inf"), routing.probabilities.dtype)
+    choices, num_experts = routing.experts.shape[-1], routing.probabilities.shape[-1]
+    if choices == num_experts:
+        margins = tf.fill(tf.shape(mask), infinity)
+    else:
+        # Of the probabilities and not of the gates, which may be renormalized.
+        ranked = tf.math.top_k(routing.probabilities, k=choices + 1).values
+        margins = tf.where(mask, ranked[:, -2] - ranked[:, -1], infinity)
+    records.append(tf.reduce_min(tf.reshape(margins, tf.shape(x)[:2]), axis=1))
 
 
 def join_assignments(records, blocks, num_experts):

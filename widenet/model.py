@@ -6,7 +6,7 @@ from widenet.compiled import compiled_elementwise
 from widenet.encoder import Encoder
 from widenet.gradients import derived_gradients
 from widenet.layer import register
-from widenet.load import ExpertLoad, join_assignments, recording, recording_assignments
+from widenet.load import ExpertLoad, join_assignments, recording, recording_assignments, recording_margins
 
 
 @register
@@ -98,6 +98,21 @@ class Model(tf.keras.Model):
         if self.expert_load is None:
             return outputs, None
         return outputs, join_assignments(records, self.expert_load.blocks, self.expert_load.num_experts)
+
+    def call_with_margins(self, inputs):
+        """A forward pass that also tells how near each example came to being sent to other experts.
+
+        Args:
+          inputs: as for a call.
+
+        Returns:
+          The model's outputs, and float [batch]: the least by which, over all MoE blocks and real tokens of an example, the K-th
+          expert's probability is above the next one's. Where it is within the error of another runtime's arithmetic, that
+          runtime may choose the other expert. None where no block is an MoE.
+        """
+        with recording_margins() as records:
+            outputs = self(inputs, training=False)
+        return outputs, tf.reduce_min(tf.stack(records), axis=0) if records else None
 
     def _measure(self, step, data):
         if self.expert_load is None:

@@ -7,7 +7,7 @@ from widenet.compiled import compiled_elementwise, compiles_elementwise, in_xla
 from widenet.dispatch import combine_outputs, gather_tokens, join_groups, length, plan_dispatch, split_groups
 from widenet.feed_forward import FeedForward
 from widenet.layer import Layer, check_initializer, register
-from widenet.load import record_assignments, record_load
+from widenet.load import record_assignments, record_load, record_margins
 from widenet.router import Router
 from widenet.routing import Routing, batch_priority, check_capacity_factor, expert_capacity
 
@@ -141,6 +141,7 @@ class SharedMoE(Layer):
         )
         real = tf.ones_like(tokens[:, 0], tf.bool) if mask is None else tf.reshape(mask, [-1])
         record_assignments(flat, real, x)
+        record_margins(flat, real, x)
         output = self._dispatch(tokens, flat, real, padded=mask is not None, training=training)
         return tf.reshape(output, tf.shape(x))
 
@@ -155,7 +156,8 @@ class SharedMoE(Layer):
             capacity = room
             if padded:
                 capacity = self._at_most(room, self._capacity(tf.reduce_sum(tf.cast(real, tf.int64)), factor))
-        order = batch_priority(routing.gates) if self.batch_priority else None
+        # Where nothing is dropped the order decides nothing, and other runtimes may not know how to sort.
+        order = batch_priority(routing.gates) if self.batch_priority and factor is not None else None
         group_size = room if in_xla() else None
         dispatch = plan_dispatch(routing.experts, real, self.num_experts, capacity, group_size, order)
         record_load(routing, dispatch.loads, real)

@@ -106,7 +106,9 @@ def expert_capacity(tokens, num_experts, top_k, capacity_factor):
     """
     smallest = Fraction(1, 10**6)
     factor = max(Fraction(str(capacity_factor)).limit_denominator(smallest.denominator), smallest)
-    return -(-tokens * (factor.numerator * top_k) // (factor.denominator * num_experts))
+    shares = factor.denominator * num_experts
+    # Rounded up without a negative number: see plan_dispatch.
+    return (tokens * (factor.numerator * top_k) + shares - 1) // shares
 
 
 def check_routing(num_experts, top_k):

@@ -75,6 +75,22 @@ def test_variants_by_hand(tmp_path):
     ]
 
 
+def test_latencies_by_hand(tmp_path):
+    rows = [
+        dict(ROW, name="Keras call"),
+        dict(ROW, name="ONNX Runtime", median_seconds=0.25, ratio=0.5, ratio_interval=[0.4, 0.6]),
+    ]
+    found = dict(machine=MACHINE, rounds=3, length=128, latencies=[dict(model="widenet_ti16", batch=32, rows=rows)])
+    (tmp_path / "five.json").write_text(json.dumps(found))
+    assert report.rewritten("<!-- five -->\n<!-- end -->\n", tmp_path).splitlines()[1:6] == [
+        "| model | batch | Keras call | ONNX Runtime |",
+        "| --- | ---: | ---: | ---: |",
+        "| widenet_ti16 | 32 | 500.0 ms | 250.0 ms (0.50, 0.40-0.60) |",
+        "",
+        "3 rounds on 2 cores (a processor), texts of 128 tokens, commit 0123456.",
+    ]
+
+
 def test_a_table_without_results_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nothing\.json"):
         report.rewritten("<!-- nothing -->\n<!-- end -->", tmp_path)

@@ -118,3 +118,19 @@ def test_only_the_warning_of_addons_is_dropped():
             warnings.warn("\n\nTensorFlow Addons (TFA) has ended development and introduction of new features.\n", stacklevel=1)
             warnings.warn("Tensorflow Addons supports using Python ops for all Tensorflow versions above ...", stacklevel=1)
     assert [str(warning.message)[:30] for warning in caught] == ["Tensorflow Addons supports usi"]
+
+
+def test_a_conversion_is_quiet(capfd):
+    """What it wrote is dropped where it came to an end, also that of a refusal; where it broke, it is told."""
+    with quiet.conversion():
+        os.write(2, b"628 operations\n")
+    with pytest.raises(ValueError, match="no such operator"), quiet.conversion():
+        os.write(2, b"629 operations\n")
+        raise ValueError("no such operator")
+    assert capfd.readouterr().err == ""
+    with pytest.raises(RuntimeError), quiet.conversion():
+        os.write(2, b"630 operations\n")
+        raise RuntimeError
+    assert capfd.readouterr().err == "630 operations\n"
+    os.write(2, b"afterwards\n")
+    assert capfd.readouterr().err == "afterwards\n"

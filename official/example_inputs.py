@@ -1,0 +1,99 @@
+"""Examples that are put to two runtimes: of a recipe's data, of a file, or random ones."""
+
+import zipfile
+from typing import NamedTuple
+
+import numpy as np
+
+BATCH = 16
+RANDOM_LENGTH = 32  # of axes whose size is not known
+
+
+class ExampleInputs(NamedTuple):
+    """Inputs of a signature.
+
+    Attributes:
+      batches: list of {name of an input: array [batch, ...]}.
+      origin: where they come from, in words.
+    """
+
+    batches: list[dict[str, np.ndarray]]
+    origin: str
+
+    def first(self, count):
+        """{name: array [count, ...]}: the first examples, from the start again where there are fewer; of the first batch alone,
+        since the batches of texts are of different lengths."""
+        batch = self.batches[0]
+        places = np.arange(count) % len(next(iter(batch.values())))
+        return {name: array[places] for name, array in batch.items()}
+
+
+def read_examples(path, specs):
+    """The examples in a NumPy file of arrays by the names of the inputs; of a single input, by any name.
+
+    Args:
+      path: of an .npz file.
+      specs: {name: tf.TensorSpec}.
+
+    Raises:
+      ValueError: no such file, an array that is missing or does not fit its input, naming the file and the input.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile, TypeError) as error:
+        raise ValueError(f"examples={str(path)!r} is not a NumPy .npz file that can be read: {error}") from error
+    if len(specs) == len(arrays) == 1:
+        arrays = dict(zip(specs, arrays.values(), strict=True))
+    missing = ", ".join(name for name in specs if name not in arrays)
+    if missing:
+        raise ValueError(f"examples={str(path)!r} has no array for the input {missing}; it has {', '.join(arrays) or 'none'}")
+    for name, spec in specs.items():
+        if not spec.shape.is_compatible_with(arrays[name].shape):
+            raise ValueError(f"examples={str(path)!r}: {name} is {list(arrays[name].shape)} and must be {spec.shape}")
+    sizes = {len(arrays[name]) for name in specs}
+    if sizes == {0} or len(sizes) > 1:
+        raise ValueError(f"examples={str(path)!r}: all inputs must have as many examples, at least one; here {sorted(sizes)}")
+    whole = {name: arrays[name].astype(spec.dtype.as_numpy_dtype) for name, spec in specs.items()}
+    return ExampleInputs(_split(whole), f"the {sizes.pop()} examples in {path}")
+
+
+def random_examples(specs, count, seed=0):
+    """Seeded random examples: floats in [-1, 1), and of integers, whose meaning is not known, 0 and 1.
+
+    Args:
+      specs: {name: tf.TensorSpec} with a batch axis each. Other axes of unknown size are RANDOM_LENGTH long.
+      count: how many.
+      seed: of the generator.
+    """
+    random = np.random.default_rng(seed)
+    arrays = {}
+    for name, spec in specs.items():
+        shape = [count, *(RANDOM_LENGTH if size is None else size for size in spec.shape[1:])]
+        values = random.uniform(-1, 1, shape) if spec.dtype.is_floating else random.integers(0, 2, shape)
+        arrays[name] = values.astype(spec.dtype.as_numpy_dtype)
+    return ExampleInputs(_split(arrays), f"{count} random examples of seed {seed}")
+
+
+def dataset_examples(dataset, specs, count, origin):
+    """The first examples of a task's `evaluation_dataset`, in its own batches.
+
+    Args:
+      dataset: a tf.data.Dataset of (inputs, labels).
+      specs: {name: tf.TensorSpec}; inputs that are no dict are the only one.
+      count: how many at most.
+      origin: where they come from, in words that go on after "the first N examples of ".
+    """
+    batches, left = [], count
+    for inputs, _ in dataset:
+        arrays = inputs if isinstance(inputs, dict) else dict.fromkeys(specs, inputs)
+        batches.append({name: arrays[name].numpy()[:left] for name in specs})
+        left -= len(next(iter(batches[-1].values())))
+        if left <= 0:
+            break
+    return ExampleInputs(batches, f"the first {count - max(left, 0)} examples of {origin}")
+
+
+def _split(arrays):
+    count = len(next(iter(arrays.values())))
+    return [{name: array[start : start + BATCH] for name, array in arrays.items()} for start in range(0, count, BATCH)]

@@ -1,0 +1,94 @@
+"""ONNX files of exported models, and ONNX Runtime to run them. Needs requirements-onnx.txt."""
+
+import collections
+import logging
+
+import tensorflow as tf
+
+from official.signatures import NumericSignature
+
+OPSET = 17
+DOMAINS = ("", "ai.onnx")  # ONNX's own operators, which every runtime has
+
+
+def convert(signature: NumericSignature, path):
+    """Writes a signature as an ONNX file of standard operators, batch and lengths dynamic, its inputs and outputs by their names.
+
+    Args:
+      signature: in float32.
+      path: a pathlib.Path; written whole or not at all.
+
+    Raises:
+      ValueError: a signature in another precision or with operations that ONNX lacks, naming them.
+      ModuleNotFoundError: no tf2onnx here, saying how to install it.
+    """
+    other = sorted(dtype.name for dtype in signature.compute_dtypes - {tf.float32})
+    if other:
+        raise ValueError(f"{signature.name!r} computes in {', '.join(other)}, and ONNX Runtime needs a model in float32")
+    model = _converted(signature)
+    unknown = sorted({node.op_type for node in model.graph.node if not _is_standard(node)})
+    if unknown:
+        raise ValueError(f"ONNX has no {', '.join(unknown)}, which {signature.name!r} uses")
+    for tensor in (*model.graph.input, *model.graph.output):
+        if tensor.type.tensor_type.shape.dim and not tensor.type.tensor_type.shape.dim[0].HasField("dim_value"):
+            tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(model.SerializeToString())
+    partial.replace(path)
+
+
+def _converted(signature):
+    """The onnx.ModelProto."""
+    from tf2onnx import optimizer, tf_loader, tfonnx
+
+    function = signature.function
+    given = [tensor for tensor in function.inputs if tensor.dtype != tf.resource]
+    # Outputs come in the order of a sorted dict, as tf.nest has them.
+    names = {
+        **{tensor.name: tensor.op.name for tensor in given},
+        **{tensor.name: name for name, tensor in zip(sorted(signature.outputs), function.outputs, strict=True)},
+    }
+    inputs, outputs = [tensor.name for tensor in given], [tensor.name for tensor in function.outputs]
+    level = logging.getLogger("tf2onnx").level
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # of what it cannot convert the caller tells
+    try:
+        frozen = tf_loader.from_function(function, inputs, outputs)
+        with tf.Graph().as_default() as graph:
+            tf.import_graph_def(frozen, name="")
+            converted = tfonnx.process_tf_graph(
+                graph, opset=OPSET, input_names=inputs, output_names=outputs, tensors_to_rename=names, continue_on_error=True
+            )
+            # tf2onnx 1.17.0 writes the shape of a Reshape with 0, which copies an axis of its input, and afterwards takes away
+            # the Reshape before it, whose axes were meant. Without that second step it is right.
+            steps = collections.OrderedDict(optimizer._get_optimizers())
+            del steps["remove_back_to_back"]
+            return optimizer.optimize_graph(converted, catch_errors=False, optimizers=steps).make_model(signature.name)
+    finally:
+        logging.getLogger("tf2onnx").setLevel(level)
+
+
+def _is_standard(node):
+    import onnx
+
+    return node.domain in DOMAINS and onnx.defs.has(node.op_type, max_inclusive_version=OPSET)
+
+
+class OnnxModel:
+    """An ONNX file in ONNX Runtime on the CPU: {name: array} to {name: array}.
+
+    Args:
+      path: of the file.
+      threads: how many threads one operator may use; None for all cores.
+    """
+
+    def __init__(self, path, threads=None):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 3  # it warns of shapes that are known only when it runs
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def __call__(self, inputs):
+        return dict(zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True))

@@ -1,0 +1,303 @@
+"""Exported models for other runtimes: converted, compared with the original, and measured beside it."""
+
+import collections
+import json
+import os
+import pathlib
+import shutil
+import statistics
+import tempfile
+import time
+from importlib import metadata
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from official import onnx_format, tflite_format
+from official.agreement import LIMIT, NEAR_TIE, Comparison
+from official.evaluate import open_recipe, run_model
+from official.example_inputs import dataset_examples, random_examples, read_examples
+from official.replace import replace_folder
+from official.saved_models import CONFIG_FILE, FACTS_FILE, SAVED_MODEL
+from official.signatures import numeric_signature
+from official.summary import write_summary
+from official.tables import text_table
+from official.trained_models import call_by_names
+from official.updates import plain_name
+from official.weights import read_weights
+
+REPORT_FILE = "runtimes.json"
+BATCHES = (1, 32)  # whose latency is measured
+RANDOM = "random"  # in place of a file of examples
+
+
+class Variant(NamedTuple):
+    """One file that a format makes.
+
+    Attributes:
+      title: of its row.
+      file: its name.
+      convert: function of a NumericSignature and the path, which writes it.
+      load: function of the path, which makes a callable of {name: array}.
+      limit: the largest difference from the SavedModel that is allowed; None for any.
+    """
+
+    title: str
+    file: str
+    convert: Any
+    load: Any
+    limit: float | None
+
+
+FORMATS = {
+    "onnx": [Variant("ONNX", "model.onnx", onnx_format.convert, onnx_format.OnnxModel, LIMIT)],
+    "tflite": [
+        Variant("TFLite", "model.tflite", tflite_format.convert, tflite_format.TFLiteModel, LIMIT),
+        Variant("TFLite, int8", "model-int8.tflite", tflite_format.convert_quantized, tflite_format.TFLiteModel, None),
+    ],
+}
+PACKAGES = {"onnx": ("tf2onnx", "onnx", "onnxruntime"), "tflite": ()}
+
+
+class Row(NamedTuple):
+    """One line of the table that `report` prints."""
+
+    model: str
+    MiB: str
+    difference: str
+    near_ties: str
+    flipped: str
+    ms_at_1: str
+    ms_at_32: str
+    metrics: str
+
+
+def convert(
+    saved_model,
+    formats,
+    output,
+    signature=None,
+    examples=None,
+    compared=64,
+    split="test",
+    evaluated=None,
+    rounds=20,
+    data_dir=None,
+    data=None,
+):
+    """Converts the signature of numbers of a SavedModel, refuses what differs from it, and tells size, latency and accuracy.
+
+    Args:
+      saved_model: path of its folder. With the config of its run the recipe's data are at hand.
+      formats: names of FORMATS.
+      output: pathlib.Path of the folder for the files and REPORT_FILE; it appears whole or not at all, in place
+        of an earlier one.
+      signature: its name; None for the only one of numbers.
+      examples: path of an .npz file (official.example_inputs.read_examples), or RANDOM; None for the first of the recipe's
+        `split`, and where there is no recipe random ones.
+      compared: how many examples, of a file all.
+      split: of the recipe's data, on which all are evaluated.
+      evaluated: how many examples of it at most, to whole batches; None for all, 0 for none. A part such as an encoder is not.
+      rounds: how often each latency is measured.
+      data_dir, data: in place of the recipe's, as in official.evaluate.evaluate.
+
+    Returns:
+      What REPORT_FILE holds.
+
+    Raises:
+      ValueError: no such format, signature or example; what a format lacks; outputs further apart than the limit, where no token
+        of the example is nearly as well sent to another expert.
+      ModuleNotFoundError: a format whose packages are not installed, saying how to install them.
+    """
+    check_formats(formats)
+    if not (not output.exists() or (output / REPORT_FILE).is_file() or (output.is_dir() and not any(output.iterdir()))):
+        raise ValueError(f"output={output} is not allowed: it must be a new folder, or one that this has written before")
+    if evaluated is not None and evaluated < 0:
+        raise ValueError(f"evaluated={evaluated} is not allowed: it must be at least 0, or None for all")
+    served = numeric_signature(saved_model, signature)
+    task = part = None
+    if (pathlib.Path(saved_model) / CONFIG_FILE).exists():
+        _, task = open_recipe(str(saved_model), data_dir, data=data, setting="saved_model")
+        part = task.part("model")
+    inputs = _examples(served, task, examples, compared, split)
+    print(f"Converting the signature {served.name}; to be compared: {inputs.origin}.", flush=True)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(output.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        variants = [variant for name in formats for variant in FORMATS[name]]
+        rows = _measured(served, variants, partial, inputs, _margins(part and part.model, served), rounds)
+        if part is not None and evaluated != 0 and _kind(saved_model) in (None, part.kind):
+            for row in rows:
+                row["metrics"] = _evaluate(row["model"], served, task, split, evaluated)
+    except BaseException:
+        shutil.rmtree(partial)
+        raise
+    rows = [{key: value for key, value in row.items() if key != "model"} for row in rows]
+    written = write_summary(
+        partial / REPORT_FILE,
+        signature=served.name,
+        examples=inputs.origin,
+        limit=LIMIT,
+        near_tie=NEAR_TIE,
+        split=split if "metrics" in rows[0] else None,
+        rounds=rounds,
+        cores=len(os.sched_getaffinity(0)),
+        models=rows,
+        packages={package: metadata.version(package) for name in formats for package in PACKAGES[name]},
+    )
+    replace_folder(partial, output)
+    return written
+
+
+def report(output, written):
+    """Prints the table of what `convert` returned, and where the files are."""
+    print("\n" + text_table([_row(row) for row in written["models"]]) + "\n")
+    ties = [row for row in written["models"] if row.get("near_ties")]
+    for row in ties:
+        print(f"{row['title']}: {row['near_ties']} examples may go to other experts, and {row['flipped']} do")
+    for row in written["models"][1:]:
+        print(f"  {output / row['file']}")
+    print(f"  {output / REPORT_FILE}: the table, with versions")
+
+
+def _measured(served, variants, folder, inputs, margins, rounds):
+    """Converts, compares and times; a dict for each model, the SavedModel first, with the model itself as "model"."""
+    rows = [{"model": served, "title": "SavedModel", "file": None, "bytes": _size(pathlib.Path(served.path))}]
+    for variant in variants:
+        path = folder / variant.file
+        variant.convert(served, path)
+        model = variant.load(path)
+        agreement = _compare(served, model, inputs, margins, variant)
+        print(f"{variant.title}: {agreement}", flush=True)
+        rows.append({"model": model, "title": variant.title, "file": path.name, "bytes": _size(path), **agreement._asdict()})
+    for row in rows:
+        row["milliseconds"] = {}
+    for batch in BATCHES:
+        times = _latencies([row["model"] for row in rows], inputs.first(batch), rounds)
+        for row, milliseconds in zip(rows, times, strict=True):
+            row["milliseconds"][str(batch)] = milliseconds
+    return rows
+
+
+def check_formats(formats):
+    """Raises as `convert` for a format that there is not, or whose packages are not here."""
+    for name in formats:
+        if name not in FORMATS:
+            raise ValueError(
+                f"--format={name} is not allowed: it must be {SAVED_MODEL}, or of {', '.join(FORMATS)} one or more with commas"
+            )
+        for package in PACKAGES[name]:
+            try:
+                metadata.version(package)
+            except metadata.PackageNotFoundError:
+                needed = "pip install -r requirements-onnx.txt, or sh scripts/setup.sh requirements-onnx.lock"
+                raise ModuleNotFoundError(f"--format={name} needs {package}, which is not installed: {needed}") from None
+
+
+def _examples(served, task, examples, count, split):
+    if examples not in (None, RANDOM):
+        return read_examples(examples, served.inputs)
+    if examples == RANDOM or task is None:
+        return random_examples(served.inputs, count)
+    return dataset_examples(task.evaluation_dataset(split), served.inputs, count, f"the recipe's {split} split")
+
+
+def _kind(saved_model):
+    """What the SavedModel says that it is, such as "image classification"; None where it does not."""
+    path = pathlib.Path(saved_model) / FACTS_FILE
+    return json.loads(path.read_text()).get("kind") if path.exists() else None
+
+
+def _margins(model, served):
+    """Function of {name: array} to float [batch] (widenet.Model.call_with_margins), or to None where nothing is known of routers.
+
+    Args:
+      model: a fresh Keras model of the recipe; None where there is none.
+      served: the NumericSignature, whose SavedModel has the weights; that of an encoder lacks those of the head, which stands
+        behind the routers.
+    """
+    if not hasattr(model, "call_with_margins"):
+        return lambda inputs: None
+    weights = read_weights(served.path)
+    for weight in model.weights:
+        if plain_name(weight.name) in weights:
+            weight.assign(weights[plain_name(weight.name)])
+    call = tf.function(lambda inputs: model.call_with_margins(inputs)[1], reduce_retracing=True)
+
+    def margins(inputs):
+        named = inputs if isinstance(model.input, dict) else next(iter(inputs.values()))
+        found = call(tf.nest.map_structure(tf.constant, named))
+        # A model without experts routes nothing.
+        return [float("inf")] * len(next(iter(inputs.values()))) if found is None else found.numpy()
+
+    return margins
+
+
+def _compare(served, model, inputs, margins, variant):
+    comparison = Comparison(variant.limit)
+    for batch in inputs.batches:
+        comparison.add(served(batch), model(batch), margins(batch))
+    return comparison.result(f"The outputs of {variant.title}")
+
+
+def _latencies(models, inputs, rounds):
+    """Median milliseconds of a call of each model, taken in turns, so that what else the machine does falls on all alike."""
+    for model in models:
+        for _ in range(2):  # the first calls of a shape prepare for it
+            model(inputs)
+    seconds = collections.defaultdict(list)
+    for _ in range(rounds):
+        for place, model in enumerate(models):
+            start = time.perf_counter()
+            model(inputs)
+            seconds[place].append(time.perf_counter() - start)
+    return [statistics.median(seconds[place]) * 1e3 for place in range(len(models))]
+
+
+def _evaluate(model, served, task, split, evaluated):
+    """{name: value}: the metrics of the task's evaluation of a model's outputs."""
+    dataset = task.evaluation_dataset(split)
+    if evaluated is not None:
+        size = len(tf.nest.flatten(next(iter(dataset))[0])[0])
+        dataset = dataset.take(-(-evaluated // size))
+    evaluation = task.evaluation(split)
+    run_model(lambda inputs: (call_by_names(_in_graph(model, served), list(served.inputs), inputs), None), dataset, evaluation)
+    with tempfile.TemporaryDirectory() as folder:
+        return evaluation.write(pathlib.Path(folder))
+
+
+def _in_graph(model, served):
+    """The model as an operation of a graph: inputs by name to a dict of outputs."""
+
+    def run(*arrays):
+        outputs = model(dict(zip(served.inputs, arrays, strict=True)))
+        return [outputs[name] for name in served.outputs]
+
+    def call(**inputs):
+        specs = served.outputs.values()
+        tensors = tf.numpy_function(run, [inputs[name] for name in served.inputs], [spec.dtype for spec in specs])
+        shaped = [tf.ensure_shape(tensor, spec.shape) for tensor, spec in zip(tensors, specs, strict=True)]
+        return dict(zip(served.outputs, shaped, strict=True))
+
+    return call
+
+
+def _size(path):
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
+
+
+def _row(row):
+    def text(key, form):
+        return format(row[key], form) if row.get(key) is not None else ""
+
+    return Row(
+        row["title"],
+        f"{row['bytes'] / 2**20:.2f}",
+        text("largest", ".2g"),
+        text("near_ties", ""),
+        text("flipped", ""),
+        *(f"{row['milliseconds'][str(batch)]:.2f}" for batch in BATCHES),
+        ", ".join(f"{name} {value:.4f}" for name, value in row.get("metrics", {}).items()),
+    )

@@ -4,10 +4,12 @@ import importlib
 import json
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -118,10 +120,15 @@ FEW_EXAMPLES = {
 @pytest.mark.slow
 @pytest.mark.skipif(not FASHION_MNIST.exists(), reason=f"no {FASHION_MNIST}: Debian's package dataset-fashion-mnist")
 def test_commands_on_fashion_mnist(tmp_path):
-    """Prepare, train, evaluate and look, one after the other as they stand there, but for fewer steps and examples."""
-    block = re.search(r"((?:    \.venv/bin/python -m .*fashion.*\n){4})", README).group(1)
-    for line in block.splitlines():
-        arguments = line.replace("runs/", f"{tmp_path}/runs/").split()[1:]
+    """Prepare, train, evaluate and look, export, predict and publish, as they stand there, but for fewer steps and examples."""
+    blocks = re.findall(r"((?:    \.venv/bin/python -m .*fashion.*\n){3,})", README)
+    lines = [line for block in blocks for line in block.splitlines()]
+    assert len(lines) == 7
+    (tmp_path / "photos").mkdir()
+    for grey in (0, 255):
+        tf.io.write_file(f"{tmp_path}/photos/{grey}.png", tf.io.encode_png(tf.fill([40, 30, 3], tf.constant(grey, tf.uint8))))
+    for line in lines:
+        arguments = shlex.split(re.sub(r"(runs|photos)/", rf"{tmp_path}/\1/", line))[1:]
         done = subprocess.run(
             [sys.executable, *arguments, *FEW_EXAMPLES.get(arguments[1], [])],
             cwd=ROOT,
@@ -133,6 +140,11 @@ def test_commands_on_fashion_mnist(tmp_path):
         assert done.returncode == 0, (line, done.stderr)
     metrics = json.loads((tmp_path / "runs/fashion/evaluation/test/metrics.json").read_text())
     assert metrics["examples"] == 10_000
+    assert (tmp_path / "runs/serving/fashion/1/saved_model.pb").exists()
+    answers = [json.loads(line) for line in (tmp_path / "runs/answers.jsonl").read_text().splitlines()]
+    assert [pathlib.Path(answer["input"]).name for answer in answers] == ["0.png", "255.png"]
+    assert all(len(answer["probabilities"]) == 10 for answer in answers)
+    assert "me/vision/fashion/1" in (tmp_path / "runs/models/index.html").read_text()
     for picture in ("fashion/evaluation/test/expert_share_per_class.png", "sheet.png"):
         assert (tmp_path / "runs" / picture).stat().st_size > 10_000
 

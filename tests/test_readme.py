@@ -89,6 +89,8 @@ def test_figures_of_speed_are_those_of_the_benchmarks():
 # The folders of docs/results with a run, and what it is a run of.
 RUNS = {
     "digits": ("vision.configs.digits", ()),
+    "fashion_mnist_40": ("vision.configs.fashion_mnist", ("40",)),
+    "cifar10_40": ("vision.configs.cifar10", ("40",)),
 }
 
 
@@ -114,6 +116,17 @@ def test_summary_is_of_the_recipe_as_it_stands(name):
     summary = json.loads((ROOT / "docs/results" / name / "summary.json").read_text())
     for setting, value in settings_of(completed(summary["config"])).items():
         assert recipe[setting] in (value, None) or setting == "data.dir", setting
+
+
+def test_accuracies_are_those_of_the_runs():
+    """From scratch on two cores: what the README says, as the evaluations have it."""
+    variants = json.loads((ROOT / "docs/results/benchmarks/variants-fashion-mnist.json").read_text())["variants"]
+    found = [variants[0]["mean"]]
+    for name in ("fashion_mnist_40", "cifar10_40"):
+        found.append(json.loads((ROOT / "docs/results" / name / "evaluation.json").read_text())["metrics"]["top_1"])
+    pattern = r"15-minute recipe gets ([\d.]+) %.*?40-minute one ([\d.]+) %;.*?recipe ([\d.]+) %"
+    told = re.search(pattern, README, re.DOTALL).groups()
+    assert list(told) == [f"{100 * accuracy:.1f}" for accuracy in found]
 
 
 def test_links_and_commands_lead_somewhere():

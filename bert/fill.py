@@ -5,16 +5,17 @@ The model is a run of pretraining or what it exported. Each [MASK] is one token 
 """
 
 import argparse
-import pathlib
 import sys
 
 from official import quiet
 
 with quiet.startup():
     import tensorflow as tf
-    import tensorflow_text  # noqa: F401  # registers the operations of tokenizers, which the model has
 
 from bert.packing import beginning, pack
+from official.predict import load
+from official.saved_models import SAVED_MODEL
+from official.weights import local_path
 
 GAP = "[MASK]"
 GUESSES = 5
@@ -76,7 +77,7 @@ def fill_texts(path, texts):
     """Fills gaps by a model on disk.
 
     Args:
-      path: the workdir of a finished run of pretraining, or the SavedModel that it exported.
+      path: the workdir of a finished run of pretraining, or the path or handle of the SavedModel that it exported.
       texts: list of str with one GAP or more each.
 
     Returns:
@@ -88,11 +89,12 @@ def fill_texts(path, texts):
     for text in texts:
         if GAP not in text:
             raise ValueError(f"the text {text!r} is not allowed: it must have {GAP} where a word is to be guessed")
-    path = pathlib.Path(path)
-    exported = next((place for place in (path, path / "saved_model") if tf.saved_model.contains_saved_model(str(place))), None)
+    found = local_path(path, "--model")
+    exported = next((place for place in (found, found / SAVED_MODEL) if tf.saved_model.contains_saved_model(str(place))), None)
     if exported is None:
         raise ValueError(f"--model={str(path)!r} is not allowed: it must be a finished run of pretraining or a SavedModel of one")
-    signature = tf.saved_model.load(str(exported)).signatures["serving_default"]
+    model = load(str(exported))  # kept, for its variables go when it goes
+    signature = model.signatures["serving_default"]
     if set(signature.structured_outputs) != {"words", "probabilities"}:
         outputs = ", ".join(sorted(signature.structured_outputs))
         raise ValueError(f"--model={str(path)!r} is not allowed: it must be of pretraining; {exported} gives {outputs}")
@@ -107,12 +109,14 @@ def fill_texts(path, texts):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="workdir of a finished run of pretraining, or its SavedModel")
+    parser.add_argument(
+        "--model", required=True, help="workdir of a finished run of pretraining, or path or handle of its SavedModel"
+    )
     parser.add_argument("text", nargs="+", help=f"with {GAP} where a word is to be guessed")
     given = parser.parse_args()
     try:
         filled = fill_texts(given.model, given.text)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     for text, gaps in zip(given.text, filled, strict=True):
         print(text)

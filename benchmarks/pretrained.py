@@ -15,7 +15,7 @@ import statistics
 import sys
 
 from benchmarks.alternate import write_json
-from official.repeat import RunFailed, call_each, cores_each, paired_difference, positive, train_and_evaluate
+from official.repeat import RunFailed, call_each, cores_each, paired_difference, parse_with_settings, positive, train_and_evaluate
 
 STARTS = ("pretrained", "from scratch")
 
@@ -65,10 +65,8 @@ def main():
     parser.add_argument("--seeds", type=positive, default=5, help="how many (default: 5)")
     parser.add_argument("--split", default="test", help="to evaluate on (default: %(default)s)")
     parser.add_argument("--parallel", type=positive, default=1, help="runs at a time (default: 1)")
-    given, settings = parser.parse_known_args()
-    for setting in settings:
-        if not setting.startswith("--config.") or "=" not in setting:
-            parser.error(f"{setting} is not allowed: settings are given as --config.SETTING=VALUE")
+    fixed = {"train.seed": "both have the seeds from 0 on, as many as --seeds says", "init": "it is what is compared"}
+    given, settings = parse_with_settings(parser, fixed)
     runs = json.loads(given.json.read_text())["runs"] if given.json.exists() else []
     done = {(run["start"], run["seed"]) for run in runs}
     missing = [(start, seed, given, settings) for seed in range(given.seeds) for start in STARTS if (start, seed) not in done]

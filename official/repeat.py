@@ -178,6 +178,25 @@ def positive(text):
     return int(text)
 
 
+def parse_with_settings(parser, fixed):
+    """Parses a command line with settings of a recipe besides, which end it with an error where they are not allowed.
+
+    Args:
+      fixed: {setting: why}, of settings that the command gives itself, such as {"train.seed": "the seeds are 0 to 4"}.
+
+    Returns:
+      (the parsed arguments, list of "--config.SETTING=VALUE").
+    """
+    given, settings = parser.parse_known_args()
+    for setting in settings:
+        if not setting.startswith("--config.") or "=" not in setting:
+            parser.error(f"{setting} is not allowed: settings are given as --config.SETTING=VALUE")
+        why = fixed.get(setting.removeprefix("--config.").partition("=")[0])
+        if why:
+            parser.error(f"{setting} is not allowed: {why}")
+    return given, settings
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
@@ -187,12 +206,7 @@ def main():
     parser.add_argument("--seeds", type=positive, default=5, help="how many (default: 5)")
     parser.add_argument("--split", default="validation", help="to evaluate on (default: %(default)s)")
     parser.add_argument("--parallel", type=positive, default=1, help="runs at a time (default: 1)")
-    given, settings = parser.parse_known_args()
-    for setting in settings:
-        if not setting.startswith("--config.") or "=" not in setting:
-            parser.error(f"{setting} is not allowed: settings are given as --config.SETTING=VALUE")
-        if setting.startswith("--config.train.seed="):
-            parser.error(f"{setting} is not allowed: the seeds are 0 to {given.seeds - 1}, by --seeds")
+    given, settings = parse_with_settings(parser, {"train.seed": "the seeds are those from 0 on, as many as --seeds says"})
     try:
         found = repeat(given.config, given.workdir, given.seeds, given.split, settings, given.parallel)
     except RunFailed as error:

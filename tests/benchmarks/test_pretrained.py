@@ -58,8 +58,10 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert "+0.2500, its standard error 0.0000" in capsys.readouterr().out
 
 
-def test_refuses_other_arguments(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["x", "--config=a", "--init=b", "--workdir=c", "--json=d", "--learning_rate=1"])
+@pytest.mark.parametrize("argument", ["--learning_rate=1", "--config.train.seed=7", "--config.init=other"])
+def test_refuses_other_arguments(argument, monkeypatch, capsys):
+    """What is no setting, and what would make the two runs of a pair alike or all pairs the same."""
+    monkeypatch.setattr("sys.argv", ["x", "--config=a", "--init=b", "--workdir=c", "--json=d", argument])
     with pytest.raises(SystemExit):
         pretrained.main()
-    assert "--learning_rate=1 is not allowed" in capsys.readouterr().err
+    assert f"{argument} is not allowed" in capsys.readouterr().err

@@ -140,7 +140,10 @@ def test_calls_at_a_time():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--config.train.seed=3"], "--config.train.seed=3 is not allowed: the seeds are 0 to 4, by --seeds"),
+        (
+            ["--config.train.seed=3"],
+            "--config.train.seed=3 is not allowed: the seeds are those from 0 on, as many as --seeds says",
+        ),
         (["--seed=3"], "--seed=3 is not allowed: settings are given as --config.SETTING=VALUE"),
         (["--config.train.lr", "0.1"], "--config.train.lr is not allowed: settings are given as --config.SETTING=VALUE"),
         (["--seeds=0"], "'0' is not allowed: it must be a whole number, at least 1"),

@@ -57,7 +57,7 @@ def export(
       precision: in which the exported model computes; None for that of the run.
 
     Returns:
-      (the folder, a pathlib.Path, what its official.saved_models.FACTS_FILE holds).
+      (the folder, a pathlib.Path, what its official.extra_files.FACTS_FILE holds).
 
     Raises:
       ValueError: no model there, weights that do not fit, a setting that is not allowed, an output that is something else.

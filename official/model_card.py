@@ -8,9 +8,8 @@ from html import escape
 from typing import NamedTuple
 
 from official import pages
+from official.extra_files import CONFIG_FILE, FACTS_FILE
 
-FACTS_FILE = "assets.extra/model.json"
-RECIPE_FILE = "assets.extra/config.json"
 MOST_CLASSES = 50  # names of classes that a card tells
 LONGEST = 300  # characters of a value, such as a list of a thousand classes
 HEADLINES = 2  # metrics that an index tells
@@ -38,7 +37,7 @@ class Facts(NamedTuple):
 
     Attributes:
       model: {name: value} of FACTS_FILE.
-      recipe: {name: value} of RECIPE_FILE, its run's config.
+      recipe: {name: value} of CONFIG_FILE, its run's config.
       evaluations: a list of Evaluation.
       pictures: list of pathlib.Path, of the run, of its evaluations, and what was given besides.
     """
@@ -59,7 +58,7 @@ def find_facts(folder, plots=()):
     Raises:
       ValueError: a plot that is no picture, or a file that is not JSON.
     """
-    facts, recipe = (_read(folder / name) if (folder / name).exists() else {} for name in (FACTS_FILE, RECIPE_FILE))
+    facts, recipe = (_read(folder / name) if (folder / name).exists() else {} for name in (FACTS_FILE, CONFIG_FILE))
     evaluations = [_evaluation(file) for file in sorted(folder.parent.glob(f"{folder.name}_evaluation/*/metrics.json"))]
     pictures, step = [], facts.get("step")
     if step is not None and (folder.parent / "config.json").exists():  # it lies in its run's workdir

@@ -17,8 +17,9 @@ from official import onnx_format, tflite_format
 from official.agreement import LIMIT, NEAR_TIE, Comparison
 from official.evaluate import open_recipe, run_model
 from official.example_inputs import dataset_examples, random_examples, read_examples
+from official.extra_files import CONFIG_FILE, FACTS_FILE
 from official.replace import replace_folder
-from official.saved_models import CONFIG_FILE, FACTS_FILE, SAVED_MODEL
+from official.saved_models import SAVED_MODEL
 from official.signatures import numeric_signature
 from official.summary import write_summary
 from official.tables import text_table

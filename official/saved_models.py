@@ -6,14 +6,12 @@ import shutil
 
 import tensorflow as tf
 
+from official.extra_files import CONFIG_FILE, EXTRA, FACTS_FILE
 from official.parts import Part, Traced, keras_module, model_endpoint
 from official.replace import replace_folder
 from official.summary import write_summary
 
 SAVED_MODEL = "saved_model"  # in a run's workdir, what it exports at its end
-EXTRA = "assets.extra"  # a folder inside a SavedModel that TensorFlow leaves to others
-CONFIG_FILE = f"{EXTRA}/config.json"
-FACTS_FILE = f"{EXTRA}/model.json"
 
 
 def write_saved_model(part, directory, config=None, facts=None):

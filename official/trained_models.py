@@ -10,8 +10,9 @@ from ml_collections import ConfigDict
 
 from official.checkpoints import restore_model
 from official.config import completed
+from official.extra_files import CONFIG_FILE
 from official.precision import PRECISION_FILE
-from official.saved_models import CONFIG_FILE, locate_assets
+from official.saved_models import locate_assets
 from official.updates import plain_name
 from official.weights import find_checkpoint, local_path, read_weights
 

@@ -8,7 +8,8 @@ import struct
 
 import tensorflow as tf
 
-from official.saved_models import FACTS_FILE, export_saved_model
+from official.extra_files import FACTS_FILE
+from official.saved_models import export_saved_model
 from tests.official.kills import in_another_process
 
 SIZE = 50_000

@@ -26,6 +26,7 @@ from bert.corpora import open_corpus
 from bert.pieces import learn_pieces
 from bert.tokenizer import open_tokenizer
 from bert.wordpiece import SPECIAL
+from official.replace import write_whole
 from official.status_line import StatusLine
 
 FORMAT = 1  # of what is learned from the same words
@@ -107,9 +108,7 @@ def _batches(texts):
 def write_vocabulary(path, tokens):
     """Writes a vocab.txt, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8", newline="\n")
-    partial.replace(path)
+    write_whole(path, "".join(f"{token}\n" for token in tokens).encode())
 
 
 def unknown_and_length(path, counts, lower_case):

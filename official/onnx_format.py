@@ -5,7 +5,8 @@ import logging
 
 import tensorflow as tf
 
-from official.signatures import NumericSignature
+from official.replace import write_whole
+from official.signatures import NumericSignature, check_float32
 
 OPSET = 17
 DOMAINS = ("", "ai.onnx")  # ONNX's own operators, which every runtime has
@@ -22,9 +23,7 @@ def convert(signature: NumericSignature, path):
       ValueError: a signature in another precision or with operations that ONNX lacks, naming them.
       ModuleNotFoundError: no tf2onnx here, saying how to install it.
     """
-    other = sorted(dtype.name for dtype in signature.compute_dtypes - {tf.float32})
-    if other:
-        raise ValueError(f"{signature.name!r} computes in {', '.join(other)}, and ONNX Runtime needs a model in float32")
+    check_float32(signature, "ONNX Runtime")
     model = _converted(signature)
     unknown = sorted({node.op_type for node in model.graph.node if not _is_standard(node)})
     if unknown:
@@ -32,9 +31,7 @@ def convert(signature: NumericSignature, path):
     for tensor in (*model.graph.input, *model.graph.output):
         if tensor.type.tensor_type.shape.dim and not tensor.type.tensor_type.shape.dim[0].HasField("dim_value"):
             tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(model.SerializeToString())
-    partial.replace(path)
+    write_whole(path, model.SerializeToString())
 
 
 def _converted(signature):

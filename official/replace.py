@@ -1,4 +1,4 @@
-"""A folder that takes another's place in one step, so that whoever looks finds the old one or the new one, whole."""
+"""Files and folders that take another's place in one step, so that whoever looks finds the old one or the new one, whole."""
 
 import ctypes
 import errno
@@ -8,6 +8,18 @@ import shutil
 
 AT_FDCWD = -100  # paths are relative to the working directory, as everywhere (fcntl.h)
 RENAME_EXCHANGE = 2  # linux/fs.h
+
+
+def write_whole(path, content):
+    """Writes a file, or leaves what was there.
+
+    Args:
+      path: a pathlib.Path; its folder is there.
+      content: bytes.
+    """
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    partial.replace(path)
 
 
 def replace_folder(partial, directory):

@@ -39,6 +39,17 @@ class NumericSignature(NamedTuple):
         return {tf.as_dtype(node.attr["T"].type) for node in nodes if node.op in ("MatMul", "BatchMatMulV2")}
 
 
+def check_float32(signature, runtime):
+    """Refuses a NumericSignature that a runtime, by its name, cannot compute as it is.
+
+    Raises:
+      ValueError: one in another precision.
+    """
+    other = sorted(dtype.name for dtype in signature.compute_dtypes - {tf.float32})
+    if other:
+        raise ValueError(f"{signature.name!r} computes in {', '.join(other)}, and {runtime} needs a model in float32")
+
+
 def numeric_signature(saved_model, name=None):
     """Loads the signature of numbers of a SavedModel, such as "serve" of images and "tokens" of texts.
 

@@ -6,15 +6,14 @@ import platform
 import subprocess
 from importlib import metadata
 
+from official.replace import write_whole
 from official.tables import read_table
 
 
 def write_summary(path, **fields):
     """Writes the fields and this machine's versions, whole or not at all."""
     summary = {**fields, "versions": versions(), **source()}
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(summary, indent=2) + "\n")
-    partial.replace(path)
+    write_whole(path, (json.dumps(summary, indent=2) + "\n").encode())
     return summary
 
 

@@ -6,7 +6,8 @@ import re
 import tensorflow as tf
 
 from official import quiet
-from official.signatures import NumericSignature
+from official.replace import write_whole
+from official.signatures import NumericSignature, check_float32
 
 
 def convert(signature: NumericSignature, path):
@@ -28,9 +29,7 @@ def convert_quantized(signature: NumericSignature, path):
 
 
 def _convert(signature, path, optimizations):
-    other = sorted(dtype.name for dtype in signature.compute_dtypes - {tf.float32})
-    if other:
-        raise ValueError(f"{signature.name!r} computes in {', '.join(other)}, and TFLite needs a model in float32")
+    check_float32(signature, "TFLite")
     converter = tf.lite.TFLiteConverter.from_saved_model(signature.path, signature_keys=[signature.name])
     converter.optimizations = optimizations
     with quiet.conversion():
@@ -42,9 +41,7 @@ def _convert(signature, path, optimizations):
             if not lacking:
                 raise
             raise ValueError(f"TFLite has no {', '.join(lacking)}, which {signature.name!r} uses") from error
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    write_whole(path, content)
 
 
 class TFLiteModel:

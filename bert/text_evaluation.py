@@ -1,5 +1,6 @@
 """What the evaluation of a text classifier or regression leaves: metrics, pictures, predictions, and GLUE's files of them."""
 
+import abc
 import json
 
 import numpy as np
@@ -70,17 +71,21 @@ class TextEvaluation(Evaluation):
         found = [text.decode(errors="replace") if isinstance(text, bytes) else text for text in found]
         return dict(zip(("text", "text_pair"), found, strict=False))
 
+    @abc.abstractmethod
     def _named(self, label):
-        raise NotImplementedError
+        """A label as predictions.jsonl has it."""
 
+    @abc.abstractmethod
     def _predicted(self, output):
-        raise NotImplementedError
+        """What predictions.jsonl tells of an example's outputs, a dict."""
 
+    @abc.abstractmethod
     def _submitted(self, outputs, by_name):
-        raise NotImplementedError
+        """The predictions that GLUE's server gets, one an example."""
 
+    @abc.abstractmethod
     def _measured(self, folder, labels, outputs):
-        raise NotImplementedError
+        """{metric: value}; writes pictures into the folder."""
 
 
 class TextClassificationEvaluation(TextEvaluation):

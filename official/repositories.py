@@ -1,5 +1,6 @@
 """Model repositories to load from: folders, http(s) servers and gs:// buckets that hold what official.publish wrote."""
 
+import abc
 import contextlib
 import http.client
 import os
@@ -36,7 +37,7 @@ def _repository(base):
     raise ValueError(f"{SETTING} is not allowed to name {base!r}: it takes {ALLOWED}")
 
 
-class Repository:
+class Repository(abc.ABC):
     """A place that models are read from.
 
     Attributes:
@@ -87,9 +88,9 @@ class Repository:
             except self._errors() as error:
                 raise OSError(f"{self.base}/{path} cannot be read on: {error}") from error
 
+    @abc.abstractmethod
     def _open(self, path, start):
         """(file, the byte that it is read from on), or raises one of _errors."""
-        raise NotImplementedError
 
     def _errors(self):
         return (OSError,)

@@ -21,7 +21,7 @@ help: ## list the commands
 demo: $(INSTALLED) ## train a small WideNet on handwritten digits: about two minutes
 	@$(RUN) -m official.train --config=vision/configs/digits.py --workdir=runs/demo
 
-demo-text: $(INSTALLED_TEXT) ## learn words, pretrain a tiny WideNet on real English, fine-tune it on reviews: under 15 minutes
+demo-text: $(INSTALLED_TEXT) ## learn words, pretrain a tiny WideNet on real English, fine-tune it on reviews
 	@$(RUN) -m bert.vocabulary --corpus=wikipedia_sample --corpus=imdb --size=8000 --output=$(TEXT)/vocab.txt
 	@$(RUN) -m bert.prepare --corpus=wikipedia_sample --corpus=imdb --vocabulary=$(TEXT)/vocab.txt --max_length=64 \
 		--runner=local --output=$(TEXT)/pretraining_data

@@ -4,7 +4,7 @@ Command: python -m official.train --config=bert/configs/pretraining_small.py --w
 Models: widenet_tiny_e4 unless another of the zoo is named, as in --config=bert/configs/pretraining_small.py:albert_small
 Data: python -m bert.prepare --corpus=wikipedia_sample --corpus=imdb --vocabulary=vocab.txt --max_length=64 --output=DIR
     (pip install -r requirements-text.txt; --runner=local where Beam is not installed). `make demo-text` does that, too.
-Cost and accuracy: docs/results.md has those of finished runs.
+Cost and accuracy: no run is in docs/results.md yet.
 """
 
 from bert.recipes import pretraining_recipe

@@ -15,7 +15,8 @@ import statistics
 import sys
 
 from benchmarks.alternate import write_json
-from official.repeat import RunFailed, call_each, cores_each, paired_difference, parse_with_settings, positive, train_and_evaluate
+from official.arguments import parse_with_settings, positive
+from official.repeat import RunFailed, call_each, cores_each, paired_difference, train_and_evaluate
 
 STARTS = ("pretrained", "from scratch")
 

@@ -14,7 +14,8 @@ import statistics
 import sys
 
 from benchmarks.alternate import write_json
-from official.repeat import RunFailed, call_each, cores_each, figures, positive, train_and_evaluate
+from official.arguments import positive
+from official.repeat import RunFailed, call_each, cores_each, figures, train_and_evaluate
 
 VARIANTS = ("", "shared_norms", "no_moe", "no_sharing", "vit")
 

@@ -13,7 +13,7 @@ with quiet.startup():
     import tensorflow as tf
 
 from bert.packing import beginning, pack
-from official.predict import load
+from official.exported import load_exported
 from official.saved_models import SAVED_MODEL
 from official.weights import local_path
 
@@ -93,7 +93,7 @@ def fill_texts(path, texts):
     exported = next((place for place in (found, found / SAVED_MODEL) if tf.saved_model.contains_saved_model(str(place))), None)
     if exported is None:
         raise ValueError(f"--model={str(path)!r} is not allowed: it must be a finished run of pretraining or a SavedModel of one")
-    model = load(str(exported))  # kept, for its variables go when it goes
+    model = load_exported(str(exported))  # kept, for its variables go when it goes
     signature = model.signatures["serving_default"]
     if set(signature.structured_outputs) != {"words", "probabilities"}:
         outputs = ", ".join(sorted(signature.structured_outputs))

@@ -19,8 +19,8 @@ with quiet.startup():
 
 from official import config as configs
 from official import runtimes
+from official.arguments import positive
 from official.evaluate import change_data, data_settings
-from official.repeat import positive
 from official.saved_models import SAVED_MODEL, write_saved_model
 from official.summary import metrics_of_step, run_facts
 from official.task import create_task

@@ -22,8 +22,8 @@ from official import quiet
 with quiet.startup():
     import tensorflow as tf
 
+from official.exported import load_exported
 from official.status_line import StatusLine
-from official.weights import local_path
 
 SIGNATURE = "serving_default"
 FILE_CONTENT = "_bytes"  # how the name of an input ends that is the content of a file, such as image_bytes
@@ -85,7 +85,7 @@ def predict(handle, inputs, output, batch_size=32, signature=SIGNATURE):
 
 def _open(handle, signature):
     """(function of {name: list of bytes} to {name: array}, names of the inputs)."""
-    model = load(handle)
+    model = load_exported(handle)
     if signature not in model.signatures:
         raise ValueError(f"--signature={signature} is not allowed: it must be one of {', '.join(model.signatures)}")
     specs = model.signatures[signature].structured_input_signature[1]
@@ -101,24 +101,6 @@ def _open(handle, signature):
         return {name: tensor.numpy() for name, tensor in model.signatures[signature](**tensors).items()}
 
     return call, sorted(specs)
-
-
-def load(handle):
-    """The SavedModel of a path or handle; with TensorFlow Text's operations where it needs them.
-
-    Raises:
-      ValueError: a handle that leads to no model.
-      OSError: no model there.
-    """
-    folder = str(local_path(handle, "--handle"))
-    try:
-        return tf.saved_model.load(folder)
-    except (tf.errors.NotFoundError, FileNotFoundError, RuntimeError) as error:
-        if "not registered" not in str(error):
-            raise
-    with quiet.hub_import():
-        import tensorflow_text  # noqa: F401  (it takes seconds, and only models of text need it)
-    return tf.saved_model.load(folder)
 
 
 def find_examples(inputs, names):

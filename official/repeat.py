@@ -17,6 +17,7 @@ import statistics
 import sys
 from typing import NamedTuple
 
+from official.arguments import parse_with_settings, positive
 from official.children import passing_on_sigterm, run_command
 from official.summary import write_summary
 from official.tables import text_table
@@ -169,32 +170,6 @@ def table(metrics):
         return Row(name, *together, " ".join(f"{value:.4f}" for value in found["values"]))
 
     return text_table([row(name, found) for name, found in metrics.items()])
-
-
-def positive(text):
-    """The type of an argument that counts something."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it must be a whole number, at least 1")
-    return int(text)
-
-
-def parse_with_settings(parser, fixed):
-    """Parses a command line with settings of a recipe besides, which end it with an error where they are not allowed.
-
-    Args:
-      fixed: {setting: why}, of settings that the command gives itself, such as {"train.seed": "the seeds are 0 to 4"}.
-
-    Returns:
-      (the parsed arguments, list of "--config.SETTING=VALUE").
-    """
-    given, settings = parser.parse_known_args()
-    for setting in settings:
-        if not setting.startswith("--config.") or "=" not in setting:
-            parser.error(f"{setting} is not allowed: settings are given as --config.SETTING=VALUE")
-        why = fixed.get(setting.removeprefix("--config.").partition("=")[0])
-        if why:
-            parser.error(f"{setting} is not allowed: {why}")
-    return given, settings
 
 
 def main():

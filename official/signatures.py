@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from official.predict import load
+from official.exported import load_exported
 
 
 class NumericSignature(NamedTuple):
@@ -62,7 +62,7 @@ def numeric_signature(saved_model, name=None):
     """
     if not tf.saved_model.contains_saved_model(str(saved_model)):
         raise ValueError(f"{saved_model} is not a SavedModel")
-    served = load(str(saved_model))
+    served = load_exported(str(saved_model))
     signatures = {key: _described(key, function, str(saved_model), served) for key, function in served.signatures.items()}
     numeric = {key: found for key, found in signatures.items() if _is_numeric(found)}
     if name is None:

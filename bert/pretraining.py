@@ -1,5 +1,6 @@
 """Pretraining as a task of the driver: masked words and the order of two segments, as ALBERT does it."""
 
+import numpy as np
 import tensorflow as tf
 
 from bert.fill import WordFiller
@@ -40,6 +41,13 @@ class Pretraining(TextTask):
                 value = data[setting]
                 raise ValueError(f"data.{setting}={value} is not allowed: the data in {data.dir} were prepared with {prepared}")
         self.tokens_per_example = self._data.tokens_per_example + SPECIAL_TOKENS
+
+    def create_model(self):
+        model = super().create_model()
+        if self.config.data.frequency_bias:
+            frequencies = np.asarray(self._data.token_counts, np.float64) + 1  # so that words that are never there have one, too
+            model.get_layer("mlm_logits").bias.assign(np.log(frequencies / frequencies.sum()))
+        return model
 
     def loss(self):
         """The two losses, whose sum is trained on."""

@@ -212,6 +212,18 @@ class TestEvaluation:
         assert found["order_loss"] == pytest.approx(math.log(2))
 
 
+class TestFrequencyBias:
+    def test_first_guesses_are_the_frequencies(self, folder):
+        """Of a fresh model's bias alone: each word as often as it is in the training split, counted once more."""
+        counts = np.array(read_info(folder)["token_counts"]) + 1
+        model = Pretraining(config_of(folder, data=dict(frequency_bias=True))).create_model()
+        bias = model.get_layer("mlm_logits").bias
+        np.testing.assert_allclose(tf.nn.softmax(bias), counts / counts.sum(), rtol=1e-5)  # float32
+
+    def test_zeros_without(self, folder):
+        assert not np.any(Pretraining(config_of(folder)).create_model().get_layer("mlm_logits").bias)
+
+
 class TestMistakes:
     @pytest.mark.parametrize(
         "data, told",
@@ -274,7 +286,8 @@ class TestRecipes:
         expected = dict(steps=125_000, batch_size=4096, lr=0.00176, warmup_steps=3125, optimizer="lamb", weight_decay=0.01)
         assert config["train"].items() >= {**expected, "schedule": "linear", "clip_norm": 1.0}.items()
         assert config["model"].items() >= dict(dropout=0.1, attention_dropout=0.1, max_length=512, width=768).items()
-        assert config["data"].items() >= dict(max_length=512, masking="dynamic", mask_rate=0.15, max_ngram=3).items()
+        masking = dict(masking="dynamic", mask_rate=0.15, max_ngram=3, frequency_bias=False)
+        assert config["data"].items() >= {**masking, "max_length": 512}.items()
         assert config["name"] == f"{model}_pretraining"
 
     def test_small(self):

@@ -11,6 +11,7 @@ from bert.pretraining_pipeline import PretrainingPipeline
 from bert.pretraining_settings import check_data_settings
 from bert.records import SPECIAL_TOKENS
 from bert.text_task import TextTask
+from bert.word_vectors import read_vectors
 
 
 class Pretraining(TextTask):
@@ -42,12 +43,22 @@ class Pretraining(TextTask):
                 raise ValueError(f"data.{setting}={value} is not allowed: the data in {data.dir} were prepared with {prepared}")
         self.tokens_per_example = self._data.tokens_per_example + SPECIAL_TOKENS
 
-    def create_model(self):
-        model = super().create_model()
+    def initial_model(self):
+        model = self.create_model()
+        if self.config.data.word_vectors:
+            self._begin_with_vectors(model.get_layer("embedding").word_embedding)
         if self.config.data.frequency_bias:
             frequencies = np.asarray(self._data.token_counts, np.float64) + 1  # so that words that are never there have one, too
             model.get_layer("mlm_logits").bias.assign(np.log(frequencies / frequencies.sum()))
         return model
+
+    def _begin_with_vectors(self, embedding):
+        path = self.config.data.word_vectors
+        vectors = read_vectors(path)
+        if vectors.shape != embedding.shape:
+            given, allowed = (" x ".join(map(str, shape)) for shape in (vectors.shape, embedding.shape))
+            raise ValueError(f"data.word_vectors={path!r} is not allowed: it has {given} numbers and must have {allowed}")
+        embedding.assign(vectors)
 
     def loss(self):
         """The two losses, whose sum is trained on."""

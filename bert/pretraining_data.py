@@ -19,6 +19,7 @@ class PretrainingData:
       max_length: tokens of an example, special ones included.
       lower_case: whether texts were made lower case.
       token_counts: list of int, how often each token is in the training split.
+      made_of: what they were prepared with, as plain values: settings, and facts of the corpora.
       tokens_per_example: mean of the training split, without special ones.
 
     Raises:
@@ -33,6 +34,7 @@ class PretrainingData:
         if "splits" not in info:
             raise ValueError(f"data.dir={folder!r} is not allowed: it is not finished; the same command of bert.prepare goes on")
         self._folder = str(folder).rstrip("/")
+        self.made_of = {key: info[key] for key in ("settings", "inputs")}
         self._splits, settings = info["splits"], info["settings"]
         self._sha256 = settings["vocabulary_sha256"]
         self.vocabulary = prepared_vocabulary(folder)

@@ -11,15 +11,16 @@ def data_settings(**overrides):
     """The `data` settings of a recipe, with this project's defaults.
 
     dir: the folder that `python -m bert.prepare` has written, and name: what it is called; vocabulary: path of the vocabulary
-    that it was made with ("": the copy in the folder); lower_case: whether that is one of lower-case text; max_length: tokens of
-    an example, as many as the data were prepared for or more; masking: "dynamic" for words and order of segments that are drawn
-    anew in every epoch, or "static" for the same ones in all; mask_rate: share of the tokens that are to be predicted;
-    max_ngram: whole words that are masked together, at most; predictions: places for masked words in an example (None: as many
-    as mask_rate of max_length, rounded up); frequency_bias: whether the bias of a word's logit begins at the logarithm of how
-    often the word is in the training split, each counted once more, and not at 0 as BERT's and ALBERT's, so that a short run need
-    not learn that first (as a prior on classes in arXiv:1708.02002, section 3.3); shuffle_buffer: records that shuffling keeps in
-    memory; validation_examples: so many of the held-out examples are evaluated in training (0: all); bad_examples: must be
-    "refuse".
+    that it was made with ("": the copy in the folder); lower_case: whether that is one of lower-case text; max_length: tokens
+    of an example, as many as the data were prepared for or more; masking: "dynamic" for words and order of segments that are
+    drawn anew in every epoch, or "static" for the same ones in all; mask_rate: share of the tokens that are to be predicted;
+    max_ngram: whole words that are masked together, at most; predictions: places for masked words in an example (None: as
+    many as mask_rate of max_length, rounded up); word_vectors: path of a file that `python -m bert.word_vectors` has written,
+    with which the embeddings begin ("": random, as BERT's and ALBERT's); frequency_bias: whether the bias of a word's logit
+    begins at the logarithm of how often the word is in the training split, each counted once more, and not at 0 as BERT's and
+    ALBERT's, so that a short run need not learn that first (as a prior on classes in arXiv:1708.02002, section 3.3);
+    shuffle_buffer: records that shuffling keeps in memory; validation_examples: so many of the held-out examples are
+    evaluated in training (0: all); bad_examples: must be "refuse".
 
     Raises:
       ValueError: an override that is no setting.
@@ -34,6 +35,7 @@ def data_settings(**overrides):
         mask_rate=0.15,
         max_ngram=3,
         predictions=None,
+        word_vectors="",
         frequency_bias=False,
         shuffle_buffer=10_000,
         validation_examples=0,

@@ -76,6 +76,10 @@ class Task(Protocol):
     def create_model(self) -> tf.keras.Model:
         """A fresh uncompiled model; called in the strategy's scope."""
 
+    def initial_model(self) -> tf.keras.Model:
+        """The model of `create_model` as a run begins with it, where its data tell more than random weights."""
+        return self.create_model()
+
     def layer_depths(self, model: tf.keras.Model) -> tuple[dict, int]:
         """How deep each weight of the model is, for `train.layer_decay`.
 

@@ -92,7 +92,7 @@ class Run:
         self.workdir = workdir if chief else workdir / f".worker-{worker}"
         self.workdir.mkdir(parents=True, exist_ok=True)
         with self.strategy.scope():
-            self.model = self.task.create_model()
+            self.model = self.task.initial_model()
             self.transferred = self._initialize(weights)
             freeze(self.model, config.train.frozen)
             optimizer = create_optimizer(config.train, self._update_scales())

@@ -216,12 +216,12 @@ class TestFrequencyBias:
     def test_first_guesses_are_the_frequencies(self, folder):
         """Of a fresh model's bias alone: each word as often as it is in the training split, counted once more."""
         counts = np.array(read_info(folder)["token_counts"]) + 1
-        model = Pretraining(config_of(folder, data=dict(frequency_bias=True))).create_model()
+        model = Pretraining(config_of(folder, data=dict(frequency_bias=True))).initial_model()
         bias = model.get_layer("mlm_logits").bias
         np.testing.assert_allclose(tf.nn.softmax(bias), counts / counts.sum(), rtol=1e-5)  # float32
 
     def test_zeros_without(self, folder):
-        assert not np.any(Pretraining(config_of(folder)).create_model().get_layer("mlm_logits").bias)
+        assert not np.any(Pretraining(config_of(folder)).initial_model().get_layer("mlm_logits").bias)
 
 
 class TestMistakes:

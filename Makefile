@@ -25,8 +25,9 @@ demo-text: $(INSTALLED_TEXT) ## learn words, pretrain a tiny WideNet on real Eng
 	@$(RUN) -m bert.vocabulary --corpus=wikipedia_sample --corpus=imdb --size=8000 --output=$(TEXT)/vocab.txt
 	@$(RUN) -m bert.prepare --corpus=wikipedia_sample --corpus=imdb --vocabulary=$(TEXT)/vocab.txt --max_length=64 \
 		--runner=local --output=$(TEXT)/pretraining_data
+	@$(RUN) -m bert.word_vectors --data=$(TEXT)/pretraining_data --output=$(TEXT)/word_vectors.npz
 	@$(RUN) -m official.train --config=bert/configs/pretraining_small.py --workdir=$(TEXT)/pretraining \
-		--config.data.dir=$(TEXT)/pretraining_data
+		--config.data.dir=$(TEXT)/pretraining_data --config.data.word_vectors=$(TEXT)/word_vectors.npz
 	@$(RUN) -m official.evaluate --model=$(TEXT)/pretraining
 	@$(RUN) -m bert.fill --model=$(TEXT)/pretraining "the film was [MASK] good ." "he was born in [MASK] ." "one of the [MASK] films ."
 	@$(RUN) -m official.train --config=bert/configs/rotten_tomatoes.py --workdir=$(TEXT)/rotten_tomatoes \

@@ -187,6 +187,7 @@ TWO_STEPS = "--config.train.steps=2 --config.train.eval_every=2 --config.train.w
 FEW_TEXTS = {
     "bert.vocabulary": ["--size=600"],
     "bert.prepare": ["--shards=2"],
+    "bert.word_vectors": ["--epochs=1"],
     "pretraining_small.py": [*TWO_STEPS, "--config.data.validation_examples=8"],
     "rotten_tomatoes.py": TWO_STEPS,
 }
@@ -197,7 +198,7 @@ def test_commands_on_text(tmp_path):
     """Vocabulary, data, pretraining and fine-tuning as they stand there, but on the Wikipedia sample alone and for two steps."""
     section = README.partition("## Text")[2].partition("\n## ")[0].replace("\\\n", " ")
     commands = re.findall(r"^    \.venv/bin/python (-m .*)$", section, re.MULTILINE)
-    assert len(commands) == 4
+    assert len(commands) == 5
     for line in commands:
         arguments = line.replace("--corpus=imdb ", "").replace("runs/", f"{tmp_path}/runs/").split()
         fewer = [more for key, more in FEW_TEXTS.items() if key in line]

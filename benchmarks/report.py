@@ -1,8 +1,9 @@
 """Writes the measured tables of docs/performance.md, docs/results.md and docs/runtimes.md: python -m benchmarks.report
 
-A table stands between <!-- NAME --> and <!-- end -->, and comes from docs/results/benchmarks/NAME.json, which is what a benchmark
-wrote with --json. The table `runs` has the folders of docs/results with a run's summary.json and, as evaluation.json, the
-metrics.json that official.evaluate wrote of it. Nothing between the marks is written by hand.
+A table stands between <!-- NAME --> and <!-- end -->, and comes from docs/results/benchmarks/NAME.json, which is what a
+benchmark wrote with --json, or official.export as runtimes.json. The table `runs` has the folders of docs/results with a run's
+summary.json and, as evaluation.json, the metrics.json that official.evaluate wrote of it. Nothing between the marks is written
+by hand.
 """
 
 import collections
@@ -147,6 +148,22 @@ def latency_table(found):
     return f"{_markdown(lines)}\n\n{origin}{machine['git_commit'][:7]}."
 
 
+def runtimes_table(found):
+    """Markdown of the runtimes.json that official.export wrote beside the models it converted."""
+    batches = list(found["models"][0]["milliseconds"])
+    metrics = list(found["models"][0]["metrics"])
+    lines = [["", "MiB", "difference", "near ties", *(f"batch {batch}" for batch in batches)]]
+    lines[0] += [name.replace("_", " ") for name in metrics]
+    lines.append(["---", *["---:"] * (len(lines[0]) - 1)])
+    for row in found["models"]:
+        compared = [f"{row['largest']:.1e}", str(row["near_ties"])] if "largest" in row else ["", ""]
+        latencies = [f"{row['milliseconds'][batch]:.1f} ms" for batch in batches]
+        values = [f"{row['metrics'][name]:.4f}" for name in metrics]
+        lines.append([row["title"], f"{row['bytes'] / 2**20:.2f}", *compared, *latencies, *values])
+    how = f"Compared: {found['examples']}; metrics of the {found['split']} split; medians of {found['rounds']} calls"
+    return f"{_markdown(lines)}\n\n{how} on {found['cores']} cores, commit {found['git_commit'][:7]}."
+
+
 # By a key that only results of that kind have.
 TABLES = {
     "rows": times_table,
@@ -155,6 +172,7 @@ TABLES = {
     "variants": variants_table,
     "paired": paired_table,
     "latencies": latency_table,
+    "models": runtimes_table,
 }
 
 

@@ -91,6 +91,22 @@ def test_latencies_by_hand(tmp_path):
     ]
 
 
+def test_runtimes_by_hand(tmp_path):
+    """The first row is what the others are compared with."""
+    first = dict(title="SavedModel", bytes=3 * 2**20, milliseconds={"1": 2.0, "32": 9.96}, metrics=dict(top_1=0.5))
+    other = dict(first, title="TFLite, int8", bytes=2**20, largest=0.0123, near_ties=1, flipped=0, metrics=dict(top_1=0.25))
+    found = dict(models=[first, other], examples="the first 64 of the test split", split="test", rounds=20, cores=2)
+    (tmp_path / "six.json").write_text(json.dumps(dict(found, git_commit="0123456789")))
+    assert report.rewritten("<!-- six -->\n<!-- end -->\n", tmp_path).splitlines()[1:7] == [
+        "|  | MiB | difference | near ties | batch 1 | batch 32 | top 1 |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| SavedModel | 3.00 |  |  | 2.0 ms | 10.0 ms | 0.5000 |",
+        "| TFLite, int8 | 1.00 | 1.2e-02 | 1 | 2.0 ms | 10.0 ms | 0.2500 |",
+        "",
+        "Compared: the first 64 of the test split; metrics of the test split; medians of 20 calls on 2 cores, commit 0123456.",
+    ]
+
+
 def test_a_table_without_results_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nothing\.json"):
         report.rewritten("<!-- nothing -->\n<!-- end -->", tmp_path)

@@ -22,6 +22,7 @@ FACTS = {
     "extra MiB": ".0f",
     "images a second": ".1f",
     "times the step's": ".1f",
+    "sequences a second": ".1f",
     "MB a second": ".1f",
 }
 

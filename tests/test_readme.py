@@ -91,7 +91,11 @@ RUNS = {
     "digits": ("vision.configs.digits", ()),
     "fashion_mnist_40": ("vision.configs.fashion_mnist", ("40",)),
     "cifar10_40": ("vision.configs.cifar10", ("40",)),
+    "pretraining_small": ("bert.configs.pretraining_small", ()),
 }
+
+
+PATHS = ("data.dir", "data.vocabulary", "data.word_vectors")
 
 
 def settings_of(config, prefix=""):
@@ -115,7 +119,7 @@ def test_summary_is_of_the_recipe_as_it_stands(name):
     recipe = settings_of(to_plain(importlib.import_module(module).get_config(*arguments)))
     summary = json.loads((ROOT / "docs/results" / name / "summary.json").read_text())
     for setting, value in settings_of(completed(summary["config"])).items():
-        assert recipe[setting] in (value, None) or setting == "data.dir", setting
+        assert recipe[setting] in (value, None) or setting in PATHS, setting
 
 
 def test_accuracies_are_those_of_the_runs():
@@ -127,6 +131,22 @@ def test_accuracies_are_those_of_the_runs():
     pattern = r"15-minute recipe gets ([\d.]+) %.*?40-minute one ([\d.]+) %;.*?recipe ([\d.]+) %"
     told = re.search(pattern, README, re.DOTALL).groups()
     assert list(told) == [f"{100 * accuracy:.1f}" for accuracy in found]
+
+
+def test_figures_of_text_are_those_of_the_runs():
+    """Of pretraining on held-out documents, and of fine-tuning with and without it on the test split."""
+    evaluated = json.loads((ROOT / "docs/results/pretraining_small/evaluation.json").read_text())["metrics"]
+    reviews = json.loads((ROOT / "docs/results/benchmarks/rotten-tomatoes.json").read_text())
+    section = " ".join(README.partition("## Text")[2].partition("\n## ")[0].split())
+    pattern = r"guesses ([\d.]+) % .*?instead, ([\d.]+) %\); .*?costs ([\d.]+) nats, .*? alone costs ([\d.]+)\."
+    shares = [f"{100 * evaluated[name]:.1f}" for name in ("masked_accuracy", "most_frequent_accuracy")]
+    costs = [f"{evaluated[name]:.2f}" for name in ("masked_loss", "unigram_entropy")]
+    assert list(re.search(pattern, section).groups()) == shares + costs
+    pattern = r"after it, ([\d.]+) % .*?from scratch, ([\d.]+) %; .*?by ([\d.]+) ± ([\d.]+) points.*?has ([\d.]+) %"
+    found = [*reviews["means"].values(), reviews["difference"], reviews["standard_error"], reviews["majority"]]
+    assert list(re.search(pattern, section).groups()) == [f"{100 * value:.1f}" for value in found]
+    assert len(reviews["paired"]["pretrained"]) == 5
+    assert reviews["difference"] > reviews["standard_error"]
 
 
 def test_links_and_commands_lead_somewhere():

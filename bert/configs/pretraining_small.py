@@ -6,7 +6,8 @@ Models: widenet_tiny_e4 unless another of the zoo is named, as in --config=bert/
 Data: python -m bert.prepare --corpus=wikipedia_sample --corpus=imdb --vocabulary=vocab.txt --max_length=64 --output=DIR
     (pip install -r requirements-text.txt; --runner=local where Beam is not installed), and word vectors to begin with:
     python -m bert.word_vectors --data=DIR --output=vectors.npz. `make demo-text` does all that.
-Cost and accuracy: no run is in docs/results.md yet.
+Cost and accuracy: 392 seconds on two CPU cores; of the masked words of held-out documents 13.3 % (4.5 % by always naming the most
+    frequent token) at 6.04 nats each (6.75 by frequency alone). The order of segments takes longer to learn: 50.3 %.
 """
 
 from bert.recipes import pretraining_recipe

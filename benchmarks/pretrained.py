@@ -27,7 +27,8 @@ def result(start, seed, given, settings):
     workdir = given.workdir.resolve() / f"{start.replace(' ', '_')}-{seed}"
     arguments = [*init, f"--config.train.seed={seed}", *settings]
     summary, metrics = train_and_evaluate(given.config, workdir, arguments, given.split, cores_each(given.parallel))
-    predictions = (workdir / "evaluation" / given.split / "predictions.jsonl").read_text().splitlines()
+    # By "\n" alone: texts have other ends of lines in them, which str.splitlines takes for such.
+    predictions = (workdir / "evaluation" / given.split / "predictions.jsonl").read_text(encoding="utf-8").strip().split("\n")
     return dict(
         accuracy=metrics["accuracy"],
         majority=majority(json.loads(line)["label"] for line in predictions),

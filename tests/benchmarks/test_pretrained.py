@@ -26,7 +26,10 @@ def test_majority():
 
 
 def test_command(tmp_path, monkeypatch, capsys):
-    """Killed in the third run: the finished ones stay; both starts get the settings and the seed, one of them the model."""
+    """Killed in the third run: the finished ones stay; both starts get the settings and the seed, one of them the model.
+
+    Texts may have ends of lines in them that JSON does not count as such.
+    """
     done = []
 
     def train_and_evaluate(config, workdir, arguments, split, cores):
@@ -35,7 +38,14 @@ def test_command(tmp_path, monkeypatch, capsys):
         done.append((config, workdir.name, arguments, split))
         folder = workdir / "evaluation" / split
         folder.mkdir(parents=True)
-        (folder / "predictions.jsonl").write_text('{"label": "a"}\n{"label": "b"}\n{"label": "a"}\n{"label": "a"}\n')
+        labels = [
+            ("one\x85and", "a"),
+            ("two\u2028lines", "b"),
+            ("", "a"),
+            ("", "a"),
+        ]
+        lines = [json.dumps(dict(text=text, label=label), ensure_ascii=False) for text, label in labels]
+        (folder / "predictions.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         accuracy = 0.75 if "pretrained" in workdir.name else 0.5
         return dict(step=3, wall_seconds=60.0, git_commit="0123456"), dict(accuracy=accuracy)
 

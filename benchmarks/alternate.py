@@ -7,6 +7,7 @@ medians to the first contestant, with a 95 % bootstrap interval over the rounds.
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import platform
@@ -90,13 +91,15 @@ class _Process:
         return json.loads(line)
 
 
-def measure(contestants, rounds, warmup=2):
+def measure(contestants, rounds, warmup=2, at_most=math.inf):
     """Runs all contestants in turns.
 
     Args:
       contestants: list of Contestant; ratios are to the first.
       rounds: how many steps of each are timed.
       warmup: steps of each before that, not counted.
+      at_most: seconds after which no further round begins; before the first one, no further step to warm up once a contestant has
+        had its share of a fourth of them.
 
     Returns:
       List of dicts, one a contestant: name, note, facts, seconds (list), median_seconds, ratio, ratio_interval, peak_bytes.
@@ -108,12 +111,18 @@ def measure(contestants, rounds, warmup=2):
     try:
         for contestant in contestants:
             processes.append(_Process(contestant))
+            warm = 0.0
             for _ in range(warmup):
-                processes[-1].step()
-        seconds = np.zeros((len(processes), rounds))
+                if warm <= at_most / 4 / len(contestants):
+                    warm += processes[-1].step()
+        seconds = np.zeros((len(processes), 0))
         for number in range(rounds):
+            if seconds.sum() > at_most:
+                break
+            times = np.zeros((len(processes), 1))
             for index in np.roll(np.arange(len(processes)), -number):
-                seconds[index, number] = processes[index].step()
+                times[index] = processes[index].step()
+            seconds = np.concatenate([seconds, times], axis=1)
             if sys.stderr.isatty():
                 end = "\n" if number + 1 == rounds else ""
                 print(f"\rround {number + 1} of {rounds}", end=end, file=sys.stderr, flush=True)

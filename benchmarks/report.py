@@ -134,19 +134,19 @@ def runs_table(folder):
 def latency_table(found):
     """Markdown of what benchmarks.latency wrote: medians, and in brackets the ratio to the first column with its interval."""
     kinds = [row["name"] for row in found["latencies"][0]["rows"]]
-    lines = [["model", "batch", *kinds], ["---", "---:", *["---:"] * len(kinds)]]
-    for group in found["latencies"]:
+    lines = [["model", "batch", "rounds", *kinds], ["---", "---:", "---:", *["---:"] * len(kinds)]]
+    for group in sorted(found["latencies"], key=lambda group: (group["model"], group["batch"])):
         first, *others = group["rows"]
         cells = [f"{first['median_seconds'] * 1e3:.1f} ms"]
         for row in others:
             low, high = row["ratio_interval"]
             cells.append(f"{row['median_seconds'] * 1e3:.1f} ms ({row['ratio']:.2f}, {low:.2f}-{high:.2f})")
-        lines.append([group["model"], str(group["batch"]), *cells])
+        lines.append([group["model"], str(group["batch"]), str(group["rounds"]), *cells])
     machine = found["machine"]
     origin = (
-        f"{found['rounds']} rounds on {machine['cores']} cores ({machine['cpu']}), texts of {found['length']} tokens, commit "
+        f"{machine['cores']} cores ({machine['cpu']}), texts of {found['length']} tokens, commit {machine['git_commit'][:7]}."
     )
-    return f"{_markdown(lines)}\n\n{origin}{machine['git_commit'][:7]}."
+    return f"{_markdown(lines)}\n\n{origin}"
 
 
 def runtimes_table(found):

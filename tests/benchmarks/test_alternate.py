@@ -99,6 +99,13 @@ def test_exponent_of_a_power_law():
     assert exponent([3 * tokens**0.9 for tokens in TOKENS]) == pytest.approx(0.9)
 
 
+def test_memory_is_the_contestants_own():
+    """Not that of a parent that holds much more when it starts the contestant."""
+    held = b"x" * (400 << 20)
+    (row,) = measure([Contestant("small", FILE, "sleeper", dict(seconds=0.0))], rounds=1)
+    assert 2**20 < row["peak_bytes"] < len(held) / 2
+
+
 def test_share_of_peak_by_hand():
     """A model of 6 FLOP in 3 s where the peak does 10 in 1 s: a fifth. Half of 4 of them dropped: 4 FLOP, 4 / 30."""
     rows = [

@@ -53,5 +53,13 @@ def test_all_are_measured_and_written(tmp_path, monkeypatch, capsys):
     written = json.loads((tmp_path / "latency.json").read_text())
     assert [(group["model"], group["batch"]) for group in written["latencies"]] == [("a", 1), ("a", 3), ("b", 1), ("b", 3)]
     assert [row["name"] for row in written["latencies"][-1]["rows"]] == list(KINDS)
-    assert (written["rounds"], written["length"]) == (2, 128)
+    assert ([group["rounds"] for group in written["latencies"]], written["length"]) == ([2, 2, 2, 2], 128)
     assert "b, batch 3: 2 rounds" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["latency", *arguments, "--models", "b", "c", "--minutes=0"])
+    latency.main()
+    assert asked[4:] == [("c", 1, 128), ("c", 3, 128)]  # the others stand in the file
+    written = json.loads((tmp_path / "latency.json").read_text())
+    assert [group["rounds"] for group in written["latencies"]] == [2, 2, 2, 2, 1, 1]
+    monkeypatch.setattr(sys, "argv", ["latency", *arguments, "--length=64"])
+    with pytest.raises(SystemExit, match="is of texts of 128 tokens"):
+        latency.main()

@@ -80,14 +80,14 @@ def test_latencies_by_hand(tmp_path):
         dict(ROW, name="Keras call"),
         dict(ROW, name="ONNX Runtime", median_seconds=0.25, ratio=0.5, ratio_interval=[0.4, 0.6]),
     ]
-    found = dict(machine=MACHINE, rounds=3, length=128, latencies=[dict(model="widenet_ti16", batch=32, rows=rows)])
+    found = dict(machine=MACHINE, length=128, latencies=[dict(model="widenet_ti16", batch=32, rounds=3, rows=rows)])
     (tmp_path / "five.json").write_text(json.dumps(found))
     assert report.rewritten("<!-- five -->\n<!-- end -->\n", tmp_path).splitlines()[1:6] == [
-        "| model | batch | Keras call | ONNX Runtime |",
-        "| --- | ---: | ---: | ---: |",
-        "| widenet_ti16 | 32 | 500.0 ms | 250.0 ms (0.50, 0.40-0.60) |",
+        "| model | batch | rounds | Keras call | ONNX Runtime |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| widenet_ti16 | 32 | 3 | 500.0 ms | 250.0 ms (0.50, 0.40-0.60) |",
         "",
-        "3 rounds on 2 cores (a processor), texts of 128 tokens, commit 0123456.",
+        "2 cores (a processor), texts of 128 tokens, commit 0123456.",
     ]
 
 

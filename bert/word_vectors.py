@@ -12,6 +12,7 @@ import json
 import pathlib
 import sys
 import time
+import zipfile
 
 import numpy as np
 
@@ -79,21 +80,17 @@ def read_vectors(path):
     Raises:
       ValueError: no such file.
     """
+    return _read(path, "data.word_vectors")["vectors"]
+
+
+def _read(path, setting):
+    """{name: array} of a file; raises ValueError, naming the setting, where this command has not written it."""
     try:
-        with tf.io.gfile.GFile(path, "rb") as file, np.load(io.BytesIO(file.read())) as found:
-            return found["vectors"]
-    except (tf.errors.NotFoundError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"data.word_vectors={path!r} is not allowed: it must be a file that python -m bert.word_vectors has written"
-        ) from error
-
-
-def _settings_of(path):
-    """What the vectors of a file were made with; None where there is none."""
-    if not path.exists():
-        return None
-    with np.load(path) as found:
-        return json.loads(str(found["settings"]))
+        with tf.io.gfile.GFile(str(path), "rb") as file, np.load(io.BytesIO(file.read())) as found:
+            return {name: found[name] for name in ("vectors", "settings")}
+    except (tf.errors.OpError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        allowed = "a file that python -m bert.word_vectors has written"
+        raise ValueError(f"{setting}={str(path)!r} is not allowed: it must be {allowed}") from error
 
 
 def main():
@@ -108,7 +105,7 @@ def main():
         data = PretrainingData(given.data)
         options = dict(width=given.width, epochs=given.epochs, seed=given.seed)
         settings = {"format": FORMAT, "word2vec": WORD2VEC, **options, "data": data.made_of}
-        if _settings_of(given.output) == settings:
+        if given.output.exists() and json.loads(str(_read(given.output, "--output")["settings"])) == settings:
             print(f"{given.output}: the vectors of these data are there already")
             return
         started = time.perf_counter()
@@ -117,6 +114,8 @@ def main():
         np.savez(content, vectors=vectors, settings=json.dumps(settings))
         given.output.parent.mkdir(parents=True, exist_ok=True)
         write_whole(given.output, content.getvalue())
+    except ModuleNotFoundError as error:
+        sys.exit(f"error: the package {error.name} is not there: pip install -r requirements-text.lock")
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     seconds = time.perf_counter() - started

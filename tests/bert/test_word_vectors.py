@@ -115,7 +115,11 @@ def test_refused(folder, tmp_path):
         data = dict(dir=str(folder), max_length=LENGTH, word_vectors=str(path))
         Pretraining(pretraining_recipe("widenet_tiny_e4", {**SIZES, **sizes}, data, dict(steps=1))).initial_model()
 
-    for path in (tmp_path / "missing.npz", folder / "vocab.txt"):
+    (tmp_path / "empty.npz").touch()
+    (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04 and no more")
+    done = command(folder, tmp_path / "torn.npz")
+    assert done.returncode == 1 and f"error: --output='{tmp_path}/torn.npz' is not allowed: it must be a file" in done.stderr
+    for path in (*(tmp_path / f"{name}.npz" for name in ("missing", "empty", "torn")), folder / "vocab.txt"):
         with pytest.raises(ValueError, match=f"data.word_vectors='{path}' is not allowed: it must be a file that"):
             begin(path)
     assert command(folder, tmp_path / "vectors.npz").returncode == 0

@@ -17,7 +17,7 @@ def load_pretrained(model, path, setting="path"):
       setting: what the caller's user calls the path, for messages.
 
     Returns:
-      List of Rows, the table of what became of every weight; official.tables.text_table makes a text of it.
+      List of Rows, the table of what became of every weight; official.files.tables.text_table makes a text of it.
 
     Raises:
       ValueError: a path without weights, or the weights of another kind of model.

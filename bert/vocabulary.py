@@ -26,7 +26,7 @@ from bert.corpora import open_corpus
 from bert.pieces import learn_pieces
 from bert.tokenizer import open_tokenizer
 from bert.wordpiece import SPECIAL
-from official.replace import write_whole
+from official.files.atomic import write_whole
 from official.status_line import StatusLine
 
 FORMAT = 1  # of what is learned from the same words

@@ -24,7 +24,7 @@ with quiet.startup():
 from bert.pretraining_data import PretrainingData
 from bert.records import parse
 from official.arguments import positive
-from official.replace import write_whole
+from official.files.atomic import write_whole
 
 FORMAT = 1  # of the file and of what is learned from the same data
 STANDARD_DEVIATION = 0.1  # of all numbers: large beside what noisy first steps of training add to them

@@ -10,7 +10,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from official.tables import read_table
+from official.files.tables import read_table
 
 
 def draw_curves(workdir):

@@ -16,7 +16,7 @@ with quiet.startup():
     import tensorflow as tf
 
 from official import config as configs
-from official.summary import write_summary
+from official.files.summary import write_summary
 from official.task import create_task
 from official.trained_models import find_model, load_forward
 

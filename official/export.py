@@ -21,8 +21,8 @@ from official import config as configs
 from official import runtimes
 from official.arguments import positive
 from official.evaluate import change_data, data_settings
+from official.files.summary import metrics_of_step, run_facts
 from official.saved_models import SAVED_MODEL, write_saved_model
-from official.summary import metrics_of_step, run_facts
 from official.task import create_task
 from official.trained_models import fill_in, find_model, restore_weights
 from official.weights import local_path
@@ -57,7 +57,7 @@ def export(
       precision: in which the exported model computes; None for that of the run.
 
     Returns:
-      (the folder, a pathlib.Path, what its official.extra_files.FACTS_FILE holds).
+      (the folder, a pathlib.Path, what its official.files.saved_model_layout.FACTS_FILE holds).
 
     Raises:
       ValueError: no model there, weights that do not fit, a setting that is not allowed, an output that is something else.

@@ -9,8 +9,7 @@ import shutil
 
 from official import pages
 from official.archives import sha256_of, unpack
-from official.locks import locked
-from official.replace import sync_all
+from official.files.atomic import locked, sync_all
 from official.status_line import StatusLine
 
 SETTING = "TFHUB_CACHE_DIR"  # TensorFlow Hub's own, which keeps other names in it

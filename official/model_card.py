@@ -8,7 +8,7 @@ from html import escape
 from typing import NamedTuple
 
 from official import pages
-from official.extra_files import CONFIG_FILE, FACTS_FILE
+from official.files.saved_model_layout import CONFIG_FILE, FACTS_FILE
 
 MOST_CLASSES = 50  # names of classes that a card tells
 LONGEST = 300  # characters of a value, such as a list of a thousand classes

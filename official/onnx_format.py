@@ -5,7 +5,7 @@ import logging
 
 import tensorflow as tf
 
-from official.replace import write_whole
+from official.files.atomic import write_whole
 from official.signatures import NumericSignature, check_float32
 
 OPSET = 17

@@ -1,6 +1,6 @@
 """Models that start from saved weights, whatever they are models of."""
 
-from official.tables import text_table
+from official.files.tables import text_table
 from official.weights import find_checkpoint, read_weights
 
 
@@ -16,7 +16,7 @@ def load_pretrained(model, path, transfer, setting="path"):
       setting: what the caller's user calls the path, for messages.
 
     Returns:
-      What `transfer` returns; official.tables.text_table makes a text of it.
+      What `transfer` returns; official.files.tables.text_table makes a text of it.
 
     Raises:
       ValueError: a path without weights, or with those of another kind of model.

@@ -13,10 +13,9 @@ import shutil
 import sys
 
 from official.archives import pack, sha256_of
+from official.files.atomic import locked, sync, sync_all
 from official.handles import Handle, is_handle, parse_handle, parse_name
-from official.locks import locked
 from official.model_card import find_facts, headline_metrics, html_card, markdown_card
-from official.replace import sync, sync_all
 from official.repository_index import INDEX, Entry, index_page, read_index
 
 STAGING = ".publishing"  # a folder in the repository: what is being published, and whose handle its file HANDLE tells

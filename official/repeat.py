@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 from official.arguments import parse_with_settings, positive
 from official.children import passing_on_sigterm, run_command
-from official.summary import write_summary
-from official.tables import text_table
+from official.files.summary import write_summary
+from official.files.tables import text_table
 
 
 class RunFailed(RuntimeError):

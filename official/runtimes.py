@@ -17,12 +17,12 @@ from official import onnx_format, tflite_format
 from official.agreement import LIMIT, NEAR_TIE, Comparison
 from official.evaluate import open_recipe, run_model
 from official.example_inputs import dataset_examples, random_examples, read_examples
-from official.extra_files import CONFIG_FILE, FACTS_FILE
-from official.replace import replace_folder
+from official.files.atomic import replace_folder
+from official.files.saved_model_layout import CONFIG_FILE, FACTS_FILE
+from official.files.summary import write_summary
+from official.files.tables import text_table
 from official.saved_models import SAVED_MODEL
 from official.signatures import numeric_signature
-from official.summary import write_summary
-from official.tables import text_table
 from official.trained_models import call_by_names
 from official.updates import plain_name
 from official.weights import read_weights

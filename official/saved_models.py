@@ -6,10 +6,10 @@ import shutil
 
 import tensorflow as tf
 
-from official.extra_files import CONFIG_FILE, EXTRA, FACTS_FILE
+from official.files.atomic import replace_folder
+from official.files.saved_model_layout import CONFIG_FILE, EXTRA, FACTS_FILE
+from official.files.summary import write_summary
 from official.parts import Part, Traced, keras_module, model_endpoint
-from official.replace import replace_folder
-from official.summary import write_summary
 
 SAVED_MODEL = "saved_model"  # in a run's workdir, what it exports at its end
 

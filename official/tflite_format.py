@@ -6,7 +6,7 @@ import re
 import tensorflow as tf
 
 from official import quiet
-from official.replace import write_whole
+from official.files.atomic import write_whole
 from official.signatures import NumericSignature, check_float32
 
 

@@ -27,6 +27,8 @@ from official.best import BestCheckpoint, NoSuchMetric
 from official.callbacks import EpochTables, NonFiniteGuard, SaveCheckpoints, StepCounter, Stopped
 from official.checkpoints import Checkpoints
 from official.curves import draw_curves
+from official.files.summary import metrics_of_step, run_facts, write_summary
+from official.files.tables import Table, read_table, text_table
 from official.flags import CONFIG, parse_flags
 from official.freezing import freeze
 from official.layer_decay import update_scales
@@ -35,8 +37,6 @@ from official.precision import PRECISION_FILE, fastest_precision
 from official.progress import Progress, report
 from official.saved_models import SAVED_MODEL, write_saved_model
 from official.strategies import create_strategy, is_chief
-from official.summary import metrics_of_step, run_facts, write_summary
-from official.tables import Table, read_table, text_table
 from official.task import create_task
 from official.weights import read_weights
 

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from official.checkpoints import restore_model
 from official.config import completed
-from official.extra_files import CONFIG_FILE
+from official.files.saved_model_layout import CONFIG_FILE
 from official.precision import PRECISION_FILE
 from official.saved_models import locate_assets
 from official.updates import plain_name

@@ -20,7 +20,7 @@ from bert.shards import Shards, read_info
 from bert.tokenizer import open_tokenizer
 from official import evaluate, train
 from official.config import to_plain
-from official.tables import read_table
+from official.files.tables import read_table
 from tests.bert.pages import documents, write_texts, write_vocabulary
 
 LENGTH = 40

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from official.tables import read_table
+from official.files.tables import read_table
 from tests.official.tiny import RECIPE, ROOT, environment
 
 

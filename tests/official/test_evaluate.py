@@ -11,7 +11,7 @@ import pytest
 from official import evaluate, train
 from official.classification_evaluation import FILES as OF_CLASSES
 from official.config import to_plain
-from official.tables import read_table
+from official.files.tables import read_table
 from official.weights import read_weights
 from tests.official.tiny import DENSE, run_command, tiny_config
 

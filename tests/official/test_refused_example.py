@@ -5,7 +5,7 @@ import json
 import pytest
 
 from official import train
-from official.tables import read_table
+from official.files.tables import read_table
 from tests.official.tiny import DENSE, command, run_command, tiny_config
 from tests.vision.pictures import write_files
 from vision.data import open_dataset

@@ -10,7 +10,7 @@ import tensorflow as tf
 from official import callbacks, train
 from official.callbacks import SaveCheckpoints, StepCounter, Stopped
 from official.checkpoints import Checkpoints
-from official.tables import read_table
+from official.files.tables import read_table
 from tests.official.tiny import DENSE, tiny_config
 
 

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from official import optimizers, strategies, train
-from official.tables import read_table
+from official.files.tables import read_table
 from tests.official.tiny import DENSE, ROOT, command, environment, run_command, tiny_config
 
 

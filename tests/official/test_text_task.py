@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from official import evaluate, train
-from official.tables import read_table
+from official.files.tables import read_table
 from tests.official.words import COLORS, Words, WordsEvaluation, words_config, write_vocabulary
 
 

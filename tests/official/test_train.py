@@ -17,7 +17,7 @@ import official
 from official import train
 from official.callbacks import NonFiniteGuard
 from official.config import to_plain
-from official.tables import read_table
+from official.files.tables import read_table
 from tests.official.tiny import DENSE, environment, files_and_digests, tiny_config
 
 EPOCH_ENDS = [3, 6, 7]

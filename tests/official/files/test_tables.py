@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from official.tables import Table, read_table, text_table
+from official.files.tables import Table, read_table, text_table
 
 
 def lines(path):

@@ -10,7 +10,7 @@ from importlib import metadata
 
 import pytest
 
-from official import summary
+from official.files import summary
 from tests.official.tiny import ROOT
 
 

@@ -6,8 +6,8 @@ import platform
 import subprocess
 from importlib import metadata
 
-from official.replace import write_whole
-from official.tables import read_table
+from official.files.atomic import write_whole
+from official.files.tables import read_table
 
 
 def write_summary(path, **fields):

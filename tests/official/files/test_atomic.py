@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from official import replace
-from official.replace import replace_folder
+from official.files import atomic as replace
+from official.files.atomic import replace_folder
 from tests.official.kills import found_after_kills
 
 FILES = 5

@@ -9,7 +9,7 @@ import pathlib
 import sys
 
 from benchmarks.alternate import write_json
-from official.arguments import positive
+from official.cli.arguments import positive
 from official.repeat import RunFailed, figures, train_and_evaluate
 
 PRECISIONS = ("float32", "mixed_bfloat16")

@@ -4,7 +4,7 @@ import argparse
 import pathlib
 
 from benchmarks.alternate import ContestantFailed, measure, table, write_json
-from official.arguments import positive
+from official.cli.arguments import positive
 
 
 def parser(description):

@@ -15,7 +15,7 @@ import statistics
 import sys
 
 from benchmarks.alternate import write_json
-from official.arguments import parse_with_settings, positive
+from official.cli.arguments import parse_with_settings, positive
 from official.repeat import RunFailed, call_each, cores_each, paired_difference, train_and_evaluate
 
 STARTS = ("pretrained", "from scratch")

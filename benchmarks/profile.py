@@ -16,7 +16,7 @@ import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from benchmarks.alternate import write_json
-from official.arguments import positive
+from official.cli.arguments import positive
 
 # The frame around a function that XLA compiled, which bears no name of its own.
 COMPILED_FRAME = "ExecutorState::ProcessAsync::Start"

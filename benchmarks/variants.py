@@ -14,7 +14,7 @@ import statistics
 import sys
 
 from benchmarks.alternate import write_json
-from official.arguments import positive
+from official.cli.arguments import positive
 from official.repeat import RunFailed, call_each, cores_each, figures, train_and_evaluate
 
 VARIANTS = ("", "shared_norms", "no_moe", "no_sharing", "vit")

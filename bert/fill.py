@@ -7,7 +7,7 @@ The model is a run of pretraining or what it exported. Each [MASK] is one token 
 import argparse
 import sys
 
-from official import quiet
+from official.cli import quiet
 
 with quiet.startup():
     import tensorflow as tf

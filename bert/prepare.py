@@ -13,7 +13,7 @@ import pathlib
 import sys
 import time
 
-from official import quiet
+from official.cli import quiet
 
 with quiet.startup():
     import tensorflow as tf
@@ -21,8 +21,8 @@ with quiet.startup():
 from bert import beam
 from bert.corpora import open_corpus
 from bert.shards import Shards, finish_info, read_info, write_info
+from official.cli.status_line import StatusLine
 from official.config import changes
-from official.status_line import StatusLine
 
 DEFAULT_RUNNER, LOCAL = "DirectRunner", "local"
 

@@ -13,8 +13,8 @@ from bert.packing import pack
 from bert.squad_files import UnusableQuestion, locate_answers
 from bert.squad_settings import SPECIAL_TOKENS
 from bert.squad_windows import answer_positions, lay_windows, part_of_tokens
+from official.cli.status_line import StatusLine
 from official.sources import IndexedSource, with_data_sharding
-from official.status_line import StatusLine
 
 AT_ONCE = 512  # so many texts are tokenized together
 MULTIPLE = 8  # of tokens: static lengths are rounded up to it

@@ -5,9 +5,9 @@ import pathlib
 import tensorflow as tf
 
 from bert.squad_files import Question, read_json
+from official.cli.status_line import StatusLine
 from official.prepared import PreparedSet
 from official.sources import RecordSource
-from official.status_line import StatusLine
 
 AT_ONCE = 1024  # so many records are read together
 FILES = ("train", "validation", "test")

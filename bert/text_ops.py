@@ -1,6 +1,6 @@
 """TensorFlow Text, imported when the first tokenizer is made: that takes seconds, and who only wants a model does not need it."""
 
-from official import quiet
+from official.cli import quiet
 
 
 def text_ops():

@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 
-from official import quiet
+from official.cli import quiet
 
 with quiet.startup():
     import tensorflow as tf
@@ -26,8 +26,8 @@ from bert.corpora import open_corpus
 from bert.pieces import learn_pieces
 from bert.tokenizer import open_tokenizer
 from bert.wordpiece import SPECIAL
+from official.cli.status_line import StatusLine
 from official.files.atomic import write_whole
-from official.status_line import StatusLine
 
 FORMAT = 1  # of what is learned from the same words
 AT_ONCE = 1 << 20  # bytes, of texts to normalize in one call

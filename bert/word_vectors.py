@@ -16,14 +16,14 @@ import zipfile
 
 import numpy as np
 
-from official import quiet
+from official.cli import quiet
 
 with quiet.startup():
     import tensorflow as tf
 
 from bert.pretraining_data import PretrainingData
 from bert.records import parse
-from official.arguments import positive
+from official.cli.arguments import positive
 from official.files.atomic import write_whole
 
 FORMAT = 1  # of the file and of what is learned from the same data

@@ -10,7 +10,7 @@ import ast
 import pathlib
 import sys
 
-from official import quiet
+from official.cli import quiet
 
 with quiet.startup():
     import tensorflow as tf

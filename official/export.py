@@ -12,14 +12,14 @@ import re
 import sys
 import tempfile
 
-from official import quiet
+from official.cli import quiet
 
 with quiet.startup():
     import tensorflow as tf
 
 from official import config as configs
 from official import runtimes
-from official.arguments import positive
+from official.cli.arguments import positive
 from official.evaluate import change_data, data_settings
 from official.files.summary import metrics_of_step, run_facts
 from official.saved_models import SAVED_MODEL, write_saved_model

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from official import quiet
+from official.cli import quiet
 from official.weights import local_path
 
 

@@ -10,8 +10,8 @@ looked for is told by the environment variable WIDENET_HUB (official.repositorie
 import os
 import pathlib
 
-from official import quiet
 from official.archives import is_saved_model
+from official.cli import quiet
 from official.handles import is_handle
 from official.model_lookup import find_published
 

@@ -9,8 +9,8 @@ import shutil
 
 from official import pages
 from official.archives import sha256_of, unpack
+from official.cli.status_line import StatusLine
 from official.files.atomic import locked, sync_all
-from official.status_line import StatusLine
 
 SETTING = "TFHUB_CACHE_DIR"  # TensorFlow Hub's own, which keeps other names in it
 MODEL = "model"

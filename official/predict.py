@@ -17,13 +17,13 @@ import sys
 import time
 from typing import NamedTuple
 
-from official import quiet
+from official.cli import quiet
 
 with quiet.startup():
     import tensorflow as tf
 
+from official.cli.status_line import StatusLine
 from official.exported import load_exported
-from official.status_line import StatusLine
 
 SIGNATURE = "serving_default"
 FILE_CONTENT = "_bytes"  # how the name of an input ends that is the content of a file, such as image_bytes

@@ -2,7 +2,7 @@
 
 from official.best import FOLDER as BEST_FOLDER
 from official.callbacks import StepCallback
-from official.status_line import StatusLine
+from official.cli.status_line import StatusLine
 
 
 class Progress(StepCallback):

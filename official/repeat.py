@@ -17,8 +17,8 @@ import statistics
 import sys
 from typing import NamedTuple
 
-from official.arguments import parse_with_settings, positive
-from official.children import passing_on_sigterm, run_command
+from official.cli.arguments import parse_with_settings, positive
+from official.cli.subprocesses import passing_on_sigterm, run_command
 from official.files.summary import write_summary
 from official.files.tables import text_table
 

@@ -5,7 +5,7 @@ import re
 
 import tensorflow as tf
 
-from official import quiet
+from official.cli import quiet
 from official.files.atomic import write_whole
 from official.signatures import NumericSignature, check_float32
 

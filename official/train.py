@@ -13,7 +13,7 @@ import statistics
 import sys
 import time
 
-from official import quiet
+from official.cli import quiet
 
 with quiet.startup():
     import tensorflow as tf
@@ -26,10 +26,10 @@ from official.best import FOLDER as BEST_FOLDER
 from official.best import BestCheckpoint, NoSuchMetric
 from official.callbacks import EpochTables, NonFiniteGuard, SaveCheckpoints, StepCounter, Stopped
 from official.checkpoints import Checkpoints
+from official.cli.recipe_flag import CONFIG, parse_flags
 from official.curves import draw_curves
 from official.files.summary import metrics_of_step, run_facts, write_summary
 from official.files.tables import Table, read_table, text_table
-from official.flags import CONFIG, parse_flags
 from official.freezing import freeze
 from official.layer_decay import update_scales
 from official.optimizers import create_optimizer, create_state

@@ -1,6 +1,6 @@
 """Prints the zoo as a table: python -m vision"""
 
-from official import quiet
+from official.cli import quiet
 
 with quiet.startup():
     import tensorflow as tf

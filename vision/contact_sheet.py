@@ -8,7 +8,7 @@ setting of the recipe can be changed on the command line, as in training.
 import pathlib
 import sys
 
-from official import quiet
+from official.cli import quiet
 
 with quiet.startup():
     import tensorflow as tf
@@ -20,7 +20,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from absl import app, flags, logging
 
-from official.flags import CONFIG, parse_flags
+from official.cli.recipe_flag import CONFIG, parse_flags
 from vision.classification import ImageClassification
 
 OUTPUT = flags.DEFINE_string("output", None, "The PNG file to write.")

@@ -17,7 +17,7 @@ from bert.squad_serving import answer_endpoint
 from bert.squad_settings import data_settings as squad_data_settings
 from bert.tokenizer import open_tokenizer
 from bert.zoo import create_model
-from official import quiet
+from official.cli import quiet
 from official.saved_models import write_saved_model
 from official.updates import plain_name
 from tests.bert.prepared_texts import write_jsonl, write_vocabulary

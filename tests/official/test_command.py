@@ -11,8 +11,8 @@ import pytest
 from absl.testing import flagsaver
 
 from official import train
+from official.cli.recipe_flag import parse_flags
 from official.files.tables import read_table
-from official.flags import parse_flags
 from tests.official.tiny import DENSE, RECIPE, ROOT, command, environment, run_command
 
 

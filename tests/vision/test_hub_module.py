@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from official import quiet
+from official.cli import quiet
 from official.saved_models import write_saved_model
 from tests.official.tiny import ROOT, tiny_config
 from vision.classification import ImageClassification

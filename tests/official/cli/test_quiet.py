@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 
-from official import quiet
+from official.cli import quiet
 from tests.official.tiny import ROOT
 
 NOISE = [

@@ -4,7 +4,7 @@ import io
 import shutil
 import sys
 
-from official.status_line import StatusLine
+from official.cli.status_line import StatusLine
 
 
 class Terminal(io.StringIO):

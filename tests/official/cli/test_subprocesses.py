@@ -6,13 +6,13 @@ import subprocess
 import sys
 import time
 
-from official.children import run_command
+from official.cli.subprocesses import run_command
 from tests.official.tiny import ROOT
 
 # Two children at a time: each tells that it is there, and what it was told.
 PARENT = """
 import sys
-from official.children import run_command
+from official.cli.subprocesses import run_command
 from official.repeat import call_each
 
 CHILD = '''

@@ -17,7 +17,7 @@ def pipeline(recipe, images, batch, jpegs="", data_dir=""):
     """A recipe's training batches, of its own data set or of JPEG files; a contestant (benchmarks/serve.py)."""
     import runpy
 
-    from official.bad_examples import BadExamples
+    from official.data.bad_examples import BadExamples
     from vision.caching import cached
     from vision.data import open_dataset
     from vision.pipeline import ImagePipeline

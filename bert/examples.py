@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from official.splits import memory_splits, split_parts
+from official.data.tfds import memory_splits, split_parts
 
 SCORE_NAME = "score"  # what the one "class" of a regression is called
 

@@ -18,7 +18,7 @@ class TextFiles:
 
     Args:
       data: the recipe's `data` settings.
-      bad_examples: an official.bad_examples.BadExamples, told of all lines that cannot be used.
+      bad_examples: an official.data.bad_examples.BadExamples, told of all lines that cannot be used.
 
     Raises:
       ValueError: a file that is not there, holds no examples or lacks a column; a training file of one class alone.

@@ -5,7 +5,7 @@ import hashlib
 import tensorflow as tf
 
 from bert.shards import SPLITS, prepared_vocabulary, read_info
-from official.sources import RecordSource
+from official.data.sources import RecordSource
 
 
 class PretrainingData:
@@ -57,7 +57,7 @@ class PretrainingData:
             raise ValueError(f"data.vocabulary={path!r} is not allowed: the data in {self._folder} are of {self.vocabulary}")
 
     def source(self, split, buffer, limit=0):
-        """An official.sources.RecordSource of serialized records.
+        """An official.data.sources.RecordSource of serialized records.
 
         Args:
           split: "train" or "validation".

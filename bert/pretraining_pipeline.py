@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from bert.masking import DRAWS, Masking
 from bert.records import SPECIAL_TOKENS, parse
-from official.sources import example_seed, with_data_sharding
+from official.data.sources import example_seed, with_data_sharding
 
 
 class PretrainingPipeline:
@@ -16,7 +16,7 @@ class PretrainingPipeline:
     swapped.
 
     Args:
-      source: of official.sources, whose examples are serialized records (bert.records).
+      source: of official.data.sources, whose examples are serialized records (bert.records).
       tokenizer: of bert.tokenizer.
       data: the recipe's `data` settings (bert.pretraining_settings).
     """

@@ -14,7 +14,7 @@ from bert.squad_files import UnusableQuestion, locate_answers
 from bert.squad_settings import SPECIAL_TOKENS
 from bert.squad_windows import answer_positions, lay_windows, part_of_tokens
 from official.cli.status_line import StatusLine
-from official.sources import IndexedSource, with_data_sharding
+from official.data.sources import IndexedSource, with_data_sharding
 
 AT_ONCE = 512  # so many texts are tokenized together
 MULTIPLE = 8  # of tokens: static lengths are rounded up to it
@@ -27,7 +27,7 @@ class QuestionWindows:
       questions: list of squad_files.Question.
       tokenizer: a bert.tokenizer.Tokenizer.
       data: settings `max_length`, `max_query_length`, `doc_stride` and `no_answer`.
-      bad_examples: an official.bad_examples.BadExamples.
+      bad_examples: an official.data.bad_examples.BadExamples.
       name: of the split, for messages.
 
     Attributes:

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from bert.squad_files import Question, read_json
 from official.cli.status_line import StatusLine
-from official.prepared import PreparedSet
-from official.sources import RecordSource
+from official.data.sources import RecordSource
+from official.data.tfds import PreparedSet
 
 AT_ONCE = 1024  # so many records are read together
 FILES = ("train", "validation", "test")

@@ -7,9 +7,8 @@ from bert.glue import glue_task, submission_file
 from bert.movie_reviews import CLASS_NAMES, read_reviews
 from bert.own_texts import TextFiles
 from bert.text_metrics import CLASSIFICATION, REGRESSION
-from official.prepared import PreparedSet
-from official.sources import RecordSource
-from official.splits import default_splits
+from official.data.sources import RecordSource
+from official.data.tfds import PreparedSet, default_splits
 
 
 class PreparedTexts:
@@ -56,7 +55,7 @@ class PreparedTexts:
 
         Args:
           split: such as "train[:90%]"; of "glue/mnli" also "ax".
-          bad_examples: an official.bad_examples.BadExamples, told of labels that there are not.
+          bad_examples: an official.data.bad_examples.BadExamples, told of labels that there are not.
 
         Raises:
           ValueError: a split that there is not, or has no examples.
@@ -145,7 +144,7 @@ def open_text_data(data, bad_examples):
 
     Args:
       data: the recipe's `data` settings.
-      bad_examples: an official.bad_examples.BadExamples.
+      bad_examples: an official.data.bad_examples.BadExamples.
 
     Raises:
       ValueError: no such data set is there.

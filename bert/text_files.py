@@ -72,7 +72,7 @@ class TextFile:
 
         Args:
           fields: of Columns, all of which each example needs.
-          bad_examples: an official.bad_examples.BadExamples that is told of lines that cannot be read.
+          bad_examples: an official.data.bad_examples.BadExamples that is told of lines that cannot be read.
 
         Raises:
           ValueError: the first bad line, where `bad_examples` refuses.

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from bert.packing import beginning, pack
-from official.sources import IndexedSource, host_constant, with_data_sharding
+from official.data.sources import IndexedSource, host_constant, with_data_sharding
 
 AT_ONCE = 8192  # so many texts are tokenized together
 MULTIPLE = 8  # of tokens: static lengths are rounded up to it

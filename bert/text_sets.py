@@ -3,7 +3,7 @@
 import functools
 
 from bert.corpus_error import CorpusError
-from official.prepared import PreparedSet
+from official.data.tfds import PreparedSet
 
 
 def open_set(name, directory="", feature=""):
@@ -35,7 +35,7 @@ def read_records(name, directory, feature, piece):
     """The text of each record of a part of a file.
 
     Args:
-      name, directory: of the set, as of official.prepared.PreparedSet.
+      name, directory: of the set, as of official.data.tfds.PreparedSet.
       feature: the text's name.
       piece: (path, records to skip, records to take, where -1 is all).
 

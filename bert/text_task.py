@@ -7,7 +7,7 @@ from bert.serving import encoder_endpoints, preprocessor
 from bert.shards import prepared_vocabulary
 from bert.tokenizer import open_tokenizer
 from bert.transfer import transfer_weights
-from official.bad_examples import BadExamples
+from official.data.bad_examples import BadExamples
 from official.parts import Part, Traced, keras_module, model_endpoint
 from official.task import Task
 from official.trained_models import find_model

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from official.bad_examples import BadExamples
+from official.data.bad_examples import BadExamples
 from official.parts import Part, Traced, keras_module, model_endpoint
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from official.sources import host_constant
+from official.data.sources import host_constant
 from vision.decoding import decode_crop, what_is_wrong, whole
 from vision.sources import PixelSource
 
@@ -20,7 +20,7 @@ def cached(source, channels, limit_mib, classes, bad_examples):
       channels: to decode, 1 or 3.
       limit_mib: how large all pixels may be together, in MiB, by an estimate from the first ones; 0 keeps none.
       classes: how many; other labels are bad.
-      bad_examples: an official.bad_examples.BadExamples.
+      bad_examples: an official.data.bad_examples.BadExamples.
 
     Raises:
       ValueError: a bad example, where `bad_examples` refuses; or no good one.

@@ -6,12 +6,11 @@ import random
 import numpy as np
 import tensorflow as tf
 
-from official.prepared import PreparedSet
-from official.splits import default_splits, memory_splits, split_parts
+from official.data.tfds import PreparedSet, default_splits, memory_splits, split_parts
 from vision.sources import EncodedSource, array_source, file_source
 
 IMAGE_FILES = (".jpg", ".jpeg", ".png")  # what tfds.ImageFolder looks for
-SPLITS = {  # of each role, where official.splits.default_splits would be wrong
+SPLITS = {  # of each role, where official.data.tfds.default_splits would be wrong
     # The test split has no labels; results are told of the 50,000 images that the set calls its validation split.
     "imagenet2012": dict(train="train[:99%]", validation="train[99%:]", test="validation"),
 }

@@ -4,7 +4,7 @@ import functools
 
 import tensorflow as tf
 
-from official.sources import example_seed, with_data_sharding
+from official.data.sources import example_seed, with_data_sharding
 from vision.caching import label_problem
 from vision.decoding import or_else, what_is_wrong
 from vision.mixup import mixup, smooth_labels
@@ -19,7 +19,7 @@ class ImagePipeline:
       size, channels: of the images that the model takes.
       classes: how many.
       data: the recipe's `data` settings (vision.preprocessing.data_settings).
-      bad_examples: an official.bad_examples.BadExamples.
+      bad_examples: an official.data.bad_examples.BadExamples.
     """
 
     def __init__(self, source, size, channels, classes, data, bad_examples):

@@ -1,4 +1,4 @@
-"""Where labelled images come from: official.sources whose parts are (image, int64 label).
+"""Where labelled images come from: official.data.sources whose parts are (image, int64 label).
 
 An image is pixels where a source's `decoded` says so, and else a string that its `read`, a TensorFlow operation, makes encoded
 bytes of.
@@ -6,7 +6,7 @@ bytes of.
 
 import tensorflow as tf
 
-from official.sources import IndexedSource, RecordSource, host_constant
+from official.data.sources import IndexedSource, RecordSource, host_constant
 
 
 class PixelSource(IndexedSource):

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from bert.text_data import open_text_data
 from bert.text_settings import data_settings
-from official.bad_examples import BadExamples
+from official.data.bad_examples import BadExamples
 
 
 def prepare(folder, name, features, **splits):

@@ -8,7 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from bert.glue import EVALUATION_ONLY, GLUE, glue_task, submission_file
-from official.bad_examples import BadExamples
+from official.data.bad_examples import BadExamples
 from tests.bert.prepared_texts import open_data, prepare, prepare_glue
 
 PREPARED = pathlib.Path(__file__).parents[3] / "shared" / "data" / "tfds"

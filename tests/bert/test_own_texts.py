@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from official.bad_examples import BadExamples
+from official.data.bad_examples import BadExamples
 from tests.bert.prepared_texts import open_data, write_jsonl, write_tsv
 
 TRAIN = [("fine", "good"), ("awful", "bad"), ("well", "good"), ("poor", "bad")]

@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from official.bad_examples import BadExamples
+from official.data.bad_examples import BadExamples
 from tests.bert.prepared_texts import open_data
 
 REFUSE = BadExamples("refuse")

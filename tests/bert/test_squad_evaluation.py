@@ -13,7 +13,7 @@ from bert.squad_metrics import score
 from bert.squad_sets import open_questions
 from bert.squad_settings import data_settings
 from bert.tokenizer import open_tokenizer
-from official.bad_examples import BadExamples
+from official.data.bad_examples import BadExamples
 from tests.bert.squad_examples import PREPARED, needs_real_set, write_questions, write_vocabulary
 
 CONTEXT = "Zoë's café opened in 1990. It closed in 2001, and Zoë left."  # 17 tokens

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 
 import vision.prepare
 from official import prepare
-from official.prepared import PreparedSet
+from official.data.tfds import PreparedSet
 
 
 def command(monkeypatch, *arguments):

@@ -6,9 +6,9 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from official.bad_examples import BadExamples
 from official.config import literal_settings, train_settings
-from official.sources import IndexedSource, with_data_sharding
+from official.data.bad_examples import BadExamples
+from official.data.sources import IndexedSource, with_data_sharding
 from official.task import Evaluation, Task
 
 WORDS = ("red", "green", "blue", "one", "two", "three", "four")

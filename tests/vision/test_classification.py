@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from official.bad_examples import BadExamples
+from official.data.bad_examples import BadExamples
 from tests.vision.pictures import write_files
 from vision.classification import ImageClassification
 from vision.configs import digits

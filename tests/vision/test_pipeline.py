@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from official.bad_examples import BadExamples
+from official.data.bad_examples import BadExamples
 from tests.vision.pictures import (
     CLASSES,
     digests,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from official.bad_examples import BadExamples
+from official.data.bad_examples import BadExamples
 from tests.vision.pictures import encoded, picture, settings
 from vision.caching import cached
 from vision.pipeline import ImagePipeline

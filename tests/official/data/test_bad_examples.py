@@ -5,7 +5,7 @@ import threading
 import pytest
 from absl import logging
 
-from official.bad_examples import TOLD, BadExamples
+from official.data.bad_examples import TOLD, BadExamples
 
 
 def test_refuse():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from official.sources import IndexedSource, RecordSource, epoch_seed, example_seed, host_constant, with_data_sharding
+from official.data.sources import IndexedSource, RecordSource, epoch_seed, example_seed, host_constant, with_data_sharding
 
 EXAMPLES = 23
 SHARDS = (7, 1, 6, 4, 5)

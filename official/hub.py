@@ -4,16 +4,16 @@
     model = official.hub.load("widenet/vision/b16-cifar10/1")
 
 Importing this makes tensorflow_hub.load and tensorflow_hub.KerasLayer understand handles too. Where the models of a handle are
-looked for is told by the environment variable WIDENET_HUB (official.repositories).
+looked for is told by the environment variable WIDENET_HUB (official.repository.locations).
 """
 
 import os
 import pathlib
 
-from official.archives import is_saved_model
 from official.cli import quiet
-from official.handles import is_handle
-from official.model_lookup import find_published
+from official.repository.archives import is_saved_model
+from official.repository.handles import is_handle
+from official.repository.lookup import find_published
 
 with quiet.hub_import():
     import tensorflow_hub
@@ -39,7 +39,7 @@ def resolve(handle):
 
     Args:
       handle: "publisher/.../name/version", which is fetched and checked where it is not on this machine yet
-        (official.model_lookup); or what tensorflow_hub knows by itself: a path, or an https:// address.
+        (official.repository.lookup); or what tensorflow_hub knows by itself: a path, or an https:// address.
 
     Raises:
       ValueError, OSError: where it leads to none.

@@ -12,11 +12,11 @@ import re
 import shutil
 import sys
 
-from official.archives import pack, sha256_of
 from official.files.atomic import locked, sync, sync_all
-from official.handles import Handle, is_handle, parse_handle, parse_name
-from official.model_card import find_facts, headline_metrics, html_card, markdown_card
-from official.repository_index import INDEX, Entry, index_page, read_index
+from official.repository.archives import pack, sha256_of
+from official.repository.card import find_facts, headline_metrics, html_card, markdown_card
+from official.repository.handles import Handle, is_handle, parse_handle, parse_name
+from official.repository.index import INDEX, Entry, index_page, read_index
 
 STAGING = ".publishing"  # a folder in the repository: what is being published, and whose handle its file HANDLE tells
 HANDLE = "handle"
@@ -37,7 +37,7 @@ def publish(model, repository, handle, licence=None, plots=()):
       plots: paths of PNG or JPEG pictures for the card, besides those that are found beside the model.
 
     Returns:
-      The official.repository_index.Entry.
+      The official.repository.index.Entry.
 
     Raises:
       ValueError: a handle that is not allowed or is there already, or a model that cannot be published.

@@ -7,8 +7,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from official.best import FOLDER as BEST_FOLDER
-from official.handles import is_handle
-from official.model_lookup import find_published
+from official.repository.handles import is_handle
+from official.repository.lookup import find_published
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # Children of a saved model whose variables are no weights: the optimizer's, metrics, and how often it was saved.
@@ -59,7 +59,7 @@ def local_path(path, setting="path"):
     """Where on this machine a model is: a pathlib.Path of what is given as a path or as the handle of a published model.
 
     Args:
-      path: a path; publisher/.../name/version (official.model_lookup), where there is no model at that path; or an https://
+      path: a path; publisher/.../name/version (official.repository.lookup), where there is no model at that path; or an https://
         address, as TensorFlow Hub takes it. What a handle or an address leads to is fetched where it is not there yet.
       setting: what the caller's user calls the path, for messages.
 

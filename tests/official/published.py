@@ -5,10 +5,10 @@ import contextlib
 import json
 import os
 
-from official.archives import pack, sha256_of
-from official.model_cache import MODEL
-from official.model_lookup import find_published
 from official.publish import publish, read_repository
+from official.repository.archives import pack, sha256_of
+from official.repository.cache import MODEL
+from official.repository.lookup import find_published
 from tests.official.repository import HANDLE, make_model, make_repository, static_server
 
 NEXT = HANDLE.removesuffix("/1")

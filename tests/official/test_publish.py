@@ -9,9 +9,9 @@ import sys
 import pytest
 
 from official import publish as publishing
-from official.archives import sha256_of
 from official.publish import publish, read_repository
-from official.repository_index import Entry, index_page, read_index
+from official.repository.archives import sha256_of
+from official.repository.index import Entry, index_page, read_index
 from tests.official.kills import found_after_kills
 from tests.official.published import check_repository, files
 from tests.official.repository import HANDLE, make_model
@@ -383,7 +383,7 @@ def test_command(model, tmp_path):
 
 def test_no_tensorflow():
     """Publishing and looking a handle up do not wait for it."""
-    code = "import sys, official.publish, official.model_lookup; print('tensorflow' in sys.modules)"
+    code = "import sys, official.publish, official.repository.lookup; print('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "False\n"
 
 

@@ -8,9 +8,9 @@ import re
 from html import escape
 from typing import NamedTuple
 
-from official import pages
-from official.archives import MOST_BYTES
-from official.handles import parse_handle
+from official.repository import html as pages
+from official.repository.archives import MOST_BYTES
+from official.repository.handles import parse_handle
 
 INDEX = "index.html"
 FORMAT = 1

@@ -10,8 +10,8 @@ import tarfile
 
 import pytest
 
-from official import archives
-from official.archives import pack, sha256_of, unpack
+from official.repository import archives
+from official.repository.archives import pack, sha256_of, unpack
 from tests.official.repository import make_model
 from tests.official.tiny import ROOT, files_and_digests
 
@@ -187,7 +187,7 @@ def test_bomb_in_a_header(tmp_path, kind):
     code = f"""
 import pathlib, resource
 resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20))
-from official.archives import unpack
+from official.repository.archives import unpack
 try:
     unpack(pathlib.Path({str(archive)!r}), pathlib.Path({str(tmp_path / "unpacked")!r}), 100, "me/x/1")
 except ValueError as error:

@@ -7,10 +7,10 @@ import os
 import pathlib
 import shutil
 
-from official import pages
-from official.archives import sha256_of, unpack
 from official.cli.status_line import StatusLine
 from official.files.atomic import locked, sync_all
+from official.repository import html as pages
+from official.repository.archives import sha256_of, unpack
 
 SETTING = "TFHUB_CACHE_DIR"  # TensorFlow Hub's own, which keeps other names in it
 MODEL = "model"
@@ -36,15 +36,15 @@ def fetch(repository, entry):
     The folder appears whole. Another process that wants it meanwhile waits; what one that was killed had fetched is gone on with.
 
     Args:
-      repository: an official.repositories.Repository.
-      entry: its official.repository_index.Entry.
+      repository: an official.repository.locations.Repository.
+      entry: its official.repository.index.Entry.
 
     Returns:
       The pathlib.Path of a SavedModel.
 
     Raises:
       OSError: where it cannot be read, ends early, or cannot be written here.
-      ValueError: an archive that is not the one that was published, or that official.archives refuses; nothing of it stays.
+      ValueError: an archive that is not the one that was published, or that official.repository.archives refuses; nothing of it stays.
     """
     place = _place(repository.base, entry.handle, entry.sha256)
     if place.exists():

@@ -13,12 +13,12 @@ import threading
 
 import pytest
 
-from official.archives import sha256_of
-from official.model_cache import cache_folder, cached
-from official.model_lookup import find_published
 from official.publish import publish, read_repository
-from official.repositories import Bucket, Folder, Server, repositories
-from official.repository_index import index_page
+from official.repository.archives import sha256_of
+from official.repository.cache import cache_folder, cached
+from official.repository.index import index_page
+from official.repository.locations import Bucket, Folder, Server, repositories
+from official.repository.lookup import find_published
 from tests.official.kills import found_after_kills
 from tests.official.published import check_fetched
 from tests.official.repository import HANDLE, make_model, make_repository, static_server
@@ -120,7 +120,7 @@ def test_what_tensorflow_reads(repository, cache):
 
 def test_fetched_through_tensorflow(repository, cache, hub, monkeypatch):
     """The whole way, with such a bucket for a folder's path."""
-    monkeypatch.setattr("official.repositories.Folder", Bucket)
+    monkeypatch.setattr("official.repository.locations.Folder", Bucket)
     hub(repository)
     find_published(HANDLE)
     check_cache(cache, repository)
@@ -245,7 +245,7 @@ def test_no_repository_of_ours(tmp_path, hub):
 
 def test_endless_index(repository, hub, monkeypatch):
     """Read no further than is reasonable."""
-    monkeypatch.setattr("official.repositories.LARGEST", 100)
+    monkeypatch.setattr("official.repository.locations.LARGEST", 100)
     hub(repository)
     with pytest.raises(ValueError, match=f"{repository}/index.html cannot be understood: it has more than 100 bytes"):
         find_published(HANDLE)
@@ -397,7 +397,7 @@ def test_hostile_repository(repository, tmp_path, cache, hub, hostile):
 
 def test_two_processes_at_once(repository, cache, hub):
     """Four, and one of them fetches."""
-    code = f"from official.model_lookup import find_published; print(find_published({HANDLE!r}))"
+    code = f"from official.repository.lookup import find_published; print(find_published({HANDLE!r}))"
     with serving(repository) as (address, asked, _):
         more = {"WIDENET_HUB": address, "TFHUB_CACHE_DIR": str(cache)}
         started = [

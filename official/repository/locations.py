@@ -8,7 +8,7 @@ import pathlib
 import urllib.error
 import urllib.request
 
-from official.repository_index import INDEX, LARGEST, read_index
+from official.repository.index import INDEX, LARGEST, read_index
 
 SETTING = "WIDENET_HUB"
 SECONDS = 60  # that a server may be silent
@@ -47,7 +47,7 @@ class Repository(abc.ABC):
     base: str
 
     def entries(self):
-        """The official.repository_index.Entry of all its models.
+        """The official.repository.index.Entry of all its models.
 
         Raises:
           OSError: where it cannot be read, or has no index.

@@ -3,9 +3,9 @@
 import difflib
 import logging
 
-from official.handles import parse_handle
-from official.model_cache import cached, fetch
-from official.repositories import SETTING, repositories
+from official.repository.cache import cached, fetch
+from official.repository.handles import parse_handle
+from official.repository.locations import SETTING, repositories
 
 SHOWN = 10  # models of a repository that a message names
 

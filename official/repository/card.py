@@ -7,8 +7,8 @@ import re
 from html import escape
 from typing import NamedTuple
 
-from official import pages
 from official.files.saved_model_layout import CONFIG_FILE, FACTS_FILE
+from official.repository import html as pages
 
 MOST_CLASSES = 50  # names of classes that a card tells
 LONGEST = 300  # characters of a value, such as a list of a thousand classes
@@ -113,7 +113,7 @@ def card_tables(entry, facts):
     """The Tables of a card, without those that would be empty.
 
     Args:
-      entry: an official.repository_index.Entry.
+      entry: an official.repository.index.Entry.
       facts: the Facts.
     """
     model, recipe = facts.model, facts.recipe
@@ -181,7 +181,7 @@ def html_card(entry, facts, pictures):
     """A card as a page, a string.
 
     Args:
-      entry: an official.repository_index.Entry.
+      entry: an official.repository.index.Entry.
       facts: the Facts.
       pictures: {text: relative address}.
     """

@@ -2,7 +2,7 @@
 
 import pytest
 
-from official.handles import LONGEST, Handle, is_handle, parse_handle, parse_name
+from official.repository.handles import LONGEST, Handle, is_handle, parse_handle, parse_name
 
 
 @pytest.mark.parametrize(

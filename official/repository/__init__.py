@@ -1,0 +1,1 @@
+"""Published models: handles, repositories and their index, downloads, archives and cards. Imports no TensorFlow."""

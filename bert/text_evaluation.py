@@ -8,8 +8,8 @@ import numpy as np
 from bert.examples import SCORE_NAME
 from bert.glue import SCORES
 from bert.text_metrics import classification_scores, regression_scores
-from official.classification_evaluation import ClassificationEvaluation
-from official.evaluation_pictures import draw_scatter
+from official.evaluation.classification import ClassificationEvaluation
+from official.evaluation.plots import draw_scatter
 from official.task import Evaluation
 
 PREDICTIONS = {"predictions.jsonl": "text, label and prediction of every example"}
@@ -89,7 +89,7 @@ class TextEvaluation(Evaluation):
 
 
 class TextClassificationEvaluation(TextEvaluation):
-    """Also writes what official.classification_evaluation does; arguments as of TextEvaluation."""
+    """Also writes what official.evaluation.classification does; arguments as of TextEvaluation."""
 
     def __init__(self, class_names, metrics, examples, submission=None):
         super().__init__(class_names, metrics, examples, submission)

@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_text  # noqa: F401  # operations of the text model
 
 from tests.bert.prepared_texts import write_jsonl, write_vocabulary
-from tests.official.repository import static_server
+from tests.official.model_repository import static_server
 from tests.official.tiny import ROOT, command, environment
 
 TINY_TEXT = {

@@ -4,8 +4,8 @@ import functools
 
 import tensorflow as tf
 
-from official.classification_evaluation import ClassificationEvaluation
 from official.data.bad_examples import BadExamples
+from official.evaluation.classification import ClassificationEvaluation
 from official.parts import Part, Traced, keras_module, model_endpoint
 from official.task import Task
 from vision.caching import cached

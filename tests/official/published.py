@@ -9,7 +9,7 @@ from official.publish import publish, read_repository
 from official.repository.archives import pack, sha256_of
 from official.repository.cache import MODEL
 from official.repository.lookup import find_published
-from tests.official.repository import HANDLE, make_model, make_repository, static_server
+from tests.official.model_repository import HANDLE, make_model, make_repository, static_server
 
 NEXT = HANDLE.removesuffix("/1")
 

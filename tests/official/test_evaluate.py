@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from official import evaluate, train
-from official.classification_evaluation import FILES as OF_CLASSES
 from official.config import to_plain
+from official.evaluation.classification import FILES as OF_CLASSES
 from official.files.tables import read_table
 from official.weights import read_weights
 from tests.official.tiny import DENSE, run_command, tiny_config

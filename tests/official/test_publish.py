@@ -13,8 +13,8 @@ from official.publish import publish, read_repository
 from official.repository.archives import sha256_of
 from official.repository.index import Entry, index_page, read_index
 from tests.official.kills import found_after_kills
+from tests.official.model_repository import HANDLE, make_model
 from tests.official.published import check_repository, files
-from tests.official.repository import HANDLE, make_model
 from tests.official.tiny import ROOT, environment, files_and_digests
 
 NAME = HANDLE.removesuffix("/1")

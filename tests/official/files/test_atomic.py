@@ -101,7 +101,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems do not
 @linux
 def test_killed_before_every_step():
     """The old folder, and from some step on the new one."""
-    found = found_after_kills("at_every_step", "tests.official.test_replace:killed")
+    found = found_after_kills("at_every_step", "tests.official.files.test_atomic:killed")
     assert found == sorted(found, reverse=True)
     assert set(found) == {"old", "new"}
 

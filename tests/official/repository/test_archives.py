@@ -12,7 +12,7 @@ import pytest
 
 from official.repository import archives
 from official.repository.archives import pack, sha256_of, unpack
-from tests.official.repository import make_model
+from tests.official.model_repository import make_model
 from tests.official.tiny import ROOT, files_and_digests
 
 CONTENT = b"what makes it a SavedModel"

@@ -20,9 +20,9 @@ from official.repository.index import index_page
 from official.repository.locations import Bucket, Folder, Server, repositories
 from official.repository.lookup import find_published
 from tests.official.kills import found_after_kills
+from tests.official.model_repository import HANDLE, make_model, make_repository, static_server
 from tests.official.published import check_fetched
-from tests.official.repository import HANDLE, make_model, make_repository, static_server
-from tests.official.test_archives import member, write_archive
+from tests.official.repository.test_archives import member, write_archive
 from tests.official.tiny import ROOT, environment
 
 

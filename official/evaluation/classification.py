@@ -7,7 +7,7 @@ import csv
 
 import numpy as np
 
-from official.evaluation import (
+from official.evaluation.metrics import (
     assignments_by_class,
     calibration,
     classification_metrics,
@@ -16,7 +16,7 @@ from official.evaluation import (
     join_predictions,
     predictions,
 )
-from official.evaluation_pictures import draw_confusion_matrix, draw_expert_shares, draw_reliability
+from official.evaluation.plots import draw_confusion_matrix, draw_expert_shares, draw_reliability
 from official.task import Evaluation
 
 FILES = {
@@ -50,7 +50,7 @@ class ClassificationEvaluation(Evaluation):
 
     @property
     def predictions(self):
-        """official.evaluation.Predictions of all examples so far."""
+        """official.evaluation.metrics.Predictions of all examples so far."""
         return join_predictions(self._batches)
 
     def add(self, inputs, labels, outputs, assignments):
@@ -64,7 +64,7 @@ class ClassificationEvaluation(Evaluation):
             self._assignments = of_batch if self._assignments is None else self._assignments + of_batch
 
     def write(self, folder):
-        """Writes `files`, those of experts only where there are any; returns official.evaluation.classification_metrics."""
+        """Writes `files`, those of experts only where there are any; returns official.evaluation.metrics.classification_metrics."""
         found, names = self.predictions, self.class_names
         matrix = confusion_matrix(found, len(names))
         _write_confusion_matrix(folder / "confusion_matrix.csv", matrix, names)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from official.evaluation import (
+from official.evaluation.metrics import (
     assignments_by_class,
     calibration,
     classification_metrics,

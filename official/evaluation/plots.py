@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import PowerNorm, TwoSlopeNorm
 
-from official.evaluation import expected_calibration_error
+from official.evaluation.metrics import expected_calibration_error
 
 DPI = 110
 FIGURE_WIDTH = 13  # inches that a row of panels may take
@@ -46,7 +46,7 @@ def draw_confusion_matrix(path, matrix, names):
 
 
 def draw_reliability(path, calibration):
-    """Draws an official.evaluation.Calibration: accuracy by confidence, and how many examples have which."""
+    """Draws an official.evaluation.metrics.Calibration: accuracy by confidence, and how many examples have which."""
     bins = len(calibration.counts)
     places, some = (np.arange(bins) + 0.5) / bins, calibration.counts > 0
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(5.5, 6), height_ratios=[3, 1], sharex=True, layout="constrained")

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from official import evaluation_pictures
-from official.classification_evaluation import FILES, ClassificationEvaluation
 from official.evaluate import write_evaluation
-from official.evaluation import classification_metrics
-from official.evaluation_pictures import draw_confusion_matrix, draw_expert_shares
+from official.evaluation.classification import FILES, ClassificationEvaluation
+from official.evaluation.metrics import classification_metrics
+from official.evaluation.metrics import plots as evaluation_pictures
+from official.evaluation.plots import draw_confusion_matrix, draw_expert_shares
 
 
 @pytest.fixture

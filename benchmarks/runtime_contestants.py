@@ -21,9 +21,9 @@ def create(name, **settings):
 
 def write_files(folder, name, **settings):
     """Writes all of FILES of a model into a folder, a pathlib.Path."""
-    from official import onnx_format, tflite_format
-    from official.saved_models import export_saved_model
-    from official.signatures import numeric_signature
+    from official.serving import onnx_format, tflite_format
+    from official.serving.saved_models import export_saved_model
+    from official.serving.signatures import numeric_signature
 
     saved_model, onnx, tflite, int8 = (folder / file for file in FILES.values())
     export_saved_model(create(name, **settings), saved_model)
@@ -51,16 +51,16 @@ def runtime(kind, folder, name, batch, length, settings):
 def _opened(kind, folder, name, settings):
     """(function of {name: array}, {name: tf.TensorSpec})."""
     if kind == "Keras call":
-        from official.parts import input_specs
+        from official.exportable import input_specs
 
         model = create(name, **settings)
         specs = input_specs(model)
         if isinstance(specs, dict):
             return lambda inputs: model(inputs, training=False).numpy(), specs
         return lambda inputs: model(inputs[specs.name], training=False).numpy(), {specs.name: specs}
-    from official.onnx_format import OnnxModel
-    from official.signatures import numeric_signature
-    from official.tflite_format import TFLiteModel
+    from official.serving.onnx_format import OnnxModel
+    from official.serving.signatures import numeric_signature
+    from official.serving.tflite_format import TFLiteModel
 
     signature = numeric_signature(folder / FILES["SavedModel signature"])
     if kind == "SavedModel signature":

@@ -13,8 +13,8 @@ with quiet.startup():
     import tensorflow as tf
 
 from bert.packing import beginning, pack
-from official.exported import load_exported
-from official.saved_models import SAVED_MODEL
+from official.serving.saved_models import SAVED_MODEL
+from official.serving.signatures import load_exported
 from official.weights import local_path
 
 GAP = "[MASK]"

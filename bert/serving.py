@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from bert.packing import beginning, pack
-from official.parts import Module, input_specs
+from official.exportable import Module, input_specs
 
 TEXT, PAIR = "text", "text_pair"
 
@@ -29,7 +29,7 @@ def encoder_endpoints(encoder, tokenizer, max_length, pairs):
     "tokens" gives `sequence_output` too, and so does "serve" where there is nothing else.
 
     Args:
-      encoder: of bert.models.encoder_of, or an official.parts.Traced one.
+      encoder: of bert.models.encoder_of, or an official.exportable.Traced one.
       tokenizer: a bert.tokenizer.Tokenizer.
       max_length: to which texts are cut, in tokens.
       pairs: whether an example has two texts.
@@ -53,7 +53,7 @@ def preprocessor(tokenizer, max_length):
     "serve" takes texts and "pairs" pairs of them.
 
     Returns:
-      (endpoints, an official.parts.Module).
+      (endpoints, an official.exportable.Module).
     """
 
     def call(texts):

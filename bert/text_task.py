@@ -8,7 +8,7 @@ from bert.shards import prepared_vocabulary
 from bert.tokenizer import open_tokenizer
 from bert.transfer import transfer_weights
 from official.data.bad_examples import BadExamples
-from official.parts import Part, Traced, keras_module, model_endpoint
+from official.exportable import Part, Traced, keras_module, model_endpoint
 from official.task import Task
 from official.trained_models import find_model
 from widenet import Model

@@ -18,17 +18,17 @@ with quiet.startup():
     import tensorflow as tf
 
 from official import config as configs
-from official import runtimes
 from official.cli.arguments import positive
 from official.evaluate import change_data, data_settings
 from official.files.summary import metrics_of_step, run_facts
-from official.saved_models import SAVED_MODEL, write_saved_model
+from official.serving import runtimes
+from official.serving.saved_models import SAVED_MODEL, write_saved_model
 from official.task import create_task
 from official.trained_models import fill_in, find_model, restore_weights
 from official.weights import local_path
 
-# {format: function that writes an official.parts.Part}, with arguments and results as of write_saved_model. What the model's
-# numbers alone are written as, for other runtimes, is in official.runtimes.FORMATS.
+# {format: function that writes an official.exportable.Part}, with arguments and results as of write_saved_model. What the model's
+# numbers alone are written as, for other runtimes, is in official.serving.runtimes.FORMATS.
 FORMATS = {SAVED_MODEL: write_saved_model}
 
 
@@ -87,16 +87,16 @@ def export_for_runtimes(model, formats, output=None, part="model", averaged=True
 
     Args:
       model: as of `export`, or the path or handle of what `export` has written.
-      formats: names of official.runtimes.FORMATS.
+      formats: names of official.serving.runtimes.FORMATS.
       output: the folder to write; None for one in the workdir, or beside the exported model.
       part, averaged, data_dir, data: as of `export`.
-      **settings: of official.runtimes.convert.
+      **settings: of official.serving.runtimes.convert.
 
     Returns:
-      (the folder, a pathlib.Path, what official.runtimes.convert returns).
+      (the folder, a pathlib.Path, what official.serving.runtimes.convert returns).
 
     Raises:
-      ValueError, ModuleNotFoundError, OSError: as of `export` and of official.runtimes.convert.
+      ValueError, ModuleNotFoundError, OSError: as of `export` and of official.serving.runtimes.convert.
     """
     runtimes.check_formats(formats)
     name = "-".join(formats if part == "model" else [part, *formats])

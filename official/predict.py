@@ -23,7 +23,7 @@ with quiet.startup():
     import tensorflow as tf
 
 from official.cli.status_line import StatusLine
-from official.exported import load_exported
+from official.serving.signatures import load_exported
 
 SIGNATURE = "serving_default"
 FILE_CONTENT = "_bytes"  # how the name of an input ends that is the content of a file, such as image_bytes

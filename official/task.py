@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import tensorflow as tf
 
 from official.data.bad_examples import BadExamples
-from official.parts import Part, Traced, keras_module, model_endpoint
+from official.exportable import Part, Traced, keras_module, model_endpoint
 
 
 class Evaluation(Protocol):
@@ -156,7 +156,7 @@ class Task(Protocol):
         also the signature "serving_default".
 
         Args:
-          model: a tf.keras.Model, or in its place an official.parts.Traced one: to be called with training=False.
+          model: a tf.keras.Model, or in its place an official.exportable.Traced one: to be called with training=False.
         """
         return {"serve": model_endpoint(model)}
 

@@ -35,7 +35,7 @@ from official.layer_decay import update_scales
 from official.optimizers import create_optimizer, create_state
 from official.precision import PRECISION_FILE, fastest_precision
 from official.progress import Progress, report
-from official.saved_models import SAVED_MODEL, write_saved_model
+from official.serving.saved_models import SAVED_MODEL, write_saved_model
 from official.strategies import create_strategy, is_chief
 from official.task import create_task
 from official.weights import read_weights

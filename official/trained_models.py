@@ -12,7 +12,7 @@ from official.checkpoints import restore_model
 from official.config import completed
 from official.files.saved_model_layout import CONFIG_FILE
 from official.precision import PRECISION_FILE
-from official.saved_models import locate_assets
+from official.serving.saved_models import locate_assets
 from official.updates import plain_name
 from official.weights import find_checkpoint, local_path, read_weights
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from official.data.bad_examples import BadExamples
 from official.evaluation.classification import ClassificationEvaluation
-from official.parts import Part, Traced, keras_module, model_endpoint
+from official.exportable import Part, Traced, keras_module, model_endpoint
 from official.task import Task
 from vision.caching import cached
 from vision.data import open_dataset

@@ -5,7 +5,7 @@ A bad image is an error that names its place in the request, and an image that i
 
 import tensorflow as tf
 
-from official.parts import model_endpoint
+from official.exportable import model_endpoint
 from vision.decoding import or_else
 from vision.preprocessing import evaluation_image
 

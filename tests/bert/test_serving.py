@@ -18,7 +18,7 @@ from bert.squad_settings import data_settings as squad_data_settings
 from bert.tokenizer import open_tokenizer
 from bert.zoo import create_model
 from official.cli import quiet
-from official.saved_models import write_saved_model
+from official.serving.saved_models import write_saved_model
 from official.updates import plain_name
 from tests.bert.prepared_texts import write_jsonl, write_vocabulary
 from tests.bert.tiny import classification_config

@@ -1,7 +1,7 @@
 """What tests of exported models share: fresh models, exported as the driver does it."""
 
 from official.config import to_plain
-from official.saved_models import write_saved_model
+from official.serving.saved_models import write_saved_model
 from official.task import create_task
 
 

@@ -9,7 +9,7 @@ import struct
 import tensorflow as tf
 
 from official.files.saved_model_layout import FACTS_FILE
-from official.saved_models import export_saved_model
+from official.serving.saved_models import export_saved_model
 from tests.official.kills import in_another_process
 
 SIZE = 50_000

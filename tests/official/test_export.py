@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from official import export, train
 from official.config import to_plain
-from official.saved_models import describe
+from official.serving.saved_models import describe
 from official.weights import read_weights
 from tests.official.modules import run_elsewhere, xla_calls_of
 from tests.official.tiny import files_and_digests, run_command, tiny_config

@@ -15,7 +15,7 @@ import vision
 from official import evaluate, predict, train
 from official.hub import tensorflow_hub  # without its warning
 from official.publish import publish
-from official.saved_models import export_saved_model
+from official.serving.saved_models import export_saved_model
 from official.weights import find_checkpoint, local_path, read_weights
 from tests.official.model_repository import HANDLE, static_server
 from tests.official.test_command import refusal

@@ -9,7 +9,7 @@ import tensorflow as tf
 from official.checkpoints import Checkpoints
 from official.config import train_settings
 from official.optimizers import create_optimizer, create_state
-from official.saved_models import export_saved_model
+from official.serving.saved_models import export_saved_model
 from official.weights import read_weights
 
 

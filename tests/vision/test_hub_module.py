@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from official.cli import quiet
-from official.saved_models import write_saved_model
+from official.serving.saved_models import write_saved_model
 from tests.official.tiny import ROOT, tiny_config
 from vision.classification import ImageClassification
 

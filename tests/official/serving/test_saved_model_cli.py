@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bert.classification import TextClassification
-from official.saved_models import write_saved_model
+from official.serving.saved_models import write_saved_model
 from tests.bert.prepared_texts import write_jsonl, write_vocabulary
 from tests.bert.tiny import classification_config
 from tests.official.tiny import ROOT, run_command, tiny_config

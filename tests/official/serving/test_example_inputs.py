@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from official.example_inputs import dataset_examples, random_examples, read_examples
+from official.serving.example_inputs import dataset_examples, random_examples, read_examples
 
 IMAGE = {"images": tf.TensorSpec([None, 2, 2, 1], tf.float32)}
 TEXT = {"ids": tf.TensorSpec([None, None], tf.int32), "mask": tf.TensorSpec([None, None], tf.int32)}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from official.agreement import Comparison
+from official.serving.parity import Comparison
 
 REFERENCE = {"logits": np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], np.float32)}
 

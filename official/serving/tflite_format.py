@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from official.cli import quiet
 from official.files.atomic import write_whole
-from official.signatures import NumericSignature, check_float32
+from official.serving.signatures import NumericSignature, check_float32
 
 
 def convert(signature: NumericSignature, path):

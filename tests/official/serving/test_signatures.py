@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from official.signatures import numeric_signature
+from official.serving.signatures import numeric_signature
 
 NUMBERS = tf.TensorSpec([None, 2], tf.float32, name="x")
 TEXTS = tf.TensorSpec([None], tf.string, name="text")

@@ -6,10 +6,10 @@ import shutil
 
 import tensorflow as tf
 
+from official.exportable import Part, Traced, keras_module, model_endpoint
 from official.files.atomic import replace_folder
 from official.files.saved_model_layout import CONFIG_FILE, EXTRA, FACTS_FILE
 from official.files.summary import write_summary
-from official.parts import Part, Traced, keras_module, model_endpoint
 
 SAVED_MODEL = "saved_model"  # in a run's workdir, what it exports at its end
 
@@ -22,7 +22,7 @@ def write_saved_model(part, directory, config=None, facts=None):
     earlier one in one step.
 
     Args:
-      part: an official.parts.Part that has its weights. Its first endpoint is also the signature "serving_default".
+      part: an official.exportable.Part that has its weights. Its first endpoint is also the signature "serving_default".
       directory: a pathlib.Path; replaced if it exists.
       config: a plain dict, kept in CONFIG_FILE: how to build the model and find its data again; None for nothing. A setting that
         is the path of one of the part's assets is kept as the file inside (locate_assets).

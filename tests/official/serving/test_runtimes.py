@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from official import onnx_format, runtimes, tflite_format
 from official.export import export_for_runtimes
-from official.onnx_format import OnnxModel
-from official.runtimes import REPORT_FILE, convert
-from official.signatures import numeric_signature
-from official.tflite_format import TFLiteModel
+from official.serving import onnx_format, runtimes, tflite_format
+from official.serving.onnx_format import OnnxModel
+from official.serving.runtimes import REPORT_FILE, convert
+from official.serving.signatures import numeric_signature
+from official.serving.tflite_format import TFLiteModel
 from tests.bert.prepared_texts import write_tsv, write_vocabulary
 from tests.bert.tiny import classification_config
 from tests.official.fresh_exports import export_fresh

@@ -6,7 +6,7 @@ import logging
 import tensorflow as tf
 
 from official.files.atomic import write_whole
-from official.signatures import NumericSignature, check_float32
+from official.serving.signatures import NumericSignature, check_float32
 
 OPSET = 17
 DOMAINS = ("", "ai.onnx")  # ONNX's own operators, which every runtime has

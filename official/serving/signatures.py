@@ -1,10 +1,11 @@
-"""The signature of a SavedModel that runs everywhere: numbers in, numbers out."""
+"""Signatures of exported models: read, described, and called."""
 
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from official.exported import load_exported
+from official.cli import quiet
+from official.weights import local_path
 
 
 class NumericSignature(NamedTuple):
@@ -84,3 +85,21 @@ def _described(name, function, path, served):
 
 def _is_numeric(signature):
     return tf.string not in {spec.dtype for spec in (*signature.inputs.values(), *signature.outputs.values())}
+
+
+def load_exported(handle):
+    """The SavedModel of a path or handle; with TensorFlow Text's operations where it needs them.
+
+    Raises:
+      ValueError: a handle that leads to no model.
+      OSError: no model there.
+    """
+    folder = str(local_path(handle, "--handle"))
+    try:
+        return tf.saved_model.load(folder)
+    except (tf.errors.NotFoundError, FileNotFoundError, RuntimeError) as error:
+        if "not registered" not in str(error):
+            raise
+    with quiet.hub_import():
+        import tensorflow_text  # noqa: F401  (it takes seconds, and only models of text need it)
+    return tf.saved_model.load(folder)

@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from official import onnx_format, tflite_format
-from official.agreement import LIMIT, NEAR_TIE, Comparison
 from official.evaluate import open_recipe, run_model
-from official.example_inputs import dataset_examples, random_examples, read_examples
 from official.files.atomic import replace_folder
 from official.files.saved_model_layout import CONFIG_FILE, FACTS_FILE
 from official.files.summary import write_summary
 from official.files.tables import text_table
-from official.saved_models import SAVED_MODEL
-from official.signatures import numeric_signature
+from official.serving import onnx_format, tflite_format
+from official.serving.example_inputs import dataset_examples, random_examples, read_examples
+from official.serving.parity import LIMIT, NEAR_TIE, Comparison
+from official.serving.saved_models import SAVED_MODEL
+from official.serving.signatures import numeric_signature
 from official.trained_models import call_by_names
 from official.updates import plain_name
 from official.weights import read_weights
@@ -94,7 +94,7 @@ def convert(
       output: pathlib.Path of the folder for the files and REPORT_FILE; it appears whole or not at all, in place
         of an earlier one.
       signature: its name; None for the only one of numbers.
-      examples: path of an .npz file (official.example_inputs.read_examples), or RANDOM; None for the first of the recipe's
+      examples: path of an .npz file (official.serving.example_inputs.read_examples), or RANDOM; None for the first of the recipe's
         `split`, and where there is no recipe random ones.
       compared: how many examples, of a file all.
       split: of the recipe's data, on which all are evaluated.

@@ -13,9 +13,9 @@ with quiet.startup():
     import tensorflow as tf
 
 from bert.packing import beginning, pack
+from official.checkpoints.weights import local_path
 from official.serving.saved_models import SAVED_MODEL
 from official.serving.signatures import load_exported
-from official.weights import local_path
 
 GAP = "[MASK]"
 GUESSES = 5

@@ -7,10 +7,10 @@ from bert.serving import encoder_endpoints, preprocessor
 from bert.shards import prepared_vocabulary
 from bert.tokenizer import open_tokenizer
 from bert.transfer import transfer_weights
+from official.checkpoints.trained_models import find_model
 from official.data.bad_examples import BadExamples
 from official.exportable import Part, Traced, keras_module, model_endpoint
 from official.task import Task
-from official.trained_models import find_model
 from widenet import Model
 from widenet.depths import layer_depths
 from widenet.moe import DROPS_NOTHING

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from official import pretrained
+from official.checkpoints.manager import pretrained
 from widenet.model_transfer import counted, transfer_model, transfer_parts
 from widenet.transfer import Row, shapes, transfer_layer
 
@@ -13,7 +13,7 @@ def load_pretrained(model, path, setting="path"):
     Args:
       model: what bert.create_model returns.
       path: a run's workdir, a folder of checkpoints, a checkpoint's prefix, a SavedModel, or the handle of a published one
-        (official.weights.read_weights).
+        (official.checkpoints.weights.read_weights).
       setting: what the caller's user calls the path, for messages.
 
     Returns:
@@ -34,7 +34,7 @@ def transfer_weights(model, weights):
 
     Args:
       model: what bert.create_model returns.
-      weights: {full name: array}, as official.weights.read_weights returns them.
+      weights: {full name: array}, as official.checkpoints.weights.read_weights returns them.
 
     Returns:
       List of widenet.transfer.Row, in the order of the model, then what else the source has.

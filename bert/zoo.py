@@ -120,7 +120,7 @@ def create_model(name, task="encoder", *, pretrained=None, **overrides):
     # Here, so that the table can be read without waiting for TensorFlow.
     from bert.models import build_model
     from bert.transfer import transfer_weights
-    from official.pretrained import create_pretrained
+    from official.checkpoints.pretrained import create_pretrained
 
     if pretrained is None:
         return build_model(name, task, **settings)

@@ -165,7 +165,7 @@ class SaveCheckpoints(StepCallback):
 
     Args:
       clock: returns the seconds that the run has taken so far.
-      best: an official.best.BestCheckpoint, or None.
+      best: an official.checkpoints.manager.BestCheckpoint, or None.
 
     Raises:
       Stopped: after the checkpoint, where SIGINT or SIGTERM came.

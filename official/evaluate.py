@@ -16,9 +16,9 @@ with quiet.startup():
     import tensorflow as tf
 
 from official import config as configs
+from official.checkpoints.trained_models import find_model, load_forward
 from official.files.summary import write_summary
 from official.task import create_task
-from official.trained_models import find_model, load_forward
 
 METRICS_FILE = {"metrics.json": "metrics, versions and the full config"}
 
@@ -28,7 +28,7 @@ def evaluate(model, split="validation", output=None, data_dir=None, batch_size=N
 
     Args:
       model: path of a workdir, a checkpoint's prefix or a SavedModel, or the handle of a published one
-        (official.trained_models.find_model).
+        (official.checkpoints.trained_models.find_model).
       split: "train", "validation", "test" or whatever else the recipe's task knows.
       output: the folder to write to; None for WORKDIR/evaluation/SPLIT, or SAVED_MODEL_evaluation/SPLIT beside a SavedModel, and
         not allowed for a handle. Of a split that is a path, SPLIT is the file's name.
@@ -78,7 +78,7 @@ def open_recipe(model, data_dir=None, batch_size=None, data=None, setting="--mod
       setting: what the caller's user calls the model's path, for messages.
 
     Returns:
-      (official.trained_models.TrainedModel, official.task.Task).
+      (official.checkpoints.trained_models.TrainedModel, official.task.Task).
 
     Raises:
       ValueError: as `evaluate`, of model and settings.

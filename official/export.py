@@ -18,14 +18,14 @@ with quiet.startup():
     import tensorflow as tf
 
 from official import config as configs
+from official.checkpoints.trained_models import fill_in, find_model, restore_weights
+from official.checkpoints.weights import local_path
 from official.cli.arguments import positive
 from official.evaluate import change_data, data_settings
 from official.files.summary import metrics_of_step, run_facts
 from official.serving import runtimes
 from official.serving.saved_models import SAVED_MODEL, write_saved_model
 from official.task import create_task
-from official.trained_models import fill_in, find_model, restore_weights
-from official.weights import local_path
 
 # {format: function that writes an official.exportable.Part}, with arguments and results as of write_saved_model. What the model's
 # numbers alone are written as, for other runtimes, is in official.serving.runtimes.FORMATS.
@@ -46,7 +46,7 @@ def export(
     """Exports a checkpoint of a run.
 
     Args:
-      model: path of a workdir or of a checkpoint in one (official.trained_models.find_model).
+      model: path of a workdir or of a checkpoint in one (official.checkpoints.trained_models.find_model).
       output: the folder to write; None for one in the workdir.
       file_format: of FORMATS.
       part: of the task's `parts`.

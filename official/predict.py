@@ -46,7 +46,7 @@ def predict(handle, inputs, output, batch_size=32, signature=SIGNATURE):
     """Writes a model's answers.
 
     Args:
-      handle: of a published SavedModel, or the path of one (official.weights.local_path).
+      handle: of a published SavedModel, or the path of one (official.checkpoints.weights.local_path).
       inputs: a glob of files, or the path of a JSONL file.
       output: path of a JSONL file. Lines that it has already are kept, a torn last one is not.
       batch_size: how many inputs the model is given at once.

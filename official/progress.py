@@ -1,7 +1,7 @@
 """What a run shows while it goes on, and at its end."""
 
-from official.best import FOLDER as BEST_FOLDER
 from official.callbacks import StepCallback
+from official.checkpoints.manager import FOLDER as BEST_FOLDER
 from official.cli.status_line import StatusLine
 
 

@@ -92,7 +92,7 @@ class Task(Protocol):
 
         Args:
           model: from create_model.
-          weights: {full name: NumPy array} (official.weights.read_weights), of a model of any kind.
+          weights: {full name: NumPy array} (official.checkpoints.weights.read_weights), of a model of any kind.
 
         Returns:
           Rows of a table that says what became of them: NamedTuples of strings.

@@ -22,10 +22,10 @@ from absl import app, flags, logging
 
 from official import config as configs
 from official.averaging import EvaluateAverages, averaged_weights
-from official.best import FOLDER as BEST_FOLDER
-from official.best import BestCheckpoint, NoSuchMetric
 from official.callbacks import EpochTables, NonFiniteGuard, SaveCheckpoints, StepCounter, Stopped
-from official.checkpoints import Checkpoints
+from official.checkpoints.manager import FOLDER as BEST_FOLDER
+from official.checkpoints.manager import BestCheckpoint, Checkpoints, NoSuchMetric
+from official.checkpoints.weights import read_weights
 from official.cli.recipe_flag import CONFIG, parse_flags
 from official.curves import draw_curves
 from official.files.summary import metrics_of_step, run_facts, write_summary
@@ -38,7 +38,6 @@ from official.progress import Progress, report
 from official.serving.saved_models import SAVED_MODEL, write_saved_model
 from official.strategies import create_strategy, is_chief
 from official.task import create_task
-from official.weights import read_weights
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Where the run keeps its files.")
 
@@ -48,7 +47,7 @@ def run(config, workdir):
 
     Args:
       config: a recipe's ConfigDict with `task`, `train`, `init` ("" for fresh weights, or what
-        official.weights.read_weights takes) and whatever the task reads.
+        official.checkpoints.weights.read_weights takes) and whatever the task reads.
       workdir: folder of the run; made if it does not exist.
 
     Raises:
@@ -240,7 +239,7 @@ def initial_weights(init, workdir):
     """The weights that a run begins with, by name, where `init` names any; None for a run that goes on from its own checkpoint.
 
     Raises:
-      ValueError: as official.weights.read_weights.
+      ValueError: as official.checkpoints.weights.read_weights.
     """
     goes_on = tf.train.latest_checkpoint(str(workdir / "checkpoints")) is not None
     return read_weights(init, setting="init") if init and not goes_on else None

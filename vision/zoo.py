@@ -103,7 +103,7 @@ def create_model(name, *, pretrained=None, **overrides):
     """
     settings = model_settings(name, **overrides)
     # Here, so that the table can be read without waiting for TensorFlow.
-    from official.pretrained import create_pretrained
+    from official.checkpoints.pretrained import create_pretrained
     from vision.models import build_model
     from vision.transfer import transfer_weights
 

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from official.checkpoints.trained_models import call_by_names
+from official.checkpoints.weights import read_weights
 from official.evaluate import open_recipe, run_model
 from official.files.atomic import replace_folder
 from official.files.saved_model_layout import CONFIG_FILE, FACTS_FILE
@@ -23,9 +25,7 @@ from official.serving.example_inputs import dataset_examples, random_examples, r
 from official.serving.parity import LIMIT, NEAR_TIE, Comparison
 from official.serving.saved_models import SAVED_MODEL
 from official.serving.signatures import numeric_signature
-from official.trained_models import call_by_names
 from official.updates import plain_name
-from official.weights import read_weights
 
 REPORT_FILE = "runtimes.json"
 BATCHES = (1, 32)  # whose latency is measured

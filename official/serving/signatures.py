@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from official.checkpoints.weights import local_path
 from official.cli import quiet
-from official.weights import local_path
 
 
 class NumericSignature(NamedTuple):

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from bert.classification import TextClassification
 from official import evaluate, train
+from official.checkpoints.weights import read_weights
 from official.files.tables import read_table
-from official.weights import read_weights
 from tests.bert.prepared_texts import prepare_glue, write_jsonl, write_tsv, write_vocabulary
 from tests.bert.tiny import classification_config
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from official.averaging import EvaluateAverages, averaged_weights
-from official.checkpoints import Checkpoints
+from official.checkpoints.manager import Checkpoints
 from official.config import train_settings
 from official.optimizers import create_optimizer, create_state
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from official import evaluate, train
+from official.checkpoints.weights import read_weights
 from official.config import to_plain
 from official.evaluation.classification import FILES as OF_CLASSES
 from official.files.tables import read_table
-from official.weights import read_weights
 from tests.official.tiny import DENSE, run_command, tiny_config
 
 FILES = {"metrics.json", *OF_CLASSES}

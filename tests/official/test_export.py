@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 
 from official import export, train
+from official.checkpoints.weights import read_weights
 from official.config import to_plain
 from official.serving.saved_models import describe
-from official.weights import read_weights
 from tests.official.modules import run_elsewhere, xla_calls_of
 from tests.official.tiny import files_and_digests, run_command, tiny_config
 from tests.vision.pictures import encoded, picture

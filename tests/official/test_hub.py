@@ -13,10 +13,10 @@ import bert
 import official.hub
 import vision
 from official import evaluate, predict, train
+from official.checkpoints.weights import find_checkpoint, local_path, read_weights
 from official.hub import tensorflow_hub  # without its warning
 from official.publish import publish
 from official.serving.saved_models import export_saved_model
-from official.weights import find_checkpoint, local_path, read_weights
 from tests.official.model_repository import HANDLE, static_server
 from tests.official.test_command import refusal
 from tests.official.tiny import DENSE, ROOT, command, environment, tiny_config

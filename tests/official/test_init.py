@@ -10,8 +10,8 @@ import pytest
 from absl.testing import flagsaver
 
 from official import train
+from official.checkpoints.weights import read_weights
 from official.cli.recipe_flag import parse_flags
-from official.weights import read_weights
 from tests.official.tiny import DENSE, ROOT, command, files_and_digests, tiny_config
 
 

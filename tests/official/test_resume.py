@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from official import callbacks, train
 from official.callbacks import SaveCheckpoints, StepCounter, Stopped
-from official.checkpoints import Checkpoints
+from official.checkpoints.manager import Checkpoints
 from official.files.tables import read_table
 from tests.official.tiny import DENSE, tiny_config
 

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 import vision
+from official.checkpoints.weights import read_weights
 from official.files.tables import text_table
 from official.serving.saved_models import export_saved_model
-from official.weights import read_weights
 from vision.transfer import load_pretrained, resample_positions, transfer_weights
 from widenet.transfer import weights_by_name
 

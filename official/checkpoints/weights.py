@@ -6,7 +6,7 @@ import pathlib
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-from official.best import FOLDER as BEST_FOLDER
+from official.checkpoints.manager import FOLDER as BEST_FOLDER
 from official.repository.handles import is_handle
 from official.repository.lookup import find_published
 

@@ -1,7 +1,7 @@
 """Models that start from saved weights, whatever they are models of."""
 
+from official.checkpoints.weights import find_checkpoint, read_weights
 from official.files.tables import text_table
-from official.weights import find_checkpoint, read_weights
 
 
 def load_pretrained(model, path, transfer, setting="path"):
@@ -10,7 +10,7 @@ def load_pretrained(model, path, transfer, setting="path"):
     Args:
       model: a built model.
       path: a run's workdir, a folder of checkpoints, a checkpoint's prefix, a SavedModel, or the handle of a published one
-        (official.weights.read_weights).
+        (official.checkpoints.weights.read_weights).
       transfer: function of the model and {full name: array} that assigns what fits and returns rows of strings, or raises a
         ValueError whose words go on after "... is not allowed: ".
       setting: what the caller's user calls the path, for messages.

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from official.checkpoints import Checkpoints
+from official.checkpoints.manager import Checkpoints
 
 
 def compiled_model():

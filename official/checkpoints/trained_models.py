@@ -8,13 +8,13 @@ from typing import NamedTuple
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from official.checkpoints import restore_model
+from official.checkpoints.manager import restore_model
+from official.checkpoints.weights import find_checkpoint, local_path, read_weights
 from official.config import completed
 from official.files.saved_model_layout import CONFIG_FILE
 from official.precision import PRECISION_FILE
 from official.serving.saved_models import locate_assets
 from official.updates import plain_name
-from official.weights import find_checkpoint, local_path, read_weights
 
 
 class TrainedModel(NamedTuple):
@@ -35,7 +35,7 @@ class TrainedModel(NamedTuple):
 
 
 def find_model(path, setting="model"):
-    """The TrainedModel that a path or handle leads to, as official.weights.find_checkpoint takes it.
+    """The TrainedModel that a path or handle leads to, as official.checkpoints.weights.find_checkpoint takes it.
 
     Args:
       path: a run's workdir (its best checkpoint or else the newest), a checkpoint in a workdir, a SavedModel, or the handle of a

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from official.checkpoints import Checkpoints
+from official.checkpoints.manager import Checkpoints
+from official.checkpoints.weights import read_weights
 from official.config import train_settings
 from official.optimizers import create_optimizer, create_state
 from official.serving.saved_models import export_saved_model
-from official.weights import read_weights
 
 
 @pytest.fixture(scope="module")

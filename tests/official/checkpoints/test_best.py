@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 
 from official import train
-from official.best import FOLDER, BestCheckpoint, NoSuchMetric, kept_step, replace_checkpoint
+from official.checkpoints.manager import FOLDER, BestCheckpoint, NoSuchMetric, kept_step, replace_checkpoint
+from official.checkpoints.weights import read_weights
 from official.evaluate import evaluate
 from official.files.tables import read_table
-from official.weights import read_weights
 from tests.official.test_resume import stop_at
 from tests.official.words import words_config, write_vocabulary
 

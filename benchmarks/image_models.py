@@ -9,7 +9,7 @@ import tensorflow as tf
 def anchor(precision, mode, batch):
     """benchmarks/anchor.py with Keras's own mixed precision and tfa's own LAMB."""
     from benchmarks.anchor import shared_vit
-    from official.optimizers import tfa
+    from official.training.optimizers import tfa
 
     tf.keras.utils.set_random_seed(0)
     tf.keras.mixed_precision.set_global_policy(precision)
@@ -20,7 +20,7 @@ def anchor(precision, mode, batch):
 def zoo(name, precision, mode, batch, optimizer="lamb", **settings):
     """A model of the zoo with this project's LAMB, or with Keras's AdamW ("adamw")."""
     import vision
-    from official.optimizers import LAMB
+    from official.training.optimizers import LAMB
     from vision.models import forward_flops
 
     tf.keras.utils.set_random_seed(0)
@@ -36,7 +36,7 @@ def zoo(name, precision, mode, batch, optimizer="lamb", **settings):
 
 def recipe(path, argument):
     """The model of a recipe as its runs train it, in float32."""
-    from official.optimizers import create_optimizer
+    from official.training.optimizers import create_optimizer
     from vision.models import build_model
 
     config = runpy.run_path(path)["get_config"](argument)

@@ -47,7 +47,7 @@ def train_step(data, precision, batch):
     import tensorflow as tf
 
     from benchmarks.image_models import lamb
-    from official.optimizers import LAMB
+    from official.training.optimizers import LAMB
 
     tf.keras.utils.set_random_seed(0)
     tf.keras.mixed_precision.set_global_policy(precision)

@@ -42,7 +42,7 @@ def optimizer(addons):
     """One update of WideNet-B/16's weights."""
     import vision
     from benchmarks.image_models import lamb
-    from official.optimizers import LAMB, tfa
+    from official.training.optimizers import LAMB, tfa
 
     weights = vision.create_model("widenet_b16").trainable_weights
     gradients = [tf.random.stateless_normal(weight.shape, [0, 0]) for weight in weights]

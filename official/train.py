@@ -21,23 +21,21 @@ with quiet.startup():
 from absl import app, flags, logging
 
 from official import config as configs
-from official.averaging import EvaluateAverages, averaged_weights
-from official.callbacks import EpochTables, NonFiniteGuard, SaveCheckpoints, StepCounter, Stopped
 from official.checkpoints.manager import FOLDER as BEST_FOLDER
 from official.checkpoints.manager import BestCheckpoint, Checkpoints, NoSuchMetric
 from official.checkpoints.weights import read_weights
 from official.cli.recipe_flag import CONFIG, parse_flags
-from official.curves import draw_curves
 from official.files.summary import metrics_of_step, run_facts, write_summary
 from official.files.tables import Table, read_table, text_table
-from official.freezing import freeze
-from official.layer_decay import update_scales
-from official.optimizers import create_optimizer, create_state
-from official.precision import PRECISION_FILE, fastest_precision
-from official.progress import Progress, report
 from official.serving.saved_models import SAVED_MODEL, write_saved_model
-from official.strategies import create_strategy, is_chief
 from official.task import create_task
+from official.training.averaging import EvaluateAverages, averaged_weights
+from official.training.callbacks import EpochTables, NonFiniteGuard, SaveCheckpoints, StepCounter, Stopped
+from official.training.curves import draw_curves
+from official.training.devices import PRECISION_FILE, create_strategy, fastest_precision, is_chief
+from official.training.fine_tuning import freeze, update_scales
+from official.training.optimizers import create_optimizer, create_state
+from official.training.progress import Progress, report
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Where the run keeps its files.")
 

@@ -93,7 +93,7 @@ class Checkpoints:
 
         Raises:
           FloatingPointError: where a weight is not finite: such a checkpoint would overwrite good ones.
-          RuntimeError: while the weights hold their averages (official.averaging): it would lose the weights themselves.
+          RuntimeError: while the weights hold their averages (official.training.averaging): it would lose the weights themselves.
           OSError: where it cannot be written; those before it stay.
         """
         # Not by what lies in the chief's directory: another worker may be ahead, and all of them must take part in a save.

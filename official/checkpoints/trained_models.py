@@ -12,9 +12,9 @@ from official.checkpoints.manager import restore_model
 from official.checkpoints.weights import find_checkpoint, local_path, read_weights
 from official.config import completed
 from official.files.saved_model_layout import CONFIG_FILE
-from official.precision import PRECISION_FILE
 from official.serving.saved_models import locate_assets
-from official.updates import plain_name
+from official.training.devices import PRECISION_FILE
+from official.training.weight_updates import plain_name
 
 
 class TrainedModel(NamedTuple):

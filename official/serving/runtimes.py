@@ -25,7 +25,7 @@ from official.serving.example_inputs import dataset_examples, random_examples, r
 from official.serving.parity import LIMIT, NEAR_TIE, Comparison
 from official.serving.saved_models import SAVED_MODEL
 from official.serving.signatures import numeric_signature
-from official.updates import plain_name
+from official.training.weight_updates import plain_name
 
 REPORT_FILE = "runtimes.json"
 BATCHES = (1, 32)  # whose latency is measured

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from official import callbacks, train
-from official.callbacks import SaveCheckpoints, StepCounter, Stopped
+from official import train
 from official.checkpoints.manager import Checkpoints
 from official.files.tables import read_table
+from official.training import callbacks
+from official.training.callbacks import SaveCheckpoints, StepCounter, Stopped
 from tests.official.tiny import DENSE, tiny_config
 
 

@@ -15,9 +15,9 @@ import tensorflow as tf
 
 import official
 from official import train
-from official.callbacks import NonFiniteGuard
 from official.config import to_plain
 from official.files.tables import read_table
+from official.training.callbacks import NonFiniteGuard
 from tests.official.tiny import DENSE, environment, files_and_digests, tiny_config
 
 EPOCH_ENDS = [3, 6, 7]

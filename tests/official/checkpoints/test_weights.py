@@ -9,8 +9,8 @@ import tensorflow as tf
 from official.checkpoints.manager import Checkpoints
 from official.checkpoints.weights import read_weights
 from official.config import train_settings
-from official.optimizers import create_optimizer, create_state
 from official.serving.saved_models import export_saved_model
+from official.training.optimizers import create_optimizer, create_state
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from official.freezing import freeze
+from official.training.fine_tuning import freeze
 
 
 @pytest.fixture

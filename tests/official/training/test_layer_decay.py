@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from official.layer_decay import update_scales
+from official.training.fine_tuning import update_scales
 
 
 def weight(name, shape=(2, 3)):

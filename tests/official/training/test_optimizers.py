@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import vision
 from official.config import train_settings
-from official.optimizers import LAMB, SGD, AdamW, create_optimizer, create_state
+from official.training.optimizers import LAMB, SGD, AdamW, create_optimizer, create_state
 from tests.official.references import REFERENCES
 
 TINY = dict(

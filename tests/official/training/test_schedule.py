@@ -7,8 +7,7 @@ import pytest
 import tensorflow as tf
 
 from official.config import train_settings
-from official.optimizers import create_optimizer
-from official.schedules import LinearDecay, create_schedule
+from official.training.optimizers import LinearDecay, create_optimizer, create_schedule
 
 
 @pytest.mark.parametrize("warmup", [1, 4, 10])

@@ -12,7 +12,7 @@ def averaged_weights(optimizer, model):
     Without averages nothing changes.
 
     Args:
-      optimizer: one of official.optimizers whose state is made, or restored from a checkpoint.
+      optimizer: one of official.training.optimizers whose state is made, or restored from a checkpoint.
       model: the model whose weights it trains.
 
     Raises:

@@ -1,15 +1,13 @@
-"""Optimizers."""
+"""Optimizers and learning-rate schedules by the settings of a recipe."""
 
 import functools
 import re
 
 import tensorflow as tf
 
-from official.addons import tfa
-from official.config import OPTIMIZERS
-from official.lamb import CompiledLAMB
-from official.schedules import create_schedule
-from official.updates import ScaledAveragedUpdates
+from official.config import OPTIMIZERS, SCHEDULES
+from official.training.lamb import CompiledLAMB, tfa
+from official.training.weight_updates import ScaledAveragedUpdates
 
 # LAMB's paper (arXiv:1904.00962) leaves biases and norm parameters out of decay and layer adaptation. A weight's name is the
 # path to it, so these match its last part only, wherever it stands; the copies of a mirrored weight have names of their own.
@@ -51,7 +49,7 @@ def create_optimizer(train, scales=None):
 
     Args:
       train: the recipe's `train` settings (official.config.train_settings).
-      scales: what official.layer_decay.update_scales gives for `train.layer_decay`; needed where that is below 1.
+      scales: what official.training.fine_tuning.update_scales gives for `train.layer_decay`; needed where that is below 1.
 
     Returns:
       LAMB, AdamW or SGD, clipped to a global gradient norm of `train.clip_norm` and without decay (and layer adaptation) for
@@ -92,3 +90,42 @@ def create_state(optimizer, weights):
     Restoring a checkpoint can then check that all of it has found its place.
     """
     optimizer._create_all_weights(weights)
+
+
+@tf.keras.saving.register_keras_serializable(package="widenet")
+class LinearDecay(tf.keras.optimizers.schedules.LearningRateSchedule):
+    """`lr` * step / warmup_steps until `warmup_steps`, then `lr` * (steps - step) / (steps - warmup_steps) until `steps`."""
+
+    def __init__(self, lr, steps, warmup_steps):
+        self.lr = lr
+        self.steps = steps
+        self.warmup_steps = warmup_steps
+
+    def __call__(self, step):
+        step = tf.cast(step, tf.float32)
+        left = tf.maximum(self.steps - step, 0) / max(self.steps - self.warmup_steps, 1)
+        # Before the peak the second line is above the first one, and after it below.
+        return self.lr * (tf.minimum(step / self.warmup_steps, left) if self.warmup_steps else left)
+
+    def get_config(self):
+        return dict(lr=self.lr, steps=self.steps, warmup_steps=self.warmup_steps)
+
+
+def create_schedule(lr, steps, warmup_steps, schedule="cosine"):
+    """Linear warm-up from 0 to `lr` over `warmup_steps`, then decay to 0 at `steps`.
+
+    Args:
+      schedule: how it decays: "cosine" (half a cosine, arXiv:1608.03983) or "linear".
+
+    Raises:
+      ValueError: another schedule.
+    """
+    if schedule == "linear":
+        return LinearDecay(lr, steps, warmup_steps)
+    if schedule != "cosine":
+        raise ValueError(f"train.schedule={schedule!r} is not allowed: it must be one of {', '.join(SCHEDULES)}")
+    if not warmup_steps:
+        return tf.keras.optimizers.schedules.CosineDecay(lr, decay_steps=steps)
+    return tf.keras.optimizers.schedules.CosineDecay(
+        0.0, decay_steps=max(steps - warmup_steps, 1), warmup_target=lr, warmup_steps=warmup_steps
+    )

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from official.averaging import EvaluateAverages, averaged_weights
 from official.checkpoints.manager import Checkpoints
 from official.config import train_settings
-from official.optimizers import create_optimizer, create_state
+from official.training.averaging import EvaluateAverages, averaged_weights
+from official.training.optimizers import create_optimizer, create_state
 
 X, Y = np.eye(4, 3, dtype=np.float32), np.ones((4, 2), np.float32)
 

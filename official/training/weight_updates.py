@@ -23,7 +23,7 @@ class ScaledAveragedUpdates:
         starts as the weight is when the state is made, without bias correction.
 
     Attributes:
-      averages_in_use: whether the weights hold the averages just now (official.averaging).
+      averages_in_use: whether the weights hold the averages just now (official.training.averaging).
     """
 
     def __init__(self, *args, update_scales=None, ema_decay=0.0, **kwargs):

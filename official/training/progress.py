@@ -1,8 +1,8 @@
 """What a run shows while it goes on, and at its end."""
 
-from official.callbacks import StepCallback
 from official.checkpoints.manager import FOLDER as BEST_FOLDER
 from official.cli.status_line import StatusLine
+from official.training.callbacks import StepCallback
 
 
 class Progress(StepCallback):

@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from official import precision
+from official.training import devices as precision
 
 
 @pytest.mark.parametrize(("bfloat16_seconds", "expected"), [(0.5, "mixed_bfloat16"), (0.9, "float32"), (3.0, "float32")])

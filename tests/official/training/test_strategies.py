@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from official import optimizers, strategies, train
+from official import train
 from official.files.tables import read_table
+from official.training import devices as strategies
+from official.training import optimizers
 from tests.official.tiny import DENSE, ROOT, command, environment, run_command, tiny_config
 
 

@@ -1,0 +1,1 @@
+"""Training: optimizers, schedules, callbacks, progress, devices, fine-tuning and curves."""

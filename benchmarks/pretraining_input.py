@@ -18,9 +18,9 @@ OWN = "benchmarks/pretraining_input.py"
 
 def _task(data, batch):
     """The task of the paper's recipe, on prepared data of any length."""
+    from bert.corpus.shards import read_info
     from bert.pretraining import Pretraining
     from bert.recipes import paper_pretraining
-    from bert.shards import read_info
 
     config = paper_pretraining("widenet_base_e4")
     settings = read_info(data)["settings"]

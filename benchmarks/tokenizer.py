@@ -19,7 +19,7 @@ def tokenizer(kind, vocabulary, corpus, megabytes):
     Args:
       kind: a key of `_functions`.
       vocabulary: path of a vocab.txt.
-      corpus: as bert.corpora.open_corpus names it.
+      corpus: as bert.corpus.open.open_corpus names it.
       megabytes: how much text at least.
     """
     import tensorflow as tf
@@ -37,7 +37,7 @@ def tokenizer(kind, vocabulary, corpus, megabytes):
 
 def first_texts(corpus, megabytes):
     """The first documents of a corpus, list of str, of at least so many MB together."""
-    from bert.corpora import open_corpus
+    from bert.corpus.open import open_corpus
 
     texts, size = [], 0
     for text in open_corpus(corpus).documents():
@@ -94,7 +94,7 @@ def add_rates(rows):
 
 
 def main():
-    from bert.corpora import open_corpus
+    from bert.corpus.open import open_corpus
     from bert.vocabulary import learn_vocabulary
 
     parser = arguments.parser(__doc__)

@@ -18,9 +18,9 @@ from official.cli import quiet
 with quiet.startup():
     import tensorflow as tf
 
-from bert import beam
-from bert.corpora import open_corpus
-from bert.shards import Shards, finish_info, read_info, write_info
+from bert.corpus import beam
+from bert.corpus.open import open_corpus
+from bert.corpus.shards import Shards, finish_info, read_info, write_info
 from official.cli.status_line import StatusLine
 from official.config import changes
 
@@ -31,14 +31,14 @@ def prepare(shards, names, runner=LOCAL, options=(), blank_lines=False, tfds_dir
     """Makes those files of pretraining data that are not there yet.
 
     Args:
-      shards: a bert.shards.Shards.
+      shards: a bert.corpus.shards.Shards.
       names: of the corpora.
       runner: "local", or the name of one of Beam's.
       options: list of str, for Beam.
-      blank_lines, tfds_dir, tfds_feature: as of bert.corpora.open_corpus.
+      blank_lines, tfds_dir, tfds_feature: as of bert.corpus.open.open_corpus.
 
     Returns:
-      What dataset_info.json holds (bert.shards.read_info).
+      What dataset_info.json holds (bert.corpus.shards.read_info).
 
     Raises:
       ValueError: a setting that is not allowed, a folder that holds something else, or a corpus that is damaged or empty.

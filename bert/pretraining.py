@@ -3,13 +3,13 @@
 import numpy as np
 import tensorflow as tf
 
+from bert.corpus.records import SPECIAL_TOKENS
 from bert.fill import WordFiller
 from bert.masked_words import MaskedWordAccuracy, MaskedWordLoss
 from bert.pretraining_data import PretrainingData
 from bert.pretraining_evaluation import PretrainingEvaluation
 from bert.pretraining_pipeline import PretrainingPipeline
 from bert.pretraining_settings import check_data_settings
-from bert.records import SPECIAL_TOKENS
 from bert.text_task import TextTask
 from bert.word_vectors import read_vectors
 

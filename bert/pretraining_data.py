@@ -4,7 +4,7 @@ import hashlib
 
 import tensorflow as tf
 
-from bert.shards import SPLITS, prepared_vocabulary, read_info
+from bert.corpus.shards import SPLITS, prepared_vocabulary, read_info
 from official.data.sources import RecordSource
 
 

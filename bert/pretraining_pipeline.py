@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
+from bert.corpus.records import SPECIAL_TOKENS, parse
 from bert.masking import DRAWS, Masking
-from bert.records import SPECIAL_TOKENS, parse
 from official.data.sources import example_seed, with_data_sharding
 
 
@@ -16,7 +16,7 @@ class PretrainingPipeline:
     swapped.
 
     Args:
-      source: of official.data.sources, whose examples are serialized records (bert.records).
+      source: of official.data.sources, whose examples are serialized records (bert.corpus.records).
       tokenizer: of bert.tokenizer.
       data: the recipe's `data` settings (bert.pretraining_settings).
     """

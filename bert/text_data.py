@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from bert.corpus.movie_reviews import CLASS_NAMES, read_reviews
 from bert.examples import SCORE_NAME, Examples, hash_order, held_out, part_of, select
 from bert.glue import glue_task, submission_file
-from bert.movie_reviews import CLASS_NAMES, read_reviews
 from bert.own_texts import TextFiles
 from bert.text_metrics import CLASSIFICATION, REGRESSION
 from official.data.sources import RecordSource

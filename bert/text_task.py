@@ -2,9 +2,9 @@
 
 import pathlib
 
+from bert.corpus.shards import prepared_vocabulary
 from bert.models import build_model, encoder_of
 from bert.serving import encoder_endpoints, preprocessor
-from bert.shards import prepared_vocabulary
 from bert.tokenizer import open_tokenizer
 from bert.transfer import transfer_weights
 from official.checkpoints.trained_models import find_model

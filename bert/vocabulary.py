@@ -22,7 +22,7 @@ with quiet.startup():
     import tensorflow as tf
 
 from bert.characters import normalizer, words_of
-from bert.corpora import open_corpus
+from bert.corpus.open import open_corpus
 from bert.pieces import learn_pieces
 from bert.tokenizer import open_tokenizer
 from bert.wordpiece import SPECIAL

@@ -21,8 +21,8 @@ from official.cli import quiet
 with quiet.startup():
     import tensorflow as tf
 
+from bert.corpus.records import parse
 from bert.pretraining_data import PretrainingData
-from bert.records import parse
 from official.cli.arguments import positive
 from official.files.atomic import write_whole
 

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.tokenizer import AT_ONCE, add_rates, contestants, first_texts, tokenizer
-from tests.bert.tokenizers import SENTENCES, write_vocabulary
+from tests.bert.tokenizer_references import SENTENCES, write_vocabulary
 
 
 @pytest.fixture

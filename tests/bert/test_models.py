@@ -9,7 +9,7 @@ import tensorflow as tf
 import bert
 from bert.models import forward_flops
 from official.training.optimizers import EXCLUDED
-from tests.bert.texts import FEW_EXPERTS, TINY, random_batch, randomize
+from tests.bert.batches import FEW_EXPERTS, TINY, random_batch, randomize
 from tests.profiled import profiled_flops
 from widenet.depths import layer_depths
 

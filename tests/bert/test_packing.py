@@ -8,7 +8,7 @@ import tensorflow as tf
 from transformers import BertTokenizer
 
 from bert.packing import pack
-from tests.bert.tokenizers import write_vocabulary
+from tests.bert.tokenizer_references import write_vocabulary
 
 PAD, CLS, SEP = 0, 2, 3
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import bert
-from tests.bert.texts import TINY, more_padding, random_batch, randomize
+from tests.bert.batches import TINY, more_padding, random_batch, randomize
 from widenet.load import recording, recording_assignments
 
 MODELS = {

@@ -9,10 +9,10 @@ import pytest
 import tensorflow_text
 from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_lib
 
-from bert.movie_reviews import read_reviews
+from bert.corpus.movie_reviews import read_reviews
 from bert.pieces import ROUNDS, PieceTrie, frequent_characters, learn_pieces
 from bert.vocabulary import count_words
-from tests.bert.tokenizers import SPECIAL
+from tests.bert.tokenizer_references import SPECIAL
 
 
 def plain_pieces(counts, least_count):

@@ -10,12 +10,12 @@ import pytest
 import tensorflow as tf
 
 from bert import prepare as command
-from bert.documents import SHORTEST_STRETCH, sentences
+from bert.corpus.records import parse
+from bert.corpus.segments import SHORTEST_STRETCH, sentences
+from bert.corpus.shards import Shards, read_info
 from bert.prepare import prepare
-from bert.records import parse
-from bert.shards import Shards, read_info
 from bert.tokenizer import open_tokenizer
-from tests.bert.pages import documents, write_dump, write_texts, write_vocabulary
+from tests.bert.corpus_files import documents, write_dump, write_texts, write_vocabulary
 
 MAX_LENGTH = 48
 
@@ -201,7 +201,7 @@ class TestAgain:
 
     def test_stopped_while_writing(self, tmp_path, corpus, vocabulary, prepared, monkeypatch):
         """The files before are whole, of the one in work there is nothing, and the same command goes on."""
-        from bert import records
+        from bert.corpus import records
 
         written = []
 

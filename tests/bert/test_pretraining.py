@@ -12,16 +12,16 @@ from sklearn.metrics import accuracy_score, log_loss
 from bert import fill
 from bert.configs import pretraining as paper
 from bert.configs import pretraining_small
+from bert.corpus.shards import Shards, read_info
 from bert.prepare import prepare
 from bert.pretraining import Pretraining
 from bert.pretraining_evaluation import PretrainingEvaluation
 from bert.recipes import pretraining_recipe
-from bert.shards import Shards, read_info
 from bert.tokenizer import open_tokenizer
 from official import evaluate, train
 from official.config import to_plain
 from official.files.tables import read_table
-from tests.bert.pages import documents, write_texts, write_vocabulary
+from tests.bert.corpus_files import documents, write_texts, write_vocabulary
 
 LENGTH = 40
 SIZES = dict(depth=1, width=16, heads=2, num_experts=2, ffn_dim=16, expert_dim=16, embedding_dim=8, max_length=LENGTH)

@@ -7,16 +7,16 @@ import pytest
 import tensorflow as tf
 from ml_collections import ConfigDict
 
+from bert.corpus.records import parse
+from bert.corpus.shards import Shards
 from bert.packing import pack
 from bert.prepare import prepare
 from bert.pretraining_data import PretrainingData
 from bert.pretraining_pipeline import PretrainingPipeline, arrange
 from bert.pretraining_settings import check_data_settings, data_settings
-from bert.records import parse
-from bert.shards import Shards
 from bert.tokenizer import open_tokenizer
-from tests.bert.pages import documents, write_texts, write_vocabulary
-from tests.bert.tokenizers import write_sentence_piece
+from tests.bert.corpus_files import documents, write_texts, write_vocabulary
+from tests.bert.tokenizer_references import write_sentence_piece
 
 LENGTH = 40
 BATCH = 8

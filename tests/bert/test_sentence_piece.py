@@ -11,7 +11,14 @@ from sentencepiece import sentencepiece_model_pb2
 
 from bert.sentence_piece_model import read_model
 from bert.tokenizer import open_tokenizer
-from tests.bert.tokenizers import SENTENCES, TEXTS, AlbertReference, random_texts, write_sentence_piece, write_vocabulary
+from tests.bert.tokenizer_references import (
+    SENTENCES,
+    TEXTS,
+    AlbertReference,
+    random_texts,
+    write_sentence_piece,
+    write_vocabulary,
+)
 
 NUMBERS = ("\u25819,", "9,", "00,", "\u25812,50", "a,", "²,")
 SPECIAL = ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"]

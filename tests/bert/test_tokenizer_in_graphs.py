@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from bert.tokenizer import open_tokenizer, pack
-from tests.bert.tokenizers import SENTENCES, TEXTS, write_sentence_piece, write_vocabulary
+from tests.bert.tokenizer_references import SENTENCES, TEXTS, write_sentence_piece, write_vocabulary
 
 ALL_TEXTS = [*SENTENCES, *TEXTS.values()]
 LENGTH = 24

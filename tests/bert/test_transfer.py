@@ -8,7 +8,7 @@ import bert
 from bert.transfer import load_pretrained, transfer_weights
 from official.checkpoints.weights import read_weights
 from official.files.tables import text_table
-from tests.bert.texts import FEW_EXPERTS, random_batch, randomize
+from tests.bert.batches import FEW_EXPERTS, random_batch, randomize
 from widenet.transfer import weights_by_name
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from bert import vocabulary
 from bert.tokenizer import open_tokenizer
 from bert.vocabulary import count_words, learn_vocabulary
-from tests.bert.tokenizers import SENTENCES, SPECIAL, TEXTS, BertReference, random_texts, write_vocabulary
+from tests.bert.tokenizer_references import SENTENCES, SPECIAL, TEXTS, BertReference, random_texts, write_vocabulary
 
 
 class TestCounts:

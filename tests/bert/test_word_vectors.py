@@ -7,14 +7,14 @@ import sys
 import numpy as np
 import pytest
 
+from bert.corpus.shards import Shards
 from bert.prepare import prepare
 from bert.pretraining import Pretraining
 from bert.pretraining_data import PretrainingData
 from bert.recipes import pretraining_recipe
-from bert.shards import Shards
 from bert.tokenizer import open_tokenizer
 from bert.word_vectors import STANDARD_DEVIATION, Texts, learn_vectors
-from tests.bert.pages import write_texts, write_vocabulary
+from tests.bert.corpus_files import write_texts, write_vocabulary
 from tests.official.tiny import ROOT, environment
 
 LENGTH = 24

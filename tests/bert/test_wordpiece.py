@@ -11,7 +11,15 @@ import tensorflow as tf
 
 from bert.characters import normalizer
 from bert.tokenizer import open_tokenizer
-from tests.bert.tokenizers import SPECIAL, TEXTS, BertReference, composes, differs_by_version, random_texts, write_vocabulary
+from tests.bert.tokenizer_references import (
+    SPECIAL,
+    TEXTS,
+    BertReference,
+    composes,
+    differs_by_version,
+    random_texts,
+    write_vocabulary,
+)
 
 CASES = pytest.mark.parametrize("lower_case", [True, False])
 

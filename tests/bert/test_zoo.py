@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import bert
-from tests.bert.texts import TINY
+from tests.bert.batches import TINY
 
 NAMES = [
     "bert_tiny",

@@ -16,7 +16,7 @@ from official.serving.tflite_format import TFLiteModel
 from tests.bert.prepared_texts import write_tsv, write_vocabulary
 from tests.bert.tiny import classification_config
 from tests.official.fresh_exports import export_fresh
-from tests.official.test_signatures import NUMBERS, doubled, save
+from tests.official.serving.test_signatures import NUMBERS, doubled, save
 from tests.official.tiny import command, run_command, tiny_config
 
 # Float32 rounds otherwise in every runtime; the issue of wrong operations is orders of magnitude larger.

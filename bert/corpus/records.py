@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from bert.documents import sentences, stretches
+from bert.corpus.segments import sentences, stretches
 
 SPECIAL_TOKENS = 3  # [CLS] first [SEP] second [SEP]
 
@@ -36,7 +36,7 @@ def records_of(documents, tokenizer, max_length, short_share, seed):
       documents: {bytes that name a document: its text}.
       tokenizer: of bert.tokenizer.
       max_length: tokens of an example, its special ones included.
-      short_share: share of examples that may be shorter (bert.documents.stretches).
+      short_share: share of examples that may be shorter (bert.corpus.segments.stretches).
       seed: int, of what is drawn.
 
     Returns:

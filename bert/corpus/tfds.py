@@ -2,12 +2,12 @@
 
 import functools
 
-from bert.corpus_error import CorpusError
+from bert.corpus.base import CorpusError
 from official.data.tfds import PreparedSet
 
 
 def open_set(name, directory="", feature=""):
-    """A bert.corpora.Corpus of a set that TensorFlow Datasets has prepared.
+    """A bert.corpus.open.Corpus of a set that TensorFlow Datasets has prepared.
 
     Args:
       name: "tfds:NAME" or "tfds:NAME:SPLIT", the split in TensorFlow Datasets' syntax.
@@ -19,7 +19,7 @@ def open_set(name, directory="", feature=""):
     """
     import tensorflow_datasets as tfds
 
-    from bert.corpora import Corpus
+    from bert.corpus.open import Corpus
 
     _, given, *split = name.split(":", 2)
     found = PreparedSet(given, directory, "none of the other corpora", setting="corpus")

@@ -4,8 +4,8 @@ import bz2
 import re
 from xml.etree.ElementTree import ParseError
 
-from bert.corpus_error import CorpusError
-from bert.documents import CLOSING, MARKS
+from bert.corpus.base import CorpusError
+from bert.corpus.segments import CLOSING, MARKS
 
 ARTICLES = ("0",)  # the namespace; others hold talk, templates and the like
 SHORTEST_LINE = 20  # characters

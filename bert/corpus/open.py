@@ -19,9 +19,9 @@ import pathlib
 import re
 from collections.abc import Callable
 
-from bert import wikipedia
-from bert.corpus_error import CorpusError
-from bert.movie_reviews import read_reviews, reviews_file
+from bert.corpus import wikipedia
+from bert.corpus.base import CorpusError
+from bert.corpus.movie_reviews import read_reviews, reviews_file
 
 LONGEST = 1_000_000  # characters of a document; what is longer is divided
 SAMPLE = "test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"  # in gensim
@@ -87,7 +87,7 @@ def open_corpus(name, blank_lines=False, tfds_dir="", tfds_feature=""):
     if name == "wikipedia_sample":
         return Corpus(name, (str(_gensim() / SAMPLE),), wikipedia.read_dump, wikipedia.prose)
     if name.startswith("tfds:"):
-        from bert.text_sets import open_set
+        from bert.corpus.tfds import open_set
 
         return open_set(name, tfds_dir, tfds_feature)
     paths = tuple(_matching(name))

@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from bert import corpora
-from bert.corpora import divide, documents, open_corpus
-from bert.corpus_error import CorpusError
-from tests.bert.pages import write_dump
+from bert.corpus import open as corpora
+from bert.corpus.base import CorpusError
+from bert.corpus.open import divide, documents, open_corpus
+from tests.bert.corpus_files import write_dump
 
 MARKUP = """{{Infobox|name=Aardvark}}
 The '''aardvark''' ({{IPA|x}}; ''Orycteropus afer'') is a [[nocturnal animal|nocturnal]] mammal.&lt;ref&gt;S.&lt;/ref&gt; Yes .

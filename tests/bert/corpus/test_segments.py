@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from bert.documents import SHORTEST_STRETCH, sentences, stretches
+from bert.corpus.segments import SHORTEST_STRETCH, sentences, stretches
 
 SPLIT = [
     ("He met Dr. Smith. She left!", ["He met Dr. Smith.", "She left!"]),

@@ -99,7 +99,7 @@ class Shards:
         """
         import tensorflow as tf
 
-        from bert.records import serialize
+        from bert.corpus.records import serialize
 
         texts = list(texts)
         total, texts = len(texts), {_digest(text): text for text in texts}
@@ -132,7 +132,7 @@ class Shards:
             return {name: value if value.ndim else int(value) for name, value in found.items()}
 
     def _records(self, documents):
-        from bert.records import records_of
+        from bert.corpus.records import records_of
 
         return records_of(documents, self.open_tokenizer(), self.max_length, self.short_share, self.seed)
 

@@ -6,7 +6,7 @@ import logging
 import re
 import threading
 
-from bert.corpus_error import CorpusError
+from bert.corpus.base import CorpusError
 
 POLL = 1.0  # seconds between two looks at what is finished
 
@@ -24,8 +24,8 @@ def run(corpora, shards, missing, runner, options, look):
     """Makes the missing files; those without a document are left out.
 
     Args:
-      corpora: list of bert.corpora.Corpus.
-      shards: a bert.shards.Shards.
+      corpora: list of bert.corpus.open.Corpus.
+      shards: a bert.corpus.shards.Shards.
       missing: list of keys.
       runner: name of a Beam runner.
       options: list of str, Beam's and the runner's own.

@@ -5,11 +5,11 @@ import tensorflow as tf
 
 from bert.corpus.records import SPECIAL_TOKENS
 from bert.fill import WordFiller
-from bert.masked_words import MaskedWordAccuracy, MaskedWordLoss
-from bert.pretraining_data import PretrainingData
-from bert.pretraining_evaluation import PretrainingEvaluation
-from bert.pretraining_pipeline import PretrainingPipeline
-from bert.pretraining_settings import check_data_settings
+from bert.masked_lm.data import PretrainingData
+from bert.masked_lm.evaluation import PretrainingEvaluation
+from bert.masked_lm.loss import MaskedWordAccuracy, MaskedWordLoss
+from bert.masked_lm.pipeline import PretrainingPipeline
+from bert.masked_lm.settings import check_data_settings
 from bert.text_task import TextTask
 from bert.word_vectors import read_vectors
 
@@ -17,7 +17,7 @@ from bert.word_vectors import read_vectors
 class Pretraining(TextTask):
     """An official.task.Task; reads `name`, `init`, `model`, `data` and `train` of the config.
 
-    `model` holds every setting of bert.model_settings, `data` those of bert.pretraining_settings.data_settings.
+    `model` holds every setting of bert.model_settings, `data` those of bert.masked_lm.settings.data_settings.
 
     Raises:
       ValueError: at construction, for a setting that is not allowed or does not fit the data, or data that are not there.

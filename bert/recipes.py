@@ -3,8 +3,9 @@
 from ml_collections import ConfigDict
 
 import bert
-from bert import pretraining_settings, squad_settings
+from bert import squad_settings
 from bert.glue import GLUE
+from bert.masked_lm import settings as pretraining_settings
 from bert.text_settings import data_settings
 from official.config import literal_settings, train_settings
 
@@ -90,7 +91,7 @@ def pretraining_recipe(model, overrides, data, train):
 
     Args:
       model, overrides: as of `text_recipe`.
-      data: of bert.pretraining_settings.data_settings.
+      data: of bert.masked_lm.settings.data_settings.
       train: of official.config.train_settings, in place of those that pretraining has by default: LAMB, decay 0.01, and linear
         decay of the learning rate.
 

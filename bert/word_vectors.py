@@ -22,7 +22,7 @@ with quiet.startup():
     import tensorflow as tf
 
 from bert.corpus.records import parse
-from bert.pretraining_data import PretrainingData
+from bert.masked_lm.data import PretrainingData
 from official.cli.arguments import positive
 from official.files.atomic import write_whole
 

@@ -13,9 +13,9 @@ from bert import fill
 from bert.configs import pretraining as paper
 from bert.configs import pretraining_small
 from bert.corpus.shards import Shards, read_info
+from bert.masked_lm.evaluation import PretrainingEvaluation
 from bert.prepare import prepare
 from bert.pretraining import Pretraining
-from bert.pretraining_evaluation import PretrainingEvaluation
 from bert.recipes import pretraining_recipe
 from bert.tokenizer import open_tokenizer
 from official import evaluate, train

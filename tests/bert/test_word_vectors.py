@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from bert.corpus.shards import Shards
+from bert.masked_lm.data import PretrainingData
 from bert.prepare import prepare
 from bert.pretraining import Pretraining
-from bert.pretraining_data import PretrainingData
 from bert.recipes import pretraining_recipe
 from bert.tokenizer import open_tokenizer
 from bert.word_vectors import STANDARD_DEVIATION, Texts, learn_vectors

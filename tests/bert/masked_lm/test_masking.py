@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert.masking import DRAWS, Masking, choose, divide
+from bert.masked_lm.masking import DRAWS, Masking, choose, divide
 
 PAD, UNK, CLS, SEP, MASK = range(5)
 SIZE = 40

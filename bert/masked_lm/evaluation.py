@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import tensorflow as tf
 
-from bert.masked_words import word_losses
+from bert.masked_lm.loss import word_losses
 from official.task import Evaluation
 
 WORDS_FILE = "masked_words.csv"

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from bert.corpus.records import SPECIAL_TOKENS, parse
-from bert.masking import DRAWS, Masking
+from bert.masked_lm.masking import DRAWS, Masking
 from official.data.sources import example_seed, with_data_sharding
 
 
@@ -18,7 +18,7 @@ class PretrainingPipeline:
     Args:
       source: of official.data.sources, whose examples are serialized records (bert.corpus.records).
       tokenizer: of bert.tokenizer.
-      data: the recipe's `data` settings (bert.pretraining_settings).
+      data: the recipe's `data` settings (bert.masked_lm.settings).
     """
 
     def __init__(self, source, tokenizer, data):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert.masked_words import MaskedWordAccuracy, MaskedWordLoss, word_losses
+from bert.masked_lm.loss import MaskedWordAccuracy, MaskedWordLoss, word_losses
 
 
 def batch(seed=0, rows=6, predictions=5, words=11):

@@ -9,11 +9,11 @@ from ml_collections import ConfigDict
 
 from bert.corpus.records import parse
 from bert.corpus.shards import Shards
+from bert.masked_lm.data import PretrainingData
+from bert.masked_lm.pipeline import PretrainingPipeline, arrange
+from bert.masked_lm.settings import check_data_settings, data_settings
 from bert.packing import pack
 from bert.prepare import prepare
-from bert.pretraining_data import PretrainingData
-from bert.pretraining_pipeline import PretrainingPipeline, arrange
-from bert.pretraining_settings import check_data_settings, data_settings
 from bert.tokenizer import open_tokenizer
 from tests.bert.corpus_files import documents, write_texts, write_vocabulary
 from tests.bert.tokenizer_references import write_sentence_piece

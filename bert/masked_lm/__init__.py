@@ -1,0 +1,1 @@
+"""Masked-LM pretraining: prepared data, masking, batches, loss, evaluation and settings."""

@@ -2,18 +2,18 @@
 
 import tensorflow as tf
 
-from bert.squad_data import QuestionWindows
-from bert.squad_evaluation import SquadEvaluation
-from bert.squad_serving import answer_endpoint
-from bert.squad_sets import open_questions
-from bert.squad_settings import check_data_settings
+from bert.squad.datasets import open_questions
+from bert.squad.evaluation import SquadEvaluation
+from bert.squad.pipeline import QuestionWindows
+from bert.squad.serving import answer_endpoint
+from bert.squad.settings import check_data_settings
 from bert.text_task import TextTask
 
 
 class QuestionAnswering(TextTask):
     """A bert.text_task.TextTask of examples that are windows: a question and as much of its context as a model takes.
 
-    `data` holds the settings of bert.squad_settings.data_settings; of these, `questions` is filled in where it is None.
+    `data` holds the settings of bert.squad.settings.data_settings; of these, `questions` is filled in where it is None.
 
     Raises:
       ValueError: at construction, for a setting that is not allowed, a data set that is not there, or a bad example.

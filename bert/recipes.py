@@ -3,9 +3,9 @@
 from ml_collections import ConfigDict
 
 import bert
-from bert import squad_settings
 from bert.glue import GLUE
 from bert.masked_lm import settings as pretraining_settings
+from bert.squad import settings as squad_settings
 from bert.text_settings import data_settings
 from official.config import literal_settings, train_settings
 
@@ -129,7 +129,7 @@ def squad_recipe(model, overrides, data, train):
 
     Args:
       model, overrides, train: as of `text_recipe`.
-      data: of bert.squad_settings.data_settings.
+      data: of bert.squad.settings.data_settings.
 
     Raises:
       ValueError: a model or a setting that there is not.

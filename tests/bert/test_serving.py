@@ -13,8 +13,8 @@ from ml_collections import ConfigDict
 from bert.classification import TextClassification
 from bert.models import INPUTS, encoder_of
 from bert.packing import beginning, pack
-from bert.squad_serving import answer_endpoint
-from bert.squad_settings import data_settings as squad_data_settings
+from bert.squad.serving import answer_endpoint
+from bert.squad.settings import data_settings as squad_data_settings
 from bert.tokenizer import open_tokenizer
 from bert.zoo import create_model
 from official.cli import quiet

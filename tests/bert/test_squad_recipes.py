@@ -7,7 +7,7 @@ import runpy
 import pytest
 
 import bert
-from bert.squad_settings import check_data_settings
+from bert.squad.settings import check_data_settings
 from official.config import check_train_settings, problem_with
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "bert" / "configs"

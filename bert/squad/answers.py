@@ -1,6 +1,6 @@
 """From the logits of all windows of a question to its answers: spans of the context's tokens, their texts and probabilities.
 
-N: questions; W: their windows (bert.squad_windows); l: positions of the model's inputs; C: candidates a question.
+N: questions; W: their windows (bert.squad.windows); l: positions of the model's inputs; C: candidates a question.
 """
 
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from bert.squad_windows import context_tokens, counting, windows_of_questions
+from bert.squad.windows import context_tokens, counting, windows_of_questions
 
 # So many spans are looked at for every answer that is wanted: several may have the same text.
 SPANS_AN_ANSWER = 8

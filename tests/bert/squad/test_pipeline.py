@@ -9,10 +9,10 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
-from bert.squad_data import QuestionWindows
-from bert.squad_files import Question, read_json
-from bert.squad_sets import open_questions
-from bert.squad_settings import check_data_settings, data_settings
+from bert.squad.datasets import open_questions
+from bert.squad.pipeline import QuestionWindows
+from bert.squad.questions import Question, read_json
+from bert.squad.settings import check_data_settings, data_settings
 from bert.tokenizer import open_tokenizer
 from official.data.bad_examples import BadExamples
 from tests.bert.squad_examples import PREPARED, REAL, needs_real_set, write_questions, write_vocabulary

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from bert.squad_data import QuestionWindows
-from bert.squad_evaluation import SquadEvaluation
-from bert.squad_files import locate_answers, read_json
-from bert.squad_metrics import score
-from bert.squad_sets import open_questions
-from bert.squad_settings import data_settings
+from bert.squad.datasets import open_questions
+from bert.squad.evaluation import SquadEvaluation
+from bert.squad.metrics import score
+from bert.squad.pipeline import QuestionWindows
+from bert.squad.questions import locate_answers, read_json
+from bert.squad.settings import data_settings
 from bert.tokenizer import open_tokenizer
 from official.data.bad_examples import BadExamples
 from tests.bert.squad_examples import PREPARED, needs_real_set, write_questions, write_vocabulary

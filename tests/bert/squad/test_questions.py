@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from bert.squad_files import Question, UnusableQuestion, locate_answers, read_json
+from bert.squad.questions import Question, UnusableQuestion, locate_answers, read_json
 
 CONTEXT = "Zoë\u2019s café opened in 1990.\nIt closed in 2001."
 

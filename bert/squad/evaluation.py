@@ -5,10 +5,10 @@ import json
 import numpy as np
 import tensorflow as tf
 
-from bert.squad_answers import SPANS_AN_ANSWER, Spans, best_spans, n_best
-from bert.squad_metrics import best_threshold, score_all, summarize
-from bert.squad_settings import BEST
-from bert.squad_windows import Windows
+from bert.squad.answers import SPANS_AN_ANSWER, Spans, best_spans, n_best
+from bert.squad.metrics import best_threshold, score_all, summarize
+from bert.squad.settings import BEST
+from bert.squad.windows import Windows
 from official.task import Evaluation
 
 PREDICTIONS, N_BEST, NULL_ODDS = "predictions.json", "nbest_predictions.json", "null_odds.json"
@@ -79,7 +79,7 @@ class SquadEvaluation(Evaluation):
     def write(self, folder):
         """Writes `files`; returns the metrics, none where the answers are not known.
 
-        They are those of bert.squad_metrics.summarize for the predictions as written, in percent. Where there may be no answer,
+        They are those of bert.squad.metrics.summarize for the predictions as written, in percent. Where there may be no answer,
         also the threshold on the null odds that these were made with, and for exact match and F1 the best that any threshold
         gives.
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert.squad_windows import Windows, answer_positions, context_tokens, counting, lay_windows
+from bert.squad.windows import Windows, answer_positions, context_tokens, counting, lay_windows
 
 
 def loop_of_windows(context_length, room, stride):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert.squad_answers import Spans, best_spans, n_best
-from bert.squad_windows import context_tokens, counting, lay_windows
+from bert.squad.answers import Spans, best_spans, n_best
+from bert.squad.windows import context_tokens, counting, lay_windows
 
 
 def every_span(logits, windows, tokens, counts, max_answer_length):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from bert.squad_settings import SPECIAL_TOKENS
+from bert.squad.settings import SPECIAL_TOKENS
 
 
 class Windows(NamedTuple):

@@ -4,7 +4,7 @@ import pathlib
 
 import tensorflow as tf
 
-from bert.squad_files import Question, read_json
+from bert.squad.questions import Question, read_json
 from official.cli.status_line import StatusLine
 from official.data.sources import RecordSource
 from official.data.tfds import PreparedSet

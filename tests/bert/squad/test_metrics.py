@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bert.squad_metrics import best_threshold, normalized, score, score_all, summarize, with_threshold
+from bert.squad.metrics import best_threshold, normalized, score, score_all, summarize, with_threshold
 
 NORMALIZED = [
     ("The  Eiffel\tTower.", "eiffel tower"),

@@ -3,8 +3,8 @@
 import tensorflow as tf
 
 from bert.packing import beginning
-from bert.squad_answers import best_spans
-from bert.squad_windows import lay_windows, part_of_tokens
+from bert.squad.answers import best_spans
+from bert.squad.windows import lay_windows, part_of_tokens
 from bert.tokenizer import pack
 
 LONGEST_CONTEXT = 2**16  # bytes that are read of a context, some 16,000 tokens: each of its windows costs time and memory

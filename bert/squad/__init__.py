@@ -1,0 +1,1 @@
+"""Question answering on SQuAD: questions, windows, batches, answers, metrics and settings."""

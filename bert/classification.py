@@ -5,14 +5,14 @@ import tempfile
 
 import tensorflow as tf
 
-from bert.examples import SCORE_NAME
 from bert.serving import text_inputs, text_specs
-from bert.text_data import open_text_data
-from bert.text_evaluation import TextClassificationEvaluation, TextRegressionEvaluation
-from bert.text_metrics import keras_metrics
-from bert.text_pipeline import TextPipeline
-from bert.text_settings import check_data_settings
 from bert.text_task import TextTask
+from bert.texts.datasets import open_text_data
+from bert.texts.evaluation import TextClassificationEvaluation, TextRegressionEvaluation
+from bert.texts.examples import SCORE_NAME
+from bert.texts.metrics import keras_metrics
+from bert.texts.pipeline import TextPipeline
+from bert.texts.settings import check_data_settings
 
 CLASSES_FILE = "classes.txt"
 
@@ -20,7 +20,7 @@ CLASSES_FILE = "classes.txt"
 class TextClassification(TextTask):
     """A bert.text_task.TextTask; labels that are scores make it a regression: one output and the mean squared error.
 
-    `data` holds the settings of bert.text_settings.data_settings. Filled in where they are None: model.classes, data.classes and
+    `data` holds the settings of bert.texts.settings.data_settings. Filled in where they are None: model.classes, data.classes and
     data.pairs.
 
     Raises:

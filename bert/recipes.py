@@ -3,10 +3,10 @@
 from ml_collections import ConfigDict
 
 import bert
-from bert.glue import GLUE
 from bert.masked_lm import settings as pretraining_settings
 from bert.squad import settings as squad_settings
-from bert.text_settings import data_settings
+from bert.texts.glue import GLUE
+from bert.texts.settings import data_settings
 from official.config import literal_settings, train_settings
 
 # Fine-tuning on GLUE: for MNLI and SST-2 the paper's table. Of the others it has nothing; these are ALBERT's (arXiv:1909.11942,
@@ -55,7 +55,7 @@ def classification_recipe(model, overrides, data, train):
 
     Args:
       model, overrides, train: as of `text_recipe`; classes=None is as many as the data have.
-      data: of bert.text_settings.data_settings.
+      data: of bert.texts.settings.data_settings.
 
     Raises:
       ValueError: a model or a setting that there is not.

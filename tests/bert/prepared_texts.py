@@ -7,8 +7,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
-from bert.text_data import open_text_data
-from bert.text_settings import data_settings
+from bert.texts.datasets import open_text_data
+from bert.texts.settings import data_settings
 from official.data.bad_examples import BadExamples
 
 

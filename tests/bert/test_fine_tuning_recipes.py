@@ -7,8 +7,8 @@ import runpy
 import pytest
 
 import bert
-from bert.glue import GLUE
-from bert.text_settings import check_data_settings, data_settings
+from bert.texts.glue import GLUE
+from bert.texts.settings import check_data_settings, data_settings
 from official.config import check_train_settings, problem_with
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "bert" / "configs"

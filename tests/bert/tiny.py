@@ -11,7 +11,7 @@ def classification_config(vocabulary, data, model="widenet_tiny_e4", **train):
 
     Args:
       vocabulary: path of a vocab.txt.
-      data: dict, of bert.text_settings.data_settings.
+      data: dict, of bert.texts.settings.data_settings.
       model: a name of bert.list_models().
       **train: of official.config.train_settings.
     """

@@ -3,10 +3,10 @@
 import numpy as np
 
 from bert.corpus.movie_reviews import CLASS_NAMES, read_reviews
-from bert.examples import SCORE_NAME, Examples, hash_order, held_out, part_of, select
-from bert.glue import glue_task, submission_file
-from bert.own_texts import TextFiles
-from bert.text_metrics import CLASSIFICATION, REGRESSION
+from bert.texts.examples import SCORE_NAME, Examples, hash_order, held_out, part_of, select
+from bert.texts.glue import glue_task, submission_file
+from bert.texts.metrics import CLASSIFICATION, REGRESSION
+from bert.texts.user_files import TextFiles
 from official.data.sources import RecordSource
 from official.data.tfds import PreparedSet, default_splits
 
@@ -21,7 +21,7 @@ class PreparedTexts:
     Attributes:
       class_names: of the classes in their order; (SCORE_NAME,) where labels are scores.
       pairs: whether an example has two texts.
-      metrics: names in bert.text_metrics.
+      metrics: names in bert.texts.metrics.
       splits: the split of each role.
 
     Raises:

@@ -7,8 +7,8 @@ import pytest
 from scipy import special, stats
 from sklearn import metrics
 
-from bert.examples import Examples
-from bert.text_evaluation import TextClassificationEvaluation, TextRegressionEvaluation
+from bert.texts.evaluation import TextClassificationEvaluation, TextRegressionEvaluation
+from bert.texts.examples import Examples
 
 NLI = ("entailment", "neutral", "contradiction")
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert.examples import Examples
-from bert.text_pipeline import TextPipeline
+from bert.texts.examples import Examples
+from bert.texts.pipeline import TextPipeline
 from bert.tokenizer import open_tokenizer
 from tests.bert.prepared_texts import write_vocabulary
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from bert.glue import EVALUATION_ONLY, GLUE, glue_task, submission_file
+from bert.texts.glue import EVALUATION_ONLY, GLUE, glue_task, submission_file
 from official.data.bad_examples import BadExamples
 from tests.bert.prepared_texts import open_data, prepare, prepare_glue
 

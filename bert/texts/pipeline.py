@@ -19,7 +19,7 @@ class TextPipeline:
     else each batch is tokenized when it comes.
 
     Args:
-      examples: a bert.examples.Examples; scores become labels [N, 1].
+      examples: a bert.texts.examples.Examples; scores become labels [N, 1].
       tokenizer: a bert.tokenizer.Tokenizer.
       max_length: tokens of an example, to which it is cut.
       cache_mib: how large the texts may be together, in MiB, for their tokens to be kept.

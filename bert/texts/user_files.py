@@ -4,13 +4,13 @@ import pathlib
 
 import numpy as np
 
-from bert.examples import SCORE_NAME, Examples, hash_order, held_out, part_of, select
-from bert.text_files import JSONL, TSV, Columns, TextFile
-from bert.text_metrics import CLASSIFICATION, REGRESSION
+from bert.texts.examples import SCORE_NAME, Examples, hash_order, held_out, part_of, select
+from bert.texts.metrics import CLASSIFICATION, REGRESSION
+from bert.texts.table_files import JSONL, TSV, Columns, TextFile
 
 
 class TextFiles:
-    """TSV or JSONL files of the user's own (bert.text_files): a text, or a pair of texts, and a class or a score.
+    """TSV or JSONL files of the user's own (bert.texts.table_files): a text, or a pair of texts, and a class or a score.
 
     Classes are those of the training file, in the order of their names, or of their numbers where all are numbers. Without a
     validation file the last tenth of the training file by `hash_order` is for validation. Attributes and methods are those of

@@ -5,9 +5,9 @@ import json
 
 import numpy as np
 
-from bert.examples import SCORE_NAME
-from bert.glue import SCORES
-from bert.text_metrics import classification_scores, regression_scores
+from bert.texts.examples import SCORE_NAME
+from bert.texts.glue import SCORES
+from bert.texts.metrics import classification_scores, regression_scores
 from official.evaluation.classification import ClassificationEvaluation
 from official.evaluation.plots import draw_scatter
 from official.task import Evaluation
@@ -23,8 +23,8 @@ class TextEvaluation(Evaluation):
 
     Args:
       class_names: of the classes in their order, or (SCORE_NAME,).
-      metrics: names in bert.text_metrics.
-      examples: the bert.examples.Examples of the split.
+      metrics: names in bert.texts.metrics.
+      examples: the bert.texts.examples.Examples of the split.
       submission: (name of a file that GLUE's server takes, whether by names of classes), or None.
     """
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 from scipy import stats
 from sklearn import metrics
 
-from bert.text_metrics import CLASSIFICATION, REGRESSION, Pearson, classification_scores, keras_metrics, regression_scores
+from bert.texts.metrics import CLASSIFICATION, REGRESSION, Pearson, classification_scores, keras_metrics, regression_scores
 
 
 def random_classes(classes, examples=301, seed=0):

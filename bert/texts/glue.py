@@ -10,7 +10,7 @@ class GlueTask(NamedTuple):
 
     Attributes:
       texts: the features that hold an example's text, one or two.
-      metrics: GLUE's own, by their names in bert.text_metrics; the first one is the one to choose a checkpoint by.
+      metrics: GLUE's own, by their names in bert.texts.metrics; the first one is the one to choose a checkpoint by.
       submission: {a part of a split's name: the file in which GLUE's server takes the predictions for it}, the first that fits.
       names: whether that file holds the names of classes; else their numbers, or scores.
       classes: how many; 1 where the label is a score.

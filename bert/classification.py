@@ -6,7 +6,7 @@ import tempfile
 import tensorflow as tf
 
 from bert.serving import text_inputs, text_specs
-from bert.text_task import TextTask
+from bert.task import TextTask
 from bert.texts.datasets import open_text_data
 from bert.texts.evaluation import TextClassificationEvaluation, TextRegressionEvaluation
 from bert.texts.examples import SCORE_NAME
@@ -18,7 +18,7 @@ CLASSES_FILE = "classes.txt"
 
 
 class TextClassification(TextTask):
-    """A bert.text_task.TextTask; labels that are scores make it a regression: one output and the mean squared error.
+    """A bert.task.TextTask; labels that are scores make it a regression: one output and the mean squared error.
 
     `data` holds the settings of bert.texts.settings.data_settings. Filled in where they are None: model.classes, data.classes and
     data.pairs.

@@ -12,7 +12,7 @@ from official.cli import quiet
 with quiet.startup():
     import tensorflow as tf
 
-from bert.packing import beginning, pack
+from bert.tokenizers.packing import beginning, pack
 from official.checkpoints.weights import local_path
 from official.serving.saved_models import SAVED_MODEL
 from official.serving.signatures import load_exported

@@ -2,8 +2,7 @@
 
 import tensorflow as tf
 
-from bert.embedding import TextEmbedding
-from bert.heads import FirstToken, MaskedWords, Span
+from bert.layers import FirstToken, MaskedWords, Span, TextEmbedding
 from bert.zoo import TASKS
 from widenet import Deployment, Encoder, Model
 from widenet.checks import check_choice, check_count

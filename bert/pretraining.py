@@ -10,7 +10,7 @@ from bert.masked_lm.evaluation import PretrainingEvaluation
 from bert.masked_lm.loss import MaskedWordAccuracy, MaskedWordLoss
 from bert.masked_lm.pipeline import PretrainingPipeline
 from bert.masked_lm.settings import check_data_settings
-from bert.text_task import TextTask
+from bert.task import TextTask
 from bert.word_vectors import read_vectors
 
 

@@ -7,11 +7,11 @@ from bert.squad.evaluation import SquadEvaluation
 from bert.squad.pipeline import QuestionWindows
 from bert.squad.serving import answer_endpoint
 from bert.squad.settings import check_data_settings
-from bert.text_task import TextTask
+from bert.task import TextTask
 
 
 class QuestionAnswering(TextTask):
-    """A bert.text_task.TextTask of examples that are windows: a question and as much of its context as a model takes.
+    """A bert.task.TextTask of examples that are windows: a question and as much of its context as a model takes.
 
     `data` holds the settings of bert.squad.settings.data_settings; of these, `questions` is filled in where it is None.
 

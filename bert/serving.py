@@ -2,14 +2,14 @@
 
 import tensorflow as tf
 
-from bert.packing import beginning, pack
+from bert.tokenizers.packing import beginning, pack
 from official.exportable import Module, input_specs
 
 TEXT, PAIR = "text", "text_pair"
 
 
 def text_inputs(tokenizer, texts, max_length, pad=False):
-    """What a model takes, of raw texts or pairs of texts; arguments and results as of bert.packing.pack.
+    """What a model takes, of raw texts or pairs of texts; arguments and results as of bert.tokenizers.packing.pack.
 
     Args:
       texts: list of 1 or 2 string [N], of which `beginning` is read.
@@ -49,7 +49,7 @@ def encoder_endpoints(encoder, tokenizer, max_length, pairs):
 def preprocessor(tokenizer, max_length):
     """Raw texts to an encoder's inputs, as TF Hub has such a module beside each encoder.
 
-    Called with string [N], or a list of two for pairs, it gives bert.packing.pack's dict of int32 [N, max_length]. As signatures,
+    Called with string [N], or a list of two for pairs, it gives bert.tokenizers.packing.pack's dict of int32 [N, max_length]. As signatures,
     "serve" takes texts and "pairs" pairs of them.
 
     Returns:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from bert.packing import pack
+from bert.tokenizers.packing import pack
 
 __all__ = ["SpecialIds", "Tokenizer", "open_tokenizer", "pack"]
 
@@ -37,8 +37,8 @@ def open_tokenizer(path, lower_case=True):
       ValueError: the file is not there, or is no vocabulary; names the file, and the line where there is one.
     """
     # Imported here because these modules need this one.
-    from bert.sentence_piece import SentencePiece
-    from bert.wordpiece import WordPiece
+    from bert.tokenizers.sentencepiece import SentencePiece
+    from bert.tokenizers.wordpiece import WordPiece
 
     path = os.fspath(path)
     if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):

@@ -21,11 +21,11 @@ from official.cli import quiet
 with quiet.startup():
     import tensorflow as tf
 
-from bert.characters import normalizer, words_of
 from bert.corpus.open import open_corpus
-from bert.pieces import learn_pieces
 from bert.tokenizer import open_tokenizer
-from bert.wordpiece import SPECIAL
+from bert.tokenizers.normalizer import normalizer, words_of
+from bert.tokenizers.wordpiece import SPECIAL
+from bert.tokenizers.wordpiece_trainer import learn_pieces
 from official.cli.status_line import StatusLine
 from official.files.atomic import write_whole
 

@@ -9,10 +9,10 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from bert.packing import pack
 from bert.squad.questions import UnusableQuestion, locate_answers
 from bert.squad.settings import SPECIAL_TOKENS
 from bert.squad.windows import answer_positions, lay_windows, part_of_tokens
+from bert.tokenizers.packing import pack
 from official.cli.status_line import StatusLine
 from official.data.sources import IndexedSource, with_data_sharding
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from bert.packing import beginning, pack
+from bert.tokenizers.packing import beginning, pack
 from official.data.sources import IndexedSource, host_constant, with_data_sharding
 
 AT_ONCE = 8192  # so many texts are tokenized together

@@ -3,8 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from bert.embedding import TextEmbedding
-from bert.heads import Span
+from bert.layers import Span, TextEmbedding
 
 # The tests themselves, which run here with this module's `case`.
 from tests.widenet.test_layer import (  # noqa: F401

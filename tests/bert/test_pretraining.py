@@ -141,7 +141,7 @@ class TestRun:
     def test_fine_tuning_takes_its_vocabulary(self, finished, folder):
         """From the workdir, whose recipe leaves the vocabulary to the data, and from the export."""
         from bert.recipes import text_recipe
-        from bert.text_task import open_vocabulary
+        from bert.task import open_vocabulary
 
         for init in (finished, finished / "saved_model"):
             config = text_recipe("widenet_tiny_e4", "", SIZES, dict(name="x", vocabulary="", lower_case=True), {})

@@ -12,10 +12,10 @@ from ml_collections import ConfigDict
 
 from bert.classification import TextClassification
 from bert.models import INPUTS, encoder_of
-from bert.packing import beginning, pack
 from bert.squad.serving import answer_endpoint
 from bert.squad.settings import data_settings as squad_data_settings
 from bert.tokenizer import open_tokenizer
+from bert.tokenizers.packing import beginning, pack
 from bert.zoo import create_model
 from official.cli import quiet
 from official.serving.saved_models import write_saved_model

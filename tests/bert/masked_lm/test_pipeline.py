@@ -12,9 +12,9 @@ from bert.corpus.shards import Shards
 from bert.masked_lm.data import PretrainingData
 from bert.masked_lm.pipeline import PretrainingPipeline, arrange
 from bert.masked_lm.settings import check_data_settings, data_settings
-from bert.packing import pack
 from bert.prepare import prepare
 from bert.tokenizer import open_tokenizer
+from bert.tokenizers.packing import pack
 from tests.bert.corpus_files import documents, write_texts, write_vocabulary
 from tests.bert.tokenizer_references import write_sentence_piece
 

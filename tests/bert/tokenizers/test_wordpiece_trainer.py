@@ -10,13 +10,13 @@ import tensorflow_text
 from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_lib
 
 from bert.corpus.movie_reviews import read_reviews
-from bert.pieces import ROUNDS, PieceTrie, frequent_characters, learn_pieces
+from bert.tokenizers.wordpiece_trainer import ROUNDS, PieceTrie, frequent_characters, learn_pieces
 from bert.vocabulary import count_words
 from tests.bert.tokenizer_references import SPECIAL
 
 
 def plain_pieces(counts, least_count):
-    """{piece: what it counts} of the algorithm as bert/pieces.py tells it, word by word."""
+    """{piece: what it counts} of the algorithm as bert/tokenizers/wordpiece_trainer.py tells it, word by word."""
     kept = None
     for _ in range(ROUNDS):
         found = collections.Counter()

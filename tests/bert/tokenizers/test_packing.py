@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from transformers import BertTokenizer
 
-from bert.packing import pack
+from bert.tokenizers.packing import pack
 from tests.bert.tokenizer_references import write_vocabulary
 
 PAD, CLS, SEP = 0, 2, 3

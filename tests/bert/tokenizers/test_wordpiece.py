@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert.characters import normalizer
 from bert.tokenizer import open_tokenizer
+from bert.tokenizers.normalizer import normalizer
 from tests.bert.tokenizer_references import (
     SPECIAL,
     TEXTS,

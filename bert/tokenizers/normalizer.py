@@ -1,9 +1,4 @@
-"""What becomes of each character before a text is tokenized: BERT's rules and ALBERT's, as a table that runs inside the graph.
-
-TensorFlow Text's FastBertNormalizer replaces characters one by one as a table says, and knows where in the text each byte of the
-result came from. Its own tables differ from what BERT did: they fold compatible characters ("™" becomes "tm", "ß" "ss", "²" "2"),
-and put a space for a control character that BERT leaves out. It takes others, which are built here.
-"""
+"""Text normalization of BERT and ALBERT as a table for TensorFlow Text's FastBertNormalizer."""
 
 import functools
 import re
@@ -14,7 +9,7 @@ import flatbuffers
 import numpy as np
 import tensorflow as tf
 
-from bert.text_ops import text_ops
+from official.cli import quiet
 
 # Units of its double array: a node has the byte that leads to it, this bit if it has a value, and the way to its base; a value
 # has the highest bit.
@@ -177,3 +172,10 @@ def _trie(values):
         if key in values:
             units[base] = LEAF | values[key]
     return units
+
+
+def text_ops():
+    """The package tensorflow_text."""
+    with quiet.hub_import():
+        import tensorflow_text
+    return tensorflow_text

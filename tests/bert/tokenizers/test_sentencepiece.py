@@ -9,8 +9,8 @@ import sentencepiece
 import tensorflow as tf
 from sentencepiece import sentencepiece_model_pb2
 
-from bert.sentence_piece_model import read_model
 from bert.tokenizer import open_tokenizer
+from bert.tokenizers.sentencepiece_model import read_model
 from tests.bert.tokenizer_references import (
     SENTENCES,
     TEXTS,

@@ -7,10 +7,9 @@ import unicodedata
 import numpy as np
 import tensorflow as tf
 
-from bert.characters import normalizer
-from bert.sentence_piece_model import BYTE, CONTROL, NORMAL, SPECIAL, UNKNOWN, UNUSED, read_model
-from bert.text_ops import text_ops
 from bert.tokenizer import SpecialIds, Tokenizer
+from bert.tokenizers.normalizer import normalizer, text_ops
+from bert.tokenizers.sentencepiece_model import BYTE, CONTROL, NORMAL, SPECIAL, UNKNOWN, UNUSED, read_model
 
 BYTE_PIECES = re.compile(r"(<0x[0-9A-F]{2}>)+")  # pieces for a character that has none
 WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"

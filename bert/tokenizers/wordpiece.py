@@ -6,9 +6,8 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from bert.characters import normalizer
-from bert.text_ops import text_ops
 from bert.tokenizer import SpecialIds, Tokenizer
+from bert.tokenizers.normalizer import normalizer, text_ops
 
 SPECIAL = SpecialIds(pad="[PAD]", unk="[UNK]", cls="[CLS]", sep="[SEP]", mask="[MASK]")
 UNUSED = re.compile(r"\[unused\d+\]")

@@ -1,0 +1,1 @@
+"""Tokenizers inside the graph: normalization, WordPiece, SentencePiece, packing, and a WordPiece trainer."""

@@ -9,6 +9,8 @@ from widenet.layer import Layer, at_least_float32, check_initializer, new_initia
 
 register = tf.keras.saving.register_keras_serializable(package="bert")
 
+NEVER = -1e9  # the logit of what cannot be: its probability is 0, and differences of two of them are not NaN
+
 
 @register
 class TextEmbedding(Layer):
@@ -113,11 +115,6 @@ class TextEmbedding(Layer):
     def compute_mask(self, inputs, mask=None):
         """No id means padding: the model's mask says what does."""
         return None
-
-
-register = tf.keras.saving.register_keras_serializable(package="bert")
-
-NEVER = -1e9  # the logit of what cannot be: its probability is 0, and differences of two of them are not NaN
 
 
 @register

@@ -49,8 +49,8 @@ def encoder_endpoints(encoder, tokenizer, max_length, pairs):
 def preprocessor(tokenizer, max_length):
     """Raw texts to an encoder's inputs, as TF Hub has such a module beside each encoder.
 
-    Called with string [N], or a list of two for pairs, it gives bert.tokenizers.packing.pack's dict of int32 [N, max_length]. As signatures,
-    "serve" takes texts and "pairs" pairs of them.
+    Called with string [N], or a list of two for pairs, it gives the dict of int32 [N, max_length] of bert.tokenizers.packing.pack.
+    As signatures, "serve" takes texts and "pairs" pairs of them.
 
     Returns:
       (endpoints, an official.exportable.Module).

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from official.checkpoints.manager import pretrained
+from official.checkpoints import pretrained
 from widenet.model_transfer import counted, transfer_model, transfer_parts
 from widenet.transfer import Row, shapes, transfer_layer
 

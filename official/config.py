@@ -41,8 +41,8 @@ def train_settings(**overrides):
     checkpoint_every: steps between checkpoints, besides one after every evaluation (0: no others); keep_checkpoints: how many;
     best: metric of the validation split, such as "accuracy", whose best evaluation's checkpoint is kept besides, exported and
     reported ("": the last one is); seed: of initial values, data order and augmentation; strategy:
-    official.training.devices.STRATEGIES, with tpu: the TPU's name; precision: "float32", "mixed_bfloat16", "float64", or "auto" for the
-    faster of the first two on the machine where the run begins; jit_compile: whether XLA compiles the whole step;
+    official.training.devices.STRATEGIES, with tpu: the TPU's name; precision: "float32", "mixed_bfloat16", "float64", or "auto"
+    for the faster of the first two on the machine where the run begins; jit_compile: whether XLA compiles the whole step;
     steps_per_execution: how many steps the device does before Python sees it again, which is what a TPU wants.
     """
     defaults = dict(

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from official.checkpoints.manager import pretrained
+from official.checkpoints import pretrained
 from widenet.model_transfer import counted, transfer_model, transfer_parts
 from widenet.transfer import Row, mismatch, shapes, split_names
 

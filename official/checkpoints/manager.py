@@ -85,7 +85,7 @@ class Checkpoints:
         return int(self.step.numpy())
 
     def copy_newest(self, folder):
-        """Puts a copy of the checkpoint that this process wrote last into a folder (official.checkpoints.manager.replace_checkpoint)."""
+        """Copies the checkpoint that this process wrote last into a folder, as `replace_checkpoint` does."""
         replace_checkpoint(folder, self._manager.latest_checkpoint)
 
     def save(self, step, seconds):

@@ -64,7 +64,7 @@ class ClassificationEvaluation(Evaluation):
             self._assignments = of_batch if self._assignments is None else self._assignments + of_batch
 
     def write(self, folder):
-        """Writes `files`, those of experts only where there are any; returns official.evaluation.metrics.classification_metrics."""
+        """Writes `files`, those of experts only where there are any; returns what `classification_metrics` returns."""
         found, names = self.predictions, self.class_names
         matrix = confusion_matrix(found, len(names))
         _write_confusion_matrix(folder / "confusion_matrix.csv", matrix, names)

@@ -44,7 +44,7 @@ def fetch(repository, entry):
 
     Raises:
       OSError: where it cannot be read, ends early, or cannot be written here.
-      ValueError: an archive that is not the one that was published, or that official.repository.archives refuses; nothing of it stays.
+      ValueError: an archive that is not the published one, or that official.repository.archives refuses; nothing of it stays.
     """
     place = _place(repository.base, entry.handle, entry.sha256)
     if place.exists():

@@ -94,7 +94,7 @@ def convert(
       output: pathlib.Path of the folder for the files and REPORT_FILE; it appears whole or not at all, in place
         of an earlier one.
       signature: its name; None for the only one of numbers.
-      examples: path of an .npz file (official.serving.example_inputs.read_examples), or RANDOM; None for the first of the recipe's
+      examples: path of an .npz file (as example_inputs.read_examples takes it), or RANDOM; None for the first of the recipe's
         `split`, and where there is no recipe random ones.
       compared: how many examples, of a file all.
       split: of the recipe's data, on which all are evaluated.

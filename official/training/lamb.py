@@ -1,18 +1,12 @@
 """LAMB and the other optimizers of TensorFlow Addons, the one place that imports them, and LAMB's compiled update."""
 
 import tensorflow as tf
-from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext  # the one place here that asks it
 
 from official.cli import quiet
 
 with quiet.addons_import():
     import tensorflow_addons as tfa
-
-__all__ = ["tfa"]
-
-
-# The one place of this package that asks whether XLA compiles the program that is being traced.
-
 
 # Below so many elements a compiled function saves less than its compilation takes.
 COMPILED_ELEMENTS = 2**16

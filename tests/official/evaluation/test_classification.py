@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 from official.evaluate import write_evaluation
+from official.evaluation import plots
 from official.evaluation.classification import FILES, ClassificationEvaluation
 from official.evaluation.metrics import classification_metrics
-from official.evaluation.metrics import plots as evaluation_pictures
 from official.evaluation.plots import draw_confusion_matrix, draw_expert_shares
 
 
@@ -18,10 +18,10 @@ from official.evaluation.plots import draw_confusion_matrix, draw_expert_shares
 def figures(monkeypatch):
     """The figures that are drawn, by file name, instead of files."""
     drawn = {}
-    monkeypatch.setattr(evaluation_pictures, "_save", lambda figure, path: drawn.update({path.name: figure}))
+    monkeypatch.setattr(plots, "_save", lambda figure, path: drawn.update({path.name: figure}))
     yield drawn
     for figure in drawn.values():
-        evaluation_pictures.plt.close(figure)
+        plots.plt.close(figure)
 
 
 def evaluation(names, with_experts=True):

@@ -49,7 +49,7 @@ def encoder_endpoints(encoder, tokenizer, max_length, pairs):
 def preprocessor(tokenizer, max_length):
     """Raw texts to an encoder's inputs, as TF Hub has such a module beside each encoder.
 
-    Called with string [N], or a list of two for pairs, it gives the dict of int32 [N, max_length] of bert.tokenizers.packing.pack.
+    Called with string [N], or a list of two for pairs, it gives what bert.tokenizers.packing.pack gives, int32 [N, max_length].
     As signatures, "serve" takes texts and "pairs" pairs of them.
 
     Returns:

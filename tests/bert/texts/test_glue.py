@@ -11,7 +11,7 @@ from bert.texts.glue import EVALUATION_ONLY, GLUE, glue_task, submission_file
 from official.data.bad_examples import BadExamples
 from tests.bert.prepared_texts import open_data, prepare, prepare_glue
 
-PREPARED = pathlib.Path(__file__).parents[3] / "shared" / "data" / "tfds"
+PREPARED = pathlib.Path(__file__).parents[4] / "shared" / "data" / "tfds"
 BUILDERS = {config.name: config for config in tfds.text.glue.Glue.BUILDER_CONFIGS}
 REFUSE = BadExamples("refuse")
 

@@ -18,7 +18,7 @@ from tests.official.tiny import ROOT
 def copied(tmp_path):
     """The module in a source tree of its own: (tree, module)."""
     (tmp_path / "official").mkdir()
-    path = shutil.copy(ROOT / "official" / "summary.py", tmp_path / "official")
+    path = shutil.copy(ROOT / "official" / "files" / "summary.py", tmp_path / "official")
     spec = importlib.util.spec_from_file_location("copied_summary", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from official.training.lamb import COMPILED_ELEMENTS, tfa
 from official.training.optimizers import EXCLUDED, LAMB, create_schedule
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 
 
 def test_only_one_file_imports_addons():

@@ -41,7 +41,7 @@ def test_noise_is_held_back(capfd):
 def test_the_first_compilation_is_quiet():
     """In a new process, where it is the first: it writes nothing, and neither does the next one."""
     code = (
-        "from official import quiet\nwith quiet.startup():\n    import tensorflow as tf\nquiet.first_compilation()\n"
+        "from official.cli import quiet\nwith quiet.startup():\n    import tensorflow as tf\nquiet.first_compilation()\n"
         "print(float(tf.function(tf.square, jit_compile=True)(tf.constant(3.0))))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

@@ -4,6 +4,8 @@ import shutil
 import sys
 import time
 
+UNITS = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
+
 
 class StatusLine:
     """Shows one line in place of the last one; where output is no terminal, one after the other.
@@ -43,3 +45,9 @@ class StatusLine:
             sys.stdout.write("\r" + " " * (shutil.get_terminal_size().columns - 1) + "\r")
         sys.stdout.write(text)
         sys.stdout.flush()
+
+
+def format_bytes(count):
+    """A number of bytes for people: 1.2 MB."""
+    unit, divisor = next(((unit, divisor) for unit, divisor in UNITS if count >= divisor), ("bytes", 1))
+    return f"{count / divisor:.{1 if divisor > 1 else 0}f} {unit}"

@@ -1,5 +1,6 @@
 """What happens to examples that cannot be trained on: a file that cannot be decoded, a label that there is not."""
 
+import re
 import threading
 
 from absl import logging
@@ -50,3 +51,14 @@ class BadExamples:
         """For a run's summary: how many were skipped, and the first of them."""
         with self._lock:
             return {"count": len(self.found), "first": dict(list(self.found.items())[:MAX_WARNINGS])}
+
+
+def op_message(error):
+    """The reason in a tf.errors.OpError as one sentence, without names of operations and stack traces."""
+    assertion = re.search(r"assertion failed: \[(.*)\]", error.message)
+    if assertion:
+        return assertion[1]
+    noise = ("Graph execution error", "Detected at", "<stack traces", "[[", "(0)", "(1)")
+    lines = [line.strip() for line in error.message.splitlines()]
+    reason = next((line for line in lines if line and not line.startswith(noise)), error.message.strip())
+    return re.sub(r"\{\{.*?\}\}|\[Op:.*", "", reason).strip()

@@ -1,7 +1,7 @@
 """Exports a trained model: python -m official.export --model=runs/digits
 
-Writes a SavedModel of a run's newest checkpoint (with train.best of its best one), or of any checkpoint of the run. Its signatures
-answer requests, tensorflow_hub loads it as a reusable module, and loading it needs nothing of this project.
+Writes a SavedModel of a run's newest checkpoint (with train.best of its best one), or of any checkpoint of the run. It answers
+requests by its signatures, is a reusable module for tensorflow_hub, and needs nothing of this project to be loaded.
 
 --part exports a part of the model: encoder, and of text models preprocessor. --format=onnx or tflite converts the signature that
 takes and gives numbers to another runtime, compares its outputs with the SavedModel's and measures both.

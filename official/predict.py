@@ -1,8 +1,8 @@
 """Batch inference with an exported model: python -m official.predict --model=MODEL --input='photos/*.jpg' --output=out.jsonl
 
-Takes images or texts, whatever strings the signature takes, and writes a line of JSON for each. The input is a glob of files, or
-a JSONL file whose lines have the signature's inputs by name ("text", "text_pair", ...; for an image its path, as "file"). The line
-of an invalid input has the reason as "error". If the command was stopped, the same command resumes.
+Takes images or texts, whatever strings the signature takes, and writes a line of JSON for each. The input is a glob of files,
+or a JSONL file whose lines have the signature's inputs by name ("text", "text_pair", ...; for an image its path, as "file").
+The line of an invalid input has the reason as "error". If the command was stopped, the same command resumes.
 """
 
 import argparse

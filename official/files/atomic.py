@@ -57,6 +57,25 @@ def atomic_replace_dir(partial, directory):
         shutil.rmtree(previous)
 
 
+@contextlib.contextmanager
+def atomic_dir(directory):
+    """Context manager that yields a new empty folder, which at the end becomes `directory` (atomic_replace_dir).
+
+    If the block raises, the new folder is removed and `directory` stays as it was.
+
+    Args:
+      directory: a pathlib.Path; the folder that it lies in exists.
+    """
+    partial = directory.with_name(directory.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    partial.mkdir()
+    try:
+        yield partial
+        atomic_replace_dir(partial, directory)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def fsync(path):
     """Waits until a file, or the names in a folder, are on the disk: a power cut then leaves no name without its file."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -21,7 +21,7 @@ class ExampleInputs(NamedTuple):
     origin: str
 
     def first(self, count):
-        """{name: array [count, ...]}: examples of the first batch, repeated if it has fewer. Batches of texts differ in length."""
+        """{name: array [count, ...]}: examples of the first batch (those of texts differ in length), repeated if it has fewer."""
         batch = self.batches[0]
         indices = np.arange(count) % len(next(iter(batch.values())))
         return {name: array[indices] for name, array in batch.items()}

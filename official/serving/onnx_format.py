@@ -55,8 +55,8 @@ def _converted(signature):
             converted = tfonnx.process_tf_graph(
                 graph, opset=OPSET, input_names=inputs, output_names=outputs, tensors_to_rename=names, continue_on_error=True
             )
-            # tf2onnx 1.17.0 writes 0, "copy this axis of the input", into the shape of a Reshape; the optimizer remove_back_to_back
-            # then removes the Reshape before it, whose axes were meant. Without that optimizer the result is right.
+            # tf2onnx 1.17.0 writes 0, "copy this axis of the input", into the shape of a Reshape. The optimizer
+            # remove_back_to_back then removes the Reshape before it, whose axes were meant. Without it the result is right.
             steps = collections.OrderedDict(optimizer._get_optimizers())
             del steps["remove_back_to_back"]
             return optimizer.optimize_graph(converted, catch_errors=False, optimizers=steps).make_model(signature.name)

@@ -70,7 +70,7 @@ def numeric_signature(saved_model, name=None):
         (name,) = names
     if name not in numeric:
         reason = "it takes or gives strings" if name in signatures else f"{saved_model} has no such signature"
-        raise ValueError(f"--signature={name} is not allowed: it must be one of {', '.join(numeric) or 'none'}; {reason}")
+        raise ValueError(f"signature={name!r} is not allowed: it must be one of {', '.join(numeric) or 'none'}; {reason}")
     return numeric[name]
 
 

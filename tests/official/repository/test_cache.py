@@ -101,11 +101,13 @@ def check_cache(cache, repository):
 @pytest.mark.parametrize("kind", ["folder", "relative folder", "server", "server/"])
 def test_fetched(repository, cache, hub, monkeypatch, kind):
     """From a folder, and from Python's own static file server."""
-    with static_server(repository) as address:
-        monkeypatch.chdir(repository.parent)
-        hub({"folder": repository, "relative folder": repository.name, "server": address, "server/": f"{address}/"}[kind])
-        found = find_published(HANDLE)
-    assert found.is_relative_to(cache)
+    monkeypatch.chdir(repository.parent)
+    bases = {"folder": repository, "relative folder": repository.name}
+    with contextlib.ExitStack() as stack:
+        base = bases.get(kind) or kind.replace("server", stack.enter_context(static_server(repository)))
+        hub(base)
+        folder = find_published(HANDLE)
+    assert folder.is_relative_to(cache)
     check_cache(cache, repository)
 
 
@@ -153,7 +155,7 @@ def test_repository_of_version_0_1(repository, cache, hub, kind):
 def test_index_that_a_server_fails_to_send(repository, cache, hub):
     """The page holds no index then: the error is that of index.json."""
     (repository / "index.json").rename(repository / "elsewhere.json")
-    with static_server(repository) as address:
+    with serving(repository) as (address, *_):
         hub(address)
         with pytest.raises(OSError, match=f"{address}/index.json cannot be read"):
             find_published(HANDLE)
@@ -251,7 +253,7 @@ def test_cache_setting(monkeypatch):
 def test_repository_that_cannot_be_read(repository, tmp_path, hub, base):
     """Those after it are not asked: the handle may mean a model of this one."""
     (tmp_path / "empty").mkdir()
-    with static_server(tmp_path / "empty") as address:
+    with serving(tmp_path / "empty") as (address, *_):
         bases = {"folder": str(tmp_path / "nothing"), "server without index": address, "no server": "http://127.0.0.1:9"}
         hub(bases[base], repository)
         with pytest.raises(OSError) as error:
@@ -277,7 +279,7 @@ def test_endless_index(repository, hub, monkeypatch):
 
 def test_server_gone(repository, cache, hub, caplog):
     """What was fetched before is taken, and that is told; what was not is refused."""
-    with static_server(repository) as address:
+    with serving(repository) as (address, *_):
         hub(address)
         found = find_published(HANDLE)
     assert find_published(HANDLE) == found
@@ -298,7 +300,7 @@ def flip(path, position):
 def test_tampered(repository, cache, hub, position):
     """One bit: refused with both sums, and nothing stays. Put right again, it is fetched."""
     flip(repository / HANDLE, position)
-    with static_server(repository) as address:
+    with serving(repository) as (address, *_):
         hub(address)
         with pytest.raises(ValueError) as error:
             find_published(HANDLE)

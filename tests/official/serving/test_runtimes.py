@@ -85,13 +85,13 @@ class TestImages:
     def test_what_is_no_format(self, images, tmp_path):
         with pytest.raises(
             ValueError,
-            match="^--format=torch is not allowed: it must be saved_model, or of onnx, tflite one or more with commas$",
+            match="^--format=torch is not allowed: it must be saved_model, or some of onnx, tflite, with commas$",
         ):
             convert(images[0], ["onnx", "torch"], tmp_path / "out")
 
     def test_a_folder_of_other_things(self, images, tmp_path):
         (tmp_path / "letter.txt").write_text("mine")
-        with pytest.raises(ValueError, match="must be a new folder, or one that this has written before"):
+        with pytest.raises(ValueError, match="must be a new folder, or one that an earlier conversion wrote"):
             convert(images[0], ["tflite"], tmp_path)
 
     def test_a_missing_package(self, images, tmp_path, monkeypatch):
@@ -233,12 +233,12 @@ def test_the_command_line(tmp_path):
     export = [sys.executable, "-m", "official.export", f"--workdir={tmp_path / 'run'}", "--split=validation", "--rounds=1"]
     done = run_command([*export, "--format=onnx", "--compared=8", "--evaluated=16"])
     assert done.returncode == 0, done.stderr
-    assert "to be compared: the first 8 examples of the recipe's validation split." in done.stdout
+    assert "to be compared on the first 8 examples of the recipe's validation split." in done.stdout
     assert (tmp_path / "run" / "onnx" / "model.onnx").is_file()
     refused = run_command([*export, "--format=torch"])
     assert refused.returncode == 1
     assert (
         refused.stderr.splitlines()[-1]
-        == "error: --format=torch is not allowed: it must be saved_model, or of onnx, tflite one or more with commas"
+        == "error: --format=torch is not allowed: it must be saved_model, or some of onnx, tflite, with commas"
     )
     assert "Traceback" not in refused.stderr

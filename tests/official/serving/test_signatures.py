@@ -54,9 +54,9 @@ def test_refused(tmp_path):
     several = save(tmp_path / "several", a=(doubled, NUMBERS), b=(doubled, NUMBERS), c=(counted, TEXTS))
     with pytest.raises(ValueError, match=r"has several \(a, b\): name one"):
         numeric_signature(several)
-    with pytest.raises(ValueError, match="--signature=c is not allowed: it must be one of a, b; it takes or gives strings"):
+    with pytest.raises(ValueError, match="signature='c' is not allowed: it must be one of a, b; it takes or gives strings"):
         numeric_signature(several, "c")
-    with pytest.raises(ValueError, match="--signature=d is not allowed: it must be one of a, b; .*several has no such signature"):
+    with pytest.raises(ValueError, match="signature='d' is not allowed: it must be one of a, b; .*several has no such signature"):
         numeric_signature(several, "d")
 
 

@@ -19,17 +19,27 @@ with quiet.startup():
     import tensorflow as tf
 
 from official import config as configs
-from official.checkpoints.trained_models import fill_in, find_model, restore_weights
-from official.checkpoints.weights import local_path
-from official.cli.arguments import add_data_dir, add_model, positive
-from official.evaluate import change_data, data_settings
+from official.checkpoints.trained_models import change_data, fill_in, find_model, restore_weights
+from official.checkpoints.weights import locate
+from official.cli.arguments import add_data_dir, add_model, add_task_modules, parse_with_data, positive
 from official.files.summary import metrics_of_step, run_facts
+from official.files.workdir import SAVED_MODEL
 from official.serving import runtimes
-from official.serving.saved_models import SAVED_MODEL, write_saved_model
+from official.serving.saved_models import write_saved_model
 from official.task import create_task
 
 
-def export(model, output=None, part="model", versioned=False, averaged=True, data_dir=None, data=None, precision=None):
+def export(
+    model,
+    output=None,
+    part="model",
+    versioned=False,
+    averaged=True,
+    data_dir=None,
+    data=None,
+    precision=None,
+    task_modules=(),
+):
     """Exports a checkpoint of a run as a SavedModel.
 
     Args:
@@ -41,6 +51,7 @@ def export(model, output=None, part="model", versioned=False, averaged=True, dat
       data_dir, data: override the recipe's data, as in official.evaluate.evaluate. The data set of a finished image run need not
         exist; other tasks read it.
       precision: Keras precision of the exported model; None for that of the run.
+      task_modules: names of modules outside this project that may define the task (official.task.create_task).
 
     Returns:
       (the folder, a pathlib.Path; the content of its official.files.saved_model_layout.FACTS_FILE).
@@ -58,7 +69,7 @@ def export(model, output=None, part="model", versioned=False, averaged=True, dat
     change_data(config, model, data_dir, data or {})
     config.train.precision = precision or config.train.precision
     tf.keras.mixed_precision.set_global_policy(config.train.precision)
-    task = create_task(config)
+    task = create_task(config, task_modules)
     spec = task.part(part)
     step = None if spec.model is None else restore_weights(spec.model, trained, averaged)
     facts = run_facts(config.get("name", ""), task.unit, step, {} if step is None else metrics_of_step(workdir, step))
@@ -66,14 +77,16 @@ def export(model, output=None, part="model", versioned=False, averaged=True, dat
     return folder, write_saved_model(spec, folder, configs.to_plain(config), facts)
 
 
-def export_for_runtimes(model, formats, output=None, part="model", averaged=True, data_dir=None, data=None, **settings):
+def export_for_runtimes(
+    model, formats, output=None, part="model", averaged=True, data_dir=None, data=None, task_modules=(), **settings
+):
     """Exports a model for other runtimes than TensorFlow, in float32, which all of them support.
 
     Args:
       model: as of `export`, or the path or handle of a SavedModel.
       formats: names of official.serving.runtimes.FORMATS.
       output: the folder to write; None for one in the workdir, or beside the SavedModel.
-      part, averaged, data_dir, data: as of `export`.
+      part, averaged, data_dir, data, task_modules: as of `export`.
       **settings: of official.serving.runtimes.convert.
 
     Returns:
@@ -84,19 +97,20 @@ def export_for_runtimes(model, formats, output=None, part="model", averaged=True
     """
     runtimes.check_formats(formats)
     name = "-".join(formats if part == "model" else [part, *formats])
-    path = local_path(model, "--model")
-    if tf.saved_model.contains_saved_model(str(path)):
-        if output is None and path != pathlib.Path(model):
+    located = locate(model, "--model")
+    settings["task_modules"] = task_modules
+    if located.is_saved_model:
+        if output is None and located.is_fetched:
             reason = "nothing is written into the cache of published models"
             raise ValueError(f"--output is needed with --model={model}: {reason}")
-        folder = pathlib.Path(output or path.with_name(f"{path.name}_{name}"))
-        return folder, runtimes.convert(path, formats, folder, data_dir=data_dir, data=data, **settings)
-    trained = find_model(model, setting="--model")
+        folder = pathlib.Path(output or located.path.with_name(f"{located.path.name}_{name}"))
+        return folder, runtimes.convert(located.path, formats, folder, data_dir=data_dir, data=data, **settings)
+    trained = find_model(located)
     name = name if pathlib.Path(model).is_dir() else f"{name}-{trained.path.name}"
     folder = pathlib.Path(output or trained.evaluations.parent / name)
     with tempfile.TemporaryDirectory() as temporary:
         saved_model = pathlib.Path(temporary) / SAVED_MODEL
-        export(model, saved_model, part, False, averaged, data_dir, data, precision="float32")
+        export(model, saved_model, part, False, averaged, data_dir, data, "float32", task_modules)
         return folder, runtimes.convert(saved_model, formats, folder, **settings)
 
 
@@ -145,6 +159,7 @@ def main(argv=None):
     parser.add_argument("--versioned", action="store_true", help="write OUTPUT/1, or the number after the largest one there")
     parser.add_argument("--no_average", action="store_true", help="export the weights and not their averages (train.ema_decay)")
     add_data_dir(parser, "folder of the data set, in place of the recipe's data.dir")
+    add_task_modules(parser)
     others = parser.add_argument_group(f"options of the formats {known}")
     others.add_argument("--signature", help="signature to convert (default: the only one that takes and gives numbers)")
     others.add_argument("--examples", help="FILE.npz to compare on, or random (default: the first examples of --split)")
@@ -154,12 +169,8 @@ def main(argv=None):
     others.add_argument(
         "--rounds", type=positive, default=20, help="timed calls; their median is reported (default: %(default)s)"
     )
-    parser.epilog = "Settings of the recipe's data can be overridden: --config.data.SETTING=VALUE"
-    args, more = parser.parse_known_args(argv)
-    data = data_settings(more)
-    if data is None:
-        parser.error(f"unrecognized arguments: {' '.join(more)}")
-    shared = dict(part=args.part, averaged=not args.no_average, data_dir=args.data_dir, data=data)
+    args, data = parse_with_data(parser, argv)
+    shared = dict(part=args.part, averaged=not args.no_average, data_dir=args.data_dir, data=data, task_modules=args.task_modules)
     try:
         if args.format == SAVED_MODEL:
             report(*export(args.model, args.output, versioned=args.versioned, **shared))

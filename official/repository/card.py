@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from official.cli.status_line import format_bytes
 from official.files.saved_model_layout import CONFIG_FILE, FACTS_FILE
+from official.files.workdir import CONFIG_JSON, CURVES_PNG, EVALUATION, METRICS_JSON
 from official.repository import html
 
 MAX_CLASSES = 50  # class names on a card
@@ -60,13 +61,13 @@ def find_facts(folder, plots=()):
       ValueError: a plot that is not a picture, or a file that is not JSON.
     """
     facts, recipe = (_read(folder / name) if (folder / name).exists() else {} for name in (FACTS_FILE, CONFIG_FILE))
-    evaluations = [_evaluation(file) for file in sorted(folder.parent.glob(f"{folder.name}_evaluation/*/metrics.json"))]
+    evaluations = [_evaluation(file) for file in sorted(folder.parent.glob(f"{folder.name}_evaluation/*/{METRICS_JSON}"))]
     pictures, step = [], facts.get("step")
-    if step is not None and (folder.parent / "config.json").exists():  # in its run's workdir
-        for file in sorted(folder.parent.glob("evaluation/*/metrics.json")):
+    if step is not None and (folder.parent / CONFIG_JSON).exists():  # in its run's workdir
+        for file in sorted(folder.parent.glob(f"{EVALUATION}/*/{METRICS_JSON}")):
             if _read(file).get("step") == step:  # of these weights
                 evaluations.append(_evaluation(file))
-        pictures = [path for path in [folder.parent / "curves.png"] if path.exists()]
+        pictures = [path for path in [folder.parent / CURVES_PNG] if path.exists()]
     for plot in map(pathlib.Path, plots):
         if plot.suffix.lower() not in (".png", ".jpg", ".jpeg") or not plot.is_file():
             raise ValueError(f"--plots={str(plot)!r} is not allowed: it must be a PNG or JPEG file")

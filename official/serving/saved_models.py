@@ -8,10 +8,8 @@ import tensorflow as tf
 
 from official.exportable import ExportSpec, TracedModel, keras_module, model_endpoint
 from official.files.atomic import atomic_dir
-from official.files.saved_model_layout import CONFIG_FILE, EXTRA, FACTS_FILE
+from official.files.saved_model_layout import CONFIG_FILE, EXTRA, FACTS_FILE, map_strings
 from official.files.summary import write_summary
-
-SAVED_MODEL = "saved_model"  # what a run exports at its end, in its workdir
 
 
 def write_saved_model(spec, directory, config=None, facts=None):
@@ -24,7 +22,7 @@ def write_saved_model(spec, directory, config=None, facts=None):
       spec: an official.exportable.ExportSpec that has its weights. Its first endpoint is also the signature "serving_default".
       directory: a pathlib.Path; replaced if it exists.
       config: a plain dict for CONFIG_FILE: how to build the model and find its data again; None to leave the file out. A setting
-        that is the path of one of its assets becomes the path of the copy inside (locate_assets).
+        that is the path of one of its assets becomes the path of the copy inside (official.files.saved_model_layout.locate_assets).
       facts: a dict of more facts for FACTS_FILE.
 
     Returns:
@@ -44,7 +42,7 @@ def write_saved_model(spec, directory, config=None, facts=None):
             shutil.copyfile(path, folder / EXTRA / name)
             inside[str(path)] = f"{EXTRA}/{name}"
         if config is not None:
-            config = _map_strings(config, lambda value: inside.get(value, value))
+            config = map_strings(config, lambda value: inside.get(value, value))
             if spec.settings:
                 config = {**config, "model": {**config["model"], **spec.settings}}
             (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
@@ -104,22 +102,3 @@ def describe(function):
         "inputs": {spec.name: kind(spec) for spec in inputs},
         "outputs": {name: kind(tensor) for name, tensor in sorted(outputs.items())},
     }
-
-
-def locate_assets(config, directory):
-    """The plain config of a SavedModel's CONFIG_FILE, with the current paths of its assets.
-
-    Args:
-      config: a plain dict.
-      directory: a pathlib.Path, the folder of the SavedModel.
-    """
-    return _map_strings(config, lambda value: str(directory / value) if value.startswith(f"{EXTRA}/") else value)
-
-
-def _map_strings(value, function):
-    """Applies a function to every string in nested dicts and lists."""
-    if isinstance(value, dict):
-        return {key: _map_strings(item, function) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_map_strings(item, function) for item in value]
-    return function(value) if isinstance(value, str) else value

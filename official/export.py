@@ -144,30 +144,29 @@ def report(folder, facts):
 
 
 def main(argv=None):
-    known = ", ".join(runtimes.FORMATS)
     parser = argparse.ArgumentParser(
         prog="python -m official.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_model(
-        parser,
-        "workdir of a run or a checkpoint in one; for other formats also a SavedModel or the handle of a published one",
-        aliases=("--workdir", "--checkpoint", "--saved_model"),
-    )
-    parser.add_argument("--output", help="folder to write (default: saved_model or the name of the part, in the workdir)")
-    parser.add_argument("--format", default=SAVED_MODEL, help=f"{SAVED_MODEL} (default), or some of {known}, with commas")
-    parser.add_argument("--part", default="model", help="model (default), encoder or, of text models, preprocessor")
-    parser.add_argument("--versioned", action="store_true", help="write OUTPUT/1, or the number after the largest one there")
-    parser.add_argument("--no_average", action="store_true", help="export the weights and not their averages (train.ema_decay)")
-    add_data_dir(parser, "folder of the data set, in place of the recipe's data.dir")
+    known = ",".join(runtimes.FORMATS)
+    aliases = ("--workdir", "--checkpoint", "--saved_model")
+    add_model(parser, "workdir, checkpoint, SavedModel or handle", aliases)
+    parser.add_argument("--output", metavar="FOLDER", help="folder to write (default: one in the workdir)")
+    parser.add_argument("--format", default=SAVED_MODEL, help=f"{SAVED_MODEL} (default), or a list: {known}")
+    parser.add_argument("--part", default="model", help="model (default), encoder or preprocessor")
+    parser.add_argument("--versioned", action="store_true", help="write FOLDER/1, or the next number there")
+    parser.add_argument("--no_average", action="store_true", help="export the weights, not their averages (ema_decay)")
+    add_data_dir(parser, "folder of the data set (default: the recipe's)")
     add_task_modules(parser)
     others = parser.add_argument_group(f"options of the formats {known}")
-    others.add_argument("--signature", help="signature to convert (default: the only one that takes and gives numbers)")
-    others.add_argument("--examples", help="FILE.npz to compare on, or random (default: the first examples of --split)")
-    others.add_argument("--compared", type=positive, default=64, help="number of examples to compare on (default: %(default)s)")
-    others.add_argument("--split", default="test", help="split of the data to compare and evaluate on (default: %(default)s)")
-    others.add_argument("--evaluated", type=int, help="number of examples to evaluate on, 0 for none (default: the whole split)")
+    others.add_argument("--signature", metavar="NAME", help="signature to convert (default: the numeric one)")
+    others.add_argument("--examples", help="FILE.npz to compare on, or random (default: --split)")
     others.add_argument(
-        "--rounds", type=positive, default=20, help="timed calls; their median is reported (default: %(default)s)"
+        "--compared", metavar="N", type=positive, default=64, help="examples to compare on (default: %(default)s)"
+    )
+    others.add_argument("--split", default="test", help="split to compare and evaluate on (default: %(default)s)")
+    others.add_argument("--evaluated", metavar="N", type=int, help="examples to evaluate on, 0 for none (default: all)")
+    others.add_argument(
+        "--rounds", metavar="N", type=positive, default=20, help="timed calls of each latency (default: %(default)s)"
     )
     args, data = parse_with_data(parser, argv)
     shared = dict(part=args.part, averaged=not args.no_average, data_dir=args.data_dir, data=data, task_modules=args.task_modules)

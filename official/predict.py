@@ -225,11 +225,11 @@ def main(argv=None):
     parser = argparse.ArgumentParser(
         prog="python -m official.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_model(parser, "path of an exported model, or the handle of a published one", aliases=("--handle",))
+    add_model(parser, "path of an exported model, or handle", aliases=("--handle",))
     parser.add_argument("--input", required=True, help="glob of files (in quotes), or a .jsonl file")
     parser.add_argument("--output", required=True, help=".jsonl file to write, or to resume")
-    parser.add_argument("--batch_size", type=int, default=32, help="inputs in a call of the model (default: %(default)s)")
-    parser.add_argument("--signature", default=SIGNATURE, help="signature to call (default: %(default)s)")
+    parser.add_argument("--batch_size", metavar="N", type=int, default=32, help="inputs in a call (default: %(default)s)")
+    parser.add_argument("--signature", metavar="NAME", default=SIGNATURE, help="signature to call (default: %(default)s)")
     args = parser.parse_args(argv)
     try:
         done, bad = predict(args.model, args.input, args.output, args.batch_size, args.signature)

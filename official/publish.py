@@ -199,10 +199,10 @@ def main(argv=None):
         prog="python -m official.publish", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", required=True, help="folder of a SavedModel")
-    parser.add_argument("--repository", required=True, help="folder of a model repository; created if needed")
-    parser.add_argument("--handle", required=True, help="publisher/.../name/version; without the version for the next one")
-    parser.add_argument("--licence", help="one line, such as Apache-2.0 (default: the one in the model's facts)")
-    parser.add_argument("--plots", nargs="+", default=(), help="PNG or JPEG pictures for the model card")
+    parser.add_argument("--repository", metavar="FOLDER", required=True, help="model repository; created if needed")
+    parser.add_argument("--handle", required=True, help="publisher/.../name, with or without /version")
+    parser.add_argument("--licence", metavar="TEXT", help="such as Apache-2.0 (default: the model's own)")
+    parser.add_argument("--plots", metavar="FILE", nargs="+", default=(), help="PNG or JPEG pictures for the card")
     args = parser.parse_args(argv)
     try:
         entry = publish(args.model, args.repository, args.handle, args.licence, args.plots)

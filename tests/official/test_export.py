@@ -218,7 +218,7 @@ def test_of_an_exported_model(exported):
 
 
 def test_command(workdir, tmp_path):
-    """What it prints: the folder and what the model can be asked. And one sentence where there is no run."""
+    """In a process: the folder and the model's signatures."""
     command = [sys.executable, "-m", "official.export", f"--output={tmp_path / 'out'}"]
     done = run_command([*command, f"--checkpoint={workdir / 'checkpoints' / 'step-3'}", "--config.data.max_pixels=64"])
     assert (done.returncode, done.stderr) == (0, "")
@@ -228,8 +228,13 @@ def test_command(workdir, tmp_path):
     model = tf.saved_model.load(str(tmp_path / "out"))
     with pytest.raises(tf.errors.InvalidArgumentError, match="8 x 9 pixels, and at most 64 are decoded"):
         model.signatures["classify"](image_bytes=tf.constant([encoded(picture(0, 8, 9))]))
+
+
+@pytest.mark.parametrize("flag", ["--model", "--workdir", "--checkpoint", "--saved_model"])
+def test_names_of_the_model(tmp_path, flag):
+    """--model has three older names."""
     with pytest.raises(SystemExit) as stopped:
-        export.main([f"--model={tmp_path / 'nowhere'}"])
+        export.main([f"{flag}={tmp_path / 'nowhere'}"])
     assert re.fullmatch(r"error: --model='.*nowhere' is not allowed: .*", stopped.value.code)
 
 

@@ -38,13 +38,13 @@ from official.files.workdir import (
 )
 from official.serving.saved_models import write_saved_model
 from official.task import create_task
+from official.training.averaging import EvaluateAverages, averaged_weights
 from official.training.callbacks import EpochTables, NonFiniteGuard, SaveCheckpoints, StepCounter, Stopped
 from official.training.curves import draw_curves
 from official.training.devices import create_strategy, fastest_precision, is_chief
 from official.training.fine_tuning import freeze, update_scales
 from official.training.optimizers import create_optimizer, create_state
 from official.training.progress import Progress, report
-from official.training.weight_updates import EvaluateAverages, averaged_weights
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Where the run keeps its files.")
 

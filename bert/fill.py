@@ -14,7 +14,7 @@ with quiet.startup():
 
 from bert.tokenizers.packing import beginning, pack
 from official.checkpoints.weights import local_path
-from official.serving.saved_models import SAVED_MODEL
+from official.files.workdir import SAVED_MODEL
 from official.serving.signatures import load_exported
 
 GAP = "[MASK]"

@@ -1,4 +1,4 @@
-"""The averages of the weights that an optimizer keeps (`train.ema_decay`): in the weights' place for evaluation and export."""
+"""Moving averages of the weights (`train.ema_decay`): they take the place of the weights in evaluation and export."""
 
 import contextlib
 
@@ -7,16 +7,16 @@ import tensorflow as tf
 
 @contextlib.contextmanager
 def averaged_weights(optimizer, model):
-    """Inside, the model's trained weights hold their averages; after it, bit for bit what they held before.
+    """Inside, the model's trained weights hold their averages; afterwards exactly what they held before.
 
-    Without averages nothing changes.
+    Does nothing for an optimizer without averages.
 
     Args:
-      optimizer: one of official.training.optimizers whose state is made, or restored from a checkpoint.
+      optimizer: one of official.training.optimizers whose state is created, or restored from a checkpoint.
       model: the model whose weights it trains.
 
     Raises:
-      RuntimeError: where the averages are in use already.
+      RuntimeError: the averages are in use already.
     """
     if not optimizer.ema_decay:
         yield
@@ -25,11 +25,11 @@ def averaged_weights(optimizer, model):
     try:
         yield
     finally:
-        restore_weights(optimizer, model, held)
+        stop_using_averages(optimizer, model, held)
 
 
 def use_averages(optimizer, model):
-    """Puts the averages into the weights and returns copies of these, for restore_weights. Raises as averaged_weights."""
+    """Puts the averages into the weights and returns copies of these, for `stop_using_averages`. Raises as averaged_weights."""
     if optimizer.averages_in_use:
         raise RuntimeError("the weights hold their averages already; what they held before would be lost")
     held = [tf.identity(weight) for weight in model.trainable_weights]
@@ -39,8 +39,8 @@ def use_averages(optimizer, model):
     return held
 
 
-def restore_weights(optimizer, model, held):
-    """Gives the weights back what use_averages has returned."""
+def stop_using_averages(optimizer, model, held):
+    """Gives the weights the values that `use_averages` returned."""
     for weight, value in zip(model.trainable_weights, held, strict=True):
         weight.assign(value)
     optimizer.averages_in_use = False
@@ -50,9 +50,9 @@ class EvaluateAverages(tf.keras.callbacks.Callback):
     """Evaluates a model with its averaged weights."""
 
     def on_test_begin(self, logs=None):
-        # Not the context manager: Python would close it, and touch the weights, when a run that failed in between is torn down.
+        # Not the context manager: Python would close it, and change the weights, while a failed run is torn down.
         self._held = use_averages(self.model.optimizer, self.model)
 
     def on_test_end(self, logs=None):
-        restore_weights(self.model.optimizer, self.model, self._held)
+        stop_using_averages(self.model.optimizer, self.model, self._held)
         self._held = None

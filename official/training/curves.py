@@ -11,20 +11,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from official.files.tables import read_table
+from official.files.workdir import CURVES_PNG, EXPERT_LOAD_CSV, METRICS_CSV
 
 
 def draw_curves(workdir):
-    """Draws workdir/curves.png from metrics.csv and, where there is one, expert_load.csv.
+    """Draws curves.png in a workdir from metrics.csv and, for a model with experts, expert_load.csv.
 
-    Panels: the loss and each other metric that has a validation twin; expert by expert the share of all assignments, as mean
-    over the blocks with their range; and that share block by block at the end.
+    Panels: the loss and each other metric of training and validation; each expert's share of the assignments over time, mean and
+    range over the blocks; and these shares by block at the last step.
 
     Returns:
       The path of the picture.
     """
     workdir = pathlib.Path(workdir)
-    metrics = read_table(workdir / "metrics.csv")
-    load_file = workdir / "expert_load.csv"
+    metrics = read_table(workdir / METRICS_CSV)
+    load_file = workdir / EXPERT_LOAD_CSV
     load = [row for row in read_table(load_file) if row["split"] == "train"] if load_file.exists() else []
     names = ["loss", *(key for key in metrics[0] if f"val_{key}" in metrics[0] and key not in ("loss", "balance", "dropped"))]
     rows = math.ceil((len(names) + (2 if load else 0)) / 2)
@@ -37,7 +38,7 @@ def draw_curves(workdir):
         _draw_last_load(figure, axes.pop(0), load)
     for axis in axes:
         axis.remove()
-    path = workdir / "curves.png"
+    path = workdir / CURVES_PNG
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path
@@ -78,7 +79,7 @@ def _draw_load(axis, rows):
 
 def _draw_last_load(figure, axis, rows):
     steps, shares, _ = _expert_shares(rows)
-    balanced = 1 / shares.shape[-1]  # in the middle of the colours
+    balanced = 1 / shares.shape[-1]  # the middle of the colour scale
     image = axis.imshow(shares[-1], vmin=0, vmax=2 * balanced, aspect="auto", cmap="viridis")
     for block, expert in np.ndindex(shares[-1].shape):
         share = shares[-1][block, expert]

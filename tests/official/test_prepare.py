@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 
 import vision.prepare
 from official import prepare
-from official.data.tfds import PreparedSet
+from official.data.tfds import LocalTfds
 
 
 def command(monkeypatch, *arguments):
@@ -32,9 +32,12 @@ def test_command(monkeypatch, tmp_path, capsys):
             asked.append(download_config.manual_dir)
 
     monkeypatch.setattr(tfds, "builder", Builder)
-    command(monkeypatch, "glue/sst2", "--data-dir=there", f"--manual-dir={tmp_path}")
+    command(monkeypatch, "glue/sst2", "--data_dir=there", f"--manual_dir={tmp_path}")
     assert asked == [("glue/sst2", "there"), str(tmp_path)]
-    assert capsys.readouterr().out == "glue/sst2 is in the/folder\n"
+    asked.clear()
+    command(monkeypatch, "glue/sst2", "--data-dir=there", f"--manual-dir={tmp_path}")  # the older spelling
+    assert asked == [("glue/sst2", "there"), str(tmp_path)]
+    assert capsys.readouterr().out == "glue/sst2 is in the/folder\n" * 2
     assert vision.prepare.main is prepare.main
 
 
@@ -57,7 +60,7 @@ def test_one_sentence_where_it_cannot_be(monkeypatch, error, said):
 
 def test_files_that_are_not_there(monkeypatch, tmp_path):
     monkeypatch.setattr(tfds, "builder", None)
-    with pytest.raises(SystemExit, match=r"^error: --manual-dir=.*/gone: there is no such folder$"):
+    with pytest.raises(SystemExit, match=r"^error: --manual_dir=.*/gone: there is no such folder$"):
         command(monkeypatch, "glue/sst2", f"--manual-dir={tmp_path / 'gone'}")
 
 
@@ -79,7 +82,7 @@ def prepared(tmp_path):
 
 def test_records(prepared):
     """Of a part of a split, and of some features alone."""
-    found = PreparedSet("numbers/small", str(prepared), "nothing else")
+    found = LocalTfds("numbers/small", str(prepared), "nothing else")
     parse = found.parser(["square"])
     records = [
         record for path, skip, take in found.files("train[1:4]") for record in tf.data.TFRecordDataset(path).skip(skip).take(take)
@@ -97,4 +100,4 @@ def test_other_files_than_records(prepared):
     path = prepared / "numbers" / "small" / "1.0.0" / "dataset_info.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "fileFormat": "array_record"}))
     with pytest.raises(ValueError, match=r"^corpus='numbers/small' in .* it was prepared as array_record and not as tfrecord$"):
-        PreparedSet("numbers/small", str(prepared), "nothing else", setting="corpus")
+        LocalTfds("numbers/small", str(prepared), "nothing else", setting="corpus")

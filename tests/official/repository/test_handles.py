@@ -1,8 +1,8 @@
-"""Handles and what is none."""
+"""Handles, and strings that are not handles."""
 
 import pytest
 
-from official.repository.handles import LONGEST, Handle, is_handle, parse_handle, parse_name
+from official.repository.handles import MAX_CHARS, Handle, is_handle, parse_handle, parse_name
 
 
 @pytest.mark.parametrize(
@@ -44,18 +44,18 @@ def test_handle(text, name, version):
         "me/x/\u0661",
         "https://me/x/1",
         "runs/digits/checkpoints/step-1610",
-        "me/" + "x" * LONGEST + "/1",
+        "me/" + "x" * MAX_CHARS + "/1",
     ],
 )
 def test_no_handle(text):
-    """Among them paths out of a folder, and names of a version's own files."""
+    """Among them paths out of a folder, and file names of a version."""
     assert not is_handle(text)
     with pytest.raises(ValueError) as error:
         parse_handle(text, "--handle")
     assert str(error.value).startswith(f"--handle={text!r} is not allowed: a handle is publisher/.../name/version")
 
 
-@pytest.mark.parametrize("text", ["me", "me/x/", "me/x/0", "me/X", "me/" + "x" * LONGEST])
+@pytest.mark.parametrize("text", ["me", "me/x/", "me/x/0", "me/X", "me/" + "x" * MAX_CHARS])
 def test_no_name(text):
     with pytest.raises(ValueError, match="is not allowed: a handle is"):
         parse_name(text)

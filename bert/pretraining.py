@@ -4,14 +4,13 @@ import numpy as np
 import tensorflow as tf
 
 from bert.corpus.records import SPECIAL_TOKENS
-from bert.fill import WordFiller
-from bert.masked_lm.data import PretrainingData
+from bert.masked_lm.data import PretrainingData, read_vectors
 from bert.masked_lm.evaluation import PretrainingEvaluation
+from bert.masked_lm.fill_mask import WordFiller
 from bert.masked_lm.loss import MaskedWordAccuracy, MaskedWordLoss
 from bert.masked_lm.pipeline import PretrainingPipeline
 from bert.masked_lm.settings import check_data_settings
 from bert.task import TextTask
-from bert.word_vectors import read_vectors
 
 
 class Pretraining(TextTask):
@@ -54,7 +53,7 @@ class Pretraining(TextTask):
 
     def _begin_with_vectors(self, embedding):
         path = self.config.data.word_vectors
-        vectors = read_vectors(path)
+        vectors, _ = read_vectors(path)
         if vectors.shape != embedding.shape:
             given, allowed = (" x ".join(map(str, shape)) for shape in (vectors.shape, embedding.shape))
             raise ValueError(f"data.word_vectors={path!r} is not allowed: it has {given} numbers and must have {allowed}")

@@ -12,17 +12,16 @@ import json
 import pathlib
 import sys
 import time
-import zipfile
 
 import numpy as np
 
 from official.cli import quiet
 
 with quiet.startup():
-    import tensorflow as tf
+    import tensorflow  # noqa: F401  (imported by the modules below, and its start-up messages are held back here)
 
 from bert.corpus.records import parse
-from bert.masked_lm.data import PretrainingData
+from bert.masked_lm.data import PretrainingData, read_vectors
 from official.cli.arguments import positive
 from official.files.atomic import write_whole
 
@@ -74,25 +73,6 @@ def learn_vectors(data, width, epochs, seed):
     return (STANDARD_DEVIATION * vectors).astype(np.float32)
 
 
-def read_vectors(path):
-    """The vectors of a file that this command has written, float32 [vocabulary, width].
-
-    Raises:
-      ValueError: no such file.
-    """
-    return _read(path, "data.word_vectors")["vectors"]
-
-
-def _read(path, setting):
-    """{name: array} of a file; raises ValueError, naming the setting, where this command has not written it."""
-    try:
-        with tf.io.gfile.GFile(str(path), "rb") as file, np.load(io.BytesIO(file.read())) as found:
-            return {name: found[name] for name in ("vectors", "settings")}
-    except (tf.errors.OpError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        allowed = "a file that python -m bert.word_vectors has written"
-        raise ValueError(f"{setting}={str(path)!r} is not allowed: it must be {allowed}") from error
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="folder that bert.prepare has written")
@@ -105,7 +85,7 @@ def main():
         data = PretrainingData(given.data)
         options = dict(width=given.width, epochs=given.epochs, seed=given.seed)
         settings = {"format": FORMAT, "word2vec": WORD2VEC, **options, "data": data.made_of}
-        if given.output.exists() and json.loads(str(_read(given.output, "--output")["settings"])) == settings:
+        if given.output.exists() and json.loads(read_vectors(given.output, "--output")[1]) == settings:
             print(f"{given.output}: the vectors of these data are there already")
             return
         started = time.perf_counter()

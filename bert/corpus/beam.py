@@ -24,7 +24,7 @@ def run(corpora, shards, missing, runner, options, look):
     """Makes the missing files; those without a document are left out.
 
     Args:
-      corpora: list of bert.corpus.open.Corpus.
+      corpora: list of bert.corpus.base.Corpus.
       shards: a bert.corpus.shards.Shards.
       missing: list of keys.
       runner: name of a Beam runner.

@@ -11,63 +11,16 @@ A corpus is named by one string:
 Nothing is downloaded.
 """
 
-import dataclasses
-import hashlib
 import importlib.util
-import json
 import pathlib
 import re
-from collections.abc import Callable
 
-from bert.corpus import wikipedia
-from bert.corpus.base import CorpusError
+from bert.corpus import tfds, wikipedia
+from bert.corpus.base import MAX_DOCUMENT_CHARS, Corpus, CorpusError
 from bert.corpus.movie_reviews import read_reviews, reviews_file
 
-LONGEST = 1_000_000  # characters of a document; what is longer is divided
 SAMPLE = "test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"  # in gensim
 EMBEDDED = ("wikipedia_sample", "imdb")
-
-
-@dataclasses.dataclass(frozen=True)
-class Corpus:
-    """Files of one kind, and two functions that workers of any number can apply to them.
-
-    Attributes:
-      name: as it was asked for.
-      pieces: what `read` takes, one after the other: a path, or a tuple that begins with one.
-      read: function of a piece to an iterator of raw documents, str.
-      text_of: function of a raw document to its text, "" where there is none; the slower half of the work.
-    """
-
-    name: str
-    pieces: tuple
-    read: Callable
-    text_of: Callable
-
-    def facts(self):
-        """What is read, as plain values: the same ones wherever the files are, and others for other files."""
-        import tensorflow as tf
-
-        paths = sorted({piece if isinstance(piece, str) else piece[0] for piece in self.pieces})
-        files = sorted((pathlib.PurePath(path).name, tf.io.gfile.stat(path).length) for path in paths)
-        name = self.name if self.name.startswith("tfds:") else pathlib.PurePath(self.name).name
-        digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
-        return dict(name=name, files=len(files), bytes=sum(size for _, size in files), sha256_of_names_and_sizes=digest)
-
-    def documents(self):
-        """Iterator of the text of every document; none is empty or longer than LONGEST.
-
-        Raises:
-          CorpusError: a file that cannot be read or is not what its name says.
-        """
-        for piece in self.pieces:
-            for raw in self.read(piece):
-                yield from self.texts(raw)
-
-    def texts(self, raw):
-        """The documents that a raw one gives: none, or several where it is longer than LONGEST."""
-        text = self.text_of(raw).strip()
-        return divide(text, LONGEST) if text else []
 
 
 def open_corpus(name, blank_lines=False, tfds_dir="", tfds_feature=""):
@@ -87,9 +40,7 @@ def open_corpus(name, blank_lines=False, tfds_dir="", tfds_feature=""):
     if name == "wikipedia_sample":
         return Corpus(name, (str(_gensim() / SAMPLE),), wikipedia.read_dump, wikipedia.prose)
     if name.startswith("tfds:"):
-        from bert.corpus.tfds import open_set
-
-        return open_set(name, tfds_dir, tfds_feature)
+        return tfds.open_set(name, tfds_dir, tfds_feature)
     paths = tuple(_matching(name))
     if not paths:
         raise ValueError(
@@ -107,14 +58,8 @@ def open_corpus(name, blank_lines=False, tfds_dir="", tfds_feature=""):
     return Corpus(name, paths, read_paragraphs if blank_lines else read_text, str)
 
 
-def documents(names, **options):
-    """Iterator of the text of every document of several corpora; arguments and errors as of `open_corpus`."""
-    for corpus in [open_corpus(name, **options) for name in names]:
-        yield from corpus.documents()
-
-
 def read_text(path):
-    """A text file as one document, or as several where it is longer than LONGEST, divided between lines.
+    """A text file as one document, or as several where it is longer than MAX_DOCUMENT_CHARS, divided between lines.
 
     Raises:
       CorpusError: a line that is not UTF-8, or holds a zero byte; names file and line.
@@ -131,7 +76,7 @@ def _gathered(path, ends_document):
     lines, length = [], 0
     for line in _text_lines(path):
         ends = ends_document(line)
-        if lines and (ends or length + len(line) > LONGEST):
+        if lines and (ends or length + len(line) > MAX_DOCUMENT_CHARS):
             yield "".join(lines)
             lines, length = [], 0
         if not ends:
@@ -169,20 +114,6 @@ _BREAKS = re.compile(r"\s*(?:<br\s*/?>\s*)+")
 def without_breaks(review):
     """HTML's line breaks as blank lines."""
     return _BREAKS.sub("\n\n", review)
-
-
-def divide(text, longest):
-    """Parts of a text of at most `longest` characters, divided where lines end, else between words, else anywhere.
-
-    Returns:
-      List of str without white space at either end, none of them empty.
-    """
-    parts = []
-    while len(text) > longest:
-        end = max(text.rfind("\n", 1, longest), 0) or max(text.rfind(" ", 1, longest), 0) or longest
-        parts.append(text[:end].rstrip())
-        text = text[end:].lstrip()
-    return [part for part in [*parts, text] if part]
 
 
 def _gensim():

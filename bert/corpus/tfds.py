@@ -2,12 +2,12 @@
 
 import functools
 
-from bert.corpus.base import CorpusError
+from bert.corpus.base import Corpus, CorpusError
 from official.data.tfds import PreparedSet
 
 
 def open_set(name, directory="", feature=""):
-    """A bert.corpus.open.Corpus of a set that TensorFlow Datasets has prepared.
+    """A bert.corpus.base.Corpus of a set that TensorFlow Datasets has prepared.
 
     Args:
       name: "tfds:NAME" or "tfds:NAME:SPLIT", the split in TensorFlow Datasets' syntax.
@@ -18,8 +18,6 @@ def open_set(name, directory="", feature=""):
       ValueError: no such set is prepared, it has no such split or feature, or several texts and none of them named.
     """
     import tensorflow_datasets as tfds
-
-    from bert.corpus.open import Corpus
 
     _, given, *split = name.split(":", 2)
     found = PreparedSet(given, directory, "none of the other corpora", setting="corpus")

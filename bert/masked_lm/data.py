@@ -1,7 +1,10 @@
 """The data that bert.prepare has written, to train on."""
 
 import hashlib
+import io
+import zipfile
 
+import numpy as np
 import tensorflow as tf
 
 from bert.corpus.shards import SPLITS, prepared_vocabulary, read_info
@@ -84,3 +87,24 @@ class PretrainingData:
             if size != file["file_bytes"]:
                 found = "is missing" if size is None else f"has {size:,} bytes in place of {file['file_bytes']:,}"
                 raise ValueError(f"{path} {found}; delete it, and the same command of bert.prepare makes it again")
+
+
+def read_vectors(path, setting="data.word_vectors"):
+    """Reads a file that `python -m bert.word_vectors` has written.
+
+    Args:
+      path: of the file.
+      setting: what the user calls the path, for messages.
+
+    Returns:
+      (float32 [vocabulary, width], the vectors; str, the JSON of the settings that they were learned with).
+
+    Raises:
+      ValueError: no such file, or one of another origin; names the setting.
+    """
+    try:
+        with tf.io.gfile.GFile(str(path), "rb") as file, np.load(io.BytesIO(file.read())) as arrays:
+            return arrays["vectors"], str(arrays["settings"])
+    except (tf.errors.OpError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        allowed = "a file that python -m bert.word_vectors has written"
+        raise ValueError(f"{setting}={str(path)!r} is not allowed: it must be {allowed}") from error

@@ -4,8 +4,7 @@ import tensorflow as tf
 
 from bert.squad.answers import best_spans
 from bert.squad.windows import lay_windows, part_of_tokens
-from bert.tokenizer import pack
-from bert.tokenizers.packing import beginning
+from bert.tokenizers.packing import beginning, pack
 
 LONGEST_CONTEXT = 2**16  # bytes that are read of a context, some 16,000 tokens: each of its windows costs time and memory
 

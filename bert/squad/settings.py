@@ -4,7 +4,7 @@ import math
 
 from ml_collections import config_dict
 
-from bert.texts.settings import PADDINGS
+from bert.tokenizers.packing import PADDINGS
 from official.config import check_section, section_settings
 
 BEST = "best"

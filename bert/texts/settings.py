@@ -1,8 +1,7 @@
 """The `data` settings of recipes for text classification and regression."""
 
+from bert.tokenizers.packing import PADDINGS
 from official.config import check_section, section_settings
-
-PADDINGS = ("static", "batch")
 
 
 def data_settings(**overrides):

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+PADDINGS = ("static", "batch")  # all batches of one length, or each as long as its longest example
 BYTES_OF_A_TOKEN = 128  # many times what a token of any language has
 
 

@@ -1,17 +1,15 @@
 """SentencePiece models, as ALBERT uses them."""
 
 import hashlib
-import re
 import unicodedata
 
 import numpy as np
 import tensorflow as tf
 
-from bert.tokenizer import SpecialIds, Tokenizer
+from bert.tokenizers.base import SpecialIds, Tokenizer
 from bert.tokenizers.normalizer import normalizer, text_ops
 from bert.tokenizers.sentencepiece_model import BYTE, CONTROL, NORMAL, SPECIAL, UNKNOWN, UNUSED, read_model
 
-BYTE_PIECES = re.compile(r"(<0x[0-9A-F]{2}>)+")  # pieces for a character that has none
 WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"
 
 
@@ -43,7 +41,7 @@ class SentencePiece(Tokenizer):
             try:
                 self._pieces = _lasting_tokenizer(model)
             except tf.errors.OpError as error:
-                raise ValueError(f"{path}: it is no SentencePiece model: {error.message.split(' [Op:')[0]}") from None
+                raise ValueError(f"{path}: it is not a SentencePiece model: {error.message.split(' [Op:')[0]}") from None
             self._numbers = _Numbers(pieces, types, self._pieces, ids.unk)
 
     def _prepared(self, texts):
@@ -57,14 +55,6 @@ class SentencePiece(Tokenizer):
         ids, starts, ends = self._pieces.tokenize_with_offsets(texts)
         starts, ends = (tf.cast(offsets, tf.int64) for offsets in (starts, ends))
         return self._numbers.split_with_offsets(ids, _after_spaces(texts, starts, ends), ends)
-
-    def _joined(self, tokens):
-        alone = set(self._tokens[self.special])
-        text = "".join(f" {token} " if token in alone else token for token in tokens)
-        text = BYTE_PIECES.sub(
-            lambda match: bytes.fromhex(match[0].replace("<0x", "").replace(">", "")).decode(errors="replace"), text
-        )
-        return " ".join(text.replace(WORD_START, " ").split())
 
 
 def _lasting_tokenizer(model):

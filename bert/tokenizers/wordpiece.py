@@ -6,7 +6,7 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from bert.tokenizer import SpecialIds, Tokenizer
+from bert.tokenizers.base import SpecialIds, Tokenizer
 from bert.tokenizers.normalizer import normalizer, text_ops
 
 SPECIAL = SpecialIds(pad="[PAD]", unk="[UNK]", cls="[CLS]", sep="[SEP]", mask="[MASK]")
@@ -66,9 +66,6 @@ class WordPiece(Tokenizer):
             return [tf.ragged.boolean_mask(ids.with_flat_values(value), keep) for value in values]
 
         return tf.cond(tf.reduce_any(is_long), shortened, lambda: given)
-
-    def _joined(self, tokens):
-        return " ".join(tokens).replace(" " + CONTINUES, "")
 
 
 def read_vocabulary(content, path):

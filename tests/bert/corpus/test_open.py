@@ -9,9 +9,10 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from bert.corpus import base
 from bert.corpus import open as corpora
-from bert.corpus.base import CorpusError
-from bert.corpus.open import divide, documents, open_corpus
+from bert.corpus.base import CorpusError, divide
+from bert.corpus.open import open_corpus
 from tests.bert.corpus_files import write_dump
 
 MARKUP = """{{Infobox|name=Aardvark}}
@@ -80,11 +81,12 @@ class TestText:
     def test_blank_lines(self, tmp_path):
         """By option they end a document."""
         (tmp_path / "1.txt").write_text("A first.\nA second.\n\n \nB first.\n\n")
-        assert list(documents([str(tmp_path)], blank_lines=True)) == ["A first.\nA second.", "B first."]
+        assert list(open_corpus(str(tmp_path), blank_lines=True).documents()) == ["A first.\nA second.", "B first."]
 
     def test_long_ones_are_divided(self, tmp_path, monkeypatch):
         """Between lines; nothing is lost."""
-        monkeypatch.setattr(corpora, "LONGEST", 20)
+        for module in (base, corpora):
+            monkeypatch.setattr(module, "MAX_DOCUMENT_CHARS", 20)
         lines = [f"This is line {i}." for i in range(5)]
         (tmp_path / "1.txt").write_text("\n".join(lines))
         assert list(open_corpus(str(tmp_path)).documents()) == lines
@@ -145,9 +147,9 @@ class TestTfds:
 
     def test_texts(self, folder):
         """Of a split in TensorFlow Datasets' syntax, and of the feature that was named."""
-        assert list(documents(["tfds:reviews"], tfds_dir=folder)) == ["One.", "Two.", "Three."]
-        assert list(documents(["tfds:reviews:train[1:]+unsupervised"], tfds_dir=folder)) == ["Two.", "Three.", "One."]
-        assert list(documents(["tfds:reviews:train[:1]"], tfds_dir=folder, tfds_feature="other")) == ["x"]
+        assert list(open_corpus("tfds:reviews", tfds_dir=folder).documents()) == ["One.", "Two.", "Three."]
+        assert list(open_corpus("tfds:reviews:train[1:]+unsupervised", tfds_dir=folder).documents()) == ["Two.", "Three.", "One."]
+        assert list(open_corpus("tfds:reviews:train[:1]", tfds_dir=folder, tfds_feature="other").documents()) == ["x"]
 
     def test_mistakes(self, folder):
         with pytest.raises(ValueError, match="^corpus='nothing' is not allowed"):

@@ -222,8 +222,8 @@ def test_tables(tokenizers, vocabulary):
     assert [token for token, special in zip(tokens, ours.special, strict=True) if special] == [*SPECIAL, "[unused0]"]
     assert [bool(c) for c in ours.continues] == [token.startswith("##") and token != "##" for token in tokens]
     assert ours.to_tokens([4, 0]) == ["[MASK]", "[PAD]"]
-    ids = [2, *ours.tokenize(["Déjà vu, 중 film"]).to_list()[0], 4, 3, 0, 0]
-    assert ours.to_text(np.array(ids)) == "deja vu , 중 film [MASK]".replace("중", "[UNK]")
+    ids = ours.tokenize(["Déjà vu, 중 film"]).to_list()[0]
+    assert " ".join(ours.to_tokens(ids)).replace(" ##", "") == "deja vu , [UNK] film"
 
 
 def test_no_texts(tokenizers):

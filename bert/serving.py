@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from bert.tokenizers.packing import beginning, pack
-from official.exportable import Module, input_specs
+from official.exportable import CallableSpec, input_specs
 
 TEXT, PAIR = "text", "text_pair"
 
@@ -29,7 +29,7 @@ def encoder_endpoints(encoder, tokenizer, max_length, pairs):
     "tokens" gives `sequence_output` too, and so does "serve" where there is nothing else.
 
     Args:
-      encoder: of bert.models.encoder_of, or an official.exportable.Traced one.
+      encoder: of bert.models.encoder_of, or an official.exportable.TracedModel.
       tokenizer: a bert.tokenizer.Tokenizer.
       max_length: to which texts are cut, in tokens.
       pairs: whether an example has two texts.
@@ -53,7 +53,7 @@ def preprocessor(tokenizer, max_length):
     As signatures, "serve" takes texts and "pairs" pairs of them.
 
     Returns:
-      (endpoints, an official.exportable.Module).
+      (endpoints, an official.exportable.CallableSpec).
     """
 
     def call(texts):
@@ -64,4 +64,4 @@ def preprocessor(tokenizer, max_length):
         return call(texts)
 
     endpoints = {name: (serve, text_specs(pairs)) for name, pairs in (("serve", False), ("pairs", True))}
-    return endpoints, Module(call, [text_specs(False)[0], text_specs(True)], [], trains=False)
+    return endpoints, CallableSpec(call, [text_specs(False)[0], text_specs(True)], [], trains=False)

@@ -9,7 +9,7 @@ from bert.tokenizer import open_tokenizer
 from bert.transfer import transfer_weights
 from official.checkpoints.trained_models import find_model
 from official.data.bad_examples import BadExamples
-from official.exportable import Part, Traced, keras_module, model_endpoint
+from official.exportable import ExportSpec, TracedModel, keras_module, model_endpoint
 from official.task import Task
 from widenet import Model
 from widenet.depths import layer_depths
@@ -65,19 +65,19 @@ class TextTask(Task):
         more = dict(resources=self.resources(), assets=TextTask.assets(self))
         max_length = self.config.data.max_length
         if name == "preprocessor":
-            return Part("text preprocessor", None, *preprocessor(self.tokenizer, max_length), **more)
+            return ExportSpec("text preprocessor", None, *preprocessor(self.tokenizer, max_length), **more)
         model = self._build_model(**DROPS_NOTHING)
         if name == "encoder":
-            traced = Traced(encoder_of(model))
+            traced = TracedModel(encoder_of(model))
             endpoints = encoder_endpoints(traced, self.tokenizer, max_length, bool(self.config.data.get("pairs")))
-            return Part("text encoder", model, endpoints, keras_module(traced), settings=DROPS_NOTHING, **more)
+            return ExportSpec("text encoder", model, endpoints, keras_module(traced), settings=DROPS_NOTHING, **more)
         more |= dict(assets=self.assets(), class_names=self.class_names, settings=DROPS_NOTHING)
         if isinstance(model.output, dict):
-            traced = served = Traced(model)
+            traced = served = TracedModel(model)
         else:
-            traced = Traced(Model(model.input, {"logits": model.output}, name=model.name))
-            served = traced.only("logits")
-        return Part(self.kind, model, self.endpoints(served), keras_module(traced), **more)
+            traced = TracedModel(Model(model.input, {"logits": model.output}, name=model.name))
+            served = traced.select_output("logits")
+        return ExportSpec(self.kind, model, self.endpoints(served), keras_module(traced), **more)
 
     def endpoints(self, model):
         """The ids of tokens, as the model takes them: the endpoint "tokens"."""

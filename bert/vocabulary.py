@@ -27,7 +27,7 @@ from bert.tokenizers.normalizer import normalizer, words_of
 from bert.tokenizers.wordpiece import SPECIAL
 from bert.tokenizers.wordpiece_trainer import learn_pieces
 from official.cli.status_line import StatusLine
-from official.files.atomic import write_whole
+from official.files.atomic import atomic_write
 
 FORMAT = 1  # of what is learned from the same words
 AT_ONCE = 1 << 20  # bytes, of texts to normalize in one call
@@ -108,7 +108,7 @@ def _batches(texts):
 def write_vocabulary(path, tokens):
     """Writes a vocab.txt, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, "".join(f"{token}\n" for token in tokens).encode())
+    atomic_write(path, "".join(f"{token}\n" for token in tokens).encode())
 
 
 def unknown_and_length(path, counts, lower_case):

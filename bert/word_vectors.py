@@ -23,7 +23,7 @@ with quiet.startup():
 from bert.corpus.records import parse
 from bert.masked_lm.data import PretrainingData, read_vectors
 from official.cli.arguments import positive
-from official.files.atomic import write_whole
+from official.files.atomic import atomic_write
 
 FORMAT = 1  # of the file and of what is learned from the same data
 STANDARD_DEVIATION = 0.1  # of all numbers: large beside what noisy first steps of training add to them
@@ -93,7 +93,7 @@ def main():
         content = io.BytesIO()
         np.savez(content, vectors=vectors, settings=json.dumps(settings))
         given.output.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(given.output, content.getvalue())
+        atomic_write(given.output, content.getvalue())
     except ModuleNotFoundError as error:
         sys.exit(f"error: the package {error.name} is not there: pip install -r requirements-text.lock")
     except (ValueError, OSError) as error:

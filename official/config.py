@@ -1,15 +1,15 @@
-"""What every recipe's config has in common, and its life on disk."""
+"""What the configs of all recipes have in common: tables of settings, their checks, and config.json."""
 
 import copy
-import difflib
 import functools
 import json
-import pathlib
-import runpy
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict, config_dict
 
-# Of one run, so that a run may not go on under another value of these; any other setting may change when it does.
+from official.zoo import override
+
+# Settings that must stay the same when a run is resumed; every other setting may change.
 FIXED = (
     "init",
     "task",
@@ -23,68 +23,83 @@ FIXED = (
     "train.batch_size",
     "train.seed",
 )
-# But for what does not change what is trained on.
+# Exceptions: they do not change what is trained on.
 FREE = ("data.dir", "data.bad_examples", "data.max_pixels")
-# Settings that recipes did not have from the start, with what holds for a run whose config.json lacks them.
+# Defaults of settings that older config.json files lack.
 LATER = {"init": "", "train.schedule": "cosine", "train.best": ""}
+
+OPTIMIZERS = ("lamb", "adamw", "sgd")
+SCHEDULES = ("cosine", "linear")
+PRECISIONS = ("float32", "mixed_bfloat16", "float64", "auto")
+
+
+class Setting(NamedTuple):
+    """One setting of a section of a recipe. A section is documented by a table of them, {name: Setting}, such as TRAIN.
+
+    Attributes:
+      default: its value where a recipe does not give one.
+      meaning: one line of plain text, at most 100 characters, without its default: what a list of settings prints beside it.
+    """
+
+    default: Any
+    meaning: str
+
+
+TRAIN = {
+    "steps": Setting(1000, "length of the run, in steps"),
+    "batch_size": Setting(128, "examples in a step, over all replicas"),
+    "lr": Setting(0.01, "peak learning rate"),
+    "warmup_steps": Setting(0, "steps of linear warm-up from 0 to lr"),
+    "schedule": Setting("cosine", f"decay of the learning rate from its peak to 0 at the last step: {', '.join(SCHEDULES)}"),
+    "optimizer": Setting("lamb", f"one of {', '.join(OPTIMIZERS)}"),
+    "beta_1": Setting(0.9, "decay of the first moment, of lamb and adamw"),
+    "beta_2": Setting(0.999, "decay of the second moment, of lamb and adamw"),
+    "epsilon": Setting(1e-6, "added to the square root of the second moment, of lamb and adamw"),
+    "weight_decay": Setting(0.1, "decoupled weight decay; biases and norm parameters have none"),
+    "clip_norm": Setting(1.0, "largest global norm of the gradients; larger ones are scaled down to it"),
+    "momentum": Setting(0.9, "momentum of sgd"),
+    "layer_decay": Setting(1.0, "factor on the updates for every layer below the last (1: the same for all layers)"),
+    "ema_decay": Setting(0.0, "decay of the moving average of the weights that is evaluated and exported (0: no average)"),
+    "frozen": Setting((), "names of the model's layers whose weights are not trained"),
+    "eval_every": Setting(100, "steps between evaluations, which is an epoch in logs and plots"),
+    "checkpoint_every": Setting(0, "steps between checkpoints besides those after evaluations (0: only those)"),
+    "keep_checkpoints": Setting(2, "number of newest checkpoints that are kept"),
+    "best": Setting("", "validation metric whose best checkpoint is kept, exported and reported ('': the last one is)"),
+    "seed": Setting(0, "seed of initial weights, data order, augmentation and dropout"),
+    "strategy": Setting("default", "default (one device), mirrored, multi_worker or tpu"),
+    "tpu": Setting("", "name of the TPU, for strategy='tpu'"),
+    "precision": Setting("float32", f"one of {', '.join(PRECISIONS)} (auto: the faster of the first two here)"),
+    "jit_compile": Setting(False, "compile the whole training step with XLA"),
+    "steps_per_execution": Setting(1, "steps the device makes before it returns to Python; raise it on TPUs"),
+}
 
 
 def train_settings(**overrides):
-    """The `train` settings of a recipe, with this project's defaults.
+    """The `train` settings of a recipe, a ConfigDict: the defaults of TRAIN, some of them overridden.
 
-    steps: length of the run; lr: peak learning rate; warmup_steps: of linear warm-up, before decay to 0 at `steps`; schedule: one
-    of SCHEDULES, how it decays; batch_size: examples a step, over all replicas; optimizer: one of OPTIMIZERS, LAMB and AdamW with
-    beta_1, beta_2 and epsilon, SGD with momentum, each with weight_decay and clip_norm (global gradient norm); layer_decay: by
-    what a weight's updates are multiplied for every layer that it lies below the last (1: by nothing); ema_decay: of the
-    exponential moving average of the weights that is evaluated and exported (0: none); frozen: names of the model's layers whose
-    weights stay as they are; eval_every: steps from one evaluation to the next, which is what logs and plots call an epoch;
-    checkpoint_every: steps between checkpoints, besides one after every evaluation (0: no others); keep_checkpoints: how many;
-    best: metric of the validation split, such as "accuracy", whose best evaluation's checkpoint is kept besides, exported and
-    reported ("": the last one is); seed: of initial values, data order and augmentation; strategy:
-    official.training.devices.STRATEGIES, with tpu: the TPU's name; precision: "float32", "mixed_bfloat16", "float64", or "auto"
-    for the faster of the first two on the machine where the run begins; jit_compile: whether XLA compiles the whole step;
-    steps_per_execution: how many steps the device does before Python sees it again, which is what a TPU wants.
+    Raises:
+      ValueError: an override that is not in TRAIN.
     """
-    defaults = dict(
-        steps=1000,
-        batch_size=128,
-        lr=0.01,
-        warmup_steps=0,
-        schedule="cosine",
-        optimizer="lamb",
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-6,
-        weight_decay=0.1,
-        clip_norm=1.0,
-        momentum=0.9,
-        layer_decay=1.0,
-        ema_decay=0.0,
-        frozen=(),
-        eval_every=100,
-        checkpoint_every=0,
-        keep_checkpoints=2,
-        best="",
-        seed=0,
-        strategy="default",
-        tpu="",
-        precision="float32",
-        jit_compile=False,
-        steps_per_execution=1,
-    )
-    return ConfigDict(section_settings("train", defaults, overrides))
+    return ConfigDict(section_settings("train", defaults_of(TRAIN), overrides))
+
+
+def defaults_of(table):
+    """{name: default} of a table of settings, {name: Setting}."""
+    return {name: setting.default for name, setting in table.items()}
 
 
 def section_settings(section, defaults, overrides):
     """The settings of a section of a recipe, a dict: its defaults, some of them overridden.
 
+    Args:
+      section: its name in the recipe.
+      defaults: {name: value}, as of `defaults_of`.
+      overrides: {name: value}.
+
     Raises:
-      ValueError: overrides that are no settings of the section.
+      ValueError: naming the first override that is not a setting of the section, the nearest setting, and all of them.
     """
-    unknown = set(overrides) - set(defaults)
-    if unknown:
-        raise ValueError(f"{', '.join(sorted(unknown))}: no {section} setting; known: {', '.join(defaults)}")
-    return {**defaults, **overrides}
+    return override(section, defaults, overrides)
 
 
 def check_section(section, settings, allowed):
@@ -104,9 +119,9 @@ def check_section(section, settings, allowed):
 
 
 def literal_settings(settings):
-    """A ConfigDict whose values the command line may replace by any Python literal: 2, None, (0, 3) or a bare word.
+    """A ConfigDict whose values the command line may replace by any Python literal, such as 2, None or (0, 3), or by a bare word.
 
-    For settings that are now a number, now None, now a word, such as those of a model.
+    For settings that may hold values of several types, such as those of a model.
     """
     return ConfigDict({key: config_dict.FieldReference(value, field_type=object) for key, value in settings.items()})
 
@@ -142,11 +157,6 @@ def check_train_settings(train):
     check_section("train", train, allowed)
 
 
-OPTIMIZERS = ("lamb", "adamw", "sgd")
-SCHEDULES = ("cosine", "linear")
-PRECISIONS = ("float32", "mixed_bfloat16", "float64", "auto")
-
-
 def to_plain(config):
     """A config as plain dicts and lists, as JSON has them."""
     return json.loads(config.to_json())
@@ -177,52 +187,3 @@ def changes(before, after, prefix=""):
 def is_fixed(key):
     """Whether a dotted key must not change during a run."""
     return key not in FREE and any(key == fixed or key.startswith(fixed + ".") for fixed in FIXED)
-
-
-def problem_with(arguments):
-    """One sentence about what is wrong with a command line's recipe or its overrides, or None.
-
-    The flags' own parser answers a recipe that is not there, refuses its argument or lacks a setting with a traceback.
-
-    Args:
-      arguments: the command line, as list of strings.
-    """
-    recipe = _value_of("config", arguments)
-    if recipe is None:
-        return None
-    path, _, argument = recipe.partition(":")
-    if not pathlib.Path(path).is_file():
-        return f"--config={path}: there is no such recipe"
-    get_config = runpy.run_path(path)["get_config"]
-    try:
-        config = get_config(argument) if argument else get_config()
-    except ValueError as error:
-        return f"--config={recipe}: {error}"
-    known = list(_dotted_keys(config))
-    sections = {key.rpartition(".")[0] for key in known}
-    for given in arguments:
-        key = given.lstrip("-").split("=", 1)[0].removeprefix("config.")
-        if given.startswith("-") and given.lstrip("-").startswith("config.") and key not in {*known, *sections}:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean --config.{near[0]}? " if near else ""
-            section = key.partition(".")[0]
-            beside = [k for k in known if k.startswith(section + ".")] or known
-            return f"--config.{key} is not a setting of {path}; {hint}Its settings there: {', '.join(beside)}"
-    return None
-
-
-def _value_of(flag, arguments):
-    """The value given to a flag as --flag=value or --flag value, or None."""
-    for given, following in zip(arguments, [*arguments[1:], None], strict=True):
-        name, _, value = given.lstrip("-").partition("=")
-        if given.startswith("-") and name == flag:
-            return value or following
-    return None
-
-
-def _dotted_keys(config, prefix=""):
-    for key in config:
-        if isinstance(config[key], ConfigDict):
-            yield from _dotted_keys(config[key], f"{prefix}{key}.")
-        else:
-            yield prefix + key

@@ -27,7 +27,7 @@ from official.serving import runtimes
 from official.serving.saved_models import SAVED_MODEL, write_saved_model
 from official.task import create_task
 
-# {format: function that writes an official.exportable.Part}, with arguments and results as of write_saved_model. What the model's
+# {format: function that writes an ExportSpec}, with arguments and results as of write_saved_model. What the model's
 # numbers alone are written as, for other runtimes, is in official.serving.runtimes.FORMATS.
 FORMATS = {SAVED_MODEL: write_saved_model}
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 
-class Module(NamedTuple):
+class CallableSpec(NamedTuple):
     """What a SavedModel does when it is called itself, as tensorflow_hub.KerasLayer does.
 
     Attributes:
@@ -24,7 +24,7 @@ class Module(NamedTuple):
     trains: bool
 
 
-class Part(NamedTuple):
+class ExportSpec(NamedTuple):
     """A part of a trained model, before it gets the trained weights.
 
     Attributes:
@@ -32,7 +32,7 @@ class Part(NamedTuple):
       model: a fresh Keras model that takes all weights of the trained one, in its order, which endpoints and module use; None
         where there are none. An answer of it must not depend on what else is in the batch.
       endpoints: {name: (function, list of its arguments' tf.TensorSpecs)} as of official.task.Task.endpoints.
-      module: a Module.
+      module: a CallableSpec.
       resources: tf.Modules with what endpoints and module use besides the model's variables.
       assets: {file name: path} of files to carry along.
       class_names: list of str, where it has classes.
@@ -42,14 +42,14 @@ class Part(NamedTuple):
     kind: str
     model: Any
     endpoints: dict
-    module: Module
+    module: CallableSpec
     resources: Sequence = ()
     assets: Mapping = types.MappingProxyType({})
     class_names: Sequence = ()
     settings: Mapping = types.MappingProxyType({})
 
 
-class Traced:
+class TracedModel:
     """A Keras model outside training, whose graph is made once for all functions that call it.
 
     Stands where such a function is given a model: it can be called, and has `input` and `input_names`.
@@ -79,7 +79,7 @@ class Traced:
 
 
 def keras_module(traced):
-    """The Module of a Traced model.
+    """The CallableSpec of a TracedModel.
 
     Called, it returns a dict: what the model gives, where that is no dict as "default", and `balance_loss`, a float32 scalar:
     the sum of all that its layers add to the loss in training, such as the balance terms of experts with their weight; outside
@@ -93,11 +93,11 @@ def keras_module(traced):
         outputs = outputs if isinstance(outputs, dict) else {"default": outputs}
         return {**outputs, "balance_loss": tf.add_n(added) if added else tf.zeros([])}
 
-    return Module(call, [input_specs(model)], list(model.variables), trains=True)
+    return CallableSpec(call, [input_specs(model)], list(model.variables), trains=True)
 
 
 def model_endpoint(model):
-    """(function, list of one spec) of the call outside training of a Keras model or a Traced one, for an endpoint.
+    """(function, list of one spec) of the call outside training of a Keras model or a TracedModel, for an endpoint.
 
     Sizes are dynamic where the model's are. Of a model that takes a dict, the function takes one too.
     """
@@ -109,7 +109,7 @@ def model_endpoint(model):
 
 
 def input_specs(model):
-    """What a Keras model or a Traced one takes, a tf.TensorSpec or a dict of them."""
+    """What a Keras model or a TracedModel takes, a tf.TensorSpec or a dict of them."""
 
     def spec(name, tensor):
         return tf.TensorSpec(tensor.shape, tensor.dtype, name=name)

@@ -12,7 +12,7 @@ import re
 import shutil
 import sys
 
-from official.files.atomic import locked, sync, sync_all
+from official.files.atomic import fsync, fsync_all, locked
 from official.repository.archives import pack, sha256_of
 from official.repository.card import find_facts, headline_metrics, html_card, markdown_card
 from official.repository.handles import Handle, is_handle, parse_handle, parse_name
@@ -138,12 +138,12 @@ def _place(staging, repository, handle):
     folder.mkdir(parents=True, exist_ok=True)
     for part, place in zip(_files(staging, Handle("new", handle.version)), _files(repository, handle), strict=True):
         if part.exists():
-            sync_all(part)
+            fsync_all(part)
             part.rename(place)
-    sync(folder)
-    sync(staging / INDEX)
+    fsync(folder)
+    fsync(staging / INDEX)
     (staging / INDEX).rename(repository / INDEX)
-    sync(repository)
+    fsync(repository)
 
 
 def _take_away(repository, entries):

@@ -18,7 +18,7 @@ import sys
 from typing import NamedTuple
 
 from official.cli.arguments import parse_with_settings, positive
-from official.cli.subprocesses import passing_on_sigterm, run_command
+from official.cli.subprocesses import forward_sigterm, run_command
 from official.files.summary import write_summary
 from official.files.tables import text_table
 
@@ -70,7 +70,7 @@ def call_each(function, calls, parallel=1):
     Args:
       calls: list of tuples, the function's arguments.
     """
-    with passing_on_sigterm(), concurrent.futures.ThreadPoolExecutor(parallel) as pool:
+    with forward_sigterm(), concurrent.futures.ThreadPoolExecutor(parallel) as pool:
         started = {pool.submit(function, *arguments): arguments for arguments in calls}
         try:
             for future in concurrent.futures.as_completed(started):

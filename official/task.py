@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import tensorflow as tf
 
 from official.data.bad_examples import BadExamples
-from official.exportable import Part, Traced, keras_module, model_endpoint
+from official.exportable import ExportSpec, TracedModel, keras_module, model_endpoint
 
 
 class Evaluation(Protocol):
@@ -132,7 +132,7 @@ class Task(Protocol):
     def evaluation(self, split: str) -> Evaluation:
         """A fresh Evaluation for the batches of `evaluation_dataset(split)`."""
 
-    def part(self, name: str) -> Part:
+    def part(self, name: str) -> ExportSpec:
         """What is exported of a trained model under a name of `parts`, with a fresh model; called outside the strategy's scope.
 
         Raises:
@@ -140,8 +140,8 @@ class Task(Protocol):
         """
         self.check_part(name)
         model = self.create_model()
-        traced = Traced(model)
-        return Part(self.kind, model, self.endpoints(traced), keras_module(traced), self.resources(), self.assets())
+        traced = TracedModel(model)
+        return ExportSpec(self.kind, model, self.endpoints(traced), keras_module(traced), self.resources(), self.assets())
 
     def check_part(self, name: str) -> None:
         """Raises ValueError where `parts` does not have that name."""
@@ -156,7 +156,7 @@ class Task(Protocol):
         also the signature "serving_default".
 
         Args:
-          model: a tf.keras.Model, or in its place an official.exportable.Traced one: to be called with training=False.
+          model: a tf.keras.Model, or in its place an official.exportable.TracedModel: to be called with training=False.
         """
         return {"serve": model_endpoint(model)}
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from official.data.bad_examples import BadExamples
 from official.evaluation.classification import ClassificationEvaluation
-from official.exportable import Part, Traced, keras_module, model_endpoint
+from official.exportable import ExportSpec, TracedModel, keras_module, model_endpoint
 from official.task import Task
 from vision.caching import cached
 from vision.data import open_dataset
@@ -82,12 +82,12 @@ class ImageClassification(Task):
         model = self._build_model(**DROPS_NOTHING)
         images, features = model.input, features_of(model)
         if name == "encoder":
-            traced = Traced(Model(images, {"features": features}, name=model.name))
-            endpoints = features_endpoints(traced.only("features"), self._config)
-            return Part("image features", model, endpoints, keras_module(traced), settings=DROPS_NOTHING)
-        traced = Traced(Model(images, {"logits": model.output, "features": features}, name=model.name))
-        endpoints, module = self.endpoints(traced.only("logits")), keras_module(traced)
-        return Part(self.kind, model, endpoints, module, class_names=self.class_names, settings=DROPS_NOTHING)
+            traced = TracedModel(Model(images, {"features": features}, name=model.name))
+            endpoints = features_endpoints(traced.select_output("features"), self._config)
+            return ExportSpec("image features", model, endpoints, keras_module(traced), settings=DROPS_NOTHING)
+        traced = TracedModel(Model(images, {"logits": model.output, "features": features}, name=model.name))
+        endpoints, module = self.endpoints(traced.select_output("logits")), keras_module(traced)
+        return ExportSpec(self.kind, model, endpoints, module, class_names=self.class_names, settings=DROPS_NOTHING)
 
     def endpoints(self, model):
         """Encoded images to classes: the endpoint "classify"; and float images to logits: "serve"."""

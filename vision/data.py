@@ -6,7 +6,7 @@ import random
 import numpy as np
 import tensorflow as tf
 
-from official.data.tfds import PreparedSet, default_splits, memory_splits, split_parts
+from official.data.tfds import LocalTfds, default_splits, memory_splits, split_parts
 from vision.sources import EncodedSource, array_source, file_source
 
 IMAGE_FILES = (".jpg", ".jpeg", ".png")  # what tfds.ImageFolder looks for
@@ -57,7 +57,7 @@ class Tfds:
     def __init__(self, name, directory):
         import tensorflow_datasets as tfds
 
-        self._set = PreparedSet(name, directory, otherwise="neither 'digits' nor 'folder'")
+        self._set = LocalTfds(name, directory, otherwise="neither 'digits' nor 'folder'")
         info = self._set.info
         # A set that somebody stored with tfds.dataset_builders.store_as_tfds_dataset does not say what its pairs are.
         image, label = info.supervised_keys or ("image", "label")

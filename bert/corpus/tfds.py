@@ -3,7 +3,7 @@
 import functools
 
 from bert.corpus.base import Corpus, CorpusError
-from official.data.tfds import PreparedSet
+from official.data.tfds import LocalTfds
 
 
 def open_set(name, directory="", feature=""):
@@ -20,7 +20,7 @@ def open_set(name, directory="", feature=""):
     import tensorflow_datasets as tfds
 
     _, given, *split = name.split(":", 2)
-    found = PreparedSet(given, directory, "none of the other corpora", setting="corpus")
+    found = LocalTfds(given, directory, "none of the other corpora", setting="corpus")
     texts = [key for key, kind in found.info.features.items() if isinstance(kind, tfds.features.Text)]
     feature = feature or ("text" if "text" in texts else texts[0] if len(texts) == 1 else "")
     if feature not in texts:
@@ -33,7 +33,7 @@ def read_records(name, directory, feature, piece):
     """The text of each record of a part of a file.
 
     Args:
-      name, directory: of the set, as of official.data.tfds.PreparedSet.
+      name, directory: of the set, as of official.data.tfds.LocalTfds.
       feature: the text's name.
       piece: (path, records to skip, records to take, where -1 is all).
 
@@ -43,7 +43,7 @@ def read_records(name, directory, feature, piece):
     import tensorflow as tf
 
     path, skip, take = piece
-    parse = PreparedSet(name, directory, "", setting="corpus").parser([feature])
+    parse = LocalTfds(name, directory, "", setting="corpus").parser([feature])
     number = skip
     try:
         for example in tf.data.TFRecordDataset(path).skip(skip).take(take).map(parse).as_numpy_iterator():

@@ -7,7 +7,7 @@ import tensorflow as tf
 from bert.squad.questions import Question, read_json
 from official.cli.status_line import StatusLine
 from official.data.sources import RecordSource
-from official.data.tfds import PreparedSet
+from official.data.tfds import LocalTfds
 
 AT_ONCE = 1024  # so many records are read together
 FILES = ("train", "validation", "test")
@@ -26,7 +26,7 @@ class PreparedQuestions:
     def __init__(self, data):
         self._name = data.name
         self._splits = dict(train=data.train_split, validation=data.validation_split)
-        self._set = PreparedSet(data.name, data.dir, otherwise="not 'file'")
+        self._set = LocalTfds(data.name, data.dir, otherwise="not 'file'")
         if not {"id", "question", "context", "answers"} <= set(self._set.info.features):
             raise ValueError(f"data.name={data.name!r} is not allowed: it has no questions with contexts and answers")
 

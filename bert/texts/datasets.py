@@ -8,7 +8,7 @@ from bert.texts.glue import glue_task, submission_file
 from bert.texts.metrics import CLASSIFICATION, REGRESSION
 from bert.texts.user_files import TextFiles
 from official.data.sources import RecordSource
-from official.data.tfds import PreparedSet, default_splits
+from official.data.tfds import LocalTfds, default_splits
 
 
 class PreparedTexts:
@@ -98,7 +98,7 @@ class PreparedTexts:
         return select(Examples(texts, np.array(labels, np.int64), numbers, source.name_of), good)
 
     def _open(self, name, directory):
-        return PreparedSet(name, directory, otherwise="neither 'rotten_tomatoes' nor 'file'")
+        return LocalTfds(name, directory, otherwise="neither 'rotten_tomatoes' nor 'file'")
 
 
 class RottenTomatoes:

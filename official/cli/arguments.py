@@ -1,20 +1,44 @@
-"""What the arguments of several commands have in common."""
+"""Arguments that several commands share."""
 
 import argparse
 
 
+def add_model(parser, text, aliases=(), required=True):
+    """Adds --model, the trained model that a command works on; it is `model` of the parsed arguments.
+
+    Args:
+      parser: an argparse.ArgumentParser.
+      text: for --help.
+      aliases: older spellings, such as "--handle", which do the same and are not in --help.
+      required: whether the command needs it.
+    """
+    _add(parser, "--model", text, aliases, required)
+
+
+def add_data_dir(parser, text, aliases=()):
+    """Adds --data_dir, the folder of the data set; it is `data_dir` of the parsed arguments. Arguments as of `add_model`."""
+    _add(parser, "--data_dir", text, aliases, required=False)
+
+
+def _add(parser, name, text, aliases, required):
+    group = parser.add_mutually_exclusive_group(required=required)
+    group.add_argument(name, help=text)
+    for alias in aliases:
+        group.add_argument(alias, dest=name.lstrip("-"), metavar=name.lstrip("-").upper(), help=argparse.SUPPRESS)
+
+
 def positive(text):
-    """The type of an argument that counts something."""
+    """The argparse type of a whole number from 1 on."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it must be a whole number, at least 1")
     return int(text)
 
 
 def parse_with_settings(parser, fixed):
-    """Parses a command line with settings of a recipe besides, which end it with an error where they are not allowed.
+    """Parses a command line that may also override settings of a recipe; exits with an error for one that is not allowed.
 
     Args:
-      fixed: {setting: why}, of settings that the command gives itself, such as {"train.seed": "the seeds are 0 to 4"}.
+      fixed: {setting: reason}, of settings that the command chooses itself, such as {"train.seed": "the seeds are 0 to 4"}.
 
     Returns:
       (the parsed arguments, list of "--config.SETTING=VALUE").
@@ -23,7 +47,7 @@ def parse_with_settings(parser, fixed):
     for setting in settings:
         if not setting.startswith("--config.") or "=" not in setting:
             parser.error(f"{setting} is not allowed: settings are given as --config.SETTING=VALUE")
-        why = fixed.get(setting.removeprefix("--config.").partition("=")[0])
-        if why:
-            parser.error(f"{setting} is not allowed: {why}")
+        reason = fixed.get(setting.removeprefix("--config.").partition("=")[0])
+        if reason:
+            parser.error(f"{setting} is not allowed: {reason}")
     return given, settings

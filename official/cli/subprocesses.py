@@ -19,7 +19,7 @@ def run_command(command, **options):
 
 
 @contextlib.contextmanager
-def passing_on_sigterm():
+def forward_sigterm():
     """A SIGTERM to this process goes instead to what `run_command` is running, as an interrupt from the keyboard does by itself.
 
     Outside the main thread, which alone can do so, nothing changes.

@@ -5,7 +5,7 @@ import threading
 from absl import logging
 
 POLICIES = ("refuse", "skip")
-TOLD = 10  # so many skipped examples are told of one by one
+MAX_WARNINGS = 10  # skipped examples that are logged one by one
 
 
 class BadExamples:
@@ -43,10 +43,10 @@ class BadExamples:
                 raise ValueError(refusal)
             if name not in self.found:
                 self.found[name] = reason
-                if len(self.found) <= TOLD:
+                if len(self.found) <= MAX_WARNINGS:
                     logging.warning("skipped %s: %s", name, reason)
 
     def facts(self):
         """For a run's summary: how many were skipped, and the first of them."""
         with self._lock:
-            return {"count": len(self.found), "first": dict(list(self.found.items())[:TOLD])}
+            return {"count": len(self.found), "first": dict(list(self.found.items())[:MAX_WARNINGS])}

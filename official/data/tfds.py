@@ -3,7 +3,7 @@
 import pathlib
 
 
-class PreparedSet:
+class LocalTfds:
     """A set that TensorFlow Datasets has prepared as TFRecord files, in its newest version.
 
     Args:

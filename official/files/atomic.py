@@ -12,7 +12,7 @@ AT_FDCWD = -100  # paths are relative to the working directory, as everywhere (f
 RENAME_EXCHANGE = 2  # linux/fs.h
 
 
-def write_whole(path, content):
+def atomic_write(path, content):
     """Writes a file, or leaves what was there.
 
     Args:
@@ -24,7 +24,7 @@ def write_whole(path, content):
     partial.replace(path)
 
 
-def replace_folder(partial, directory):
+def atomic_replace_dir(partial, directory):
     """Makes a finished folder the one called `directory`; what was there before is removed.
 
     A process that is killed here leaves the old folder or the new one under the name, and at most something under the name of
@@ -57,7 +57,7 @@ def replace_folder(partial, directory):
         shutil.rmtree(previous)
 
 
-def sync(path):
+def fsync(path):
     """Waits until a file, or the names in a folder, are on the disk: a power cut then leaves no name without its file."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -66,10 +66,10 @@ def sync(path):
         os.close(descriptor)
 
 
-def sync_all(path):
+def fsync_all(path):
     """The same for a file, or for a folder, a pathlib.Path, and all that is in it."""
     for part in [*path.rglob("*"), path]:
-        sync(part)
+        fsync(part)
 
 
 def _exchange(first, second):

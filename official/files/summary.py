@@ -6,14 +6,14 @@ import platform
 import subprocess
 from importlib import metadata
 
-from official.files.atomic import write_whole
+from official.files.atomic import atomic_write
 from official.files.tables import read_table
 
 
 def write_summary(path, **fields):
     """Writes the fields and this machine's versions, whole or not at all."""
     summary = {**fields, "versions": versions(), **source()}
-    write_whole(path, (json.dumps(summary, indent=2) + "\n").encode())
+    atomic_write(path, (json.dumps(summary, indent=2) + "\n").encode())
     return summary
 
 

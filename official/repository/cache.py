@@ -8,7 +8,7 @@ import pathlib
 import shutil
 
 from official.cli.status_line import StatusLine
-from official.files.atomic import locked, sync_all
+from official.files.atomic import fsync_all, locked
 from official.repository import html as pages
 from official.repository.archives import sha256_of, unpack
 
@@ -140,7 +140,7 @@ def _unpack(repository, entry, archive, unpacked):
         unpack(archive, unpacked / MODEL, entry.unpacked_bytes, what)
         source = {"repository": repository.base, "handle": entry.handle, "sha256": entry.sha256}
         (unpacked / SOURCE).write_text(json.dumps(source, indent=2) + "\n")
-        sync_all(unpacked)
+        fsync_all(unpacked)
     except BaseException:
         shutil.rmtree(unpacked)
         raise

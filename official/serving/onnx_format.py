@@ -5,7 +5,7 @@ import logging
 
 import tensorflow as tf
 
-from official.files.atomic import write_whole
+from official.files.atomic import atomic_write
 from official.serving.signatures import NumericSignature, check_float32
 
 OPSET = 17
@@ -31,7 +31,7 @@ def convert(signature: NumericSignature, path):
     for tensor in (*model.graph.input, *model.graph.output):
         if tensor.type.tensor_type.shape.dim and not tensor.type.tensor_type.shape.dim[0].HasField("dim_value"):
             tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
-    write_whole(path, model.SerializeToString())
+    atomic_write(path, model.SerializeToString())
 
 
 def _converted(signature):

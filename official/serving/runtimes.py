@@ -16,7 +16,7 @@ import tensorflow as tf
 from official.checkpoints.trained_models import call_by_names
 from official.checkpoints.weights import read_weights
 from official.evaluate import open_recipe, run_model
-from official.files.atomic import replace_folder
+from official.files.atomic import atomic_replace_dir
 from official.files.saved_model_layout import CONFIG_FILE, FACTS_FILE
 from official.files.summary import write_summary
 from official.files.tables import text_table
@@ -148,7 +148,7 @@ def convert(
         models=rows,
         packages={package: metadata.version(package) for name in formats for package in PACKAGES[name]},
     )
-    replace_folder(partial, output)
+    atomic_replace_dir(partial, output)
     return written
 
 

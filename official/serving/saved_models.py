@@ -6,8 +6,8 @@ import shutil
 
 import tensorflow as tf
 
-from official.exportable import Part, Traced, keras_module, model_endpoint
-from official.files.atomic import replace_folder
+from official.exportable import ExportSpec, TracedModel, keras_module, model_endpoint
+from official.files.atomic import atomic_replace_dir
 from official.files.saved_model_layout import CONFIG_FILE, EXTRA, FACTS_FILE
 from official.files.summary import write_summary
 
@@ -22,7 +22,7 @@ def write_saved_model(part, directory, config=None, facts=None):
     earlier one in one step.
 
     Args:
-      part: an official.exportable.Part that has its weights. Its first endpoint is also the signature "serving_default".
+      part: an official.exportable.ExportSpec that has its weights. Its first endpoint is also the signature "serving_default".
       directory: a pathlib.Path; replaced if it exists.
       config: a plain dict, kept in CONFIG_FILE: how to build the model and find its data again; None for nothing. A setting that
         is the path of one of the part's assets is kept as the file inside (locate_assets).
@@ -59,7 +59,7 @@ def write_saved_model(part, directory, config=None, facts=None):
         licence=None,
         **(facts or {}),
     )
-    replace_folder(partial, directory)
+    atomic_replace_dir(partial, directory)
     return told
 
 
@@ -70,8 +70,8 @@ def export_saved_model(model, directory):
       model: a built Keras model.
       directory: a pathlib.Path; replaced if it exists.
     """
-    traced = Traced(model)
-    return write_saved_model(Part("", model, {"serve": model_endpoint(traced)}, keras_module(traced)), directory)
+    traced = TracedModel(model)
+    return write_saved_model(ExportSpec("", model, {"serve": model_endpoint(traced)}, keras_module(traced)), directory)
 
 
 def _traced(part):

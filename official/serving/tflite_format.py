@@ -6,7 +6,7 @@ import re
 import tensorflow as tf
 
 from official.cli import quiet
-from official.files.atomic import write_whole
+from official.files.atomic import atomic_write
 from official.serving.signatures import NumericSignature, check_float32
 
 
@@ -41,7 +41,7 @@ def _convert(signature, path, optimizations):
             if not lacking:
                 raise
             raise ValueError(f"TFLite has no {', '.join(lacking)}, which {signature.name!r} uses") from error
-    write_whole(path, content)
+    atomic_write(path, content)
 
 
 class TFLiteModel:

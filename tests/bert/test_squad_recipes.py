@@ -8,7 +8,8 @@ import pytest
 
 import bert
 from bert.squad.settings import check_data_settings
-from official.config import check_train_settings, problem_with
+from official.cli.recipe_flag import problem_with
+from official.config import check_train_settings
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "bert" / "configs"
 

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 
 import vision.prepare
 from official import prepare
-from official.data.tfds import PreparedSet
+from official.data.tfds import LocalTfds
 
 
 def command(monkeypatch, *arguments):
@@ -79,7 +79,7 @@ def prepared(tmp_path):
 
 def test_records(prepared):
     """Of a part of a split, and of some features alone."""
-    found = PreparedSet("numbers/small", str(prepared), "nothing else")
+    found = LocalTfds("numbers/small", str(prepared), "nothing else")
     parse = found.parser(["square"])
     records = [
         record for path, skip, take in found.files("train[1:4]") for record in tf.data.TFRecordDataset(path).skip(skip).take(take)
@@ -97,4 +97,4 @@ def test_other_files_than_records(prepared):
     path = prepared / "numbers" / "small" / "1.0.0" / "dataset_info.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "fileFormat": "array_record"}))
     with pytest.raises(ValueError, match=r"^corpus='numbers/small' in .* it was prepared as array_record and not as tfrecord$"):
-        PreparedSet("numbers/small", str(prepared), "nothing else", setting="corpus")
+        LocalTfds("numbers/small", str(prepared), "nothing else", setting="corpus")

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 import vision
-from official.config import check_train_settings, problem_with
+from official.cli.recipe_flag import problem_with
+from official.config import check_train_settings
 from vision.models import build_model
 from vision.preprocessing import check_data_settings
 

@@ -158,7 +158,7 @@ def test_settings_out_of_range(overrides, said):
 
 
 def test_unknown_setting():
-    with pytest.raises(ValueError, match=r"^stride: no data setting; known: name, dir"):
+    with pytest.raises(ValueError, match=r"^stride=.* is not a setting of data \(did you mean doc_stride\?\); known: "):
         data_settings(stride=3)
 
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 from absl import logging
 
-from official.data.bad_examples import TOLD, BadExamples
+from official.data.bad_examples import MAX_WARNINGS, BadExamples
 
 
 def test_refuse():
@@ -26,12 +26,12 @@ def test_skip_counts_once(monkeypatch):
     monkeypatch.setattr(logging, "warning", lambda message, *values: warnings.append(message % values))
     bad_examples = BadExamples("skip")
     for _ in range(3):
-        for i in range(TOLD + 5):
+        for i in range(MAX_WARNINGS + 5):
             bad_examples.add(f"{i}.jpg", "it is empty")
     facts = bad_examples.facts()
-    assert facts["count"] == TOLD + 5
-    assert facts["first"] == {f"{i}.jpg": "it is empty" for i in range(TOLD)}
-    assert warnings == [f"skipped {i}.jpg: it is empty" for i in range(TOLD)]
+    assert facts["count"] == MAX_WARNINGS + 5
+    assert facts["first"] == {f"{i}.jpg": "it is empty" for i in range(MAX_WARNINGS)}
+    assert warnings == [f"skipped {i}.jpg: it is empty" for i in range(MAX_WARNINGS)]
     assert bad_examples.refusal is None
 
 

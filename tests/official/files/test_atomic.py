@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from official.files import atomic as replace
-from official.files.atomic import replace_folder
+from official.files.atomic import atomic_replace_dir
 from tests.official.kills import found_after_kills
 
 FILES = 5
@@ -39,7 +39,7 @@ def either_way(request, monkeypatch):
 def test_first_and_next(tmp_path):
     """The name is taken, and taken over; nothing else stays."""
     for text in ("old", "new"):
-        replace_folder(make(tmp_path / "made.partial", text), tmp_path / "made")
+        atomic_replace_dir(make(tmp_path / "made.partial", text), tmp_path / "made")
         assert content(tmp_path / "made") == text
         assert [path.name for path in tmp_path.iterdir()] == ["made"]
 
@@ -50,7 +50,7 @@ def test_a_file_in_its_place(tmp_path):
     make(tmp_path / "made.partial", "new")
     (tmp_path / "made").write_text("a file")
     with pytest.raises(NotADirectoryError):
-        replace_folder(tmp_path / "made.partial", tmp_path / "made")
+        atomic_replace_dir(tmp_path / "made.partial", tmp_path / "made")
     assert (tmp_path / "made").read_text() == "a file"
     assert content(tmp_path / "made.partial") == "new"
 
@@ -64,7 +64,7 @@ def test_a_file_system_without_it(tmp_path, monkeypatch):
 
     monkeypatch.setattr(replace, "_renameat2", lambda: refuse)
     make(tmp_path / "made", "old")
-    replace_folder(make(tmp_path / "made.partial", "new"), tmp_path / "made")
+    atomic_replace_dir(make(tmp_path / "made.partial", "new"), tmp_path / "made")
     assert content(tmp_path / "made") == "new"
 
 
@@ -73,7 +73,7 @@ def test_nothing_to_put_there(tmp_path):
     """The old folder stays."""
     make(tmp_path / "made", "old")
     with pytest.raises(FileNotFoundError):
-        replace_folder(tmp_path / "made.partial", tmp_path / "made")
+        atomic_replace_dir(tmp_path / "made.partial", tmp_path / "made")
     assert content(tmp_path / "made") == "old"
 
 
@@ -82,7 +82,7 @@ def test_what_a_kill_left_between_the_two_steps(tmp_path, monkeypatch):
     monkeypatch.setattr(replace, "_renameat2", lambda: None)
     make(tmp_path / "made.previous", "old")
     with pytest.raises(FileNotFoundError):
-        replace_folder(tmp_path / "made.partial", tmp_path / "made")
+        atomic_replace_dir(tmp_path / "made.partial", tmp_path / "made")
     assert content(tmp_path / "made") == "old"
 
 
@@ -90,7 +90,7 @@ def killed(folder):
     """For tests.official.kills."""
 
     def act():
-        replace_folder(make(folder / "made.partial", "new"), folder / "made")
+        atomic_replace_dir(make(folder / "made.partial", "new"), folder / "made")
 
     return lambda: make(folder / "made", "old"), act, lambda: content(folder / "made")
 
@@ -114,6 +114,6 @@ def test_read_all_the_while(tmp_path):
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as reader:
         assert reader.stdout.readline() == "begun\n"
         for number in range(1, 100):
-            replace_folder(make(tmp_path / "made.partial", str(number)), made)
+            atomic_replace_dir(make(tmp_path / "made.partial", str(number)), made)
         assert reader.poll() is None
         reader.kill()

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from bert.serving import text_inputs, text_specs
 from bert.task import TextTask
-from bert.texts.datasets import open_text_data
+from bert.texts.datasets import open_dataset
 from bert.texts.evaluation import TextClassificationEvaluation, TextRegressionEvaluation
 from bert.texts.examples import SCORE_NAME
 from bert.texts.metrics import keras_metrics
@@ -36,7 +36,7 @@ class TextClassification(TextTask):
         check_data_settings(data)
         super().__init__(config)
         is_new = data.pairs is None
-        self._data = open_text_data(data, self.bad_examples)
+        self._data = open_dataset(data, self.bad_examples)
         self.class_names = tuple(self._data.class_names)
         self.is_regression = self.class_names == (SCORE_NAME,)
         if data.classes and tuple(data.classes) != self.class_names:

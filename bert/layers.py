@@ -129,9 +129,9 @@ class FirstToken(Layer):
         return None
 
 
-@register
-class MaskedWords(Layer):
-    """Which words were at masked positions: Dense, activation, norm, and the word embedding again (BERT, arXiv:1810.04805).
+@tf.keras.saving.register_keras_serializable(package="bert", name="MaskedWords")  # the name in saved models
+class MaskedLMHead(Layer):
+    """Logits of the words at masked positions: Dense, activation, norm, and the word embedding again (BERT, arXiv:1810.04805).
 
     Args:
       embedding_dim: width E of the word embedding.

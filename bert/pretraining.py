@@ -6,8 +6,8 @@ import tensorflow as tf
 from bert.corpus.records import SPECIAL_TOKENS
 from bert.masked_lm.data import PretrainingData, read_vectors
 from bert.masked_lm.evaluation import PretrainingEvaluation
-from bert.masked_lm.fill_mask import WordFiller
-from bert.masked_lm.loss import MaskedWordAccuracy, MaskedWordLoss
+from bert.masked_lm.fill_mask import MaskFiller
+from bert.masked_lm.loss import MaskedLMAccuracy, MaskedLMLoss
 from bert.masked_lm.pipeline import PretrainingPipeline
 from bert.masked_lm.settings import check_data_settings
 from bert.task import TextTask
@@ -61,11 +61,11 @@ class Pretraining(TextTask):
 
     def loss(self):
         """The two losses, whose sum is trained on."""
-        return {"mlm_logits": MaskedWordLoss(), "next_sentence": tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
+        return {"mlm_logits": MaskedLMLoss(), "next_sentence": tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
 
     def metrics(self):
         accuracy = tf.keras.metrics.SparseCategoricalAccuracy(name="accuracy")
-        return {"mlm_logits": [MaskedWordAccuracy()], "next_sentence": [accuracy]}
+        return {"mlm_logits": [MaskedLMAccuracy()], "next_sentence": [accuracy]}
 
     def train_dataset(self, start_step):
         train = self.config.train
@@ -88,7 +88,7 @@ class Pretraining(TextTask):
 
     def endpoints(self, model):
         """ "serve": texts with gaps to the words that fit best. "tokens": ids of tokens to logits and encodings."""
-        filler = WordFiller(self.tokenizer, self.config.data.max_length)
+        filler = MaskFiller(self.tokenizer, self.config.data.max_length)
 
         def fill(text):
             return filler.fill(model, text)

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from bert.squad.datasets import open_questions
 from bert.squad.evaluation import SquadEvaluation
-from bert.squad.pipeline import QuestionWindows
+from bert.squad.pipeline import QuestionPipeline
 from bert.squad.serving import answer_endpoint
 from bert.squad.settings import check_data_settings
 from bert.task import TextTask
@@ -39,7 +39,7 @@ class QuestionAnswering(TextTask):
         return self.windows("train").tokens_per_window
 
     def windows(self, split):
-        """The squad_data.QuestionWindows of a split.
+        """The squad_data.QuestionPipeline of a split.
 
         Args:
           split: "train", "validation", of data.name="file" also "test"; of others any split in TensorFlow Datasets' syntax.
@@ -50,7 +50,7 @@ class QuestionAnswering(TextTask):
         if split not in self._windows:
             data = self.config.data
             questions = self._sets.load(split)
-            self._windows[split] = QuestionWindows(questions, self.tokenizer, data, self.bad_examples, f"{data.name}, {split}")
+            self._windows[split] = QuestionPipeline(questions, self.tokenizer, data, self.bad_examples, f"{data.name}, {split}")
         return self._windows[split]
 
     def loss(self):

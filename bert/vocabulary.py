@@ -30,8 +30,8 @@ from official.cli.status_line import StatusLine
 from official.files.atomic import atomic_write
 
 FORMAT = 1  # of what is learned from the same words
-AT_ONCE = 1 << 20  # bytes, of texts to normalize in one call
-MOST_WORDS = 2_000_000  # different ones; of more, rare ones are forgotten now and then
+BATCH_BYTES = 1 << 20  # bytes, of texts to normalize in one call
+MAX_WORDS = 2_000_000  # different ones; of more, rare ones are forgotten now and then
 
 
 def learn_vocabulary(texts, size, lower_case=True, cache_dir="vocabularies"):
@@ -74,15 +74,15 @@ def count_words(texts, lower_case=True, progress=lambda read, size: None):
             for word in words_of(chunk.decode()):
                 counts[word] += count
         chunks.clear()
-        if len(counts) > MOST_WORDS:
-            for word in sorted(counts, key=lambda word: (-counts[word], word))[MOST_WORDS // 2 :]:
+        if len(counts) > MAX_WORDS:
+            for word in sorted(counts, key=lambda word: (-counts[word], word))[MAX_WORDS // 2 :]:
                 del counts[word]
 
     read = size = 0
     for batch in _batches(texts):
         for text in normalize(tf.constant(batch, tf.string)).numpy():
             chunks.update(text.split(b" "))
-        if len(chunks) > MOST_WORDS:
+        if len(chunks) > MAX_WORDS:
             add_words()
         read, size = read + len(batch), size + sum(map(len, batch))
         progress(read, size)
@@ -91,14 +91,14 @@ def count_words(texts, lower_case=True, progress=lambda read, size: None):
 
 
 def _batches(texts):
-    """Yields lists of bytes, all texts one by one, of AT_ONCE bytes or a little more."""
+    """Yields lists of bytes, all texts one by one, of BATCH_BYTES bytes or a little more."""
     batch, size = [], 0
     elements = texts.as_numpy_iterator() if isinstance(texts, tf.data.Dataset) else texts
     for element in elements:
         for text in [element] if isinstance(element, (str, bytes)) else np.ravel(element).tolist():
             batch.append(text.encode(errors="ignore") if isinstance(text, str) else text)
             size += len(batch[-1])
-            if size >= AT_ONCE:
+            if size >= BATCH_BYTES:
                 yield batch
                 batch, size = [], 0
     if batch:

@@ -28,7 +28,7 @@ from official.files.atomic import atomic_write
 FORMAT = 1  # of the file and of what is learned from the same data
 STANDARD_DEVIATION = 0.1  # of all numbers: large beside what noisy first steps of training add to them
 WORD2VEC = dict(window=10, negative=10, sample=1e-4, alpha=0.05, min_count=1)
-RECORDS_AT_ONCE = 1000
+READ_BATCH = 1000
 
 
 class Texts:
@@ -43,7 +43,7 @@ class Texts:
         self._names = [str(number) for number in range(len(data.token_counts))]
 
     def __iter__(self):
-        records = self._source.in_order().map(lambda index, record: record).batch(RECORDS_AT_ONCE)
+        records = self._source.in_order().map(lambda index, record: record).batch(READ_BATCH)
         for batch in records.map(lambda record: parse(record)[0]).prefetch(1):
             for row in batch.to_list():
                 yield [self._names[number] for number in row]

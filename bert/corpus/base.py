@@ -15,13 +15,13 @@ class CorpusError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """Files of one kind, and two functions that workers of any number can apply to them.
+    """Files of one kind, and the two functions that turn them into documents, which any number of workers can apply in parallel.
 
     Attributes:
-      name: as it was asked for.
-      pieces: what `read` takes, one after the other: a path, or a tuple that begins with one.
-      read: function of a piece to an iterator of raw documents, str.
-      text_of: function of a raw document to its text, "" where there is none; the slower half of the work.
+      name: as the user gave it.
+      pieces: the inputs of `read`, each a path or a tuple that begins with a path.
+      read: function of a piece that returns an iterator of raw documents, str.
+      text_of: function of a raw document that returns its text, "" if it has none; the slower half of the work.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Corpus:
     text_of: Callable
 
     def facts(self):
-        """What is read, as plain values: the same ones wherever the files are, and others for other files."""
+        """Plain values that identify the files by name and size, wherever they are."""
         import tensorflow as tf
 
         paths = sorted({piece if isinstance(piece, str) else piece[0] for piece in self.pieces})
@@ -40,23 +40,23 @@ class Corpus:
         return dict(name=name, files=len(files), bytes=sum(size for _, size in files), sha256_of_names_and_sizes=digest)
 
     def documents(self):
-        """Iterator of the text of every document; none is empty or longer than MAX_DOCUMENT_CHARS.
+        """Yields the text of every document; none is empty or longer than MAX_DOCUMENT_CHARS.
 
         Raises:
-          CorpusError: a file that cannot be read or is not what its name says.
+          CorpusError: a file that cannot be read or has another format.
         """
         for piece in self.pieces:
             for raw in self.read(piece):
                 yield from self.texts(raw)
 
     def texts(self, raw):
-        """The documents that a raw one gives: none, or several where it is longer than MAX_DOCUMENT_CHARS."""
+        """The documents of a raw document: none if it has no text, several if it is longer than MAX_DOCUMENT_CHARS."""
         text = self.text_of(raw).strip()
         return divide(text, MAX_DOCUMENT_CHARS) if text else []
 
 
 def divide(text, longest):
-    """Parts of a text of at most `longest` characters, divided where lines end, else between words, else anywhere.
+    """Splits a text into parts of at most `longest` characters: at the end of a line, else between words, else anywhere.
 
     Returns:
       List of str without white space at either end, none of them empty.

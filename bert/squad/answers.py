@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from bert.squad.windows import context_tokens, counting, windows_of_questions
+from bert.squad.windows import context_tokens, is_max_context, windows_by_question
 
 # So many spans are looked at for every answer that is wanted: several may have the same text.
 SPANS_AN_ANSWER = 8
@@ -45,7 +45,7 @@ def best_spans(logits, windows, max_answer_length, candidates):
     logits = tf.cast(logits, tf.float32)
     positions = tf.shape(logits)[1]
     tokens = context_tokens(windows, positions)
-    start = tf.where(counting(windows, tokens), logits[..., 0], -np.inf)
+    start = tf.where(is_max_context(windows, tokens), logits[..., 0], -np.inf)
     end = tf.where(tokens >= 0, logits[..., 1], -np.inf)
     end = tf.pad(end, [[0, 0], [0, max_answer_length - 1]], constant_values=-np.inf)
     scores = tf.stack([start + end[:, more : more + positions] for more in range(max_answer_length)], axis=-1)
@@ -56,7 +56,7 @@ def best_spans(logits, windows, max_answer_length, candidates):
     span_tokens = tf.stack([span_tokens, span_tokens + last - first], axis=-1)
 
     # From the best spans of each window to the best of each question.
-    numbers = windows_of_questions(windows)
+    numbers = windows_by_question(windows)
     there, numbers = numbers >= 0, tf.maximum(numbers, 0)
 
     def of_questions(values):

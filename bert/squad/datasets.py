@@ -9,7 +9,7 @@ from official.cli.status_line import StatusLine
 from official.data.sources import RecordSource
 from official.data.tfds import LocalTfds
 
-AT_ONCE = 1024  # so many records are read together
+READ_BATCH = 1024  # so many records are read together
 FILES = ("train", "validation", "test")
 
 
@@ -52,7 +52,7 @@ class PreparedQuestions:
         parse = self._set.parser(keys)
         source = RecordSource(files, lambda record: (record,), buffer=1)
         records = source.in_order().map(lambda _, record: parse(record), num_parallel_calls=tf.data.AUTOTUNE)
-        records = records.ragged_batch(AT_ONCE)
+        records = records.ragged_batch(READ_BATCH)
         questions, line = [], StatusLine()
         for batch in records:
             if line.is_due():

@@ -20,7 +20,7 @@ class SquadEvaluation(Evaluation):
     Outputs are logits float [batch, length, 2] of start and end; labels have `place`, int [batch], the numbers of the windows.
 
     Args:
-      data: a squad_data.QuestionWindows.
+      data: a squad_data.QuestionPipeline.
       settings: the recipe's `data` settings.
 
     Attributes:

@@ -11,16 +11,16 @@ import tensorflow as tf
 
 from bert.squad.questions import UnusableQuestion, locate_answers
 from bert.squad.settings import SPECIAL_TOKENS
-from bert.squad.windows import answer_positions, lay_windows, part_of_tokens
+from bert.squad.windows import answer_positions, make_windows, part_of_tokens
 from bert.tokenizers.packing import pack
 from official.cli.status_line import StatusLine
 from official.data.sources import IndexedSource, with_data_sharding
 
-AT_ONCE = 512  # so many texts are tokenized together
+TOKENIZE_BATCH = 512  # so many texts are tokenized together
 MULTIPLE = 8  # of tokens: static lengths are rounded up to it
 
 
-class QuestionWindows:
+class QuestionPipeline:
     """All questions of a split that can be used, tokenized once; the context of several questions is there once.
 
     Args:
@@ -56,7 +56,7 @@ class QuestionWindows:
         asked = _tokenized([question.question for question in self.questions], tokenizer, line, f"{name}: questions")[0]
         asked = asked[:, : data.max_query_length]
         lengths = asked.row_lengths().numpy().astype(np.int32), np.diff(contexts.splits)[numbers].astype(np.int32)
-        windows = lay_windows(*lengths, data.max_length, data.doc_stride)
+        windows = make_windows(*lengths, data.max_length, data.doc_stride)
         self.labels = answer_positions(windows, [spans[0] if spans else (-1, -1) for spans in self.answers]).numpy()
         self.windows = type(windows)(*(value.numpy() for value in windows))
         tokens = lengths[0][self.windows.question] + self.windows.length + SPECIAL_TOKENS
@@ -156,10 +156,10 @@ def _located(questions, no_answer, bad_examples):
 def _tokenized(texts, tokenizer, line, what):
     """(ids, starts, ends) as tokenizer.tokenize_with_offsets gives them."""
     parts = []
-    for first in range(0, len(texts), AT_ONCE):
+    for first in range(0, len(texts), TOKENIZE_BATCH):
         if line.is_due():
             line.show(f"{what} {first:,} of {len(texts):,}")
-        parts.append(tokenizer.tokenize_with_offsets(tf.constant(texts[first : first + AT_ONCE])))
+        parts.append(tokenizer.tokenize_with_offsets(tf.constant(texts[first : first + TOKENIZE_BATCH])))
     return [tf.concat(column, axis=0) for column in zip(*parts, strict=True)]
 
 

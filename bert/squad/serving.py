@@ -3,10 +3,10 @@
 import tensorflow as tf
 
 from bert.squad.answers import best_spans
-from bert.squad.windows import lay_windows, part_of_tokens
+from bert.squad.windows import make_windows, part_of_tokens
 from bert.tokenizers.packing import beginning, pack
 
-LONGEST_CONTEXT = 2**16  # bytes that are read of a context, some 16,000 tokens: each of its windows costs time and memory
+MAX_CONTEXT_BYTES = 2**16  # bytes that are read of a context, some 16,000 tokens: each of its windows costs time and memory
 
 
 def answer_endpoint(model, tokenizer, data):
@@ -19,7 +19,7 @@ def answer_endpoint(model, tokenizer, data):
 
     Returns:
       (function, list of tf.TensorSpec), an endpoint of an official.task.Task: question, context string [N], of which the first
-      LONGEST_CONTEXT bytes are read, to a dict of
+      MAX_CONTEXT_BYTES bytes are read, to a dict of
         answers: string [N, n_best], parts of the context, best first. Several may read the same, at different places. "" where
           there are no more.
         starts, ends: int64 [N, n_best], each from which up to which byte of the context.
@@ -29,10 +29,10 @@ def answer_endpoint(model, tokenizer, data):
 
     def call(question, context):
         asked = tokenizer.tokenize(beginning(question, data.max_query_length))[:, : data.max_query_length]
-        context = tf.strings.substr(context, 0, LONGEST_CONTEXT)
+        context = tf.strings.substr(context, 0, MAX_CONTEXT_BYTES)
         tokens, starts, ends = tokenizer.tokenize_with_offsets(context)
         lengths = [tf.cast(ragged.row_lengths(), tf.int32) for ragged in (asked, tokens)]
-        windows = lay_windows(*lengths, data.max_length, data.doc_stride)
+        windows = make_windows(*lengths, data.max_length, data.doc_stride)
         questions = tf.gather(asked, windows.question)
         parts = part_of_tokens(
             tokens.flat_values,

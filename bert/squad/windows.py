@@ -27,7 +27,7 @@ class Windows(NamedTuple):
     shift: tf.Tensor
 
 
-def lay_windows(question_lengths, context_lengths, max_length, stride):
+def make_windows(question_lengths, context_lengths, max_length, stride):
     """Windows that begin every `stride` tokens of the context, up to the first one that reaches its end.
 
     Args:
@@ -54,12 +54,12 @@ def context_tokens(windows, positions):
     return tf.where(is_context, inside + windows.first[:, tf.newaxis], -1)
 
 
-def windows_of_questions(windows):
+def windows_by_question(windows):
     """The numbers of each question's windows: int32 [N, most windows of a question], -1 where a question has fewer."""
     return tf.RaggedTensor.from_value_rowids(tf.range(tf.size(windows.question)), windows.question).to_tensor(-1)
 
 
-def counting(windows, tokens):
+def is_max_context(windows, tokens):
     """In which of its question's windows a token counts: where the smaller of its left and right contexts is the largest.
 
     Of windows equal in that it is the longest, and of those the first.
@@ -71,7 +71,7 @@ def counting(windows, tokens):
     Returns:
       bool [W, l]; False where no token of the context stands.
     """
-    rivals = tf.gather(windows_of_questions(windows), windows.question)  # [W, most windows]
+    rivals = tf.gather(windows_by_question(windows), windows.question)  # [W, most windows]
     first, length = (tf.gather(value, tf.maximum(rivals, 0))[..., tf.newaxis] for value in (windows.first, windows.length))
     left = tokens[:, tf.newaxis] - first
     smaller = tf.minimum(left, length - 1 - left)

@@ -6,7 +6,7 @@ from bert.corpus.movie_reviews import CLASS_NAMES, read_reviews
 from bert.texts.examples import SCORE_NAME, Examples, hash_order, held_out, part_of, select
 from bert.texts.glue import glue_task, submission_file
 from bert.texts.metrics import CLASSIFICATION, REGRESSION
-from bert.texts.user_files import TextFiles
+from bert.texts.user_files import UserFiles
 from official.data.sources import RecordSource
 from official.data.tfds import LocalTfds, default_splits
 
@@ -139,7 +139,7 @@ class RottenTomatoes:
         return None
 
 
-def open_text_data(data, bad_examples):
+def open_dataset(data, bad_examples):
     """The data set that a recipe names: `class_names`, `pairs`, `metrics`, `splits` and `load`, as of PreparedTexts.
 
     Args:
@@ -156,4 +156,4 @@ def open_text_data(data, bad_examples):
         )
     if data.name == "rotten_tomatoes":
         return RottenTomatoes()
-    return TextFiles(data, bad_examples) if data.name == "file" else PreparedTexts(data.name, data.dir)
+    return UserFiles(data, bad_examples) if data.name == "file" else PreparedTexts(data.name, data.dir)

@@ -21,7 +21,7 @@ class Columns(NamedTuple):
     score: str = "score"
 
 
-class TextFile:
+class TableFile:
     """One file of examples.
 
     Args:

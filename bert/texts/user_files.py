@@ -6,10 +6,10 @@ import numpy as np
 
 from bert.texts.examples import SCORE_NAME, Examples, hash_order, held_out, part_of, select
 from bert.texts.metrics import CLASSIFICATION, REGRESSION
-from bert.texts.table_files import JSONL, TSV, Columns, TextFile
+from bert.texts.table_files import JSONL, TSV, Columns, TableFile
 
 
-class TextFiles:
+class UserFiles:
     """TSV or JSONL files of the user's own (bert.texts.table_files): a text, or a pair of texts, and a class or a score.
 
     Classes are those of the training file, in the order of their names, or of their numbers where all are numbers. Without a
@@ -46,7 +46,7 @@ class TextFiles:
     def load(self, split, bad_examples):
         del bad_examples  # it is the one that the constructor was given
         if pathlib.Path(split).suffix.lower() in (*TSV, *JSONL):
-            return self._read(TextFile(split, "split", self._columns))
+            return self._read(TableFile(split, "split", self._columns))
         names = [name for name in self.splits if name in split]
         if not names:
             raise ValueError(f"{split!r} is not a split of the files: it must be {', '.join(self.splits)} or another file's path")
@@ -58,7 +58,7 @@ class TextFiles:
     def _open(self, path, setting):
         if not path:
             raise ValueError(f"{setting}={path!r} is not allowed: it must be the path of a TSV or JSONL file")
-        return TextFile(self._folder / pathlib.Path(path).expanduser(), setting, self._columns)
+        return TableFile(self._folder / pathlib.Path(path).expanduser(), setting, self._columns)
 
     def _classes_of(self, train):
         """The classes of the training file, of which all lines are read."""

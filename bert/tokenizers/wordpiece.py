@@ -12,8 +12,8 @@ from bert.tokenizers.normalizer import normalizer, text_ops
 SPECIAL = SpecialIds(pad="[PAD]", unk="[UNK]", cls="[CLS]", sep="[SEP]", mask="[MASK]")
 UNUSED = re.compile(r"\[unused\d+\]")
 CONTINUES = "##"
-LONGEST_WORD = 100  # characters; a longer one is unknown
-LONGEST_TOKEN = 256  # bytes, for TensorFlow Text
+MAX_WORD_CHARS = 100  # characters; a longer one is unknown
+MAX_TOKEN_BYTES = 256  # bytes, for TensorFlow Text
 
 
 class WordPiece(Tokenizer):
@@ -38,7 +38,7 @@ class WordPiece(Tokenizer):
         characters[ids.unk] = 0  # a whole word, which cannot become longer
         with tf.init_scope(), tf.device("CPU:0"):
             # It counts bytes, of which a character has up to 4; _without_long_words counts characters.
-            most = 4 * LONGEST_WORD
+            most = 4 * MAX_WORD_CHARS
             self._pieces = text_ops().FastWordpieceTokenizer(tokens, max_bytes_per_word=most, token_out_type=tf.int32)
             self._characters = tf.constant(np.array(characters, np.int32))
             self._begins = tf.constant(~self.continues)
@@ -53,7 +53,7 @@ class WordPiece(Tokenizer):
         """Ragged [N, (tokens)], each or only ids, with one [UNK] for every word that has too many characters."""
         begins = tf.gather(self._begins, ids.flat_values)
         word = tf.cumsum(tf.cast(begins, tf.int32)) - 1
-        is_long = tf.math.segment_sum(tf.gather(self._characters, ids.flat_values), word) > LONGEST_WORD
+        is_long = tf.math.segment_sum(tf.gather(self._characters, ids.flat_values), word) > MAX_WORD_CHARS
         given = [ids] if starts is None else [ids, starts, ends]
 
         def shortened():
@@ -91,8 +91,8 @@ def read_vocabulary(content, path):
             problem = f"{token!r} has a null character, which no text keeps"
         elif token in line_of:
             problem = f"{token} is there a second time, after line {line_of[token]}"
-        elif len(token.encode()) > LONGEST_TOKEN:
-            problem = f"a token of {len(token.encode())} bytes is too long: at most {LONGEST_TOKEN}"
+        elif len(token.encode()) > MAX_TOKEN_BYTES:
+            problem = f"a token of {len(token.encode())} bytes is too long: at most {MAX_TOKEN_BYTES}"
         if problem:
             raise ValueError(f"{path}, line {number}: {problem}")
         line_of[token] = number

@@ -14,12 +14,12 @@ import numpy as np
 
 ROUNDS = 4
 CONTINUES = "##"
-LONGEST = 50  # characters of a word; others are no words that one learns from
-LEAST_COUNT = 2
+MAX_WORD_CHARS = 50  # characters of a word; others are no words that one learns from
+MIN_COUNT = 2
 # Characters are kept, from the most frequent on, until that share of a text consists of them; but no more than so many, or than
 # a quarter of the vocabulary, since one may take two tokens.
 COVERAGE = 0.9999
-MOST_CHARACTERS = 1000
+MAX_CHARACTERS = 1000
 
 
 def learn_pieces(counts, size, special=()):
@@ -36,13 +36,13 @@ def learn_pieces(counts, size, special=()):
     Raises:
       ValueError: no words, or a size that is too small for their characters.
     """
-    characters = frequent_characters(counts, max(MOST_CHARACTERS, size // 4))
-    words = sorted(word for word in counts if len(word) <= LONGEST and characters.issuperset(word))
+    characters = frequent_characters(counts, max(MAX_CHARACTERS, size // 4))
+    words = sorted(word for word in counts if len(word) <= MAX_WORD_CHARS and characters.issuperset(word))
     if not words:
         raise ValueError("there is no word in the texts")
-    trie = PieceTrie(words, np.array([counts[word] for word in words], np.int64))
+    trie = SubwordTrie(words, np.array([counts[word] for word in words], np.int64))
     room = size - len(special)
-    few, many = trie.characters() + 1, LEAST_COUNT  # least counts that give at most `room` pieces, and more
+    few, many = trie.characters() + 1, MIN_COUNT  # least counts that give at most `room` pieces, and more
     least = np.count_nonzero(trie.pieces(few)[0])
     if least > room:
         characters = f"{least} for single characters and {len(special)} special ones"
@@ -77,7 +77,7 @@ def frequent_characters(counts, most):
     return set(ranked[: min(enough, most)])
 
 
-class PieceTrie:
+class SubwordTrie:
     """All pieces of some words.
 
     The nodes of depth d are those from levels[d] up to levels[d + 1]; node 0 is the beginning of a word, node 1 any other place

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from bert import prepare as command
 from bert.corpus.records import parse
-from bert.corpus.segments import SHORTEST_STRETCH, sentences
+from bert.corpus.segments import MIN_PAIR_TOKENS, sentences
 from bert.corpus.shards import Shards, read_info
 from bert.prepare import prepare
 from bert.tokenizer import open_tokenizer
@@ -85,14 +85,14 @@ def test_examples_are_the_documents(prepared, texts, vocabulary):
             n = places[tuple(start[:3])]
             assert split_of.setdefault(n, split) == split
             rest = tokens_of[n]
-            while len(rest) >= SHORTEST_STRETCH:
+            while len(rest) >= MIN_PAIR_TOKENS:
                 found = next(tokens for tokens in left if rest[: len(tokens)] == tokens)
                 left.remove(found)
                 used[n] += len(found)
                 rest = rest[len(found) :]
         assert not left
-    assert all(SHORTEST_STRETCH > len(tokens) - n >= 0 for tokens, n in zip(tokens_of, used, strict=True) if n)
-    assert {len(tokens) >= SHORTEST_STRETCH for tokens, n in zip(tokens_of, used, strict=True) if n} == {True}
+    assert all(MIN_PAIR_TOKENS > len(tokens) - n >= 0 for tokens, n in zip(tokens_of, used, strict=True) if n)
+    assert {len(tokens) >= MIN_PAIR_TOKENS for tokens, n in zip(tokens_of, used, strict=True) if n} == {True}
     assert set(split_of.values()) == {"train", "validation"}
 
 

@@ -38,7 +38,7 @@ class TestCounts:
         """The same in any batches; and progress is told of."""
         texts = [*SENTENCES, *TEXTS.values()]
         expected = count_words(texts)
-        monkeypatch.setattr(vocabulary, "AT_ONCE", 100)
+        monkeypatch.setattr(vocabulary, "BATCH_BYTES", 100)
         told = []
         assert count_words(texts, progress=lambda *now: told.append(now)) == expected
         assert len(told) > 5
@@ -47,8 +47,8 @@ class TestCounts:
 
     def test_rare_words_are_forgotten(self, monkeypatch):
         """Where there are too many; frequent ones keep their counts."""
-        monkeypatch.setattr(vocabulary, "AT_ONCE", 100)
-        monkeypatch.setattr(vocabulary, "MOST_WORDS", 40)
+        monkeypatch.setattr(vocabulary, "BATCH_BYTES", 100)
+        monkeypatch.setattr(vocabulary, "MAX_WORDS", 40)
         counts, *_ = count_words([f"often x{i}" for i in range(300)])
         assert counts["often"] == 300
         assert len(counts) <= 40

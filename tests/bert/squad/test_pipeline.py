@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
 from bert.squad.datasets import open_questions
-from bert.squad.pipeline import QuestionWindows
+from bert.squad.pipeline import QuestionPipeline
 from bert.squad.questions import Question, read_json
 from bert.squad.settings import check_data_settings, data_settings
 from bert.tokenizer import open_tokenizer
@@ -39,7 +39,7 @@ def settings(**overrides):
 
 
 def windows_of(questions, tokenizer, bad_examples=None, **overrides):
-    return QuestionWindows(questions, tokenizer, settings(**overrides), bad_examples or BadExamples("refuse"), "some set, train")
+    return QuestionPipeline(questions, tokenizer, settings(**overrides), bad_examples or BadExamples("refuse"), "some set, train")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Tokenizers, inside the graph: a BERT vocab.txt as WordPiece, a SentencePiece model as ALBERT uses it.
+"""Opens tokenizers that run inside the graph: WordPiece with a BERT vocab.txt, SentencePiece as ALBERT uses it.
 
 tokenizer = open_tokenizer("vocab.txt")
 inputs = pack(tokenizer, [tokenizer.tokenize(texts)], max_length=128)
@@ -17,18 +17,18 @@ __all__ = ["SpecialIds", "Tokenizer", "open_tokenizer", "pack"]
 
 
 def open_tokenizer(path, lower_case=True):
-    """The Tokenizer of a vocabulary's file.
+    """Opens the Tokenizer of a vocabulary file.
 
     Args:
-      path: of a BERT vocab.txt, one token a line; or of a SentencePiece model, named *.model. Wherever TensorFlow reads files.
-      lower_case: whether texts become lower case and lose their accents, as the vocabulary was made.
+      path: of a BERT vocab.txt, one token a line, or of a SentencePiece model, named *.model; on any file system of TensorFlow.
+      lower_case: whether texts become lower case and lose their accents; it must be as the vocabulary was made.
 
     Raises:
-      ValueError: the file is not there, or is no vocabulary; names the file, and the line where there is one.
+      ValueError: a file that does not exist or is not a vocabulary; names the file and, if possible, the line.
     """
     path = os.fspath(path)
     if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
-        raise ValueError(f"{path}: there is no such file")
+        raise ValueError(f"{path}: the file does not exist")
     with tf.io.gfile.GFile(path, "rb") as file:
         content = file.read()
     if not content:

@@ -1,8 +1,8 @@
 """From a document to training examples: sentences, and pairs of consecutive segments made of them.
 
 A document's tokens are split into pieces that fill an example, or somewhat less where that ends at a sentence. Each piece is
-split into two segments at the start of one of its sentences. So every token of a document is in exactly one example, except for an end
-that is too short or a single word that fills an example.
+split into two segments at the start of one of its sentences. So every token of a document is in exactly one example, except for
+an end that is too short and a single word that fills an example.
 """
 
 import bisect
@@ -11,9 +11,7 @@ from typing import NamedTuple
 
 MIN_PAIR_TOKENS = 8  # a shorter end of a document is left out
 
-UNSPACED_MARKS = (
-    "\u3002\uff01\uff1f\u0964\u061f"  # Chinese, Japanese, Hindi, Arabic; no space need follow
-)
+UNSPACED_MARKS = "\u3002\uff01\uff1f\u0964\u061f"  # Chinese, Japanese, Hindi, Arabic; no space need follow
 MARKS = ".!?\u2026" + UNSPACED_MARKS
 CLOSING = "\"')\\]\u201d\u2019\u00bb\u300d\u300f"  # quotes and brackets, escaped for a set in a regular expression
 

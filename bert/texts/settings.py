@@ -43,7 +43,7 @@ def check_data_settings(data):
     """Refuses data settings out of range.
 
     Raises:
-      ValueError: naming the setting, its value and what is allowed.
+      ValueError: names the setting, its value and what is allowed.
     """
     allowed = {
         "max_length": (data.max_length >= 5, "at least 5"),

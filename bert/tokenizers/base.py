@@ -18,12 +18,12 @@ class SpecialIds(NamedTuple):
 
 
 class Tokenizer(tf.Module, abc.ABC):
-    """What open_tokenizer returns.
+    """Splits texts into tokens; bert.tokenizer.open_tokenizer makes one.
 
-    Its methods of tensors are TensorFlow operations: they work in tf.data, in a tf.function and in a SavedModel, which must track
-    the tokenizer and is loaded after `import tensorflow_text`.
+    The methods that take tensors consist of TensorFlow operations. They work in tf.data, in a tf.function and in a SavedModel,
+    which must track the tokenizer and must be loaded after `import tensorflow_text`.
 
-    A text is UTF-8; bytes of it that are not are left out.
+    Texts are UTF-8; invalid bytes are dropped.
 
     Args:
       tokens: list of str.
@@ -33,10 +33,10 @@ class Tokenizer(tf.Module, abc.ABC):
       normalizer: a tensorflow_text.FastBertNormalizer.
 
     Attributes:
-      size: int, how many tokens there are.
+      size: int, the number of tokens.
       ids: a SpecialIds.
-      special: NumPy bool [size], True of the special tokens and of those that no text has, such as [unused0].
-      continues: NumPy bool [size], True of what continues the word of the token before it.
+      special: NumPy bool [size], True for special tokens and for tokens that no text has, such as [unused0].
+      continues: NumPy bool [size], True for tokens that continue the word of the token before them.
     """
 
     def __init__(self, tokens, ids, special, continues, normalizer):
@@ -44,7 +44,7 @@ class Tokenizer(tf.Module, abc.ABC):
         self.size = len(tokens)
         self.special = np.array(special)
         self.continues = np.array(continues)
-        self._ids = np.array(ids)  # of a tuple tf.Module would make something else
+        self._ids = np.array(ids)  # tf.Module would wrap a tuple
         self._tokens = np.array(tokens, object)
         self._normalizer = normalizer
 
@@ -53,18 +53,18 @@ class Tokenizer(tf.Module, abc.ABC):
         return SpecialIds(*self._ids.tolist())
 
     def tokenize(self, texts):
-        """string [N] to RaggedTensor int32 [N, (tokens)], without [CLS] and [SEP]."""
+        """Tokenizes string [N] to RaggedTensor int32 [N, (tokens)], without [CLS] and [SEP]."""
         return self._split(self._normalizer.normalize(self._prepared(texts)))
 
     def tokenize_with_offsets(self, texts):
-        """Tokens, and where in the text each of them was.
+        """Tokenizes texts and finds each token's bytes in them.
 
         Args:
           texts: string [N].
 
         Returns:
-          ids, starts, ends: RaggedTensors int32, int64 and int64 [N, (tokens)]; token i of text n was its bytes from starts[n, i]
-          up to, not including, ends[n, i]. Part of a character, as a jamo of a Hangul syllable, has the whole character's place.
+          ids, starts, ends: RaggedTensors int32, int64 and int64 [N, (tokens)]. Token i of text n comes from its bytes
+          [starts[n, i], ends[n, i]). A part of a character, such as a jamo of a Hangul syllable, has the bytes of the whole one.
         """
         texts = self._prepared(texts)
         normalized, origins = self._normalizer.normalize_with_offsets(texts)
@@ -73,35 +73,35 @@ class Tokenizer(tf.Module, abc.ABC):
         return ids, starts, ends
 
     def to_tokens(self, ids):
-        """The tokens, a list of str, of a list of ids."""
+        """The tokens of a list of ids, a list of str."""
         return self._tokens[np.asarray(ids, int)].tolist()
 
     def _prepared(self, texts):
-        """What the normalizer cannot do, byte for byte."""
+        """Changes that the normalizer cannot make; they must keep the number of bytes, for the offsets."""
         return texts
 
     @abc.abstractmethod
     def _split(self, texts):
-        """Normalized string [N] to RaggedTensor int32 [N, (tokens)]."""
+        """Tokenizes normalized string [N] to RaggedTensor int32 [N, (tokens)]."""
 
     @abc.abstractmethod
     def _split_with_offsets(self, texts):
-        """The same with starts and ends, RaggedTensors int64 [N, (tokens)], of bytes in `texts`."""
+        """The same with the bytes in `texts` where tokens start and end, RaggedTensors int64 [N, (tokens)]."""
 
 
 def _places_in_origin(starts, ends, origins):
-    """Offsets in the text that was normalized.
+    """Maps offsets in the normalized text to offsets in the original text.
 
     Args:
       starts, ends: RaggedTensor int64 [N, (tokens)], offsets in the normalized text.
-      origins: RaggedTensor int64 [N, (bytes + 1)], the offset of each byte in the original text, and at last its length.
+      origins: RaggedTensor int64 [N, (bytes + 1)], the offset of each byte in the original text, followed by its length.
     """
     row = tf.repeat(tf.range(starts.nrows()), starts.row_lengths())
     first = tf.gather(origins.row_starts(), row)
     places = origins.flat_values
     begin, end = tf.gather(places, first + starts.flat_values), tf.gather(places, first + ends.flat_values)
     last = tf.gather(places, first + tf.maximum(ends.flat_values - 1, 0))
-    # A character that became several, all of them from its own first byte, and a token that ends among them.
+    # The token ends inside what one character became: all of that has the offset of the character's first byte.
     is_inside = (last == end) & (starts.flat_values < ends.flat_values)
 
     def after_the_character():

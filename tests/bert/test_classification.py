@@ -92,14 +92,14 @@ class TestTask:
     @pytest.mark.parametrize(
         "settings, said",
         [
-            ({"data.name": "glue/sst"}, "data.name='glue/sst' is not allowed: the tasks of GLUE are"),
+            ({"data.name": "glue/sst"}, "data.name='glue/sst' is not allowed: it must be one of glue/cola"),
             ({"data.max_length": 64}, "data.max_length=64 is not allowed: it must be at most model.max_length=32"),
             ({"data.max_length": 3}, "data.max_length=3 is not allowed: it must be at least 5"),
             ({"data.padding": "none"}, "data.padding='none' is not allowed: it must be one of static, batch"),
             ({"data.cache_mib": -1}, "data.cache_mib=-1 is not allowed: it must be at least 0"),
             ({"data.bad_examples": "count"}, "data.bad_examples='count' is not allowed: it must be one of refuse, skip"),
             ({"data.vocabulary": ""}, "data.vocabulary='' is not allowed: it must be the path of a BERT vocab.txt"),
-            ({"data.vocabulary": "gone.txt"}, "data.vocabulary='gone.txt' is not allowed: gone.txt: there is no such file"),
+            ({"data.vocabulary": "gone.txt"}, "data.vocabulary='gone.txt' is not allowed: gone.txt: the file does not exist"),
             ({"model.vocab_size": 7}, "model.vocab_size=7 is not allowed: data.vocabulary="),
             ({"model.classes": 3}, "model.classes=3 is not allowed: it must be 2, for data.name='file' has 2 classes"),
             ({"data.train_split": "dev"}, "data.train_split='dev' is not allowed: 'dev' is not a split of the files"),

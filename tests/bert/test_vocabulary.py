@@ -103,7 +103,7 @@ class TestLearn:
 
     @pytest.mark.parametrize("texts", [[], [""], ["  \n", "\0"]])
     def test_empty_corpus(self, tmp_path, texts):
-        with pytest.raises(ValueError, match="^there is no word in the texts$"):
+        with pytest.raises(ValueError, match="^the texts have no words$"):
             learn_vocabulary(texts, 100, cache_dir=tmp_path)
         assert not list(tmp_path.iterdir())
 
@@ -134,7 +134,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         "arguments, problem",
         [
-            (["--corpus=empty.txt"], "error: there is no word in the texts"),
+            (["--corpus=empty.txt"], "error: the texts have no words"),
             (["--corpus=gone/*.txt"], "error: corpus='gone/*.txt' is not allowed"),
             (["--corpus=a.txt", "--size=7"], "error: size=7 is not allowed: it must be at least"),
             (["--corpus=latin.txt"], "error: latin.txt, line 1: it is not text in UTF-8"),

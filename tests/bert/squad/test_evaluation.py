@@ -164,7 +164,7 @@ def test_refused(small, tmp_path):
     assert evaluation.examples == 1
     with pytest.raises(ValueError, match=r"^there are answers to 1 of 4 questions$"):
         evaluation.write(tmp_path)
-    with pytest.raises(ValueError, match=r"some.json, question q2: what the model gives for it is not finite$"):
+    with pytest.raises(ValueError, match=r"some.json, question q2: the model's output for it is not finite$"):
         evaluation.add(None, {"place": np.array([6])}, np.full([1, 16, 2], np.nan), None)
 
 

@@ -133,7 +133,7 @@ def test_questions_that_cannot_be_used(tokenizer, bad, said):
     assert list(bad_examples.found) == ["file, question q7"]
     assert found.questions == expected.questions == good
     np.testing.assert_array_equal(found.labels, expected.labels)
-    with pytest.raises(ValueError, match=r"^none of the 1 questions of some set, train can be used$"):
+    with pytest.raises(ValueError, match=r"^none of the 1 questions of some set, train is usable$"):
         windows_of([bad], tokenizer, BadExamples("skip"))
 
 

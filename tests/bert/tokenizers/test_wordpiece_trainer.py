@@ -110,7 +110,7 @@ def test_long_words_are_left_out():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="^there is no word in the texts$"):
+    with pytest.raises(ValueError, match="^the texts have no words$"):
         learn_pieces({}, 100)
     expected = "^size=5 is not allowed: it must be at least 6, 4 for single characters and 2 special ones$"
     with pytest.raises(ValueError, match=expected):

@@ -51,7 +51,7 @@ def check_data_settings(data):
     """Refuses data settings out of range.
 
     Raises:
-      ValueError: naming the setting, its value and what is allowed.
+      ValueError: names the setting, its value and what is allowed.
     """
     room = data.max_length - SPECIAL_TOKENS - data.max_query_length
     allowed = {

@@ -162,7 +162,7 @@ def test_refused(small, tmp_path):
     evaluation = SquadEvaluation(small, settings())
     evaluation.add(None, {"place": np.arange(5)}, small_logits(small)[:5], None)
     assert evaluation.examples == 1
-    with pytest.raises(ValueError, match=r"^there are answers to 1 of 4 questions$"):
+    with pytest.raises(ValueError, match=r"^only 1 of 4 questions are answered: windows are missing$"):
         evaluation.write(tmp_path)
     with pytest.raises(ValueError, match=r"some.json, question q2: the model's output for it is not finite$"):
         evaluation.add(None, {"place": np.array([6])}, np.full([1, 16, 2], np.nan), None)

@@ -1,7 +1,8 @@
-"""Texts with gaps, and the words that a pretrained model would put there:
-python -m bert.fill --model=runs/pretraining "the film was very [MASK] ."
+"""Fills [MASK] in texts with the words that a pretrained model finds most likely.
 
-The model is a run of pretraining or what it exported. Each [MASK] is one token of the vocabulary.
+    python -m bert.fill --model=runs/pretraining "the film was very [MASK] ."
+
+Each [MASK] is one token of the vocabulary. The command prints the five most likely tokens for each of them.
 """
 
 import argparse
@@ -14,56 +15,57 @@ with quiet.startup():
 
 from bert.masked_lm.fill_mask import GAP
 from official.checkpoints.weights import local_path
+from official.cli.arguments import add_model
 from official.serving.saved_models import SAVED_MODEL
 from official.serving.signatures import load_exported
 
 
 def fill_texts(path, texts):
-    """Fills gaps by a model on disk.
+    """Fills gaps with a model on disk.
 
     Args:
-      path: the workdir of a finished run of pretraining, or the path or handle of the SavedModel that it exported.
-      texts: list of str with one GAP or more each.
+      path: the workdir of a finished pretraining run, or the path or handle of its SavedModel.
+      texts: list of str with at least one GAP each.
 
     Returns:
-      For each text and each of its gaps a list of (word, probability), GUESSES of them, best first.
+      For each text and each of its gaps a list of (word, probability), best first.
 
     Raises:
-      ValueError: a text without a gap, or no model of pretraining at the path.
+      ValueError: a text without a gap, or a path without a pretrained model.
     """
     for text in texts:
         if GAP not in text:
-            raise ValueError(f"the text {text!r} is not allowed: it must have {GAP} where a word is to be guessed")
+            raise ValueError(f"the text {text!r} is not allowed: it must have {GAP} in place of a word")
     found = local_path(path, "--model")
     exported = next((place for place in (found, found / SAVED_MODEL) if tf.saved_model.contains_saved_model(str(place))), None)
     if exported is None:
-        raise ValueError(f"--model={str(path)!r} is not allowed: it must be a finished run of pretraining or a SavedModel of one")
-    model = load_exported(str(exported))  # kept, for its variables go when it goes
+        raise ValueError(f"--model={str(path)!r} is not allowed: it must be a finished pretraining run or its SavedModel")
+    model = load_exported(str(exported))  # a reference keeps its variables alive
     signature = model.signatures["serving_default"]
     if set(signature.structured_outputs) != {"words", "probabilities"}:
         outputs = ", ".join(sorted(signature.structured_outputs))
-        raise ValueError(f"--model={str(path)!r} is not allowed: it must be of pretraining; {exported} gives {outputs}")
+        raise ValueError(f"--model={str(path)!r} is not allowed: it must be of a pretraining run; {exported} has {outputs}")
     found = signature(text=tf.constant(texts))
     filled = []
     for words, probabilities in zip(found["words"].numpy(), found["probabilities"].numpy(), strict=True):
         gaps = zip(words, probabilities, strict=True)
         gaps = [[(word.decode(), float(share)) for word, share in zip(*gap, strict=True)] for gap in gaps]
-        filled.append([gap for gap in gaps if gap[0][0]])  # a shorter text's row ends in empty words
+        filled.append([gap for gap in gaps if gap[0][0]])  # rows of texts with fewer gaps end in empty words
     return filled
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--model", required=True, help="workdir of a finished run of pretraining, or path or handle of its SavedModel"
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m bert.fill", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("text", nargs="+", help=f"with {GAP} where a word is to be guessed")
-    given = parser.parse_args()
+    add_model(parser, "workdir of a finished pretraining run, or path or handle of its SavedModel")
+    parser.add_argument("text", nargs="+", help=f"text with {GAP} in place of each word to predict")
+    args = parser.parse_args(argv)
     try:
-        filled = fill_texts(given.model, given.text)
+        filled = fill_texts(args.model, args.text)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
-    for text, gaps in zip(given.text, filled, strict=True):
+    for text, gaps in zip(args.text, filled, strict=True):
         print(text)
         for guesses in gaps:
             print("    " + ", ".join(f"{word} {share:.1%}" for word, share in guesses))

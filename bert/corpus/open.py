@@ -18,9 +18,23 @@ import re
 from bert.corpus import tfds, wikipedia
 from bert.corpus.base import MAX_DOCUMENT_CHARS, Corpus, CorpusError
 from bert.corpus.movie_reviews import read_reviews, reviews_file
+from official.cli.arguments import add_data_dir
 
 SAMPLE = "test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"  # in gensim
 EMBEDDED = ("wikipedia_sample", "imdb")
+
+
+def add_corpus_arguments(parser, aliases=()):
+    """Adds --corpus, --data_dir and --tfds_feature, which say what `open_corpus` opens, to an argparse.ArgumentParser.
+
+    Args:
+      aliases: other spellings of --corpus.
+    """
+    parser.add_argument(
+        "--corpus", *aliases, action="append", required=True, help="name or path of a corpus; repeat the flag for several"
+    )
+    add_data_dir(parser, "TensorFlow Datasets' data_dir, of tfds:NAME (default: its own)", aliases=("--tfds_dir",))
+    parser.add_argument("--tfds_feature", default="", help="feature that is the text, of tfds:NAME with several text features")
 
 
 def open_corpus(name, blank_lines=False, tfds_dir="", tfds_feature=""):

@@ -1,4 +1,4 @@
-"""Fills gaps in texts with the words that a pretrained model finds most likely."""
+"""Fills [MASK]s in texts with the words that a pretrained model finds most likely."""
 
 import tensorflow as tf
 
@@ -9,10 +9,10 @@ GUESSES = 5
 
 
 class MaskFiller:
-    """Fills gaps in texts; all of it TensorFlow operations.
+    """Fills GAPs in texts, in TensorFlow operations.
 
     Args:
-      tokenizer: of bert.tokenizer.
+      tokenizer: a bert.tokenizer.Tokenizer.
       max_length: tokens to which a text is cut.
     """
 
@@ -22,19 +22,19 @@ class MaskFiller:
         self._tokens = tokenizer.to_tokens(range(tokenizer.size))
 
     def inputs(self, texts):
-        """What the model takes, of texts in which each GAP is one token to be guessed.
+        """Makes the model's inputs of texts in which each GAP is one token to predict.
 
         Args:
           texts: string [N].
 
         Returns:
-          (dict of int32 [N, length] and `masked_lm_positions` int32 [N, gaps], 0 where a text has fewer; bool [N, gaps]).
+          (dict of int32 [N, length] and `masked_lm_positions`, int32 [N, gaps], padded with 0; bool [N, gaps], whether real).
         """
         parts = tf.strings.split(beginning(texts, self._max_length), GAP)
         tokens = self._tokenizer.tokenize(parts.flat_values)
         gap = tf.fill([tokens.nrows(), 1], self._tokenizer.ids.mask)
         with_gaps = parts.with_flat_values(tf.concat([tokens, gap], axis=1)).merge_dims(1, 2)
-        with_gaps = with_gaps[:, :-1]  # behind the last part is none
+        with_gaps = with_gaps[:, :-1]  # the last part has no gap behind it
         inputs = pack(self._tokenizer, [with_gaps], self._max_length, pad=False)
         is_gap = inputs["input_word_ids"] == self._tokenizer.ids.mask
         gaps = tf.reduce_max(tf.reduce_sum(tf.cast(is_gap, tf.int32), axis=1))
@@ -43,15 +43,15 @@ class MaskFiller:
         return {**inputs, "masked_lm_positions": tf.where(is_real, positions, 0)}, is_real
 
     def fill(self, model, texts):
-        """The best words for each gap.
+        """Predicts the most likely words for each gap.
 
         Args:
-          model: for pretraining.
+          model: of the task "pretraining".
           texts: string [N].
 
         Returns:
-          Dict of `words` string [N, gaps, GUESSES], best first, and `probabilities` float32 of the same shape; "" and 0 where a
-          text has fewer gaps than another.
+          Dict of `words`, string [N, gaps, GUESSES], best first, and `probabilities`, float32 of the same shape; texts with fewer
+          gaps are padded with "" and 0.
         """
         inputs, is_real = self.inputs(texts)
         probabilities = tf.nn.softmax(tf.cast(model(inputs, training=False)["mlm_logits"], tf.float32))

@@ -100,7 +100,7 @@ class TestTask:
             ({"data.bad_examples": "count"}, "data.bad_examples='count' is not allowed: it must be one of refuse, skip"),
             ({"data.vocabulary": ""}, "data.vocabulary='' is not allowed: it must be the path of a BERT vocab.txt"),
             ({"data.vocabulary": "gone.txt"}, "data.vocabulary='gone.txt' is not allowed: gone.txt: the file does not exist"),
-            ({"model.vocab_size": 7}, "model.vocab_size=7 is not allowed: data.vocabulary="),
+            ({"model.vocab_size": 7}, "model.vocab_size=7 is not allowed: it must be "),
             ({"model.classes": 3}, "model.classes=3 is not allowed: it must be 2, for data.name='file' has 2 classes"),
             ({"data.train_split": "dev"}, "data.train_split='dev' is not allowed: 'dev' is not a split of the files"),
             ({"data.train_file": "gone.tsv"}, "data.train_file="),
@@ -145,7 +145,7 @@ class TestTask:
         config = file_config(folder, settings={"init": str(run), "data.vocabulary": ""})
         TextClassification(config)
         assert config.data.vocabulary == str(own)
-        with pytest.raises(ValueError, match=r"^data\.vocabulary=.* its tokens are not those of .* was trained with$"):
+        with pytest.raises(ValueError, match=r"^data\.vocabulary=.* it must have the tokens of .* was trained with$"):
             TextClassification(file_config(folder, settings={"init": str(run), "data.vocabulary": str(other)}))
 
 

@@ -129,10 +129,10 @@ class TestRun:
         """A text without a gap, a folder without a model, and a model of something else, each by name."""
         with pytest.raises(ValueError, match=r"the text 'no gap' is not allowed: it must have \[MASK\]"):
             fill.fill_texts(finished, ["a [MASK]", "no gap"])
-        with pytest.raises(ValueError, match="must be a finished run of pretraining"):
+        with pytest.raises(ValueError, match="must be a finished pretraining run"):
             fill.fill_texts(tmp_path, ["a [MASK]"])
         tf.keras.Sequential([tf.keras.layers.Dense(1, input_shape=[2])]).export(str(tmp_path / "other"))
-        with pytest.raises(ValueError, match="must be of pretraining; .*other gives output_0"):
+        with pytest.raises(ValueError, match="must be of a pretraining run; .*other has output_0"):
             fill.fill_texts(tmp_path / "other", ["a [MASK]"])
         monkeypatch.setattr("sys.argv", ["fill", f"--model={tmp_path}", "a [MASK]"])
         with pytest.raises(SystemExit, match="^error: --model="):
@@ -253,7 +253,7 @@ class TestMistakes:
         path = write_vocabulary(tmp_path / "vocab.txt")
         Pretraining(config_of(folder, data=dict(vocabulary=str(path))))
         path.write_text(path.read_text().replace("river", "stream"))
-        with pytest.raises(ValueError, match=f"data.vocabulary='{path}' is not allowed: the data in .* are of"):
+        with pytest.raises(ValueError, match=f"data.vocabulary='{path}' is not allowed: .* was made with"):
             Pretraining(config_of(folder, data=dict(vocabulary=str(path))))
 
     def test_damaged_folder(self, folder, tmp_path):
@@ -263,7 +263,7 @@ class TestMistakes:
         file = data / "train-00001-of-00002.tfrecord"
         content = file.read_bytes()
         file.write_bytes(content[:-5])
-        with pytest.raises(ValueError, match=rf"{file} has [\d,]+ bytes in place of {len(content):,}; delete it"):
+        with pytest.raises(ValueError, match=rf"{file} has [\d,]+ bytes instead of {len(content):,}; delete it"):
             Pretraining(config_of(data))
         file.unlink()
         with pytest.raises(ValueError, match=f"{file} is missing"):
@@ -271,7 +271,7 @@ class TestMistakes:
         info = json.loads((data / "dataset_info.json").read_text())
         del info["splits"]
         (data / "dataset_info.json").write_text(json.dumps(info))
-        with pytest.raises(ValueError, match="it is not finished; the same command of bert.prepare goes on"):
+        with pytest.raises(ValueError, match="it must be complete; the same bert.prepare command resumes it"):
             Pretraining(config_of(data))
         (data / "dataset_info.json").write_text("{\n  nothing")
         with pytest.raises(ValueError, match=r"dataset_info.json, line 2: it is not what bert.prepare wrote"):

@@ -255,7 +255,7 @@ def test_batches(task, files):
         (dict(doc_stride=30), {}, "data.doc_stride=30 is not allowed: it must be from 1 to 15"),
         (dict(no_answer=False), {}, "question q0: it has no answer, which data.no_answer=False does not allow"),
         (dict(name="squad/v1.1"), {}, "data.name='squad/v1.1' is not allowed: it is not 'file', and no such set is prepared in "),
-        ({}, dict(vocab_size=7), "model.vocab_size=7 is not allowed: "),
+        ({}, dict(vocab_size=7), "model.vocab_size=7 is not allowed: it must be "),
     ],
 )
 def test_refused(files, data, model, said):

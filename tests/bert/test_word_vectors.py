@@ -123,5 +123,5 @@ def test_refused(folder, tmp_path):
         with pytest.raises(ValueError, match=f"data.word_vectors='{path}' is not allowed: it must be a file that"):
             begin(path)
     assert command(folder, tmp_path / "vectors.npz").returncode == 0
-    with pytest.raises(ValueError, match=r"it has \d+ x 8 numbers and must have \d+ x 4"):
+    with pytest.raises(ValueError, match=r"it must have \d+ x 4 values, not \d+ x 8"):
         begin(tmp_path / "vectors.npz", embedding_dim=4)

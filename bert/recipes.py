@@ -10,7 +10,7 @@ from bert.texts.settings import data_settings
 from official.config import literal_settings, train_settings
 
 # Fine-tuning on GLUE. MNLI and SST-2 are from the paper's table. The paper has no settings for the other tasks; these are
-# ALBERT's (arXiv:1909.11942, appendix). ALBERT's MNLI is the same as the paper's; its SST-2 has a quarter of the batch and another lr.
+# ALBERT's (arXiv:1909.11942, appendix). ALBERT's MNLI is as in the paper; its SST-2 has a quarter of the batch and another lr.
 FINE_TUNING = {
     "cola": dict(lr=1e-5, batch_size=16, steps=5336, warmup_steps=320),
     "sst2": dict(lr=4e-5, batch_size=128, steps=5234, warmup_steps=314),

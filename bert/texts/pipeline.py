@@ -8,7 +8,7 @@ import tensorflow as tf
 from bert.tokenizers.packing import beginning, pack
 from official.data.sources import IndexedSource, host_constant, with_data_sharding
 
-TOKENIZE_BATCH = 8192  # so many texts are tokenized together
+TOKENIZE_BATCH = 8192  # texts that are tokenized in one call
 MULTIPLE = 8  # of tokens: static lengths are rounded up to it
 
 

@@ -10,7 +10,7 @@ import sys
 
 from benchmarks.alternate import write_json
 from official.cli.arguments import positive
-from official.repeat import RunFailed, figures, train_and_evaluate
+from official.training.seeds import RunFailed, figures, train_and_evaluate
 
 PRECISIONS = ("float32", "mixed_bfloat16")
 

@@ -16,7 +16,8 @@ import sys
 
 from benchmarks.alternate import write_json
 from official.cli.arguments import parse_with_settings, positive
-from official.repeat import RunFailed, call_each, cores_each, paired_difference, train_and_evaluate
+from official.files.workdir import EVALUATION
+from official.training.seeds import RunFailed, call_each, cores_each, paired_difference, train_and_evaluate
 
 STARTS = ("pretrained", "from scratch")
 
@@ -28,7 +29,7 @@ def result(start, seed, given, settings):
     arguments = [*init, f"--config.train.seed={seed}", *settings]
     summary, metrics = train_and_evaluate(given.config, workdir, arguments, given.split, cores_each(given.parallel))
     # By "\n" alone: texts have other ends of lines in them, which str.splitlines takes for such.
-    predictions = (workdir / "evaluation" / given.split / "predictions.jsonl").read_text(encoding="utf-8").strip().split("\n")
+    predictions = (workdir / EVALUATION / given.split / "predictions.jsonl").read_text(encoding="utf-8").strip().split("\n")
     return dict(
         accuracy=metrics["accuracy"],
         majority=majority(json.loads(line)["label"] for line in predictions),

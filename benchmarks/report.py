@@ -11,7 +11,8 @@ import json
 import re
 
 from benchmarks.alternate import ROOT
-from official.repeat import paired_difference
+from official.files.workdir import SUMMARY_JSON
+from official.training.seeds import paired_difference
 
 DOCUMENTS = (ROOT / "docs/performance.md", ROOT / "docs/results.md", ROOT / "docs/runtimes.md")
 RESULTS = ROOT / "docs/results/benchmarks"
@@ -123,7 +124,7 @@ def runs_table(folder):
     """Markdown of the finished runs in the folders of a folder."""
     lines = [["run", "parameters", "steps", "minutes", "split", ""], ["---", "---:", "---:", "---:", "---", "---"]]
     for file in sorted(folder.glob("*/evaluation.json")):
-        evaluated, summary = json.loads(file.read_text()), json.loads((file.parent / "summary.json").read_text())
+        evaluated, summary = json.loads(file.read_text()), json.loads((file.parent / SUMMARY_JSON).read_text())
         minutes = f"{summary['wall_seconds'] / 60:.1f}"
         metrics = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in evaluated["metrics"].items())
         figures = [f"{summary['parameters']:,}", f"{summary['step']:,}", minutes]

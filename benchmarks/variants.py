@@ -15,7 +15,7 @@ import sys
 
 from benchmarks.alternate import write_json
 from official.cli.arguments import positive
-from official.repeat import RunFailed, call_each, cores_each, figures, train_and_evaluate
+from official.training.seeds import RunFailed, call_each, cores_each, figures, train_and_evaluate
 
 VARIANTS = ("", "shared_norms", "no_moe", "no_sharing", "vit")
 

@@ -18,13 +18,13 @@ with quiet.startup():
     import tensorflow as tf
 
 from official import config as configs
-from official.checkpoints.trained_models import fill_in, find_model, restore_weights
-from official.checkpoints.weights import local_path
-from official.cli.arguments import positive
-from official.evaluate import change_data, data_settings
+from official.checkpoints.trained_models import change_data, fill_in, find_model, restore_weights
+from official.checkpoints.weights import locate
+from official.cli.arguments import add_task_modules, parse_with_data, positive
 from official.files.summary import metrics_of_step, run_facts
+from official.files.workdir import SAVED_MODEL
 from official.serving import runtimes
-from official.serving.saved_models import SAVED_MODEL, write_saved_model
+from official.serving.saved_models import write_saved_model
 from official.task import create_task
 
 # {format: function that writes an ExportSpec}, with arguments and results as of write_saved_model. What the model's
@@ -42,6 +42,7 @@ def export(
     data_dir=None,
     data=None,
     precision=None,
+    task_modules=(),
 ):
     """Exports a checkpoint of a run.
 
@@ -55,6 +56,7 @@ def export(
       data_dir, data: in place of what the recipe says, as of official.evaluate.evaluate. The data set need not be there for a
         finished run of images; other tasks look for it.
       precision: in which the exported model computes; None for that of the run.
+      task_modules: names of modules outside this project that may define the task (official.task.create_task).
 
     Returns:
       (the folder, a pathlib.Path, what its official.files.saved_model_layout.FACTS_FILE holds).
@@ -74,7 +76,7 @@ def export(
     change_data(config, model, data_dir, data or {})
     config.train.precision = precision or config.train.precision
     tf.keras.mixed_precision.set_global_policy(config.train.precision)
-    task = create_task(config)
+    task = create_task(config, task_modules)
     exported = task.part(part)
     step = None if exported.model is None else restore_weights(exported.model, found, averaged)
     facts = run_facts(config.get("name", ""), task.unit, step, {} if step is None else metrics_of_step(workdir, step))
@@ -82,14 +84,16 @@ def export(
     return place, FORMATS[file_format](exported, place, configs.to_plain(config), facts)
 
 
-def export_for_runtimes(model, formats, output=None, part="model", averaged=True, data_dir=None, data=None, **settings):
+def export_for_runtimes(
+    model, formats, output=None, part="model", averaged=True, data_dir=None, data=None, task_modules=(), **settings
+):
     """Exports a model for other runtimes than TensorFlow, in float32, which all of them know.
 
     Args:
       model: as of `export`, or the path or handle of what `export` has written.
       formats: names of official.serving.runtimes.FORMATS.
       output: the folder to write; None for one in the workdir, or beside the exported model.
-      part, averaged, data_dir, data: as of `export`.
+      part, averaged, data_dir, data, task_modules: as of `export`.
       **settings: of official.serving.runtimes.convert.
 
     Returns:
@@ -100,19 +104,21 @@ def export_for_runtimes(model, formats, output=None, part="model", averaged=True
     """
     runtimes.check_formats(formats)
     name = "-".join(formats if part == "model" else [part, *formats])
-    exported = local_path(model, "--saved_model")
-    if tf.saved_model.contains_saved_model(str(exported)):
-        if output is None and exported != pathlib.Path(model):
+    located = locate(model, "--workdir, --checkpoint or --saved_model")
+    settings["task_modules"] = task_modules
+    if located.is_saved_model:
+        if output is None and located.is_fetched:
             why = "nothing is written into the cache of published models"
             raise ValueError(f"--output is needed with --saved_model={model}: {why}")
+        exported = located.path
         place = pathlib.Path(output or exported.with_name(f"{exported.name}_{name}"))
         return place, runtimes.convert(exported, formats, place, data_dir=data_dir, data=data, **settings)
-    found = find_model(model, setting="--workdir or --checkpoint")
+    found = find_model(located)
     name = name if pathlib.Path(model).is_dir() else f"{name}-{found.path.name}"
     place = pathlib.Path(output or found.evaluations.parent / name)
     with tempfile.TemporaryDirectory() as folder:
         saved_model = pathlib.Path(folder) / SAVED_MODEL
-        export(model, saved_model, SAVED_MODEL, part, False, averaged, data_dir, data, precision="float32")
+        export(model, saved_model, SAVED_MODEL, part, False, averaged, data_dir, data, "float32", task_modules)
         return place, runtimes.convert(saved_model, formats, place, **settings)
 
 
@@ -167,15 +173,13 @@ def main():
         "--evaluated", type=int, help="at most so many examples of it, to whole batches; 0 for none (default: all)"
     )
     others.add_argument("--rounds", type=positive, default=20, help="calls whose median is the latency (default: %(default)s)")
-    parser.epilog = "Settings of the recipe's data may be changed: --config.data.SETTING=VALUE"
-    given, more = parser.parse_known_args()
-    data = data_settings(more)
-    if data is None:
-        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    add_task_modules(parser)
+    given, data = parse_with_data(parser)
     model, averaged = given.workdir or given.checkpoint or given.saved_model, not given.no_average
     try:
         if given.format in FORMATS:
-            report(*export(model, given.output, given.format, given.part, given.versioned, averaged, given.data_dir, data))
+            settings = dict(data_dir=given.data_dir, data=data, task_modules=given.task_modules)
+            report(*export(model, given.output, given.format, given.part, given.versioned, averaged, **settings))
             return
         if given.versioned:
             raise ValueError(f"--versioned is not allowed with --format={given.format}: TensorFlow Serving serves SavedModels")
@@ -188,6 +192,7 @@ def main():
                 averaged,
                 given.data_dir,
                 data,
+                given.task_modules,
                 signature=given.signature,
                 examples=given.examples,
                 compared=given.compared,

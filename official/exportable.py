@@ -65,7 +65,7 @@ class TracedModel:
         self._output = output
         self._function = tf.function(lambda inputs: model(inputs, training=False), input_signature=[input_specs(model)])
 
-    def only(self, output):
+    def select_output(self, output):
         """The same graph with only that output."""
         other = copy.copy(self)
         other._output = output

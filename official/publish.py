@@ -13,6 +13,7 @@ import shutil
 import sys
 
 from official.files.atomic import fsync, fsync_all, locked
+from official.files.workdir import METRICS_JSON
 from official.repository.archives import pack, sha256_of
 from official.repository.card import find_facts, headline_metrics, html_card, markdown_card
 from official.repository.handles import Handle, is_handle, parse_handle, parse_name
@@ -126,7 +127,7 @@ def _stage(staging, model, handle, licence, facts):
 
 def _picture_name(path, taken):
     """A name for a picture's copy that needs no quoting and whose stem is not taken; that of a split's is led by the split."""
-    of_split = f"{path.parent.name}-" if (path.parent / "metrics.json").exists() else ""
+    of_split = f"{path.parent.name}-" if (path.parent / METRICS_JSON).exists() else ""
     stem = re.sub("[^A-Za-z0-9_-]", "_", of_split + path.stem)
     numbered = (stem if number == 1 else f"{stem}-{number}" for number in range(1, len(taken) + 2))
     return next(name for name in numbered if name not in taken) + path.suffix.lower()

@@ -21,21 +21,30 @@ with quiet.startup():
 from absl import app, flags, logging
 
 from official import config as configs
-from official.checkpoints.manager import FOLDER as BEST_FOLDER
 from official.checkpoints.manager import BestCheckpoint, Checkpoints, NoSuchMetric
 from official.checkpoints.weights import read_weights
 from official.cli.recipe_flag import CONFIG, parse_flags
 from official.files.summary import metrics_of_step, run_facts, write_summary
 from official.files.tables import Table, read_table, text_table
-from official.serving.saved_models import SAVED_MODEL, write_saved_model
+from official.files.workdir import (
+    BEST_CHECKPOINT,
+    CHECKPOINTS,
+    CONFIG_JSON,
+    METRICS_CSV,
+    PRECISION_TXT,
+    SAVED_MODEL,
+    SUMMARY_JSON,
+    TENSORBOARD,
+)
+from official.serving.saved_models import write_saved_model
 from official.task import create_task
-from official.training.averaging import EvaluateAverages, averaged_weights
 from official.training.callbacks import EpochTables, NonFiniteGuard, SaveCheckpoints, StepCounter, Stopped
 from official.training.curves import draw_curves
-from official.training.devices import PRECISION_FILE, create_strategy, fastest_precision, is_chief
+from official.training.devices import create_strategy, fastest_precision, is_chief
 from official.training.fine_tuning import freeze, update_scales
 from official.training.optimizers import create_optimizer, create_state
 from official.training.progress import Progress, report
+from official.training.weight_updates import EvaluateAverages, averaged_weights
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Where the run keeps its files.")
 
@@ -82,7 +91,7 @@ class Run:
         tf.keras.utils.set_random_seed(config.train.seed)
         self.precision = chosen_precision(config.train, workdir)
         tf.keras.mixed_precision.set_global_policy(self.precision)
-        self.task = create_task(config)
+        self.task = create_task(config, is_recipe=True)
         chief = is_chief(self.strategy)
         worker = 0 if chief else self.strategy.cluster_resolver.task_id
         # Every worker takes part in everything, but only the chief's files are of use.
@@ -102,12 +111,12 @@ class Run:
                 steps_per_execution=config.train.steps_per_execution,
             )
             self.checkpoints = Checkpoints(
-                self.workdir / "checkpoints", self.model, config.train.keep_checkpoints, workdir / "checkpoints"
+                self.workdir / CHECKPOINTS, self.model, config.train.keep_checkpoints, workdir / CHECKPOINTS
             )
             self.first_step = self.checkpoints.restore()
         if config.train.precision == "auto":
-            (self.workdir / PRECISION_FILE).write_text(self.precision + "\n")
-        (self.workdir / "config.json").write_text(json.dumps(recipe, indent=2) + "\n")
+            (self.workdir / PRECISION_TXT).write_text(self.precision + "\n")
+        (self.workdir / CONFIG_JSON).write_text(json.dumps(recipe, indent=2) + "\n")
 
     def _update_scales(self):
         if self.config.train.layer_decay == 1:
@@ -140,10 +149,10 @@ class Run:
         exported = metrics_of_step(self.workdir, exported_step)
         self._export(exported_step, exported)
         draw_curves(self.workdir)
-        metrics = read_table(self.workdir / "metrics.csv")
+        metrics = read_table(self.workdir / METRICS_CSV)
         rates = [rate for rate in (f"{self.task.unit}_per_second", "tokens_per_second") if rate in metrics[-1]]
         summary = write_summary(
-            self.workdir / "summary.json",
+            self.workdir / SUMMARY_JSON,
             model=self.model.name,
             parameters=self.model.count_params(),
             step=int(metrics[-1]["step"]),
@@ -163,18 +172,18 @@ class Run:
 
     def _use_best(self):
         """Gives the model the weights and averages of the best checkpoint, where one is kept; returns the step that it is of."""
-        best = tf.train.latest_checkpoint(str(self.workdir / BEST_FOLDER))
+        best = tf.train.latest_checkpoint(str(self.workdir / BEST_CHECKPOINT))
         if best is not None:
             with self.strategy.scope():
                 self.checkpoints.restore(best)
         return int(self.checkpoints.step.numpy())
 
     def _best_checkpoint(self):
-        folder = self.workdir / BEST_FOLDER
+        folder = self.workdir / BEST_CHECKPOINT
         if not self.config.train.best:
             shutil.rmtree(folder, ignore_errors=True)  # of a session that had the setting
             return None
-        table = self.workdir / "metrics.csv"
+        table = self.workdir / METRICS_CSV
         rows = read_table(table) if table.exists() else []
         return BestCheckpoint(self.config.train.best, folder, self.checkpoints.copy_newest, rows, self.first_step)
 
@@ -205,7 +214,7 @@ class Run:
         train = self.config.train
         counter = StepCounter(self.first_step, train.batch_size, self.task.unit, self.task.tokens_per_example)
         guard = NonFiniteGuard(counter, self.checkpoints)
-        tables = EpochTables(counter, lambda name: Table(self.workdir / name, self.first_step), self.workdir / "tensorboard")
+        tables = EpochTables(counter, lambda name: Table(self.workdir / name, self.first_step), self.workdir / TENSORBOARD)
         saver = SaveCheckpoints(counter, guard, self.checkpoints, train.checkpoint_every, clock, self._best_checkpoint())
         # In this order: progress shows the metrics alone, the counter completes the logs that the others write, and nothing is
         # saved before the guard has looked.
@@ -213,7 +222,7 @@ class Run:
             Progress(epochs=math.ceil(train.steps / train.eval_every)),
             counter,
             tables,
-            tf.keras.callbacks.TensorBoard(self.workdir / "tensorboard", write_graph=False, profile_batch=0),
+            tf.keras.callbacks.TensorBoard(self.workdir / TENSORBOARD, write_graph=False, profile_batch=0),
             guard,
             saver,
         ]
@@ -239,7 +248,7 @@ def initial_weights(init, workdir):
     Raises:
       ValueError: as official.checkpoints.weights.read_weights.
     """
-    goes_on = tf.train.latest_checkpoint(str(workdir / "checkpoints")) is not None
+    goes_on = tf.train.latest_checkpoint(str(workdir / CHECKPOINTS)) is not None
     return read_weights(init, setting="init") if init and not goes_on else None
 
 
@@ -253,7 +262,7 @@ def chosen_precision(train, workdir):
         return train.precision
     if train.strategy == "multi_worker":
         raise ValueError("train.precision='auto' is not allowed: it must be named where train.strategy='multi_worker'")
-    chosen = workdir / PRECISION_FILE
+    chosen = workdir / PRECISION_TXT
     return chosen.read_text().strip() if chosen.exists() else fastest_precision()
 
 
@@ -264,17 +273,17 @@ def finished_summary(config, workdir):
       ValueError: a run of another model, data set or seed, finished or not.
     """
     workdir = pathlib.Path(workdir)
-    if (workdir / "config.json").exists():
-        before = configs.completed(json.loads((workdir / "config.json").read_text()))
+    if (workdir / CONFIG_JSON).exists():
+        before = configs.completed(json.loads((workdir / CONFIG_JSON).read_text()))
         changes = configs.changes(before, configs.to_plain(config))
         told = "; ".join(f"{key}: {old!r} -> {new!r}" for key, (old, new) in changes.items())
         if any(configs.is_fixed(key) for key in changes):
             raise ValueError(f"{workdir} holds a run with other settings ({told}); choose another --workdir or delete it")
         if changes:
             print(f"Settings changed since this run began: {told}")
-    if not (workdir / "summary.json").exists():
+    if not (workdir / SUMMARY_JSON).exists():
         return None
-    summary = json.loads((workdir / "summary.json").read_text())
+    summary = json.loads((workdir / SUMMARY_JSON).read_text())
     print(f"{workdir} holds a finished run of {summary['step']} steps; to start afresh, delete it: rm -r {workdir}")
     report(summary, workdir)
     return summary

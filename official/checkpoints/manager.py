@@ -7,6 +7,8 @@ import shutil
 
 import tensorflow as tf
 
+from official.files.atomic import atomic_write
+
 
 def restore_model(model, path):
     """Gives a model the weights of a checkpoint, and nothing else of it.
@@ -93,7 +95,7 @@ class Checkpoints:
 
         Raises:
           FloatingPointError: where a weight is not finite: such a checkpoint would overwrite good ones.
-          RuntimeError: while the weights hold their averages (official.training.averaging): it would lose the weights themselves.
+          RuntimeError: while the weights hold their averages (`train.ema_decay`): the weights themselves would be lost.
           OSError: where it cannot be written; those before it stay.
         """
         # Not by what lies in the chief's directory: another worker may be ahead, and all of them must take part in a save.
@@ -115,9 +117,6 @@ class Checkpoints:
     def last_good(self):
         """A clause that names the newest checkpoint."""
         return f"the last good checkpoint is {self.latest}" if self.latest else "there is no checkpoint yet"
-
-
-FOLDER = "checkpoints-best"  # in the workdir
 
 
 class NoSuchMetric(ValueError):
@@ -193,9 +192,7 @@ def replace_checkpoint(folder, prefix):
     for file in prefix.parent.glob(f"{prefix.name}.*"):
         shutil.copyfile(file, folder / file.name)
     # As tf.train.latest_checkpoint reads it, with a path that stays right when the run is moved.
-    partial = folder / "checkpoint.partial"
-    partial.write_text(f'model_checkpoint_path: "{prefix.name}"\n')
-    partial.replace(folder / "checkpoint")
+    atomic_write(folder / "checkpoint", f'model_checkpoint_path: "{prefix.name}"\n'.encode())
     for file in folder.iterdir():
         if file.name != "checkpoint" and file.stem != prefix.name:
             file.unlink()

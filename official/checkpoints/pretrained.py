@@ -1,6 +1,6 @@
 """Models that start from saved weights, whatever they are models of."""
 
-from official.checkpoints.weights import find_checkpoint, read_weights
+from official.checkpoints.weights import locate, read_weights
 from official.files.tables import text_table
 
 
@@ -22,11 +22,12 @@ def load_pretrained(model, path, transfer, setting="path"):
       ValueError: a path without weights, or with those of another kind of model.
       OSError: a repository of handles that cannot be read.
     """
-    weights = read_weights(path, setting)
+    found = locate(path, setting)
+    weights = read_weights(found, setting)
     try:
         return transfer(model, weights)
     except ValueError as error:
-        raise ValueError(f"{setting}={str(path)!r} is not allowed: {error}") from error
+        raise ValueError(f"{setting}={found.given!r} is not allowed: {error}") from error
 
 
 def create_pretrained(build, path, transfer):
@@ -39,7 +40,7 @@ def create_pretrained(build, path, transfer):
     Raises:
       ValueError, OSError: as `load_pretrained`, and of a wrong path before anything is built.
     """
-    find_checkpoint(path, setting="pretrained")
+    found = locate(path, setting="pretrained")
     model = build()
-    print(f"Starting from {path}:\n{text_table(load_pretrained(model, path, transfer, setting='pretrained'))}")
+    print(f"Starting from {path}:\n{text_table(load_pretrained(model, found, transfer, setting='pretrained'))}")
     return model

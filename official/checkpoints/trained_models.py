@@ -1,5 +1,6 @@
-"""Trained models on disk, a run's checkpoint or a SavedModel, as functions that can be evaluated."""
+"""Trained models on disk, a run's checkpoint or a SavedModel: their recipe and task, and the model as a function."""
 
+import ast
 import json
 import pathlib
 from collections.abc import Callable
@@ -9,12 +10,11 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from official.checkpoints.manager import restore_model
-from official.checkpoints.weights import find_checkpoint, local_path, read_weights
+from official.checkpoints.weights import locate, plain_name, read_weights
 from official.config import completed
-from official.files.saved_model_layout import CONFIG_FILE
-from official.serving.saved_models import locate_assets
-from official.training.devices import PRECISION_FILE
-from official.training.weight_updates import plain_name
+from official.files.saved_model_layout import CONFIG_FILE, locate_assets
+from official.files.workdir import CHECKPOINTS, CONFIG_JSON, EVALUATION, PRECISION_TXT, SUMMARY_JSON
+from official.task import create_task
 
 
 class TrainedModel(NamedTuple):
@@ -24,8 +24,8 @@ class TrainedModel(NamedTuple):
       path: a pathlib.Path, the checkpoint's prefix or the SavedModel's folder.
       is_saved_model: which of the two.
       config: the ConfigDict of its run; `config.train.precision` is the run's own and not "auto".
-      evaluations: a pathlib.Path, the folder for its evaluations unless another is named; None for one that was fetched by its
-        handle, which lies in a cache.
+      evaluations: a pathlib.Path, the folder for its evaluations unless another is named; None for a fetched model, which lies in
+        a cache.
     """
 
     path: pathlib.Path
@@ -35,42 +35,105 @@ class TrainedModel(NamedTuple):
 
 
 def find_model(path, setting="model"):
-    """The TrainedModel that a path or handle leads to, as official.checkpoints.weights.find_checkpoint takes it.
+    """The TrainedModel that a path or handle leads to.
 
     Args:
-      path: a run's workdir (its best checkpoint or else the newest), a checkpoint in a workdir, a SavedModel, or the handle of a
-        published one.
-      setting: what the caller's user calls the path, for messages.
+      path: a run's workdir (its best checkpoint or else the newest), a checkpoint in a workdir, a SavedModel, the handle of a
+        published one, or an official.checkpoints.weights.Located.
+      setting: what the user calls the path, for messages.
 
     Raises:
-      ValueError: where there is none, or one without its run's config.
+      ValueError: no model there, or one without the config of its run.
       OSError: a repository of handles that cannot be read.
     """
-    given, path = path, local_path(path, setting)
-    prefix = pathlib.Path(find_checkpoint(path, setting))
-    if tf.saved_model.contains_saved_model(str(path)):
-        if not (path / CONFIG_FILE).exists():
-            raise ValueError(f"{path} is a SavedModel without {CONFIG_FILE}, which official.train writes: its data is not known")
-        config = ConfigDict(locate_assets(_read_config(path / CONFIG_FILE), path))
-        beside = path.with_name(path.name + "_evaluation") if path == pathlib.Path(given) else None
-        return TrainedModel(path, True, config, beside)
-    workdir = path if (path / "checkpoints").is_dir() else prefix.absolute().parent.parent
-    if not (workdir / "config.json").exists():
+    found = locate(path, setting)
+    if found.is_saved_model:
+        if not (found.path / CONFIG_FILE).exists():
+            raise ValueError(
+                f"{found.path} is a SavedModel without {CONFIG_FILE}, which official.train writes: its data is not known"
+            )
+        config = ConfigDict(locate_assets(_read_config(found.path / CONFIG_FILE), found.path))
+        beside = None if found.is_fetched else found.path.with_name(found.path.name + "_evaluation")
+        return TrainedModel(found.path, True, config, beside)
+    prefix = pathlib.Path(found.prefix)
+    workdir = found.path if (found.path / CHECKPOINTS).is_dir() else prefix.absolute().parent.parent
+    if not (workdir / CONFIG_JSON).exists():
         raise ValueError(f"{workdir} holds no config.json, without which the model of {prefix} is not known")
-    config = ConfigDict(_read_config(workdir / "config.json"))
+    config = ConfigDict(_read_config(workdir / CONFIG_JSON))
     if config.train.precision == "auto":
-        config.train.precision = (workdir / PRECISION_FILE).read_text().strip()
-    return TrainedModel(prefix, False, config, workdir / "evaluation")
+        config.train.precision = (workdir / PRECISION_TXT).read_text().strip()
+    return TrainedModel(prefix, False, config, workdir / EVALUATION)
+
+
+def open_recipe(model, data_dir=None, batch_size=None, data=None, setting="--model", task_modules=()):
+    """A model on disk and the task of its recipe, with the recipe's data changed; sets Keras's precision policy.
+
+    Args:
+      model: as of `find_model`.
+      data_dir, data: as of `change_data`.
+      batch_size: in place of the recipe's train.batch_size.
+      setting: what the user calls the model's path, for messages.
+      task_modules: as of official.task.create_task.
+
+    Returns:
+      (TrainedModel, official.task.Task).
+
+    Raises:
+      ValueError: no model there, or a setting that is not allowed.
+      OSError: as `find_model`.
+    """
+    found = find_model(model, setting=setting)
+    config = found.config
+    change_data(config, model, data_dir, data or {})
+    if batch_size is not None:
+        if batch_size < 1:
+            raise ValueError(f"--batch_size={batch_size} is not allowed: it must be at least 1")
+        config.train.batch_size = batch_size
+    tf.keras.mixed_precision.set_global_policy(config.train.precision)
+    return found, create_task(config, task_modules)
+
+
+def change_data(config, model, data_dir, data):
+    """Changes the `data` of a run's config.
+
+    Args:
+      config: the ConfigDict.
+      model: the run's path, for messages.
+      data_dir: in place of data.dir; None keeps it.
+      data: {setting: text}, in place of the recipe's values; parsed as a Python literal where the recipe's value is not text.
+
+    Raises:
+      ValueError: an unknown setting, or text that is not a literal.
+    """
+    if data_dir is not None:
+        if "dir" not in config.get("data", {}):
+            raise ValueError(f"--data_dir={data_dir} is not allowed: the recipe of {model} has no data.dir")
+        config.data.dir = str(data_dir)
+    for setting, text in data.items():
+        _change(config.get("data", {}), setting, text)
+
+
+def _change(data, setting, text):
+    refused = f"--config.data.{setting}={text} is not allowed"
+    if setting not in data:
+        raise ValueError(f"{refused}: the recipe's data settings are {', '.join(sorted(data)) or 'none'}")
+    if isinstance(data[setting], str):
+        data[setting] = text
+        return
+    try:
+        data[setting] = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError) as error:
+        raise ValueError(f"{refused}: the recipe has {data[setting]!r}") from error
 
 
 def fill_in(config, workdir):
-    """Fills in, of a finished run's `data` and `model`, what the recipe left open and the task had found when the run began.
+    """Fills in the settings of `data` and `model` that the recipe left open and the task found when the run began.
 
     Args:
       config: of find_model.
-      workdir: a pathlib.Path, of the run.
+      workdir: a pathlib.Path, of the run; nothing is filled in unless it is finished.
     """
-    summary = workdir / "summary.json"
+    summary = workdir / SUMMARY_JSON
     ran = ConfigDict(json.loads(summary.read_text())["config"]) if summary.exists() else {}
     for section in ("data", "model"):
         for setting, value in (ran.get(section) or {}).items():
@@ -93,7 +156,7 @@ class Forward(NamedTuple):
         choice) that each example's router gave to each expert, or None.
       name: the model's.
       step: of the checkpoint; None for a SavedModel.
-      no_experts: a sentence on why nothing is known of the experts of a model that has some; "" elsewhere.
+      no_experts: a sentence on why the assignments of a model with experts are unknown; "" elsewhere.
     """
 
     call: Callable
@@ -103,12 +166,12 @@ class Forward(NamedTuple):
 
 
 def load_forward(found, task, averaged=True):
-    """The Forward of a TrainedModel. Experts are counted where the model has `call_with_assignments`, as widenet.Model has.
+    """The Forward of a TrainedModel. Assignments are counted where the model has `call_with_assignments`, as widenet.Model has.
 
     Args:
       found: a TrainedModel.
       task: the official.task.Task of its config.
-      averaged: whether a checkpoint's averages are taken where its run kept some (`train.ema_decay`), as the run itself does.
+      averaged: whether a checkpoint's averages are used where its run kept them (`train.ema_decay`), as the run itself does.
 
     Raises:
       ValueError: a checkpoint that does not fit the config's model, or a SavedModel without the task's endpoint.
@@ -166,10 +229,10 @@ def call_by_names(function, names, inputs):
 
 
 def _take_variables(model, variables):
-    """Gives a model's weights the values of the variables of the same names and shapes; if any has none, nothing is changed.
+    """Gives a model's weights the values of the variables of the same names and shapes, or changes nothing if one is missing.
 
     Returns:
-      The name and shape of the first weight that has none, or "".
+      The name and shape of the first weight without a variable, or "".
     """
     found = {(variable.name, tuple(variable.shape)): variable for variable in variables}
     for weight in model.weights:

@@ -1,104 +1,149 @@
-"""The weights of a model that was trained or exported before, by name, without the code that made it."""
+"""Trained weights on disk, by name: finds and reads them without the code that made the model."""
 
 import os
 import pathlib
+import re
+from typing import NamedTuple
 
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-from official.checkpoints.manager import FOLDER as BEST_FOLDER
-from official.repository.handles import is_handle
-from official.repository.lookup import find_published
+from official.cli import quiet
+from official.files.workdir import BEST_CHECKPOINT, CHECKPOINTS
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-# Children of a saved model whose variables are no weights: the optimizer's, metrics, and how often it was saved.
-NO_WEIGHTS = ("optimizer", "keras_api", "save_counter")
+# Children of a saved model whose variables are not weights of the model.
+NOT_WEIGHTS = ("optimizer", "keras_api", "save_counter")
 VALUE = ".ATTRIBUTES/VARIABLE_VALUE"
+AVERAGE = f".OPTIMIZER_SLOT/optimizer/average/{VALUE}"  # of a run with train.ema_decay
 ALLOWED = (
     "it must be the workdir of a run, a folder of checkpoints, the prefix of one (as runs/digits/checkpoints/step-1610), a "
     "SavedModel or the handle of a published one"
 )
-AVERAGE = f".OPTIMIZER_SLOT/optimizer/average/{VALUE}"  # of a run with train.ema_decay
 
 
-def read_weights(path, setting="path", averaged=True):
-    """Reads the weights of a saved model; neither the optimizer's moments nor counters nor metrics.
+class Located(NamedTuple):
+    """A model on this machine.
+
+    Attributes:
+      given: the path, handle or address that led to it, a string.
+      path: the pathlib.Path that was given, or the folder that a handle or address was fetched to.
+      prefix: a string, the path prefix of the checkpoint files that hold its weights.
+      is_saved_model: whether `path` is a SavedModel; otherwise it is a checkpoint, or a folder of checkpoints.
+      is_fetched: whether it lies in a cache of published models, beside which nothing is written.
+    """
+
+    given: str
+    path: pathlib.Path
+    prefix: str
+    is_saved_model: bool
+    is_fetched: bool
+
+
+def locate(path, setting="path"):
+    """Finds a model.
 
     Args:
       path: the workdir of a run of the driver, for its newest checkpoint, or with `train.best` its best one; a folder of
         checkpoints, for the newest one; the prefix of a checkpoint; the directory of a SavedModel, such as the driver's or
-        that of Keras's `model.export`; or the handle of a published one (local_path).
-      setting: what the caller's user calls the path, for messages.
-      averaged: whether of a run that averages its weights (`train.ema_decay`) the averages are read, which is what it evaluates
-        and exports.
+        that of Keras's `model.export`; or what `local_path` fetches. A Located is returned as it is.
+      setting: what the user calls the path, for messages.
 
     Returns:
-      {full name of a variable, such as "encoder/attention_0/query/kernel": NumPy array}.
+      A Located.
 
     Raises:
-      ValueError: a path that is none of these, a file that is damaged or of TensorFlow 1, or one whose names are not unique.
+      ValueError: a path without a model, or as `local_path`.
+      OSError: as `local_path`.
     """
-    prefix = find_checkpoint(path, setting)
-    try:
-        reader = tf.train.load_checkpoint(prefix)
-        if not reader.has_tensor(OBJECT_GRAPH):
-            raise ValueError(f"{setting}={str(path)!r} is not allowed: it must be of TensorFlow 2, and {prefix} is older")
-        graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(reader.get_tensor(OBJECT_GRAPH))
-        weights = {}
-        for name, key in _variables(graph):
-            if name in weights:
-                raise ValueError(f"{setting}={str(path)!r} is not allowed: two of its weights are called {name!r}")
-            average = key.replace(VALUE, AVERAGE)
-            weights[name] = reader.get_tensor(average if averaged and reader.has_tensor(average) else key)
-    except (tf.errors.OpError, RuntimeError, IndexError) as error:
-        raise ValueError(f"{setting}={str(path)!r}: {prefix} cannot be read: {error}") from error
-    return weights
+    if isinstance(path, Located):
+        return path
+    place = local_path(path, setting)
+    given = os.fspath(path)
+    prefix = _checkpoint_at(place)
+    if prefix is None:
+        found = "there is neither saved_model.pb nor a checkpoint" if place.exists() else "there is no such file or folder"
+        raise ValueError(f"{setting}={given!r} is not allowed: {ALLOWED}; {found}")
+    return Located(given, place, prefix, _is_saved_model(place), is_fetched=place != pathlib.Path(given))
 
 
 def local_path(path, setting="path"):
-    """Where on this machine a model is: a pathlib.Path of what is given as a path or as the handle of a published model.
+    """Resolves a path or the handle of a published model to a pathlib.Path on this machine, downloading the model if needed.
 
     Args:
-      path: a path; publisher/.../name/version (official.repository.lookup), where there is no model at that path; or an https://
-        address, as TensorFlow Hub takes it. What a handle or an address leads to is fetched where it is not there yet.
-      setting: what the caller's user calls the path, for messages.
+      path: a path; publisher/.../name/version (official.repository.lookup), where no model is at that path; or an https://
+        address, as TensorFlow Hub takes it.
+      setting: what the user calls the path, for messages.
 
     Raises:
-      ValueError: what is no path, or a handle that leads to no model.
+      ValueError: not a path, or a handle that leads to no model.
       OSError: a repository that cannot be read.
     """
     if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
         raise ValueError(f"{setting}={path!r} is not allowed: {ALLOWED}; it is no path")
     text = os.fspath(path)
     if text.startswith(("http://", "https://")):
-        from official import hub  # here, since TensorFlow Hub takes a while to import
+        with quiet.hub_import():
+            import tensorflow_hub  # only here, because it takes a while
 
-        return pathlib.Path(hub.resolve(text))
-    if is_handle(text) and not _checkpoint_at(pathlib.Path(text)):
-        return find_published(text, setting)
+        return pathlib.Path(tensorflow_hub.resolve(text))
+    if _checkpoint_at(pathlib.Path(text)) is None:
+        # Only what is not on this machine needs the code of model repositories.
+        from official.repository.handles import is_handle
+        from official.repository.lookup import find_published
+
+        if is_handle(text):
+            return find_published(text, setting)
     return pathlib.Path(path)
 
 
-def find_checkpoint(path, setting="path"):
-    """The prefix of the checkpoint files that a path or handle, as `read_weights` takes it, leads to.
+def read_weights(path, setting="path", averaged=True):
+    """Reads the weights of a saved model, without the optimizer's moments, counters and metrics.
+
+    Args:
+      path: as of `locate`, or a Located.
+      setting: what the user calls the path, for messages.
+      averaged: whether the averages are read of a run that keeps them (`train.ema_decay`), as it evaluates and exports them.
+
+    Returns:
+      {full name of a variable, such as "encoder/attention_0/query/kernel": NumPy array}.
 
     Raises:
-      ValueError: where the path leads to none.
-      OSError: where it is a handle and a repository cannot be read.
+      ValueError: as `locate`; or a file that is damaged or of TensorFlow 1, or whose names are not unique.
+      OSError: as `locate`.
     """
-    place = local_path(path, setting)
-    prefix = _checkpoint_at(place)
-    if prefix is None:
-        found = "there is neither saved_model.pb nor a checkpoint" if place.exists() else "there is no such file or folder"
-        raise ValueError(f"{setting}={os.fspath(path)!r} is not allowed: {ALLOWED}; {found}")
-    return prefix
+    found = locate(path, setting)
+    given, prefix = f"{setting}={found.given!r}", found.prefix
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        if not reader.has_tensor(OBJECT_GRAPH):
+            raise ValueError(f"{given} is not allowed: it must be of TensorFlow 2, and {prefix} is older")
+        graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(reader.get_tensor(OBJECT_GRAPH))
+        weights = {}
+        for name, key in _variables(graph):
+            if name in weights:
+                raise ValueError(f"{given} is not allowed: two of its weights are called {name!r}")
+            average = key.replace(VALUE, AVERAGE)
+            weights[name] = reader.get_tensor(average if averaged and reader.has_tensor(average) else key)
+    except (tf.errors.OpError, RuntimeError, IndexError) as error:
+        raise ValueError(f"{given}: {prefix} cannot be read: {error}") from error
+    return weights
+
+
+def plain_name(name):
+    """The name of a weight without the suffixes of its replicas and outputs: "a/b" of "a/b/replica_1:0"."""
+    return re.sub(r"(/replica_\d+)?(:\d+)?$", "", name)
+
+
+def _is_saved_model(place):
+    return (place / "saved_model.pb").is_file()
 
 
 def _checkpoint_at(place):
     """The prefix of the checkpoint files that a pathlib.Path leads to, or None."""
-    if (place / "saved_model.pb").is_file():
+    if _is_saved_model(place):
         return str(place / "variables" / "variables")
-    for folder in (place / BEST_FOLDER, place / "checkpoints", place):
+    for folder in (place / BEST_CHECKPOINT, place / CHECKPOINTS, place):
         newest = tf.train.latest_checkpoint(str(folder))
         if newest:
             return newest
@@ -115,6 +160,6 @@ def _variables(graph):
             if attribute.name == "VARIABLE_VALUE":
                 yield attribute.full_name, attribute.checkpoint_key
         for name, child in children[node].items():
-            if name not in NO_WEIGHTS and child not in seen:
+            if name not in NOT_WEIGHTS and child not in seen:
                 seen.add(child)
                 nodes.append(child)

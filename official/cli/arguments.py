@@ -27,6 +27,19 @@ def _add(parser, name, text, aliases, required):
         group.add_argument(alias, dest=name.lstrip("-"), metavar=name.lstrip("-").upper(), help=argparse.SUPPRESS)
 
 
+def add_task_modules(parser):
+    """Adds --task_module; `task_modules` of the parsed arguments is a list of module names."""
+    parser.add_argument(
+        "--task_module",
+        dest="task_modules",
+        metavar="MODULE",
+        action="append",
+        default=[],
+        help="Python module that may define the task of the model's config, which runs its code; repeatable (default: only "
+        "this project's modules)",
+    )
+
+
 def positive(text):
     """The argparse type of a whole number from 1 on."""
     if not text.isdecimal() or int(text) < 1:
@@ -51,3 +64,21 @@ def parse_with_settings(parser, fixed):
         if reason:
             parser.error(f"{setting} is not allowed: {reason}")
     return given, settings
+
+
+def parse_with_data(parser):
+    """Parses a command line that may also override the `data` settings of a model's recipe; says so in --help.
+
+    Returns:
+      (the parsed arguments, {setting: text} of its arguments --config.data.SETTING=VALUE).
+    """
+    parser.epilog = "Settings of the recipe's data may be changed: --config.data.SETTING=VALUE"
+    given, more = parser.parse_known_args()
+    data = {}
+    for argument in more:
+        key, is_setting, value = argument.lstrip("-").partition("=")
+        section, _, setting = key.rpartition(".")
+        if not is_setting or section != "config.data":
+            parser.error(f"unrecognized arguments: {' '.join(more)}")
+        data[setting] = value
+    return given, data

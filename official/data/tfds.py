@@ -30,8 +30,8 @@ class LocalTfds:
         if not versions:
             raise ValueError(
                 f"{setting}={name!r} is not allowed: it is {otherwise}, and no such set is prepared in {root}; "
-                f"prepare it with: python -m official.prepare {name} --data-dir={root} "
-                "(and --manual-dir=FOLDER where its files are on this machine)"
+                f"prepare it with: python -m official.prepare {name} --data_dir={root} "
+                "(and --manual_dir=FOLDER where its files are on this machine)"
             )
         self.info = tfds.builder_from_directory(max(versions, key=lambda folder: tfds.core.Version(folder.name))).info
         if self.info.file_format != tfds.core.FileFormat.TFRECORD:

@@ -8,6 +8,7 @@ from importlib import metadata
 
 from official.files.atomic import atomic_write
 from official.files.tables import read_table
+from official.files.workdir import METRICS_CSV
 
 
 def write_summary(path, **fields):
@@ -19,7 +20,7 @@ def write_summary(path, **fields):
 
 def metrics_of_step(workdir, step):
     """{name: float} of a run's row of metrics.csv, a pathlib.Path of its workdir given; {} where that step was not evaluated."""
-    table = workdir / "metrics.csv"
+    table = workdir / METRICS_CSV
     rows = read_table(table) if table.exists() else []
     row = next((row for row in rows if int(row["step"]) == step), {})
     return {key: float(value) for key, value in row.items() if value and key != "step"}

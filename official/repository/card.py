@@ -8,6 +8,7 @@ from html import escape
 from typing import NamedTuple
 
 from official.files.saved_model_layout import CONFIG_FILE, FACTS_FILE
+from official.files.workdir import CONFIG_JSON, CURVES_PNG, EVALUATION, METRICS_JSON
 from official.repository import html as pages
 
 MOST_CLASSES = 50  # names of classes that a card tells
@@ -59,13 +60,13 @@ def find_facts(folder, plots=()):
       ValueError: a plot that is no picture, or a file that is not JSON.
     """
     facts, recipe = (_read(folder / name) if (folder / name).exists() else {} for name in (FACTS_FILE, CONFIG_FILE))
-    evaluations = [_evaluation(file) for file in sorted(folder.parent.glob(f"{folder.name}_evaluation/*/metrics.json"))]
+    evaluations = [_evaluation(file) for file in sorted(folder.parent.glob(f"{folder.name}_evaluation/*/{METRICS_JSON}"))]
     pictures, step = [], facts.get("step")
-    if step is not None and (folder.parent / "config.json").exists():  # it lies in its run's workdir
-        for file in sorted(folder.parent.glob("evaluation/*/metrics.json")):
+    if step is not None and (folder.parent / CONFIG_JSON).exists():  # it lies in its run's workdir
+        for file in sorted(folder.parent.glob(f"{EVALUATION}/*/{METRICS_JSON}")):
             if _read(file).get("step") == step:  # another one is of other weights
                 evaluations.append(_evaluation(file))
-        pictures = [path for path in [folder.parent / "curves.png"] if path.exists()]
+        pictures = [path for path in [folder.parent / CURVES_PNG] if path.exists()]
     for plot in map(pathlib.Path, plots):
         if plot.suffix.lower() not in (".png", ".jpg", ".jpeg") or not plot.is_file():
             raise ValueError(f"--plots={str(plot)!r} is not allowed: it must be the file of a PNG or JPEG picture")

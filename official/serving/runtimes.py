@@ -13,19 +13,18 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from official.checkpoints.trained_models import call_by_names
-from official.checkpoints.weights import read_weights
-from official.evaluate import open_recipe, run_model
+from official.checkpoints.trained_models import call_by_names, open_recipe
+from official.checkpoints.weights import plain_name, read_weights
+from official.evaluation.runner import run_model
 from official.files.atomic import atomic_replace_dir
 from official.files.saved_model_layout import CONFIG_FILE, FACTS_FILE
 from official.files.summary import write_summary
 from official.files.tables import text_table
+from official.files.workdir import SAVED_MODEL
 from official.serving import onnx_format, tflite_format
 from official.serving.example_inputs import dataset_examples, random_examples, read_examples
 from official.serving.parity import LIMIT, NEAR_TIE, Comparison
-from official.serving.saved_models import SAVED_MODEL
 from official.serving.signatures import numeric_signature
-from official.training.weight_updates import plain_name
 
 REPORT_FILE = "runtimes.json"
 BATCHES = (1, 32)  # whose latency is measured
@@ -85,6 +84,7 @@ def convert(
     rounds=20,
     data_dir=None,
     data=None,
+    task_modules=(),
 ):
     """Converts the signature of numbers of a SavedModel, refuses what differs from it, and tells size, latency and accuracy.
 
@@ -100,7 +100,7 @@ def convert(
       split: of the recipe's data, on which all are evaluated.
       evaluated: how many examples of it at most, to whole batches; None for all, 0 for none. A part such as an encoder is not.
       rounds: how often each latency is measured.
-      data_dir, data: in place of the recipe's, as in official.evaluate.evaluate.
+      data_dir, data, task_modules: as in official.evaluate.evaluate.
 
     Returns:
       What REPORT_FILE holds.
@@ -118,7 +118,7 @@ def convert(
     served = numeric_signature(saved_model, signature)
     task = part = None
     if (pathlib.Path(saved_model) / CONFIG_FILE).exists():
-        _, task = open_recipe(str(saved_model), data_dir, data=data, setting="saved_model")
+        _, task = open_recipe(str(saved_model), data_dir, data=data, setting="saved_model", task_modules=task_modules)
         part = task.part("model")
     inputs = _examples(served, task, examples, compared, split)
     print(f"Converting the signature {served.name}; to be compared: {inputs.origin}.", flush=True)

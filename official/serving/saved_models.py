@@ -8,10 +8,8 @@ import tensorflow as tf
 
 from official.exportable import ExportSpec, TracedModel, keras_module, model_endpoint
 from official.files.atomic import atomic_replace_dir
-from official.files.saved_model_layout import CONFIG_FILE, EXTRA, FACTS_FILE
+from official.files.saved_model_layout import CONFIG_FILE, EXTRA, FACTS_FILE, map_strings
 from official.files.summary import write_summary
-
-SAVED_MODEL = "saved_model"  # in a run's workdir, what it exports at its end
 
 
 def write_saved_model(part, directory, config=None, facts=None):
@@ -25,7 +23,7 @@ def write_saved_model(part, directory, config=None, facts=None):
       part: an official.exportable.ExportSpec that has its weights. Its first endpoint is also the signature "serving_default".
       directory: a pathlib.Path; replaced if it exists.
       config: a plain dict, kept in CONFIG_FILE: how to build the model and find its data again; None for nothing. A setting that
-        is the path of one of the part's assets is kept as the file inside (locate_assets).
+        is the path of one of the part's assets is kept as the file inside (official.files.saved_model_layout.locate_assets).
       facts: a dict that FACTS_FILE has beside what the part tells.
 
     Returns:
@@ -46,7 +44,7 @@ def write_saved_model(part, directory, config=None, facts=None):
         shutil.copyfile(path, partial / EXTRA / name)
         inside[str(path)] = f"{EXTRA}/{name}"
     if config is not None:
-        config = _map_strings(config, lambda value: inside.get(value, value))
+        config = map_strings(config, lambda value: inside.get(value, value))
         if part.settings:
             config = {**config, "model": {**config["model"], **part.settings}}
         (partial / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
@@ -108,17 +106,3 @@ def describe(function):
         "inputs": {spec.name: told(spec) for spec in inputs},
         "outputs": {name: told(tensor) for name, tensor in sorted(outputs.items())},
     }
-
-
-def locate_assets(config, directory):
-    """The plain config in a SavedModel's CONFIG_FILE, with the paths that carried assets have now, the model being there."""
-    return _map_strings(config, lambda value: str(directory / value) if value.startswith(f"{EXTRA}/") else value)
-
-
-def _map_strings(value, function):
-    """The function of every string in nested dicts and lists."""
-    if isinstance(value, dict):
-        return {key: _map_strings(item, function) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_map_strings(item, function) for item in value]
-    return function(value) if isinstance(value, str) else value

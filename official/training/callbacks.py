@@ -7,6 +7,8 @@ import time
 
 import tensorflow as tf
 
+from official.files.workdir import METRICS_CSV
+
 
 class Stopped(Exception):
     """The run was asked to stop (Ctrl-C, SIGTERM) and has saved a checkpoint of `step`."""
@@ -122,7 +124,7 @@ class EpochTables(tf.keras.callbacks.Callback):
         super().__init__()
         self._counter = counter
         self._open_table = open_table
-        self._metrics = open_table("metrics.csv")
+        self._metrics = open_table(METRICS_CSV)
         self._tables = {}
         self._writers = {split: tf.summary.create_file_writer(str(tensorboard / split)) for split in ("train", "validation")}
         self._rows = {}

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from official.files.tables import read_table
+from official.files.workdir import CURVES_PNG, EXPERT_LOAD_CSV, METRICS_CSV
 
 
 def draw_curves(workdir):
@@ -23,8 +24,8 @@ def draw_curves(workdir):
       The path of the picture.
     """
     workdir = pathlib.Path(workdir)
-    metrics = read_table(workdir / "metrics.csv")
-    load_file = workdir / "expert_load.csv"
+    metrics = read_table(workdir / METRICS_CSV)
+    load_file = workdir / EXPERT_LOAD_CSV
     load = [row for row in read_table(load_file) if row["split"] == "train"] if load_file.exists() else []
     names = ["loss", *(key for key in metrics[0] if f"val_{key}" in metrics[0] and key not in ("loss", "balance", "dropped"))]
     rows = math.ceil((len(names) + (2 if load else 0)) / 2)
@@ -37,7 +38,7 @@ def draw_curves(workdir):
         _draw_last_load(figure, axes.pop(0), load)
     for axis in axes:
         axis.remove()
-    path = workdir / "curves.png"
+    path = workdir / CURVES_PNG
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path

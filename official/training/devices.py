@@ -57,8 +57,6 @@ def is_chief(strategy):
 NEEDED_SPEEDUP = 1.25
 ROUNDS = 5
 
-PRECISION_FILE = "precision.txt"  # in the workdir of a run whose precision was chosen for it
-
 
 def fastest_precision():
     """The faster of "mixed_bfloat16" and "float32" on the first device, judged by large matrix products.

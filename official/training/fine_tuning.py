@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from official.training.weight_updates import plain_name
+from official.checkpoints.weights import plain_name
 
 
 def freeze(model, names):

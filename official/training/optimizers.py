@@ -1,29 +1,78 @@
-"""Optimizers and learning-rate schedules by the settings of a recipe."""
+"""Optimizers and learning-rate schedules by the settings of a recipe. The only file that imports TensorFlow Addons."""
 
 import functools
 import re
 
 import tensorflow as tf
+from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
+from official.cli import quiet
 from official.config import OPTIMIZERS, SCHEDULES
-from official.training.lamb import CompiledLAMB, tfa
 from official.training.weight_updates import ScaledAveragedUpdates
 
-# LAMB's paper (arXiv:1904.00962) leaves biases and norm parameters out of decay and layer adaptation. A weight's name is the
-# path to it, so these match its last part only, wherever it stands; the copies of a mirrored weight have names of their own.
+with quiet.addons_import():
+    import tensorflow_addons as tfa
+
+# LAMB's paper (arXiv:1904.00962) excludes biases and norm parameters from decay and layer adaptation. A weight's name is a path,
+# of which this matches the last part; the copies of a mirrored weight have a suffix.
 EXCLUDED = [r"(^|/)(bias|bias_in|bias_out|gamma|beta)(/replica_\d+)?(:\d+)?$"]
+
+# Smaller weights are not worth the compilation of a function.
+COMPILED_ELEMENTS = 2**16
 
 register = tf.keras.saving.register_keras_serializable(package="widenet")
 
 
 class DecayByName:
-    """Put before a decoupled optimizer of TensorFlow Addons among the bases: asks a weight's name whether it decays.
+    """Mixin, to stand before a decoupled optimizer of TensorFlow Addons among the bases: decides by a weight's name about decay.
 
-    Addons keeps the decaying weights themselves, among which it does not find the copies of a mirrored one.
+    Addons keeps a set of the decaying weights instead, which lacks the copies of a mirrored weight.
     """
 
     def _do_use_weight_decay(self, var):
         return not any(re.search(pattern, var.name) for pattern in self.exclude_from_weight_decay or ())
+
+
+class CompiledLAMB(tfa.optimizers.LAMB):
+    """tfa.optimizers.LAMB with the same update, whose elementwise part XLA compiles as two loops around the norms.
+
+    TensorFlow Addons runs some twenty operations a weight, each of which reads and writes all of it. That is kept for small
+    weights, and for all weights where XLA compiles the whole step anyway.
+    """
+
+    def _resource_apply_dense(self, grad, var, apply_state=None):
+        if var.shape.num_elements() < COMPILED_ELEMENTS or GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()):
+            return super()._resource_apply_dense(grad, var, apply_state)
+        device_and_dtype = var.device, var.dtype.base_dtype
+        coefficients = (apply_state or {}).get(device_and_dtype) or self._fallback_apply_state(*device_and_dtype)
+        m, v = self.get_slot(var, "m"), self.get_slot(var, "v")
+        decay = coefficients["weight_decay"] if self._do_use_weight_decay(var) else tf.zeros([], var.dtype)
+        names = ("beta_1_t", "beta_2_t", "beta_1_power", "beta_2_power", "epsilon")
+        # Values and not variables: a traced function would keep those alive after their optimizer is gone.
+        weight, *moments = (tf.convert_to_tensor(variable) for variable in (var, m, v))
+        m_t, v_t, update = _moments_and_update(grad, weight, *moments, decay, *(coefficients[name] for name in names))
+        ratio = tf.ones([], var.dtype)
+        if self._do_layer_adaptation(var):
+            # The squared norm is twice l2_loss, which needs no memory for the squares of all elements.
+            weight_norm, update_norm = (tf.sqrt(2 * tf.nn.l2_loss(x)) for x in (weight, update))
+            ratio = tf.where((weight_norm > 0) & (update_norm > 0), weight_norm / update_norm, ratio)
+        stepped = _step_along(weight, update, ratio * coefficients["lr_t"])
+        locking = self._use_locking
+        return tf.group(m.assign(m_t, locking), v.assign(v_t, locking), var.assign(stepped, locking))
+
+
+@tf.function(jit_compile=True)
+def _moments_and_update(gradient, weight, m, v, decay, beta_1, beta_2, beta_1_power, beta_2_power, epsilon):
+    """Adam's moments and its direction with decay, lines 6 to 10 of LAMB's algorithm (arXiv:1904.00962)."""
+    m = beta_1 * m + (1 - beta_1) * gradient
+    v = beta_2 * v + (1 - beta_2) * gradient * gradient
+    direction = (m / (1 - beta_1_power)) / (tf.sqrt(v / (1 - beta_2_power)) + epsilon)
+    return m, v, direction + decay * weight
+
+
+@tf.function(jit_compile=True)
+def _step_along(weight, update, rate):
+    return weight - rate * update
 
 
 @register
@@ -49,7 +98,7 @@ def create_optimizer(train, scales=None):
 
     Args:
       train: the recipe's `train` settings (official.config.train_settings).
-      scales: what official.training.fine_tuning.update_scales gives for `train.layer_decay`; needed where that is below 1.
+      scales: of official.training.fine_tuning.update_scales, for `train.layer_decay`; needed where that is below 1.
 
     Returns:
       LAMB, AdamW or SGD, clipped to a global gradient norm of `train.clip_norm` and without decay (and layer adaptation) for
@@ -69,7 +118,7 @@ def create_optimizer(train, scales=None):
         ema_decay=train.ema_decay,
     )
     moments = dict(beta_1=train.beta_1, beta_2=train.beta_2, epsilon=train.epsilon)
-    # Addons multiplies by the weight decay alone, which therefore follows the learning rate as a schedule of its own.
+    # Addons does not multiply the decay by the learning rate, so it gets a schedule of its own.
     decoupled = dict(
         weight_decay=schedule(train.lr * train.weight_decay),
         exclude_from_weight_decay=EXCLUDED if train.weight_decay else [""],  # matches every name: no operation for no decay
@@ -85,9 +134,9 @@ def create_optimizer(train, scales=None):
 
 
 def create_state(optimizer, weights):
-    """Makes the optimizer's moments and averages now, in the strategy's scope, and not at the first step.
+    """Creates the optimizer's moments and averages now, in the strategy's scope, and not at the first step.
 
-    Restoring a checkpoint can then check that all of it has found its place.
+    Then restoring a checkpoint can check that all of them are restored.
     """
     optimizer._create_all_weights(weights)
 
@@ -104,7 +153,7 @@ class LinearDecay(tf.keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step):
         step = tf.cast(step, tf.float32)
         left = tf.maximum(self.steps - step, 0) / max(self.steps - self.warmup_steps, 1)
-        # Before the peak the second line is above the first one, and after it below.
+        # The lower of the two lines: before the peak the first one, after it the second one.
         return self.lr * (tf.minimum(step / self.warmup_steps, left) if self.warmup_steps else left)
 
     def get_config(self):

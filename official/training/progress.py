@@ -1,7 +1,7 @@
 """What a run shows while it goes on, and at its end."""
 
-from official.checkpoints.manager import FOLDER as BEST_FOLDER
 from official.cli.status_line import StatusLine
+from official.files import workdir as names
 from official.training.callbacks import StepCallback
 
 
@@ -63,12 +63,12 @@ def report(summary, workdir):
     if skipped:
         print(f"{skipped} {unit} were skipped as bad, such as {next(iter(summary['bad_examples']['first']))}")
     for name, what in (
-        ("saved_model", "the exported model"),
-        ("curves.png", "loss, metrics and expert load"),
-        ("summary.json", "metrics, versions and the full config"),
-        ("metrics.csv", "all metrics, an epoch a row"),
-        ("tensorboard", f"the same for `tensorboard --logdir {workdir}`"),
-        ("checkpoints", "where the run could go on from"),
-        *([(BEST_FOLDER, "the best checkpoint, which is the exported one")] if best else []),
+        (names.SAVED_MODEL, "the exported model"),
+        (names.CURVES_PNG, "loss, metrics and expert load"),
+        (names.SUMMARY_JSON, "metrics, versions and the full config"),
+        (names.METRICS_CSV, "all metrics, an epoch a row"),
+        (names.TENSORBOARD, f"the same for `tensorboard --logdir {workdir}`"),
+        (names.CHECKPOINTS, "what a longer run would resume from"),
+        *([(names.BEST_CHECKPOINT, "the best checkpoint, which is the exported one")] if best else []),
     ):
         print(f"  {workdir / name}: {what}")

@@ -17,9 +17,9 @@ from bert.squad.settings import data_settings as squad_data_settings
 from bert.tokenizer import open_tokenizer
 from bert.tokenizers.packing import beginning, pack
 from bert.zoo import create_model
+from official.checkpoints.weights import plain_name
 from official.cli import quiet
 from official.serving.saved_models import write_saved_model
-from official.training.weight_updates import plain_name
 from tests.bert.prepared_texts import write_jsonl, write_vocabulary
 from tests.bert.tiny import classification_config
 from tests.official.modules import run_elsewhere, xla_calls_of

@@ -13,7 +13,7 @@ import bert
 import official.hub
 import vision
 from official import evaluate, predict, train
-from official.checkpoints.weights import find_checkpoint, local_path, read_weights
+from official.checkpoints.weights import local_path, locate, read_weights
 from official.hub import tensorflow_hub  # without its warning
 from official.publish import publish
 from official.serving.saved_models import export_saved_model
@@ -134,11 +134,11 @@ def test_a_model_at_that_path_goes_first(saved_model, tmp_path, monkeypatch):
     (tmp_path / HANDLE).parent.mkdir(parents=True)
     (tmp_path / HANDLE).write_text("an archive")
     assert official.hub.resolve(HANDLE).startswith(str(tmp_path / "cache"))
-    assert find_checkpoint(HANDLE).startswith(str(tmp_path / "cache"))
+    assert locate(HANDLE).prefix.startswith(str(tmp_path / "cache"))
     (tmp_path / HANDLE).unlink()
     (tmp_path / HANDLE).symlink_to(saved_model)
     assert official.hub.resolve(HANDLE) == HANDLE
-    assert find_checkpoint(HANDLE) == f"{HANDLE}/variables/variables"
+    assert locate(HANDLE).prefix == f"{HANDLE}/variables/variables"
 
 
 def test_unknown():

@@ -7,7 +7,8 @@ import threading
 import pytest
 
 from official import repeat
-from official.repeat import RunFailed, call_each, figures, train_and_evaluate
+from official.training import seeds
+from official.training.seeds import RunFailed, call_each, figures, train_and_evaluate
 from tests.official.tiny import DENSE, RECIPE, ROOT, SETTINGS
 
 
@@ -26,6 +27,7 @@ class Commands:
         code = self._fail(command)
         if not code and command[2] == "official.train":
             folder, seed = given["workdir"], int(given["config.train.seed"])
+            self._write(folder, "config.json", dict(task="mine.tasks:Mine"))
             self._write(folder, "summary.json", dict(exported_step=10 + seed, step=20, wall_seconds=90.0))
         elif not code:
             seed = int(given["model"][-1])
@@ -45,7 +47,7 @@ def commands(monkeypatch):
 
     def use(**options):
         stand_in = Commands(**options)
-        monkeypatch.setattr(repeat, "run_command", stand_in)
+        monkeypatch.setattr(seeds, "run_command", stand_in)
         return stand_in.commands
 
     return use
@@ -72,7 +74,7 @@ def test_what_is_run(commands, tmp_path):
                 f"--config.train.seed={seed}",
                 "--config.train.lr=0.1",
             ],
-            ["official.evaluate", f"--model={tmp_path}/runs/seed-{seed}", "--split=test"],
+            ["official.evaluate", f"--model={tmp_path}/runs/seed-{seed}", "--split=test", "--task_module=mine.tasks"],
         )
     ]
     assert found == {"accuracy": figures([0.5, 0.9]), "loss": figures([1.0, 2.0])}
@@ -87,7 +89,7 @@ def test_what_is_run(commands, tmp_path):
 def test_goes_on(commands, tmp_path, capsys):
     """After a failure only the other seeds are done; fewer seeds are the first ones; another split is evaluated anew."""
     commands(fail=lambda command: 3 if command[-1] == "--config.train.seed=1" else 0)
-    with pytest.raises(RunFailed, match=r"official\.train of .*seed-1 ended with code 3; the same command goes on"):
+    with pytest.raises(RunFailed, match=r"official\.train of .*seed-1 ended with code 3; the same command resumes"):
         repeat.repeat("recipe.py", tmp_path, 3, "test")
     done = commands()
     assert repeat.repeat("recipe.py", tmp_path, 3, "test")["accuracy"] == figures([0.5, 0.9, 0.6])
@@ -108,7 +110,7 @@ def test_cores(monkeypatch, tmp_path):
         seen.append([env.get(f"TF_NUM_{which}OP_THREADS") for which in ("INTRA", "INTER")])
         return 1
 
-    monkeypatch.setattr(repeat, "run_command", run)
+    monkeypatch.setattr(seeds, "run_command", run)
     for name in ("INTRA", "INTER"):
         monkeypatch.delenv(f"TF_NUM_{name}OP_THREADS", raising=False)
     for cores in (3, None):
@@ -142,7 +144,7 @@ def test_calls_at_a_time():
     [
         (
             ["--config.train.seed=3"],
-            "--config.train.seed=3 is not allowed: the seeds are those from 0 on, as many as --seeds says",
+            "--config.train.seed=3 is not allowed: the seeds are 0 to --seeds less 1",
         ),
         (["--seed=3"], "--seed=3 is not allowed: settings are given as --config.SETTING=VALUE"),
         (["--config.train.lr", "0.1"], "--config.train.lr is not allowed: settings are given as --config.SETTING=VALUE"),

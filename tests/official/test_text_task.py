@@ -8,8 +8,11 @@ import pytest
 import tensorflow as tf
 
 from official import evaluate, train
+from official.evaluation.runner import run_model, write_evaluation
 from official.files.tables import read_table
 from tests.official.words import COLORS, Words, WordsEvaluation, words_config, write_vocabulary
+
+MODULE = "tests.official.words"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,7 @@ def test_summary(finished, capsys):
 def test_evaluation(finished):
     """Of the checkpoint: reduced outputs, labels of its own, its files, its metrics, those of the run."""
     workdir, task, _ = finished
-    written, files = evaluate.evaluate(workdir)
+    written, files = evaluate.evaluate(workdir, task_modules=[MODULE])
     assert written["examples"] == 22
     assert written["unit"] == "texts"
     summary = json.loads((workdir / "summary.json").read_text())
@@ -62,25 +65,25 @@ def test_nothing_stays_of_an_earlier_evaluation(tmp_path):
             assert [path.name for path in folder.iterdir()] == ["of the user.txt"]
             return {}
 
-    evaluate.write_evaluation(tmp_path, Silent(COLORS))
+    write_evaluation(tmp_path, Silent(COLORS))
     assert {path.name for path in tmp_path.iterdir()} == {"metrics.json", "of the user.txt"}
 
 
 def test_no_examples():
     empty = tf.data.Dataset.from_tensor_slices(([0.0], [0.0])).take(0).batch(1)
     with pytest.raises(ValueError, match="the split has no examples"):
-        evaluate.run_model(lambda inputs: ({"color": inputs}, None), empty, WordsEvaluation(COLORS))
+        run_model(lambda inputs: ({"color": inputs}, None), empty, WordsEvaluation(COLORS))
 
 
 def test_export(finished, tmp_path):
     """Moved, and without its vocabulary: raw strings of any number and length, ids as well, evaluated as its checkpoint."""
     workdir, _, vocabulary = finished
-    expected = evaluate.evaluate(workdir)[0]["metrics"]
+    expected = evaluate.evaluate(workdir, task_modules=[MODULE])[0]["metrics"]
     moved = tmp_path / "elsewhere" / "model"
     shutil.copytree(workdir / "saved_model", moved)
     hidden = vocabulary.rename(vocabulary.with_name("gone"))
     try:
-        written, _ = evaluate.evaluate(moved)
+        written, _ = evaluate.evaluate(moved, task_modules=[MODULE])
     finally:
         hidden.rename(vocabulary)
     assert written["metrics"] == expected
@@ -111,7 +114,7 @@ def test_a_model_without_the_endpoint(finished, tmp_path):
     config = json.loads(path.read_text())
     path.write_text(json.dumps({**config, "task": "tests.official.test_text_task:Renamed"}))
     with pytest.raises(ValueError, match=r"has no signature 'tokens', which is to be evaluated; it has .*serving_default"):
-        evaluate.evaluate(tmp_path / "model")
+        evaluate.evaluate(tmp_path / "model", task_modules=[__name__])
 
 
 class Renamed(Words):

@@ -183,7 +183,7 @@ class TestTfds:
             with pytest.raises(ValueError, match=re.escape(f"data.name={name!r} is not allowed")) as error:
                 open_dataset(name, str(tmp_path))
             assert f"no such set is prepared in {tmp_path}" in str(error.value)
-            assert f"python -m official.prepare {name} --data-dir={tmp_path}" in str(error.value)
+            assert f"python -m official.prepare {name} --data_dir={tmp_path}" in str(error.value)
 
     def test_no_name(self):
         with pytest.raises(ValueError, match=r"^data\.name='' is not allowed: it must be 'digits', 'folder' or"):

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from official import train
-from official.checkpoints.manager import FOLDER, BestCheckpoint, NoSuchMetric, kept_step, replace_checkpoint
+from official.checkpoints.manager import BestCheckpoint, NoSuchMetric, kept_step, replace_checkpoint
 from official.checkpoints.weights import read_weights
 from official.evaluate import evaluate
 from official.files.tables import read_table
@@ -49,42 +49,42 @@ def row(step, accuracy):
 )
 def test_better(tmp_path, metric, kept):
     """Larger, of a loss smaller; of equal values the first stays."""
-    assert Kept(tmp_path / FOLDER, metric).consider(0.3, 0.5, 0.5, 0.2, 0.7, 0.2) == kept
-    assert kept_step(tmp_path / FOLDER) == kept[-1]
+    assert Kept(tmp_path / "checkpoints-best", metric).consider(0.3, 0.5, 0.5, 0.2, 0.7, 0.2) == kept
+    assert kept_step(tmp_path / "checkpoints-best") == kept[-1]
 
 
 def test_not_a_number(tmp_path):
     """It is never the best, also where it comes first."""
-    assert Kept(tmp_path / FOLDER, "accuracy").consider(float("nan"), -1.0, float("nan"), 0.0) == [2, 4]
+    assert Kept(tmp_path / "checkpoints-best", "accuracy").consider(float("nan"), -1.0, float("nan"), 0.0) == [2, 4]
 
 
 def test_the_best_is_known_again(tmp_path):
     """In the next session, by the table; only what is better than that is kept."""
-    Kept(tmp_path / FOLDER, "accuracy").consider(0.3, 0.5, 0.4)
+    Kept(tmp_path / "checkpoints-best", "accuracy").consider(0.3, 0.5, 0.4)
     rows = [row(1, 0.3), row(2, 0.5), row(3, 0.4)]
-    assert Kept(tmp_path / FOLDER, "accuracy", rows, step=3).consider(0.5, 0.45, 0.6) == [6]
+    assert Kept(tmp_path / "checkpoints-best", "accuracy", rows, step=3).consider(0.5, 0.45, 0.6) == [6]
 
 
 def test_killed_before_the_copy(tmp_path):
     """The last checkpoint's evaluation was the best: it is kept when the run goes on, and not once it is there."""
-    Kept(tmp_path / FOLDER, "accuracy").consider(0.3)
+    Kept(tmp_path / "checkpoints-best", "accuracy").consider(0.3)
     rows = [row(1, 0.3), row(2, 0.5)]
-    assert Kept(tmp_path / FOLDER, "accuracy", rows, step=2).steps == [2]
-    assert Kept(tmp_path / FOLDER, "accuracy", rows, step=2).steps == []
+    assert Kept(tmp_path / "checkpoints-best", "accuracy", rows, step=2).steps == [2]
+    assert Kept(tmp_path / "checkpoints-best", "accuracy", rows, step=2).steps == []
     # A checkpoint inside an epoch is of no evaluation.
-    assert Kept(tmp_path / FOLDER, "accuracy", [row(1, 0.3), row(2, 0.9)], step=3).steps == []
+    assert Kept(tmp_path / "checkpoints-best", "accuracy", [row(1, 0.3), row(2, 0.9)], step=3).steps == []
 
 
 def test_of_an_evaluation_that_is_not_in_the_table(tmp_path):
     """Of a run that went further, whose older checkpoints were put back: nothing is known of it, and it goes."""
-    Kept(tmp_path / FOLDER, "accuracy").consider(0.3, 0.9)
-    assert Kept(tmp_path / FOLDER, "accuracy", [row(1, 0.3)], step=1).steps == [1]
-    assert kept_step(tmp_path / FOLDER) == 1
+    Kept(tmp_path / "checkpoints-best", "accuracy").consider(0.3, 0.9)
+    assert Kept(tmp_path / "checkpoints-best", "accuracy", [row(1, 0.3)], step=1).steps == [1]
+    assert kept_step(tmp_path / "checkpoints-best") == 1
 
 
 def test_unknown_metric(tmp_path):
     """Told with those that there are, at the first step and at the latest at the first evaluation."""
-    kept = Kept(tmp_path / FOLDER, "acuracy")
+    kept = Kept(tmp_path / "checkpoints-best", "acuracy")
     with pytest.raises(NoSuchMetric, match=r"^train.best='acuracy' is not allowed: it must be '' or one of loss, accuracy$"):
         kept.best.check({"loss": 0.0, "accuracy": 0.0})
     with pytest.raises(NoSuchMetric, match="one of loss, f1_loss, accuracy$"):
@@ -131,7 +131,7 @@ def test_summary(finished):
     assert best < 5  # or this run shows nothing
     assert (summary["step"], summary["exported_step"]) == (8, best)
     assert summary["metrics"]["val_loss"] == losses[best]
-    assert kept_step(workdir / FOLDER) == best
+    assert kept_step(workdir / "checkpoints-best") == best
     assert {path.stem for path in (workdir / "checkpoints").glob("*.index")} == {"step-6", "step-8"}
 
 
@@ -140,15 +140,15 @@ def test_it_is_told(finished, capsys):
     train.report(summary, workdir)
     said = capsys.readouterr().out
     assert f"words after {summary['exported_step']} of 8 steps, best by loss, on the validation split: loss " in said
-    assert f"  {workdir / FOLDER}: " in said
+    assert f"  {workdir / 'checkpoints-best'}: " in said
 
 
 def test_it_is_evaluated_and_exported(finished, tmp_path):
     """With the averages of its step, which are the numbers of its row; 1e-6 for float32."""
     workdir, summary = finished
-    written, _ = evaluate(workdir, output=tmp_path / "checkpoint")
+    written, _ = evaluate(workdir, output=tmp_path / "checkpoint", task_modules=["tests.official.words"])
     assert written["step"] == summary["exported_step"]
-    assert written["evaluated"] == str(workdir / FOLDER / f"step-{summary['exported_step']}")
+    assert written["evaluated"] == str(workdir / "checkpoints-best" / f"step-{summary['exported_step']}")
     assert written["metrics"]["accuracy"] == pytest.approx(summary["metrics"]["val_color_accuracy"], abs=1e-6)
     averages = read_weights(workdir)
     for name, array in read_weights(workdir / "saved_model").items():
@@ -166,7 +166,7 @@ def test_a_metric_that_there_is_not(finished, tmp_path):
     with pytest.raises(NoSuchMetric, match=r"train\.best='acuracy' is not allowed: .*color_accuracy"):
         train.run(config, tmp_path)
     assert not (tmp_path / "checkpoints").exists()
-    shutil.copytree(workdir / FOLDER, tmp_path / FOLDER)
+    shutil.copytree(workdir / "checkpoints-best", tmp_path / "checkpoints-best")
     run = train.Run(words_config(workdir.parent / "vocabulary.txt"), tmp_path)
     assert run._best_checkpoint() is None
-    assert not (tmp_path / FOLDER).exists()
+    assert not (tmp_path / "checkpoints-best").exists()

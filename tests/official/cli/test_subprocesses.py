@@ -13,7 +13,7 @@ from tests.official.tiny import ROOT
 PARENT = """
 import sys
 from official.cli.subprocesses import run_command
-from official.repeat import call_each
+from official.training.seeds import call_each
 
 CHILD = '''
 import pathlib, signal, sys, time

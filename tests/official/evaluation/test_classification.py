@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from official.evaluate import write_evaluation
 from official.evaluation import plots
 from official.evaluation.classification import FILES, ClassificationEvaluation
 from official.evaluation.metrics import classification_metrics
 from official.evaluation.plots import draw_confusion_matrix, draw_expert_shares
+from official.evaluation.runner import write_evaluation
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from official.training.lamb import COMPILED_ELEMENTS, tfa
-from official.training.optimizers import EXCLUDED, LAMB, create_schedule
+from official.training.optimizers import COMPILED_ELEMENTS, EXCLUDED, LAMB, create_schedule, tfa
 
 ROOT = pathlib.Path(__file__).parents[3]
 
@@ -25,7 +24,7 @@ def test_only_one_file_imports_addons():
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             if any(name.split(".")[0] == "tensorflow_addons" for name in names):
                 importers.add(inside.as_posix())
-    assert importers == {"official/training/lamb.py"}
+    assert importers == {"official/training/optimizers.py"}
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-13), ("float32", 2e-6)])

@@ -6,10 +6,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from official.checkpoints.weights import plain_name
 from official.config import train_settings
-from official.training.lamb import COMPILED_ELEMENTS, CompiledLAMB, tfa
-from official.training.optimizers import EXCLUDED, create_optimizer, create_schedule, create_state
-from official.training.weight_updates import plain_name
+from official.training.optimizers import (
+    COMPILED_ELEMENTS,
+    EXCLUDED,
+    CompiledLAMB,
+    create_optimizer,
+    create_schedule,
+    create_state,
+    tfa,
+)
 from tests.official.references import REFERENCES
 
 SHAPES = {"table/kernel": (5, 3), "dense/kernel": (3, 4), "dense/bias": (4,), "norm/gamma": (2, 3), "head/kernel": (4, 2)}

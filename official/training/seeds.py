@@ -1,0 +1,92 @@
+"""Trains and evaluates a recipe under several seeds, each in processes of its own, and summarizes the results."""
+
+import concurrent.futures
+import json
+import math
+import os
+import statistics
+import sys
+
+from official.cli.subprocesses import forward_sigterm, run_command
+from official.files.workdir import CONFIG_JSON, EVALUATION, METRICS_JSON, SUMMARY_JSON
+
+
+class RunFailed(RuntimeError):
+    """A command ended with an error, or was stopped."""
+
+
+def train_and_evaluate(config, workdir, arguments=(), split=None, cores=None):
+    """Trains a recipe, unless its run is finished, and evaluates it, in processes whose output goes to WORKDIR.log.
+
+    Args:
+      config: the recipe, with its argument.
+      workdir: a pathlib.Path.
+      arguments: list of str, further arguments of official.train.
+      split: to evaluate on; None for no evaluation.
+      cores: number of cores to use; None for all.
+
+    Returns:
+      (the content of summary.json, metrics of the evaluation or None).
+
+    Raises:
+      RunFailed: the same call resumes from the last checkpoint.
+    """
+    threads = {f"TF_NUM_{which}OP_THREADS": str(cores) for which in ("INTRA", "INTER")} if cores else {}
+    environment = {**os.environ, **threads}
+    _run(workdir, environment, "official.train", f"--config={config}", f"--workdir={workdir}", *arguments)
+    summary = json.loads((workdir / SUMMARY_JSON).read_text())
+    if split is None:
+        return summary, None
+    # The recipe's own task may be of a module outside this project, which official.evaluate must be given by name.
+    module = json.loads((workdir / CONFIG_JSON).read_text())["task"].partition(":")[0]
+    options = [f"--model={workdir}", f"--split={split}", f"--task_module={module}"]
+    _run(workdir, environment, "official.evaluate", *options)
+    return summary, json.loads((workdir / EVALUATION / split / METRICS_JSON).read_text())["metrics"]
+
+
+def _run(workdir, environment, module, *arguments):
+    workdir.parent.mkdir(parents=True, exist_ok=True)
+    with workdir.with_name(workdir.name + ".log").open("a") as log:
+        code = run_command([sys.executable, "-m", module, *arguments], stdout=log, env=environment)
+    if code:
+        raise RunFailed(f"{module} of {workdir} ended with code {code}; the same command resumes from its checkpoint")
+
+
+def call_each(function, calls, parallel=1):
+    """Yields (arguments, result) of each call as it ends; after an error no further call begins.
+
+    A SIGTERM meanwhile is forwarded to the commands that the calls run.
+
+    Args:
+      calls: list of tuples, the function's arguments.
+      parallel: number of calls at a time.
+    """
+    with forward_sigterm(), concurrent.futures.ThreadPoolExecutor(parallel) as pool:
+        started = {pool.submit(function, *arguments): arguments for arguments in calls}
+        try:
+            for future in concurrent.futures.as_completed(started):
+                yield started[future], future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def cores_each(parallel):
+    """The number of cores for each of `parallel` runs at a time."""
+    return max(1, os.cpu_count() // parallel)
+
+
+def figures(values):
+    """Values of several seeds, and their median, mean and spread (largest less smallest)."""
+    values = list(values)
+    together = dict(median=statistics.median(values), mean=statistics.mean(values), spread=max(values) - min(values))
+    return dict(values=values, **together)
+
+
+def paired_difference(values, others):
+    """Mean of the differences value - other of the same seeds, and its standard error, which is None for a single seed.
+
+    The standard error is the sample standard deviation of the differences over the square root of their number.
+    """
+    differences = [value - other for value, other in zip(values, others, strict=True)]
+    several = len(differences) > 1
+    return statistics.mean(differences), statistics.stdev(differences) / math.sqrt(len(differences)) if several else None

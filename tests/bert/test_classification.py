@@ -230,15 +230,15 @@ class TestRun:
 
     def test_goes_on_as_if_never_stopped(self, folder, tmp_path):
         """Batches from any step are those of a run that began at the first; what was filled in is no change."""
-        config = file_config(folder, model="albert_tiny", steps=4)
+        config = file_config(folder, settings=ONE_BLOCK, model="albert_tiny", steps=4)
         run = train.Run(config, tmp_path / "run")
         run.checkpoints.save(2, 0.0)
-        again = train.Run(file_config(folder, model="albert_tiny", steps=4), tmp_path / "run")
+        again = train.Run(file_config(folder, settings=ONE_BLOCK, model="albert_tiny", steps=4), tmp_path / "run")
         assert again.first_step == 2
         whole = list(run.task.train_dataset(0).take(4))[2:]
         tf.nest.map_structure(np.testing.assert_array_equal, list(again.task.train_dataset(2).take(2)), whole)
         with pytest.raises(ValueError, match="holds a run with other settings"):
-            train.run(file_config(folder, "dev.tsv", model="albert_tiny"), tmp_path / "run")
+            train.run(file_config(folder, "dev.tsv", settings=ONE_BLOCK, model="albert_tiny"), tmp_path / "run")
 
 
 def test_two_replicas_are_one_model(folder, tmp_path):

@@ -49,6 +49,12 @@ def finished(folder, tmp_path_factory):
     return workdir
 
 
+@pytest.fixture(scope="module")
+def evaluated(finished):
+    """What the evaluation of the run's checkpoint gives: a dict, and the paths of its files."""
+    return evaluate.evaluate(finished)
+
+
 class TestRun:
     def test_summary(self, finished, folder):
         """Losses and accuracies of both tasks; tokens a second are sequences a second times the tokens of one."""
@@ -67,9 +73,9 @@ class TestRun:
         metrics = json.loads((finished / "summary.json").read_text())["metrics"]
         assert metrics["val_loss"] == pytest.approx(metrics["val_mlm_logits_loss"] + metrics["val_next_sentence_loss"], rel=1e-5)
 
-    def test_evaluation(self, finished, folder):
+    def test_evaluation(self, finished, evaluated, folder):
         """Accuracies are those of the run; the loss is the mean of all words, and not of the batches' means."""
-        written, files = evaluate.evaluate(finished)
+        written, files = evaluated
         metrics = written["metrics"]
         of_run = json.loads((finished / "summary.json").read_text())["metrics"]
         assert metrics["masked_accuracy"] == pytest.approx(of_run["val_mlm_logits_accuracy"], abs=1e-6)
@@ -83,14 +89,14 @@ class TestRun:
         with pytest.raises(ValueError, match="'test' is not a split of pretraining data"):
             evaluate.evaluate(finished, split="test")
 
-    def test_export(self, finished, folder, tmp_path):
+    def test_export(self, finished, evaluated, folder, tmp_path):
         """Moved, with a vocabulary of its own: evaluated as its checkpoint, and filling gaps in raw texts."""
         moved = tmp_path / "model"
         shutil.copytree(finished / "saved_model", moved)
         assert (moved / "assets.extra" / "vocab.txt").read_text() == (folder / "vocab.txt").read_text()
         written, _ = evaluate.evaluate(moved)
         # Other kernels add in another order: 1e-5 for float32.
-        assert written["metrics"] == pytest.approx(evaluate.evaluate(finished)[0]["metrics"], abs=1e-5)
+        assert written["metrics"] == pytest.approx(evaluated[0]["metrics"], abs=1e-5)
         serve = tf.saved_model.load(str(moved)).signatures["serving_default"]
         found = serve(text=tf.constant(["The [MASK] river saw a [MASK].", "No gap.", "[MASK]"]))
         words, probabilities = found["words"].numpy(), found["probabilities"].numpy()

@@ -1,4 +1,4 @@
-"""What is exported of a trained model: all of it, or a part such as its encoder, as signatures and as a reusable module."""
+"""What a task hands to the exporter: a trained model, or a part such as its encoder, as signatures and as a reusable module."""
 
 import copy
 import types
@@ -9,13 +9,13 @@ import tensorflow as tf
 
 
 class CallableSpec(NamedTuple):
-    """What a SavedModel does when it is called itself, as tensorflow_hub.KerasLayer does.
+    """What a SavedModel does when it is called, as tensorflow_hub.KerasLayer calls it.
 
     Attributes:
-      call: function of the inputs and, where `trains`, of `training`, a bool, TensorFlow operations.
-      inputs: a list of nests of tf.TensorSpec, one for each form of inputs that it takes.
-      variables: list of the tf.Variables behind it.
-      trains: whether it can be trained on.
+      call: function of the inputs and, if `trains`, of `training`, a bool; TensorFlow operations.
+      inputs: list of nests of tf.TensorSpec, one for each form of inputs that it takes.
+      variables: list of the tf.Variables that it uses.
+      trains: whether it can be trained further.
     """
 
     call: Callable
@@ -25,18 +25,18 @@ class CallableSpec(NamedTuple):
 
 
 class ExportSpec(NamedTuple):
-    """A part of a trained model, before it gets the trained weights.
+    """What is exported of a trained model, before it gets the trained weights.
 
     Attributes:
-      kind: what it is, in words: "image classification".
-      model: a fresh Keras model that takes all weights of the trained one, in its order, which endpoints and module use; None
-        where there are none. An answer of it must not depend on what else is in the batch.
+      kind: what it does, in words: "image classification".
+      model: a fresh Keras model that takes all weights of the trained one, in the same order, and that endpoints and module use;
+        None for an export without weights. Its output for an example must not depend on the rest of the batch.
       endpoints: {name: (function, list of its arguments' tf.TensorSpecs)} as of official.task.Task.endpoints.
       module: a CallableSpec.
-      resources: tf.Modules with what endpoints and module use besides the model's variables.
-      assets: {file name: path} of files to carry along.
-      class_names: list of str, where it has classes.
-      settings: {setting: value} of the recipe's `model` that are others here than in training.
+      resources: tf.Modules that endpoints and module use besides the model's variables.
+      assets: {file name: path} of files to include.
+      class_names: list of str; empty without classes.
+      settings: {setting: value} of the recipe's `model` that differ from those in training.
     """
 
     kind: str
@@ -50,13 +50,13 @@ class ExportSpec(NamedTuple):
 
 
 class TracedModel:
-    """A Keras model outside training, whose graph is made once for all functions that call it.
+    """A Keras model in inference, whose graph is traced once for all functions that call it.
 
-    Stands where such a function is given a model: it can be called, and has `input` and `input_names`.
+    Such functions may take it in place of a model: it can be called, and has `input` and `input_names`.
 
     Args:
       model: a built Keras model.
-      output: key of the one output that a call gives; None for all.
+      output: key of the only output that a call returns; None for all.
     """
 
     def __init__(self, model, output=None):
@@ -66,14 +66,14 @@ class TracedModel:
         self._function = tf.function(lambda inputs: model(inputs, training=False), input_signature=[input_specs(model)])
 
     def select_output(self, output):
-        """The same graph with only that output."""
+        """The same graph, of which a call returns only one output."""
         other = copy.copy(self)
         other._output = output
         return other
 
     def __call__(self, inputs, training=False):
         if training:
-            raise ValueError("training=True is not allowed: it must be called outside training")
+            raise ValueError("training=True is not allowed: it must be False")
         outputs = self._function(inputs)
         return outputs if self._output is None else outputs[self._output]
 
@@ -81,9 +81,9 @@ class TracedModel:
 def keras_module(traced):
     """The CallableSpec of a TracedModel.
 
-    Called, it returns a dict: what the model gives, where that is no dict as "default", and `balance_loss`, a float32 scalar:
-    the sum of all that its layers add to the loss in training, such as the balance terms of experts with their weight; outside
-    training it is 0. A SavedModel cannot give its caller's model such losses in another way.
+    A call returns a dict: the model's outputs, under "default" if they are not a dict, and `balance_loss`, a float32 scalar. That
+    is the sum of the losses that layers add in training, such as the weighted balance terms of experts, and 0 in inference. A
+    SavedModel has no other way to pass such losses to its caller.
     """
     model = traced.model
 
@@ -97,9 +97,9 @@ def keras_module(traced):
 
 
 def model_endpoint(model):
-    """(function, list of one spec) of the call outside training of a Keras model or a TracedModel, for an endpoint.
+    """(function, list of one spec) of the inference of a Keras model or a TracedModel, for an endpoint.
 
-    Sizes are dynamic where the model's are. Of a model that takes a dict, the function takes one too.
+    Sizes are dynamic where the model's are. The function takes a dict if the model does.
     """
 
     def call(inputs):
@@ -109,7 +109,7 @@ def model_endpoint(model):
 
 
 def input_specs(model):
-    """What a Keras model or a TracedModel takes, a tf.TensorSpec or a dict of them."""
+    """The inputs of a Keras model or a TracedModel: a tf.TensorSpec, or a dict of them."""
 
     def spec(name, tensor):
         return tf.TensorSpec(tensor.shape, tensor.dtype, name=name)

@@ -127,8 +127,8 @@ class TestTfds:
         "split, reason",
         [
             ("trian", "Unknown split 'trian'"),
-            ("train[30:20]", "No examples are there."),
-            ("train[:0%]+test", "No examples are there."),
+            ("train[30:20]", "it has no examples"),
+            ("train[:0%]+test", "it has no examples"),
             ("train[:120%]", "Error parsing split"),
             ("train[41:]", "Requested slice"),
             ("", "Error parsing split"),

@@ -17,7 +17,7 @@ from official.cli.status_line import StatusLine
 from official.data.sources import IndexedSource, with_data_sharding
 
 TOKENIZE_BATCH = 512  # texts that are tokenized in one call
-MULTIPLE = 8  # of tokens: static lengths are rounded up to it
+MULTIPLE = 8  # static lengths are rounded up to a multiple of this
 
 
 class QuestionPipeline:

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from bert.squad.datasets import open_questions
 from bert.squad.evaluation import SquadEvaluation
 from bert.squad.metrics import score
-from bert.squad.pipeline import QuestionWindows
+from bert.squad.pipeline import QuestionPipeline
 from bert.squad.questions import locate_answers, read_json
 from bert.squad.settings import data_settings
 from bert.tokenizer import open_tokenizer
@@ -30,7 +30,7 @@ def settings(**overrides):
 def windows_of(questions, folder, data):
     texts = [text for question in questions for text in (question.context, question.question)]
     tokenizer = open_tokenizer(write_vocabulary(folder / "vocab.txt", texts, words=3000))
-    return QuestionWindows(questions, tokenizer, data, BadExamples("refuse"), data.name)
+    return QuestionPipeline(questions, tokenizer, data, BadExamples("refuse"), data.name)
 
 
 def evaluate(windows, data, logits, folder, batch=4):
@@ -48,7 +48,7 @@ def evaluate(windows, data, logits, folder, batch=4):
 
 @pytest.fixture
 def small(tmp_path):
-    """QuestionWindows of PARAGRAPHS: three windows for each of the first three questions, and one."""
+    """QuestionPipeline of PARAGRAPHS: three windows for each of the first three questions, and one."""
     questions = read_json(write_questions(tmp_path / "some.json", PARAGRAPHS))
     return windows_of(questions, tmp_path, settings(name="file"))
 
@@ -158,13 +158,13 @@ def test_answers_that_are_not_known(tmp_path):
 
 
 def test_refused(small, tmp_path):
-    """Windows that lack, and logits that are no numbers."""
+    """Missing windows, and logits that are not finite."""
     evaluation = SquadEvaluation(small, settings())
     evaluation.add(None, {"place": np.arange(5)}, small_logits(small)[:5], None)
     assert evaluation.examples == 1
-    with pytest.raises(ValueError, match=r"^there are answers to 1 of 4 questions$"):
+    with pytest.raises(ValueError, match=r"^only 1 of 4 questions are answered: windows are missing$"):
         evaluation.write(tmp_path)
-    with pytest.raises(ValueError, match=r"some.json, question q2: what the model gives for it is not finite$"):
+    with pytest.raises(ValueError, match=r"some.json, question q2: the model's output for it is not finite$"):
         evaluation.add(None, {"place": np.array([6])}, np.full([1, 16, 2], np.nan), None)
 
 
@@ -186,8 +186,8 @@ def test_windows_in_any_order_and_of_any_length(small, tmp_path):
 def test_perfect_logits_on_a_real_set(tmp_path, capsys, split, answerable):
     """Logits that point at the first gold answer, or at [CLS] where it is not in the window: F1 and exact match are 100.
 
-    But for answers that are not made of whole tokens ("Australia" in "Australian") or have more than 30 of them. Those are told,
-    and are a few.
+    But for answers that are not made of whole tokens ("Australia" in "Australian") or have more than 30 of them. Those
+    are printed, and are few.
     """
     data = settings(name="squad/v2.0", dir=str(PREPARED), max_length=384, max_query_length=64, doc_stride=128, n_best=20)
     windows = windows_of(open_questions(data).load(split), tmp_path, data)

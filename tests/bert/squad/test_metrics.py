@@ -92,7 +92,7 @@ def test_all_questions_in_order():
 
 
 def test_questions_without_prediction():
-    with pytest.raises(ValueError, match=r"^there is no prediction for 2 of 3 questions, such as 'y'$"):
+    with pytest.raises(ValueError, match=r"^2 of 3 questions have no prediction, such as 'y'$"):
         score_all({"x": ["1"], "y": [], "z": []}, {"x": "1"}, no_answer=True)
     with pytest.raises(ValueError, match=r"^there are no questions$"):
         score_all({}, {}, no_answer=True)
@@ -135,7 +135,7 @@ class TestThreshold:
             assert best_threshold(np.zeros(2), np.array([False, True]), np.array(odds)) == (0.5, threshold)
 
     def test_equal_odds_are_answered_together(self):
-        """One right and two that have no answer, all of odds 1: between them is no threshold."""
+        """One right and two that have no answer, all of odds 1: no threshold can be between them."""
         scores, answerable = np.array([1.0, 0, 0]), np.array([True, False, False])
         assert best_threshold(scores, answerable, np.ones(3)) == (2 / 3, 0)
 

@@ -5,7 +5,7 @@ import functools
 import tensorflow as tf
 
 from widenet.checks import refuse
-from widenet.compiled import compiles_elementwise
+from widenet.fast_path import compiles_elementwise
 from widenet.layer import at_least_float32
 
 ACTIVATIONS = {

@@ -16,8 +16,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from widenet.compiled import elementwise
-from widenet.gradients import custom_gradient
+from widenet.fast_path import custom_gradient, elementwise
 from widenet.layer import at_least_float32
 
 # Groups are rounded up to so many rows where their sizes follow the routing: matrix products prepare themselves for each size
@@ -109,7 +108,7 @@ def _with_zero_row(x):
 def gather_tokens(x, dispatch):
     """Fills the experts' rows: float [T, D] to [R, D]; rows without an assignment are zero."""
     choices = dispatch.slots.shape[1]
-    sum_kept = _sum_kept.variant(_elements(x, choices))
+    sum_kept = _sum_kept.for_size(_elements(x, choices))
 
     # The plan's tensors are arguments too: TensorFlow takes what a custom gradient captures for a use of its variables.
     @custom_gradient
@@ -141,7 +140,7 @@ def join_groups(groups, rows):
 def combine_outputs(rows, gates, dispatch):
     """MoE(x) = sum_i g_i(x) e_i(x), the paper's first equation: [R, D] and gates [T, K] to [T, D]."""
     choices = dispatch.slots.shape[1]
-    scale_rows, gate_gradients = (function.variant(_elements(rows, 1)) for function in (_scale_rows, _gate_gradients))
+    scale_rows, gate_gradients = (function.for_size(_elements(rows, 1)) for function in (_scale_rows, _gate_gradients))
 
     @custom_gradient
     def combine(rows, gates, slots, kept, assignments):

@@ -8,12 +8,12 @@ import tensorflow as tf
 from widenet.attention import SelfAttention, check_heads
 from widenet.checks import check_count, check_not_negative, check_positive, check_rate, check_switch, refuse
 from widenet.deployment import Deployment
+from widenet.fast_path import cast_once
 from widenet.feed_forward import FeedForward
 from widenet.layer import Layer, at_least_float32, check_initializer, register
 from widenet.moe import SharedMoE
 from widenet.norm import IndividualLayerNorm
 from widenet.routing import balance_loss, check_capacity_factor, check_routing
-from widenet.sharing import shared_reads
 
 
 class Encoding(NamedTuple):
@@ -214,7 +214,7 @@ class Encoder(Layer):
             for (is_moe, index), count in counts.items()
             for expert in (self.moe_layers[index].experts if is_moe else [self.dense_layers[index]])
         ]
-        with shared_reads(uses):
+        with cast_once(uses):
             block_outputs, routings = self._encode(x, mask, training)
         output = self.final_norm(block_outputs[-1], 0) if self.final_norm else block_outputs[-1]
         return Encoding(output, block_outputs, self._balance_loss(routings, mask)) if details else output

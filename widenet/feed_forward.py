@@ -4,10 +4,8 @@ import tensorflow as tf
 
 from widenet.activations import get_activation
 from widenet.checks import check_count, check_rate
-from widenet.compiled import in_xla
-from widenet.gradients import custom_gradient
+from widenet.fast_path import custom_gradient, in_xla, read
 from widenet.layer import Layer, check_initializer, new_initializer, register
-from widenet.sharing import read
 
 
 @register

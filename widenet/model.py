@@ -2,11 +2,10 @@
 
 import tensorflow as tf
 
-from widenet.compiled import compiled_elementwise
 from widenet.encoder import Encoder
-from widenet.gradients import derived_gradients
+from widenet.expert_load import ExpertLoad, join_assignments, recording, recording_assignments, recording_margins
+from widenet.fast_path import plain_autodiff, xla_elementwise
 from widenet.layer import register
-from widenet.load import ExpertLoad, join_assignments, recording, recording_assignments, recording_margins
 
 
 @register
@@ -68,18 +67,18 @@ class Model(tf.keras.Model):
 
     def export_scope(self):
         """A context to make graphs in that are to be saved: without custom gradients, each of which would be saved by itself."""
-        return derived_gradients()
+        return plain_autodiff()
 
     def train_step(self, data):
-        with compiled_elementwise():
+        with xla_elementwise():
             return self._measure(super().train_step, data)
 
     def test_step(self, data):
-        with compiled_elementwise(unknown=False):
+        with xla_elementwise(unknown_sizes=False):
             return self._measure(super().test_step, data)
 
     def predict_step(self, data):
-        with compiled_elementwise(unknown=False):
+        with xla_elementwise(unknown_sizes=False):
             return super().predict_step(data)
 
     def call_with_assignments(self, inputs):
@@ -93,7 +92,7 @@ class Model(tf.keras.Model):
           router gave to that expert, whether or not a capacity factor outside training left room for it. Padding counts nowhere,
           so a block's counts add up to K times the real tokens. None where no block is an MoE.
         """
-        with compiled_elementwise(unknown=False), recording_assignments() as records:
+        with xla_elementwise(unknown_sizes=False), recording_assignments() as records:
             outputs = self(inputs, training=False)
         if self.expert_load is None:
             return outputs, None

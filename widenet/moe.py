@@ -3,11 +3,11 @@
 import tensorflow as tf
 
 from widenet.checks import check_rate, check_switch
-from widenet.compiled import compiled_elementwise, compiles_elementwise, in_xla
 from widenet.dispatch import combine_outputs, gather_tokens, join_groups, length, plan_dispatch, split_groups
+from widenet.expert_load import record_assignments, record_load, record_margins
+from widenet.fast_path import compiles_elementwise, in_xla, xla_elementwise
 from widenet.feed_forward import FeedForward
 from widenet.layer import Layer, check_initializer, register
-from widenet.load import record_assignments, record_load, record_margins
 from widenet.router import Router
 from widenet.routing import Routing, batch_priority, check_capacity_factor, expert_capacity
 
@@ -172,7 +172,7 @@ class SharedMoE(Layer):
             hidden = split_groups(self.experts[0].activate(join_groups(hidden, length(rows)), training), sizes)
         else:
             # Each as long as the tokens that came: compiled functions would be compiled again for every length.
-            with compiled_elementwise(False):
+            with xla_elementwise(False):
                 hidden = [expert.activate(group, training) for expert, group in zip(self.experts, hidden, strict=True)]
         outputs = [expert.project_out(group, training) for expert, group in zip(self.experts, hidden, strict=True)]
         return join_groups(outputs, length(rows))

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from widenet.checks import check_count, check_positive
-from widenet.compiled import compiles_elementwise, elementwise
+from widenet.fast_path import compiles_elementwise, elementwise
 from widenet.layer import Layer, at_least_float32, register
 
 
@@ -73,7 +73,7 @@ def _compiled_norm(x, gamma, beta, epsilon):
     mean = tf.matmul(wide, average)  # [N, 1]
     inverse_deviation = tf.math.rsqrt(tf.matmul(_squared_difference(wide, mean), average) + epsilon)
     times_normalized, input_gradient = (
-        function.variant(x.shape.num_elements()) for function in (_times_normalized, _input_gradient)
+        function.for_size(x.shape.num_elements()) for function in (_times_normalized, _input_gradient)
     )
 
     def gradient(upstream):

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests.widenet import reference
 from widenet import Deployment, Encoder, ExpertLoad, Routing, SharedMoE
-from widenet.load import BlockLoad, record_load, recording
+from widenet.expert_load import BlockLoad, record_load, recording
 from widenet.routing import top_k_routing
 
 
@@ -199,6 +199,6 @@ def test_nothing_is_computed_where_nobody_records(monkeypatch):
     def fail(*arguments):
         raise AssertionError("computed")
 
-    monkeypatch.setattr("widenet.load.balance_loss", fail)
+    monkeypatch.setattr("widenet.expert_load.balance_loss", fail)
     routing = top_k_routing(tf.constant([[1.0, 2.0, 3.0]]), 2)
     record_load(routing, tf.constant([[True, True]]), tf.constant([True]))

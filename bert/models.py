@@ -7,8 +7,8 @@ from bert.heads import FirstToken, MaskedWords, Span
 from bert.zoo import TASKS
 from widenet import Deployment, Encoder, Model
 from widenet.checks import check_choice, check_count
+from widenet.cost import dense_flops, encoder_flops
 from widenet.deployment import DEPLOYMENT_SETTINGS
-from widenet.flops import dense_flops, encoder_flops
 from widenet.layer import at_least_float32, compute_dtype_of, new_initializer
 
 INPUTS = ("input_word_ids", "input_mask", "input_type_ids")

@@ -3,8 +3,7 @@
 import numpy as np
 
 from official import pretrained
-from widenet.model_transfer import counted, transfer_model, transfer_parts
-from widenet.transfer import Row, shapes, transfer_layer
+from widenet.weight_transfer import Row, counted, shapes, transfer_layer, transfer_model, transfer_parts
 
 
 def load_pretrained(model, path, setting="path"):
@@ -28,8 +27,8 @@ def load_pretrained(model, path, setting="path"):
 def transfer_weights(model, weights):
     """Assigns what a model takes of given weights; the rest of it keeps its initial values.
 
-    The encoder's follow widenet.transfer. Of the positions as many are taken as both have. All else is taken as it is or not at
-    all: word embedding and masked-word head where the vocabularies are of equal size, which must then be the same, and the
+    The encoder's follow widenet.weight_transfer. Of the positions as many are taken as both have. All else is taken as it is or
+    not at all: word embedding and masked-word head where the vocabularies are of equal size, which must then be the same, and the
     classifier where the number of classes is equal.
 
     Args:
@@ -37,7 +36,7 @@ def transfer_weights(model, weights):
       weights: {full name: array}, as official.weights.read_weights returns them.
 
     Returns:
-      List of widenet.transfer.Row, in the order of the model, then what else the source has.
+      List of widenet.weight_transfer.Row, in the order of the model, then what else the source has.
 
     Raises:
       ValueError: where not one weight fits.

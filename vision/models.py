@@ -5,8 +5,8 @@ import tensorflow as tf
 from vision.embedding import PatchEmbedding, Pooling
 from widenet import Deployment, Encoder, Model
 from widenet.checks import check_choice, check_count, refuse
+from widenet.cost import dense_flops, encoder_flops
 from widenet.deployment import DEPLOYMENT_SETTINGS
-from widenet.flops import dense_flops, encoder_flops
 from widenet.layer import at_least_float32, compute_dtype_of
 
 

@@ -32,8 +32,8 @@ def transfer_weights(model, weights):
     """Assigns what a model takes of given weights; the rest of it keeps its initial values.
 
     The encoder's follow widenet.weight_transfer. Positions are resampled to the model's grid of patches. Head, representation
-    layer and patch projection are taken as they are or not at all: the head where the number of classes is equal, the projection where a
-    patch has as many values.
+    layer and patch projection are taken as they are or not at all: the head where the number of classes is equal, the projection
+    where a patch has as many values.
 
     Args:
       model: what vision.create_model returns.

@@ -2,14 +2,14 @@
 
 import tensorflow as tf
 
-from widenet.checks import check_rate, check_switch
+from widenet.checks import check_rate
 from widenet.dispatch import combine_outputs, gather_tokens, join_groups, length, plan_dispatch, split_groups
 from widenet.expert_load import record_assignments, record_load, record_margins
 from widenet.fast_path import compiles_elementwise, in_xla, xla_elementwise
 from widenet.feed_forward import FeedForward
 from widenet.layer import Layer, check_initializer, register
 from widenet.router import Router
-from widenet.routing import Routing, batch_priority, check_capacity_factor, expert_capacity
+from widenet.routing import MOE_SETTINGS, ROUTER_SETTINGS, Routing, batch_priority, expert_capacity
 
 # Settings under which, outside training, no example's answer depends on the others of its batch.
 DROPS_NOTHING = {"eval_capacity_factor": None}
@@ -32,11 +32,10 @@ class SharedMoE(Layer):
       balance_weight: lambda of the balance loss, added in training once a routing.
       noise: whether the router adds noise in training.
       renormalize: whether a token's K gates are divided by their sum.
-      z_loss_weight: weight of the router's z-loss, added in training once a routing; 0 for none.
-      batch_priority: whether tokens of larger gates take slots first, and not earlier tokens (widenet.routing.batch_priority).
       activation: a name of widenet.activations.ACTIVATIONS.
       dropout: rate of the experts' dropouts.
-      kernel_initializer: name, config or unseeded instance of a Keras initializer.
+      kernel_initializer: name, config or unseeded instance of a Keras initializer, for router and experts.
+      **kwargs: other settings of widenet.routing.MOE_SETTINGS, and Keras's `name`, `dtype` and `trainable`.
 
     Weights: `router.kernel` and, for each `experts[e]`, `kernel_in`, `bias_in`, `kernel_out`, `bias_out`: separate variables,
     so that each expert starts as a Dense of its own would and gets its own trust ratio from LAMB.
@@ -44,6 +43,8 @@ class SharedMoE(Layer):
     Raises:
       ValueError: a setting out of range, at construction.
     """
+
+    table = MOE_SETTINGS
 
     def __init__(
         self,
@@ -55,38 +56,28 @@ class SharedMoE(Layer):
         balance_weight=0.01,
         noise=True,
         renormalize=False,
-        z_loss_weight=0.0,
-        batch_priority=False,
         activation="gelu",
         dropout=0.0,
         kernel_initializer="glorot_uniform",
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        check_capacity_factor("capacity_factor", capacity_factor)
-        check_capacity_factor("eval_capacity_factor", eval_capacity_factor)
-        check_switch("batch_priority", batch_priority)
+        super().__init__(
+            num_experts=num_experts,
+            top_k=top_k,
+            capacity_factor=capacity_factor,
+            eval_capacity_factor=eval_capacity_factor,
+            balance_weight=balance_weight,
+            noise=noise,
+            renormalize=renormalize,
+            **kwargs,
+        )
         check_rate("dropout", dropout)
-        self.num_experts = num_experts
         self.hidden_dim = hidden_dim
-        self.top_k = top_k
-        self.capacity_factor = capacity_factor
-        self.eval_capacity_factor = eval_capacity_factor
-        self.balance_weight = balance_weight
-        self.noise = noise
-        self.renormalize = renormalize
-        self.z_loss_weight = z_loss_weight
-        self.batch_priority = batch_priority
         self.activation = activation
         self.dropout = dropout
         self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
         self.router = Router(
-            num_experts,
-            top_k=top_k,
-            noise=noise,
-            renormalize=renormalize,
-            balance_weight=balance_weight,
-            z_loss_weight=z_loss_weight,
+            **{name: getattr(self, name) for name in ROUTER_SETTINGS},
             kernel_initializer=self.kernel_initializer,
             name="router",
             dtype=self.dtype_policy,
@@ -190,5 +181,5 @@ class SharedMoE(Layer):
         return min(limit, count)
 
     def compute_mask(self, inputs, mask=None):
-        """The mask of the tokens goes on with them."""
+        """Passes the mask of the tokens on with them."""
         return mask

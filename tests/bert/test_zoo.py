@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import bert
 from tests.bert.texts import TINY
+from widenet.routing import MOE_SETTINGS
 
 NAMES = [
     "bert_tiny",
@@ -45,6 +46,9 @@ OVERRIDES = dict(
     balance_weight=0.5,
     z_loss_weight=0.001,
     batch_priority=True,
+    noise=False,
+    renormalize=True,
+    kernel_initializer="he_normal",
     activation="relu",
     dropout=0.2,
     attention_dropout=0.3,
@@ -161,7 +165,7 @@ def test_every_override_reaches_the_model():
     encoder, embedding = model.get_layer("encoder"), model.get_layer("embedding")
     for setting in (
         "depth width heads ffn_dim expert_dim num_experts top_k capacity_factor eval_capacity_factor balance_weight "
-        "z_loss_weight batch_priority activation dropout attention_dropout drop_path norm_epsilon"
+        "z_loss_weight batch_priority noise renormalize activation dropout attention_dropout drop_path norm_epsilon"
     ).split():
         assert getattr(encoder, setting) == OVERRIDES[setting], setting
     for setting in "attention_groups ffn_groups norm_groups routing_groups moe_blocks norm_position".split():
@@ -171,6 +175,9 @@ def test_every_override_reaches_the_model():
     assert model.get_layer("pooled_dropout").rate == 0.2
     assert model.output_shape == (None, 5)
     assert [block.is_moe for block in encoder.blocks] == [True, False, True]
+    for setting in MOE_SETTINGS:
+        assert getattr(encoder.moe_layers[0], setting) == OVERRIDES[setting], setting
+        assert getattr(encoder.moe_layers[0].router, setting, OVERRIDES[setting]) == OVERRIDES[setting], setting
 
 
 def test_settings_of_the_masked_word_head():
@@ -229,3 +236,21 @@ def test_refused_values(setting, value, allowed):
     with pytest.raises(ValueError, match=re.escape(f"{setting}={value!r} is not allowed")) as error:
         bert.create_model("widenet_tiny_e4", **{**TINY, setting: value})
     assert allowed in str(error.value).partition("must be")[2]
+
+
+@pytest.mark.parametrize("task", ["pretraining", "classification", "span"])
+def test_kernel_initializer_is_of_every_kernel_and_embedding(task):
+    """And of nothing else."""
+    model = bert.create_model("widenet_tiny_e4", task, **{**TINY, "moe_blocks": 1}, kernel_initializer="ones")
+    for weight in model.weights:
+        name = weight.name.rsplit("/", 1)[-1].removesuffix(":0")
+        set_to_ones = name.startswith(("kernel", "gamma")) or name.endswith("_embedding")
+        assert bool(tf.reduce_all(weight == 1)) == set_to_ones, weight.name
+
+
+def test_kernels_start_as_berts_do():
+    """A normal distribution of standard deviation 0.02, cut off at two of them: its own deviation is 0.88 of that."""
+    model = bert.create_model("bert_tiny", "classification", vocab_size=30, depth=1)
+    kernel = model.get_layer("encoder").dense_layers[0].kernel_in.numpy()
+    assert abs(kernel).max() <= 0.04
+    assert kernel.std() == pytest.approx(0.88 * 0.02, rel=0.02)

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import bert
 from tests.bert.texts import TINY
+from tests.widenet.settings import other_moe_settings
 from widenet.routing import MOE_SETTINGS
 
 NAMES = [
@@ -39,15 +40,7 @@ OVERRIDES = dict(
     heads=3,
     ffn_dim=40,
     expert_dim=20,
-    num_experts=3,
-    top_k=1,
-    capacity_factor=2.0,
-    eval_capacity_factor=1.5,
-    balance_weight=0.5,
-    z_loss_weight=0.001,
-    batch_priority=True,
-    noise=False,
-    renormalize=True,
+    **other_moe_settings(),
     kernel_initializer="he_normal",
     activation="relu",
     dropout=0.2,
@@ -163,10 +156,7 @@ def test_every_override_reaches_the_model():
     """All of them at once: what is built has these values and not the defaults."""
     model = bert.create_model("widenet_tiny_e4", "classification", **OVERRIDES)
     encoder, embedding = model.get_layer("encoder"), model.get_layer("embedding")
-    for setting in (
-        "depth width heads ffn_dim expert_dim num_experts top_k capacity_factor eval_capacity_factor balance_weight "
-        "z_loss_weight batch_priority noise renormalize activation dropout attention_dropout drop_path norm_epsilon"
-    ).split():
+    for setting in ("depth width heads ffn_dim expert_dim activation dropout attention_dropout drop_path norm_epsilon").split():
         assert getattr(encoder, setting) == OVERRIDES[setting], setting
     for setting in "attention_groups ffn_groups norm_groups routing_groups moe_blocks norm_position".split():
         assert getattr(encoder.deployment, setting) == OVERRIDES[setting], setting
@@ -176,6 +166,7 @@ def test_every_override_reaches_the_model():
     assert model.output_shape == (None, 5)
     assert [block.is_moe for block in encoder.blocks] == [True, False, True]
     for setting in MOE_SETTINGS:
+        assert getattr(encoder, setting) == OVERRIDES[setting], setting
         assert getattr(encoder.moe_layers[0], setting) == OVERRIDES[setting], setting
         assert getattr(encoder.moe_layers[0].router, setting, OVERRIDES[setting]) == OVERRIDES[setting], setting
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from widenet.checks import check_count, check_not_negative, check_positive, check_switch, refuse
+from widenet.checks import check_count, check_not_negative, check_positive, check_rate, check_switch, refuse
 from widenet.layer import Setting
 
 
@@ -71,6 +71,11 @@ def balance_loss(probabilities, experts, mask=None):
 def add_noise(logits, _=True):
     """Adds normal noise of standard deviation 1/E to logits, float [..., E] (the paper's section "Routing")."""
     return logits + tf.random.normal(tf.shape(logits), stddev=1 / logits.shape[-1], dtype=logits.dtype)
+
+
+def jitter(x, amount):
+    """Multiplies x by uniform noise in [1 - amount, 1 + amount] (arXiv:2101.03961, section 2.2)."""
+    return x * tf.random.uniform(tf.shape(x), 1 - amount, 1 + amount, dtype=x.dtype)
 
 
 def router_z_loss(logits, mask=None):
@@ -153,6 +158,7 @@ ROUTER_SETTINGS = {
         stage="loss",
         function=lambda logits, routing, mask: router_z_loss(logits, mask),
     ),
+    "jitter": Setting(0.0, check_rate, "its input is multiplied by noise in [1-j, 1+j]", stage="tokens", function=jitter),
 }
 
 # What SharedMoE reads to give tokens to experts.

@@ -105,18 +105,18 @@ def record_margins(routing, mask, x):
 
 
 def join_assignments(records, blocks, num_experts):
-    """The records of one forward pass in one tensor.
+    """Joins the records of one forward pass in one tensor.
 
     Args:
-      records: int32 [batch, experts of that block], one a block, or several times that where an encoder was called several times.
+      records: list of int32 [batch, experts of that block], one a block for every call of the encoder.
       blocks: number of MoE blocks.
-      num_experts: E, the largest where encoders differ.
+      num_experts: E; if encoders differ, the largest.
 
     Returns:
-      int32 [batch, blocks, E], the calls of a block added up; 0 for experts that a block does not have.
+      int32 [batch, blocks, E], the sum over the calls of a block; 0 for experts that a block does not have.
 
     Raises:
-      ValueError: a number of records that is no multiple of `blocks`.
+      ValueError: a number of records that is not a multiple of `blocks`.
     """
     _check_calls(records, blocks)
     counts = tf.stack([_padded(count, num_experts) for count in records], axis=1)
@@ -131,7 +131,7 @@ def _padded(counts, num_experts):
 def _check_calls(records, blocks):
     if len(records) % blocks:
         counts = f"{len(records)} MoE calls were recorded and {blocks} expected"
-        raise ValueError(f"{counts}: the MoE layers of a widenet.Model stand in its Encoders")
+        raise ValueError(f"{counts}: the MoE layers of a widenet.Model must be in its Encoders")
 
 
 @register
@@ -141,8 +141,8 @@ class ExpertLoad(tf.keras.metrics.Metric):
     Its result is {"balance": ..., "dropped": ...}, means over the blocks, for progress bars; `table` has every block.
 
     Args:
-      blocks: number of MoE calls a forward pass.
-      num_experts: E, the largest where encoders differ.
+      blocks: number of MoE calls in a forward pass.
+      num_experts: E; if encoders differ, the largest.
     """
 
     def __init__(self, blocks, num_experts, name="expert_load", **kwargs):
@@ -154,10 +154,10 @@ class ExpertLoad(tf.keras.metrics.Metric):
         self.balance = self.add_weight("balance", (blocks,), initializer="zeros", dtype=tf.float32)
 
     def update_state(self, records):
-        """Adds one step's list of BlockLoad, one a block, or several times that where an encoder was called several times.
+        """Adds one step's list of BlockLoad, one a block for every call of the encoder.
 
         Raises:
-          ValueError: a number of records that is no multiple of `blocks`.
+          ValueError: a number of records that is not a multiple of `blocks`.
         """
         _check_calls(records, self.blocks)
         kept, dropped, balance = zip(*records, strict=True)
@@ -184,7 +184,16 @@ class ExpertLoad(tf.keras.metrics.Metric):
         return {"balance": tf.reduce_mean(balance), "dropped": tf.reduce_mean(dropped)}
 
     def table(self):
-        """Rows of plain numbers, one a block: {"block", "expert_0", ..., "dropped", "balance"}. Waits for the device."""
+        """Rows of plain numbers, one a block: {"block", "expert_0", ..., "dropped", "balance"}. Waits for the device.
+
+        Raises:
+          ValueError: if nothing was counted since the last reset.
+        """
+        if not tf.reduce_any(self.kept + self.dropped[:, tf.newaxis] > 0):
+            raise ValueError(
+                f"{self.name} has counted nothing since its last reset: call table() after fit, evaluate or a call of a "
+                "widenet.Model with training=True"
+            )
         experts, dropped, balance = (tensor.numpy() for tensor in self.shares())
         return [
             {
@@ -201,7 +210,7 @@ class ExpertLoad(tf.keras.metrics.Metric):
             variable.assign(tf.zeros_like(variable))
 
     def save_own_variables(self, store):
-        """Saves nothing: what was counted is no part of a model's files."""
+        """Saves nothing: counts are not part of a model's files."""
 
     def load_own_variables(self, store):
         """Loads nothing, as nothing was saved."""

@@ -177,12 +177,20 @@ def test_metric_by_hand():
         assert abs(row["expert_0"] + row["expert_1"] + row["dropped"] - 1) < 1e-6
 
 
-def test_metric_after_a_reset_and_before_any_step_is_zero():
+def test_metric_after_a_reset_and_before_any_step_has_no_table():
     metric = ExpertLoad(2, 2)
     metric.update_state([load([3, 5], 2, 2.0)] * 2)
     metric.reset_state()
     for state in (metric, ExpertLoad(2, 2)):
-        assert all(value == 0 for row in state.table() for key, value in row.items() if key != "block")
+        assert all(value == 0 for value in state.result().values())
+        with pytest.raises(ValueError, match="expert_load has counted nothing since its last reset"):
+            state.table()
+
+
+def test_table_of_a_step_in_which_all_was_dropped():
+    metric = ExpertLoad(1, 2)
+    metric.update_state([load([0, 0], 4, 2.0)])
+    assert metric.table() == [{"block": 0, "expert_0": 0, "expert_1": 0, "dropped": 1, "balance": 2}]
 
 
 def test_metric_config():

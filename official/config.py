@@ -179,6 +179,12 @@ def is_fixed(key):
     return key not in FREE and any(key == fixed or key.startswith(fixed + ".") for fixed in FIXED)
 
 
+def came_later(key, before):
+    """Whether a dotted key is a setting of the model that a run's plain config lacks, since it was added after the run began."""
+    section, _, setting = key.partition(".")
+    return section == "model" and setting not in before.get(section, {})
+
+
 def problem_with(arguments):
     """One sentence about what is wrong with a command line's recipe or its overrides, or None.
 

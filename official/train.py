@@ -271,7 +271,7 @@ def finished_summary(config, workdir):
         before = configs.completed(json.loads((workdir / "config.json").read_text()))
         changes = configs.changes(before, configs.to_plain(config))
         told = "; ".join(f"{key}: {old!r} -> {new!r}" for key, (old, new) in changes.items())
-        if any(configs.is_fixed(key) for key in changes):
+        if any(configs.is_fixed(key) and not configs.came_later(key, before) for key in changes):
             raise ValueError(f"{workdir} holds a run with other settings ({told}); choose another --workdir or delete it")
         if changes:
             print(f"Settings changed since this run began: {told}")

@@ -1,7 +1,7 @@
-"""What holds while this package's layers are called: how the fast path computes, and who records their experts' load.
+"""How this package's layers compute at the moment, and what records their experts' load.
 
-One object for each thread, since the replicas of a MirroredStrategy run in threads of their own. widenet.fast_path and
-widenet.expert_load have the context managers that set it.
+Each thread has its own settings, since the replicas of a MirroredStrategy run in threads of their own. The context managers that
+change them are in widenet.fast_path and widenet.expert_load.
 """
 
 import contextlib

@@ -45,7 +45,7 @@ class Deployment:
       norm_position: "pre" (ViT: before attention and FFN, and a final norm) or "post" (BERT: after each residual sum).
 
     Raises:
-      ValueError: at construction, for a value that no depth could allow; in `blocks`, for one that this depth does not.
+      ValueError: at construction, for a value that is wrong at any depth; in `blocks`, for one that is wrong at this depth.
     """
 
     attention_groups: int | None = 1
@@ -68,7 +68,7 @@ class Deployment:
         check_choice("norm_position", self.norm_position, ("pre", "post"))
 
     def blocks(self, depth):
-        """The Block of each of `depth` blocks.
+        """What each of `depth` blocks uses, a tuple of Blocks.
 
         Raises:
           ValueError: more groups or MoE blocks than blocks, or a block index outside the depth.

@@ -22,11 +22,11 @@ class Encoding(NamedTuple):
 
     Attributes:
       output: float [batch, length, width].
-      block_outputs: list of such, one a block. The last one is the output of a post-norm encoder; in a pre-norm one it is what
-        the final norm is applied to.
-      balance_loss: scalar, float32 or float64, the sum of balance_weight * l_balance over the routings; 0 where no block is an
-        MoE. Unlike what `add_loss` gets it is there outside training too; in training it is the same sum, so add it to a loss
-        only where `losses` of the layer are not added.
+      block_outputs: list of the same, one a block. The last one is the output of a post-norm encoder; in a pre-norm encoder it is
+        the input of the final norm.
+      balance_loss: scalar, float32 or float64, the sum of balance_weight * l_balance over the routings; 0 if no block is an MoE.
+        In training the layer's `losses` have the same sum, so add only one of the two to a loss. Outside training `losses` is
+        empty.
     """
 
     output: tf.Tensor
@@ -127,7 +127,7 @@ class Encoder(Layer):
 
     @classmethod
     def settings(cls):
-        """Those of the MoE layers one by one, and not as `moe`: so are they in the configs of files."""
+        """With those of the MoE layers one by one, and not as `moe`: configs in files have this form."""
         return [name for name in super().settings() if name != "moe"]
 
     @property

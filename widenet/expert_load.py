@@ -19,7 +19,7 @@ class BlockLoad(NamedTuple):
 
     Attributes:
       kept: [E], assignments (token, choice) that each expert computed.
-      dropped: scalar, assignments for which it had no room.
+      dropped: scalar, assignments for which their expert had no room.
       balance: scalar, the balance loss E * sum_i m_i * P_i without its weight lambda.
     """
 

@@ -1,7 +1,7 @@
-"""What makes a training step fast: elementwise functions compiled by XLA, own gradients, and weights that are cast once.
+"""What makes a training step fast: elementwise functions compiled by XLA, custom gradients, and weights that are cast once.
 
-Each part applies only inside its context manager, or outside it in the case of `plain_autodiff`. widenet.Model's steps enter
-`xla_elementwise`, and an Encoder's call enters `cast_once`. Exports enter neither `xla_elementwise` nor custom gradients.
+The steps of a widenet.Model enter `xla_elementwise`, and every call of an Encoder enters `cast_once`. Exports enter
+`plain_autodiff`, which switches custom gradients off.
 """
 
 import functools

@@ -71,7 +71,7 @@ class Layer(tf.keras.layers.Layer):
         return {**super().get_config(), **{name: _plain(getattr(self, name)) for name in self.settings()}}
 
     def build_child(self, child, input_shape):
-        """Builds a sublayer under its own name, so that every weight's name is the path to it."""
+        """Builds a sublayer in a name scope of its name, so that every weight's name is the path to it."""
         if not child.built:
             with tf.name_scope(child.name):
                 child.build(input_shape)
@@ -79,7 +79,7 @@ class Layer(tf.keras.layers.Layer):
 
 
 def _plain(setting):
-    """A setting as JSON has it."""
+    """A setting as a JSON value."""
     if isinstance(setting, tf.keras.initializers.Initializer):
         return tf.keras.initializers.serialize(setting)
     return setting.get_config() if hasattr(setting, "get_config") else setting
@@ -105,12 +105,12 @@ def check_initializer(setting, initializer):
 
 
 def new_initializer(initializer):
-    """A new instance for each weight: an unseeded Keras initializer gives the same values every time it is called."""
+    """A new instance for each weight: one unseeded Keras initializer gives the same values every time it is called."""
     return type(initializer).from_config(initializer.get_config())
 
 
 def at_least_float32(dtype):
-    """float64 stays, everything smaller is computed in float32."""
+    """ "float64" for float64, and "float32" for everything smaller."""
     return "float64" if tf.as_dtype(dtype) == tf.float64 else "float32"
 
 

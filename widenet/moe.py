@@ -11,7 +11,7 @@ from widenet.layer import Layer, check_initializer, register
 from widenet.router import Router
 from widenet.routing import MOE_SETTINGS, ROUTER_SETTINGS, Routing, batch_priority, expert_capacity
 
-# Settings under which, outside training, no example's answer depends on the others of its batch.
+# Settings under which, outside training, the answer to an example does not depend on the others of its batch.
 DROPS_NOTHING = {"eval_capacity_factor": None}
 
 
@@ -100,8 +100,8 @@ class SharedMoE(Layer):
         super().build(input_shape)
 
     def route(self, x, mask=None, training=None):
-        """The `Routing` of x, to be passed to later blocks that reuse it. Arguments as for a call."""
-        # Keras hands over the mask that x carries where none is named at all.
+        """The `Routing` of x, for later blocks that reuse it. Arguments as for a call."""
+        # Only if no mask is named at all does Keras pass the one that x carries.
         given = {} if mask is None else {"mask": mask}
         return self(x, training=training, route_only=True, **given)
 
@@ -111,9 +111,9 @@ class SharedMoE(Layer):
         Args:
           x: float [batch, length, D].
           mask: bool [batch, length], False where a token is padding: it takes no slot and gets zeros; None if all are real.
-          routing: a Routing to reuse, of the same tokens; None makes a new one, with its balance loss.
+          routing: a Routing of the same tokens to reuse; None makes a new one, with its balance loss.
           training: whether noise, dropout, balance loss and the training capacity are on.
-          route_only: whether to return the Routing instead; what `route` sets.
+          route_only: whether to return the Routing instead; `route` sets it.
 
         Returns:
           float [batch, length, D].
@@ -122,7 +122,7 @@ class SharedMoE(Layer):
             routing = self.router(x, mask=mask, training=training)
         if route_only:
             return routing
-        # A functional model that was saved and loaded passes a plain list.
+        # A functional model that was saved and loaded passes a list.
         gates, experts, probabilities = routing
         tokens = tf.reshape(x, [-1, x.shape[-1]])  # [T, D]
         flat = Routing(
@@ -142,12 +142,12 @@ class SharedMoE(Layer):
         factor = self.capacity_factor if training else self.eval_capacity_factor
         room = capacity = count
         if factor is not None:
-            # Static groups are sized by all tokens, which XLA knows; the limit counts the real ones, exactly.
+            # The size of static groups follows from all tokens, which XLA knows; the capacity from the real tokens alone.
             room = self._at_most(count, self._capacity(count, factor))
             capacity = room
             if padded:
                 capacity = self._at_most(room, self._capacity(tf.reduce_sum(tf.cast(real, tf.int64)), factor))
-        # Where nothing is dropped the order decides nothing, and other runtimes may not know how to sort.
+        # If nothing is dropped the order does not matter, and other runtimes may lack the sort.
         order = batch_priority(routing.gates) if self.batch_priority and factor is not None else None
         group_size = room if in_xla() else None
         dispatch = plan_dispatch(routing.experts, real, self.num_experts, capacity, group_size, order)
@@ -155,14 +155,14 @@ class SharedMoE(Layer):
         return combine_outputs(self._experts(gather_tokens(tokens, dispatch), dispatch.sizes, training), routing.gates, dispatch)
 
     def _experts(self, rows, sizes, training):
-        """Every expert on its group of rows, [R, D] to [R, D]; zeros in the last rows, which no expert has."""
+        """Every expert on its group of rows, [R, D] to [R, D]; the last rows, which belong to no expert, are zero."""
         hidden = [expert.project_in(group) for expert, group in zip(self.experts, split_groups(rows, sizes), strict=True)]
         elements = length(rows) * self.hidden_dim if isinstance(length(rows), int) else None
         if compiles_elementwise(elements):
-            # Joined, for a shape that does not depend on the routing.
+            # Joined, so that the shape does not depend on the routing.
             hidden = split_groups(self.experts[0].activate(join_groups(hidden, length(rows)), training), sizes)
         else:
-            # Each as long as the tokens that came: compiled functions would be compiled again for every length.
+            # Groups vary in length, and compiled functions would be compiled again for every length.
             with xla_elementwise(False):
                 hidden = [expert.activate(group, training) for expert, group in zip(self.experts, hidden, strict=True)]
         outputs = [expert.project_out(group, training) for expert, group in zip(self.experts, hidden, strict=True)]

@@ -15,7 +15,7 @@ from widenet.layer import Setting
 
 
 class Routing(NamedTuple):
-    """The outcome of one routing; a NamedTuple, so that it passes through functional Keras models.
+    """The result of one routing; a NamedTuple, so that it passes through functional Keras models.
 
     Attributes:
       gates: float32 or float64 [..., K], the weight of each chosen expert's output, largest first.
@@ -46,9 +46,9 @@ def top_k_routing(logits, top_k, renormalize=False):
 def balance_loss(probabilities, experts, mask=None):
     """E * sum_i m_i * P_i, the paper's equation l_balance.
 
-    m_i is the share of real tokens that list expert i among their K, so that m sums to K and perfect balance gives K (the
-    authors' code divides m by K, a factor that lambda absorbs); P_i is the mean probability of expert i over real tokens. Only
-    P carries a gradient.
+    m_i is the share of real tokens that have expert i among their K, so m sums to K and perfect balance gives K (the authors'
+    code divides m by K, a factor that lambda absorbs); P_i is the mean probability of expert i over real tokens. Only P carries
+    a gradient.
 
     Args:
       probabilities: float [..., E].
@@ -106,9 +106,9 @@ def batch_priority(gates):
 
 
 def expert_capacity(tokens, num_experts, top_k, capacity_factor):
-    """How many tokens one expert keeps: ceil(C * K * T / E) in exact integer arithmetic.
+    """The number of tokens that one expert keeps: ceil(C * K * T / E) in exact integer arithmetic.
 
-    C is read as the decimal fraction it is written as (1.2 is 6/5): in float32, 1.2 * 2 * 25 / 4 comes out one too high.
+    C is taken as the decimal fraction that its digits say (1.2 is 6/5): in float32, 1.2 * 2 * 25 / 4 rounds up to one too many.
 
     Args:
       tokens: T, the real tokens of the dispatch group; a Python int or an int64 scalar.
@@ -120,12 +120,12 @@ def expert_capacity(tokens, num_experts, top_k, capacity_factor):
     smallest = Fraction(1, 10**6)
     factor = max(Fraction(str(capacity_factor)).limit_denominator(smallest.denominator), smallest)
     shares = factor.denominator * num_experts
-    # Rounded up without a negative number: see plan_dispatch.
+    # Rounded up without negative numbers: see plan_dispatch.
     return (tokens * (factor.numerator * top_k) + shares - 1) // shares
 
 
 def check_capacity_factor(setting, value):
-    """Refuses whatever is neither None nor a number above 0 with which `expert_capacity` stays within 64 bits."""
+    """Refuses anything but None and a number above 0 with which `expert_capacity` stays within 64 bits."""
     if value is not None:
         check_positive(setting, value, or_none=", or None to drop nothing")
         if value > 10**6:

@@ -4,10 +4,12 @@ import re
 
 import pytest
 import tensorflow as tf
+from ml_collections import ConfigDict
 
 import bert
 from tests.bert.texts import TINY
 from tests.widenet.settings import other_moe_settings
+from widenet.layer import check_initializer
 from widenet.routing import MOE_SETTINGS
 
 NAMES = [
@@ -245,3 +247,10 @@ def test_kernels_start_as_berts_do():
     kernel = model.get_layer("encoder").dense_layers[0].kernel_in.numpy()
     assert abs(kernel).max() <= 0.04
     assert kernel.std() == pytest.approx(0.88 * 0.02, rel=0.02)
+
+
+def test_an_initializer_that_was_read_from_a_recipe():
+    """A recipe's config holds the dict of an initializer as a ConfigDict."""
+    config = ConfigDict(bert.model_settings("bert_tiny"))
+    assert isinstance(config.kernel_initializer, ConfigDict)
+    assert check_initializer("kernel_initializer", config.kernel_initializer).stddev == 0.02

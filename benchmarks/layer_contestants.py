@@ -16,7 +16,7 @@ def shared_moe(
       jit_compile: whether XLA compiles the whole program instead, with buffers of static size.
     """
     from widenet import SharedMoE
-    from widenet.compiled import compiled_elementwise
+    from widenet.fast_path import xla_elementwise
 
     tf.keras.utils.set_random_seed(0)
     tf.keras.mixed_precision.set_global_policy(precision)
@@ -28,12 +28,12 @@ def shared_moe(
 
     @tf.function(jit_compile=jit_compile)
     def forward():
-        with compiled_elementwise(compiled):
+        with xla_elementwise(compiled):
             return layer(tokens, training=False)
 
     @tf.function(jit_compile=jit_compile)
     def train():
-        with tf.GradientTape() as tape, compiled_elementwise(compiled):
+        with tf.GradientTape() as tape, xla_elementwise(compiled):
             output = layer(tokens, training=True)
             loss = tf.reduce_sum(tf.cast(output, tf.float32) * direction) + sum(layer.losses)
         return tape.gradient(loss, [tokens, *layer.trainable_variables])

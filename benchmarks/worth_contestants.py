@@ -74,10 +74,10 @@ def encoder(precision, cast_once=True, norms=True):
     """
     import widenet.encoder
     import widenet.norm
-    from widenet.compiled import compiled_elementwise
+    from widenet.fast_path import xla_elementwise
 
     if not cast_once:
-        widenet.encoder.shared_reads = lambda uses: contextlib.nullcontext()
+        widenet.encoder.cast_once = lambda uses: contextlib.nullcontext()
     if not norms:
         widenet.norm.compiles_elementwise = lambda elements: False
     tf.keras.mixed_precision.set_global_policy(precision)
@@ -87,7 +87,7 @@ def encoder(precision, cast_once=True, norms=True):
 
     @tf.function
     def train():
-        with tf.GradientTape() as tape, compiled_elementwise():
+        with tf.GradientTape() as tape, xla_elementwise():
             total = tf.reduce_sum(tf.cast(layer(x, training=True), tf.float32))
         return [gradient[0] for gradient in tape.gradient(total, layer.trainable_variables)]
 

@@ -7,7 +7,7 @@ with quiet.startup():
 
 import bert
 from bert.models import forward_flops
-from widenet.describe import instances
+from widenet.cost import instances
 
 TOKENS = 512
 

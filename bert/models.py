@@ -3,45 +3,50 @@
 import tensorflow as tf
 
 from bert.layers import FirstToken, MaskedWords, Span, TextEmbedding
-from widenet import Deployment, Encoder, Model
+from widenet import Model
 from widenet.checks import check_choice, check_count
-from widenet.deployment import DEPLOYMENT_SETTINGS
-from widenet.flops import dense_flops, encoder_flops
+from widenet.cost import dense_flops, encoder_flops
 from widenet.layer import at_least_float32, compute_dtype_of, new_initializer
+from widenet.zoo import create_encoder
 
 TASKS = ("encoder", "pretraining", "classification", "span")
+# BERT's, of every kernel and embedding.
+INITIALIZER = {"class_name": "TruncatedNormal", "config": {"stddev": 0.02}}
 INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
 
 
 def build_model(
-    name, task, classes, vocab_size, max_length, type_vocab_size, embedding_dim, dropout, norm_epsilon, activation, **encoder
+    name,
+    task,
+    classes,
+    vocab_size,
+    max_length,
+    type_vocab_size,
+    embedding_dim,
+    kernel_initializer=INITIALIZER,
+    **encoder,
 ):
-    """Builds the model that `bert.create_model` documents, from all of its settings.
+    """Builds the model that `bert.create_model` documents.
+
+    Args:
+      **encoder: sizes and settings of the encoder, as widenet.zoo.create_encoder takes them; those left out have its defaults.
+      All others are as in `bert.create_model`.
 
     Raises:
       ValueError: a value that is not allowed.
     """
     check_choice("task", task, TASKS)
     check_count("classes", classes)
-    initializer = tf.keras.initializers.TruncatedNormal(stddev=0.02)
-    deployment = Deployment(**{setting: encoder.pop(setting) for setting in DEPLOYMENT_SETTINGS})
-    encoder = Encoder(
-        deployment=deployment,
-        dropout=dropout,
-        norm_epsilon=norm_epsilon,
-        activation=activation,
-        kernel_initializer=initializer,
-        name="encoder",
-        **encoder,
-    )
+    encoder = create_encoder({**encoder, "kernel_initializer": kernel_initializer})
+    initializer = encoder.kernel_initializer
     embedding = TextEmbedding(
         vocab_size,
         max_length,
         type_vocab_size,
         embedding_dim,
         encoder.width,
-        dropout=dropout,
-        norm_epsilon=norm_epsilon,
+        dropout=encoder.dropout,
+        norm_epsilon=encoder.norm_epsilon,
         initializer=initializer,
         name="embedding",
     )
@@ -63,7 +68,7 @@ def build_model(
     pooled = FirstToken(name="first_token")(x)
     pooled = dense(encoder.width, activation="tanh", name="pooler")(pooled)
     if task == "classification":
-        pooled = tf.keras.layers.Dropout(dropout, name="pooled_dropout")(pooled)
+        pooled = tf.keras.layers.Dropout(encoder.dropout, name="pooled_dropout")(pooled)
         return Model(inputs, dense(classes, name="classifier", dtype=wide)(pooled), name=name)
 
     outputs = {
@@ -74,7 +79,7 @@ def build_model(
     }
     if task == "pretraining":
         inputs["masked_lm_positions"] = tf.keras.Input((None,), dtype=tf.int32, name="masked_lm_positions")
-        head = MaskedWords(embedding_dim, activation, norm_epsilon, initializer, name="mlm_logits", dtype=wide)
+        head = MaskedWords(embedding_dim, encoder.activation, encoder.norm_epsilon, initializer, name="mlm_logits", dtype=wide)
         outputs["mlm_logits"] = head([x, inputs["masked_lm_positions"], words])
         outputs["next_sentence"] = dense(2, name="next_sentence", dtype=wide)(pooled)
     return Model(inputs, outputs, name=name)
@@ -83,7 +88,8 @@ def build_model(
 def encoder_of(model):
     """The encoder of a model of any task, with its layers: a widenet.Model of INPUTS.
 
-    It gives what a model of the task "encoder" gives but for `balance_loss`; no `pooled_output` where the task has no pooler.
+    Its outputs are those of a model of the task "encoder" without `balance_loss`, and without `pooled_output` if the task has no
+    pooler.
     """
     outputs = {}
     if "pooler" in [layer.name for layer in model.layers]:
@@ -94,12 +100,12 @@ def encoder_of(model):
 
 
 def forward_flops(model, tokens, predictions=0, kept=1.0):
-    """Floating-point operations of one example's forward pass: the matrix products, each multiply-add as two.
+    """Operations in the matrix products of one example's forward pass; each multiply-add counts as two.
 
     Args:
       model: what build_model returns.
       tokens: length of the example.
-      predictions: masked words that are predicted, of a model for pretraining.
+      predictions: number of masked words that a model for pretraining predicts.
       kept: the share of assignments that experts compute; the others are dropped.
     """
     layers = {layer.name: layer for layer in model.layers}

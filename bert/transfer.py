@@ -3,8 +3,7 @@
 import numpy as np
 
 from official.checkpoints import pretrained
-from widenet.model_transfer import counted, transfer_model, transfer_parts
-from widenet.transfer import Row, shapes, transfer_layer
+from widenet.weight_transfer import Row, counted, shapes, transfer_layer, transfer_model, transfer_parts
 
 
 def load_pretrained(model, path, setting="path"):

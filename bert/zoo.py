@@ -9,13 +9,7 @@ SIZES = {
     "base": dict(width=768, heads=12, ffn_dim=3072, expert_dim=3072, depth=12, embedding_dim=128),
 }
 
-ONE_A_BLOCK = dict(attention_groups=None, ffn_groups=None, norm_groups=None, routing_groups=None)
-FAMILIES = {
-    "bert": dict(ONE_A_BLOCK, moe_blocks=0),
-    "albert": dict(ONE_A_BLOCK, attention_groups=1, ffn_groups=1, norm_groups=1, moe_blocks=0),
-    "widenet": dict(ONE_A_BLOCK, attention_groups=1, ffn_groups=1, moe_blocks="all"),
-}
-
+# A family is a row of widenet.deployment.DEPLOYMENTS.
 MODELS = {
     "bert_tiny": {},
     "bert_small": {},
@@ -34,25 +28,9 @@ MODELS = {
     "widenet_base_e16": dict(num_experts=16),
 }
 
-COMMON = dict(
-    classes=2,
-    vocab_size=30000,
-    max_length=512,
-    type_vocab_size=2,
-    num_experts=4,
-    top_k=2,
-    capacity_factor=1.2,
-    eval_capacity_factor=None,
-    balance_weight=0.01,
-    z_loss_weight=0.0,
-    batch_priority=False,
-    activation="gelu",
-    dropout=0.1,
-    attention_dropout=0.1,
-    drop_path=0.0,
-    norm_epsilon=1e-12,
-    norm_position="post",
-)
+COMMON = dict(classes=2, vocab_size=30000, max_length=512, type_vocab_size=2)
+
+ENCODER = dict(dropout=0.1, attention_dropout=0.1, norm_epsilon=1e-12, norm_position="post")
 
 
 def list_models():
@@ -61,31 +39,36 @@ def list_models():
 
 
 def model_settings(name, **overrides):
-    """Every setting of a model of the zoo, as a flat dict.
+    """All settings of a model of the zoo, as a flat dict of plain values.
 
     Args:
       name: one of `list_models()`.
-      **overrides: settings to change. Anything that is not a setting is refused.
+      **overrides: settings to change.
 
     Raises:
       ValueError: an unknown name or setting.
     """
     check_model(name, MODELS)
+    # Imported here so that names can be listed without waiting for TensorFlow.
+    from bert.models import INITIALIZER
+    from widenet.zoo import encoder_settings
+
     family, size = name.split("_")[:2]
-    return override(name, {**COMMON, **SIZES[size], **FAMILIES[family], **MODELS[name]}, overrides)
+    encoder = encoder_settings(family, kernel_initializer=INITIALIZER, **ENCODER, **SIZES[size], **MODELS[name])
+    return override(name, {**COMMON, **encoder}, overrides)
 
 
 def create_model(name, task="encoder", *, pretrained=None, **overrides):
-    """An uncompiled model of the zoo.
+    """Creates an uncompiled model of the zoo.
 
     All tasks take a dict of int32 [batch, length], of any length up to `max_length`: `input_word_ids`, `input_mask` (0 where a
-    token is padding, whatever its id) and `input_type_ids`. What they give:
+    token is padding, whatever its id) and `input_type_ids`. Their outputs:
 
     - "encoder": a dict of `pooled_output` [batch, width], `sequence_output` [batch, length, width], `encoder_outputs` (a list of
-      such, one a block) and `balance_loss`, a scalar: the balance terms of all routings with their weight. Training adds those
-      to the model's losses already, so it is for looking at and for steps that do without the model's losses.
-    - "pretraining": takes `masked_lm_positions` int32 [batch, predictions] too, and gives `mlm_logits` [batch, predictions,
-      vocab_size] and `next_sentence` [batch, 2] (the sentences' order) beside those.
+      such, one a block) and `balance_loss`, a scalar: the balance terms of all routings with their weight. In training the
+      model's `losses` have these terms already: `balance_loss` is for steps that ignore `losses`, and for logs.
+    - "pretraining": takes `masked_lm_positions` int32 [batch, predictions] too, and adds `mlm_logits` [batch, predictions,
+      vocab_size] and `next_sentence` [batch, 2] (the sentences' order) to those outputs.
     - "classification": logits [batch, classes]; classes=1 for regression.
     - "span": logits [batch, length, 2] of the start and the end, -1e9 where the token is padding.
 
@@ -96,26 +79,27 @@ def create_model(name, task="encoder", *, pretrained=None, **overrides):
       task: "encoder", "pretraining", "classification" or "span".
       pretrained: what to start from: a run's workdir, a folder of checkpoints, a checkpoint's prefix, a SavedModel, or the handle
         of a published one (docs/hub.md); None for fresh weights. The saved model may be of another task, deployment, depth,
-        number of positions or vocabulary: what fits is taken and the rest stays fresh; a table of that is printed.
-        bert.transfer.load_pretrained does the same to a model that is there, and returns the table.
+        number of positions or vocabulary: weights that fit are taken and the rest stays fresh; a table of this is printed.
+        bert.transfer.load_pretrained does the same to an existing model and returns the table.
       **overrides: settings to change:
         classes: of "classification".
         vocab_size, max_length, type_vocab_size: numbers of words, positions and types of segments.
         embedding_dim: width of the embeddings, which are projected to `width` where that is another.
-        depth, width, heads, ffn_dim, expert_dim, num_experts, top_k, capacity_factor, eval_capacity_factor, balance_weight,
-          z_loss_weight, batch_priority, activation (also of the masked-word head), dropout (also of embedding and classifier),
-          attention_dropout, drop_path, norm_epsilon (of all norms): as in widenet.Encoder.
+        depth, width, heads, ffn_dim, expert_dim, attention_dropout, drop_path: as in widenet.Encoder.
+        activation, dropout, norm_epsilon: as in widenet.Encoder; also of the masked-word head (activation), of embedding and
+          classifier (dropout), and of all norms.
+        kernel_initializer: name or config of a Keras initializer for every kernel of encoder, embedding, pooler and heads, and
+          for the embeddings of words, positions and types.
+        num_experts, top_k, capacity_factor, ...: every setting of widenet.routing.MOE_SETTINGS, as in widenet.SharedMoE.
         attention_groups, ffn_groups, norm_groups, routing_groups, moe_blocks, norm_position: as in widenet.Deployment.
 
     Returns:
       A widenet.Model, which is a tf.keras.Model.
 
     Raises:
-      ValueError: an unknown name, task or setting, a value that is not allowed, or `pretrained` without weights or with none
-        that fit.
+      ValueError: an unknown name, task or setting, a value that is not allowed, or `pretrained` without weights that fit.
     """
     settings = model_settings(name, **overrides)
-    # Here, so that the table can be read without waiting for TensorFlow.
     from bert.models import build_model
     from bert.transfer import transfer_weights
     from official.checkpoints.pretrained import create_pretrained

@@ -13,6 +13,8 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 MAX_FILES = 9  # modules in a folder, beside its __init__.py
 PACKAGES = ("official", "bert", "vision", "widenet", "benchmarks")
+# The arrows between packages; benchmarks may import all, and nothing imports benchmarks or tests.
+PACKAGES_MAY_IMPORT = {"widenet": "", "official": "", "vision": "widenet official", "bert": "widenet official"}
 
 # {room: the rooms that it may import}, from the bottom up. A package's rows are complete: every room of it has one.
 ARROWS = {
@@ -41,7 +43,7 @@ ARROWS = {
     "bert.layers": "widenet",
     "bert.models": "bert.layers widenet",
     "bert.transfer": "official.checkpoints widenet",
-    "bert.zoo": "bert.models bert.transfer official.checkpoints official.zoo",
+    "bert.zoo": "bert.models bert.transfer official.checkpoints official.zoo widenet",
     "bert.tokenizers": "official.cli",
     "bert.tokenizer": "bert.tokenizers",
     "bert.corpus": "bert.tokenizer official.cli official.data",
@@ -75,7 +77,7 @@ def modules(package):
     return found
 
 
-KNOWN = {name: path for package in PACKAGES for name, path in modules(package).items()}
+KNOWN = {name: path for package in (*PACKAGES, "tests") for name, path in modules(package).items()}
 
 
 def room(module):
@@ -94,6 +96,8 @@ def imports(path):
         elif isinstance(node, ast.ImportFrom):
             inside = [f"{node.module}.{alias.name}" for alias in node.names]
             names = [name if name in KNOWN else node.module for name in inside]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+            names = [argument.value for argument in node.args[:1] if isinstance(argument, ast.Constant)]
         else:
             continue
         yield from (name for name in names if name in KNOWN)
@@ -108,6 +112,33 @@ def arrows(package):
             if here and target and target != here:
                 found.setdefault(here, {}).setdefault(target, set()).add(str(path.relative_to(ROOT)))
     return found
+
+
+def test_every_way_to_import_is_seen(tmp_path):
+    source = """
+import widenet.moe, benchmarks.step as other
+from official.files.tables import read_table
+from official import task
+def late():
+    import vision
+    import importlib
+    importlib.import_module("bert.models")
+    __import__("bert.zoo")
+if True:
+    from bert import layers
+"""
+    (tmp_path / "module.py").write_text(source)
+    seen = set(imports(tmp_path / "module.py"))
+    assert {"widenet.moe", "benchmarks.step", "official.files.tables", "official.task", "vision"} <= seen
+    assert {"bert.models", "bert.zoo", "bert.layers"} <= seen
+
+
+@pytest.mark.parametrize("package", PACKAGES_MAY_IMPORT)
+def test_a_package_imports_only_what_it_may(package):
+    forbidden = {*PACKAGES, "tests"} - {package, *PACKAGES_MAY_IMPORT[package].split()}
+    for path in modules(package).values():
+        crossed = {name.partition(".")[0] for name in imports(path)} & forbidden
+        assert not crossed, f"{path.relative_to(ROOT)} imports {sorted(crossed)}"
 
 
 def is_command(path):

@@ -7,7 +7,7 @@ with quiet.startup():
 
 import vision
 from vision.models import forward_flops
-from widenet.describe import instances
+from widenet.cost import instances
 
 
 def main():

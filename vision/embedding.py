@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from widenet.checks import check_choice
-from widenet.layer import Layer
+from widenet.layer import Layer, check_initializer, new_initializer
 
 register = tf.keras.saving.register_keras_serializable(package="vision")
 
@@ -19,17 +19,21 @@ class PatchEmbedding(Layer):
       width: size of a token.
       patch_size: side of the square patches, in pixels; divides the images' sides.
       class_token: whether a learned token comes first.
+      kernel_initializer: name, config or unseeded instance of a Keras initializer, for the projection.
 
     Weights: `projection` (a Dense), `class_token_embedding` [1, 1, width] where there is one, zeros at first, and
     `position_embedding` [1, tokens, width], normal of standard deviation 0.02 at first.
     """
 
-    def __init__(self, width, patch_size, class_token, **kwargs):
+    def __init__(self, width, patch_size, class_token, kernel_initializer="glorot_uniform", **kwargs):
         super().__init__(**kwargs)
         self.width = width
         self.patch_size = patch_size
         self.class_token = class_token
-        self.projection = tf.keras.layers.Dense(width, name="projection", dtype=self.dtype_policy)
+        self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
+        self.projection = tf.keras.layers.Dense(
+            width, kernel_initializer=new_initializer(self.kernel_initializer), name="projection", dtype=self.dtype_policy
+        )
 
     def build(self, input_shape):
         _, height, width_in_pixels, channels = input_shape

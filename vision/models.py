@@ -3,15 +3,19 @@
 import tensorflow as tf
 
 from vision.embedding import PatchEmbedding, Pooling
-from widenet import Deployment, Encoder, Model
+from widenet import Model
 from widenet.checks import check_choice, check_count, refuse
-from widenet.deployment import DEPLOYMENT_SETTINGS
-from widenet.flops import dense_flops, encoder_flops
-from widenet.layer import at_least_float32, compute_dtype_of
+from widenet.cost import dense_flops, encoder_flops
+from widenet.layer import at_least_float32, compute_dtype_of, new_initializer
+from widenet.zoo import create_encoder
 
 
-def build_model(name, classes, image_size, patch_size, channels, representation, pool, dropout, **encoder):
-    """Builds the model that `vision.create_model` documents, from all of its settings.
+def build_model(name, classes, image_size, patch_size, channels, representation, pool, **encoder):
+    """Builds the model that `vision.create_model` documents.
+
+    Args:
+      **encoder: sizes and settings of the encoder, as widenet.zoo.create_encoder takes them; those left out have its defaults.
+      All others are as in `vision.create_model`.
 
     Raises:
       ValueError: a value that is not allowed.
@@ -23,30 +27,33 @@ def build_model(name, classes, image_size, patch_size, channels, representation,
     check_choice("representation", representation, (True, False))
     if image_size % patch_size:
         refuse("patch_size", patch_size, f"a divisor of image_size={image_size}")
-    deployment = Deployment(**{setting: encoder.pop(setting) for setting in DEPLOYMENT_SETTINGS})
-    encoder = Encoder(deployment=deployment, dropout=dropout, name="encoder", **encoder)
+    encoder = create_encoder(encoder)
+    initializer = encoder.kernel_initializer
+
+    def dense(units, **settings):
+        return tf.keras.layers.Dense(units, kernel_initializer=new_initializer(initializer), **settings)
 
     images = tf.keras.Input((image_size, image_size, channels), name="images")
-    x = PatchEmbedding(encoder.width, patch_size, class_token=pool == "token", name="embedding")(images)
-    x = tf.keras.layers.Dropout(dropout, name="embedding_dropout")(x)
+    x = PatchEmbedding(encoder.width, patch_size, pool == "token", kernel_initializer=initializer, name="embedding")(images)
+    x = tf.keras.layers.Dropout(encoder.dropout, name="embedding_dropout")(x)
     x = encoder(x)
     x = Pooling(pool, name="pooling")(x)
     if representation:
-        x = tf.keras.layers.Dense(encoder.width, activation="tanh", name="representation")(x)
+        x = dense(encoder.width, activation="tanh", name="representation")(x)
     if classes:
         # Float32 logits also under mixed precision: a softmax over bfloat16 loses digits.
-        x = tf.keras.layers.Dense(classes, name="head", dtype=at_least_float32(compute_dtype_of(None)))(x)
+        x = dense(classes, name="head", dtype=at_least_float32(compute_dtype_of(None)))(x)
     return Model(inputs=images, outputs=x, name=name)
 
 
 def features_of(model):
-    """What the head of a model reads, or what a model without one gives: symbolic, float [batch, width]."""
+    """The head's input, or the output of a model without a head: symbolic, float [batch, width]."""
     head = [layer for layer in model.layers if layer.name == "head"]
     return head[0].input if head else model.output
 
 
 def forward_flops(model, kept=1.0):
-    """Floating-point operations of one image's forward pass: the matrix products, each multiply-add as two.
+    """Operations in the matrix products of one image's forward pass; each multiply-add counts as two.
 
     Args:
       model: what build_model returns.

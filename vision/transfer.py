@@ -7,8 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from official.checkpoints import pretrained
-from widenet.model_transfer import counted, transfer_model, transfer_parts
-from widenet.transfer import Row, mismatch, shapes, split_names
+from widenet.weight_transfer import Row, counted, mismatch, shapes, split_names, transfer_model, transfer_parts
 
 
 def load_pretrained(model, path, setting="path"):
@@ -32,16 +31,16 @@ def load_pretrained(model, path, setting="path"):
 def transfer_weights(model, weights):
     """Assigns what a model takes of given weights; the rest of it keeps its initial values.
 
-    The encoder's follow widenet.transfer. Positions are resampled to the model's grid of patches. Head, representation layer and
-    patch projection are taken as they are or not at all: the head where the number of classes is equal, the projection where a
-    patch has as many values.
+    The encoder's follow widenet.weight_transfer. Positions are resampled to the model's grid of patches. Head, representation
+    layer and patch projection are taken as they are or not at all: the head where the number of classes is equal, the projection
+    where a patch has as many values.
 
     Args:
       model: what vision.create_model returns.
       weights: {full name: array}, as official.checkpoints.weights.read_weights returns them.
 
     Returns:
-      List of widenet.transfer.Row, in the order of the model, then what else the source has.
+      List of widenet.weight_transfer.Row, in the order of the model, then what else the source has.
 
     Raises:
       ValueError: where not one weight fits.
@@ -74,7 +73,7 @@ def _transfer_positions(targets, sources, name, target, source):
 
     Args:
       targets, sources: all parts of the embeddings, which tell whether there is a class token.
-      name, target, source: as in widenet.transfer.transfer_layer.
+      name, target, source: as in widenet.weight_transfer.transfer_layer.
     """
     shape = shapes(target)
     if source is None or source[""].ndim != 3 or source[""].shape[2] != target[""].shape[2]:

@@ -1,13 +1,25 @@
 """WideNet: one transformer encoder under different parameter deployments, as Keras layers.
 
-"Go Wider Instead of Deeper" (AAAI 2022, arXiv:2107.11817), called "the paper" in this package's docstrings.
+"Go Wider Instead of Deeper" (AAAI 2022, arXiv:2107.11817), called "the paper" in this package's docstrings. A map:
+
+- deployment.py: which weights are shared over depth, and the models as rows of one table
+- encoder.py: the Encoder, one loop over depth; model.py: a Keras model that counts its experts' load
+- attention.py, norm.py, feed_forward.py, activations.py: the parts of a block
+- moe.py: SharedMoE, the mixture of experts; router.py: its router
+- routing.py: routing as pure functions, and the table of all settings of experts and router; dispatch.py: tokens to experts
+- expert_load.py: counts of tokens by expert; analysis.py: the paper's analysis of layer norms
+- fast_path.py: what makes a training step fast; context.py: the thread's settings of it
+- layer.py, checks.py: the base of all layers, and refusals of wrong settings
+- zoo.py, cost.py, depths.py: for zoos of models: an encoder's settings, its FLOPs, the depth of each weight
+- weight_transfer/: starting from the weights of another deployment
 """
 
+from widenet.analysis import norm_diversity
 from widenet.attention import SelfAttention
 from widenet.deployment import Deployment
 from widenet.encoder import Encoder
+from widenet.expert_load import ExpertLoad
 from widenet.feed_forward import FeedForward
-from widenet.load import ExpertLoad
 from widenet.model import Model
 from widenet.moe import SharedMoE
 from widenet.norm import IndividualLayerNorm
@@ -25,4 +37,5 @@ __all__ = [
     "Routing",
     "SelfAttention",
     "SharedMoE",
+    "norm_diversity",
 ]

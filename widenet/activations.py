@@ -5,7 +5,7 @@ import functools
 import tensorflow as tf
 
 from widenet.checks import refuse
-from widenet.compiled import compiles_elementwise
+from widenet.fast_path import compiles_elementwise
 from widenet.layer import at_least_float32
 
 ACTIVATIONS = {
@@ -21,7 +21,7 @@ ACTIVATIONS = {
 def get_activation(name):
     """The function x -> activation(x) of that name; "gelu" is the exact one, x * Phi(x) (arXiv:1606.08415).
 
-    Where elementwise functions are compiled, it is computed in float32 at least and rounded once; its gradient is one loop too.
+    If elementwise functions are compiled, it is computed in at least float32 and rounded once, and its gradient is one loop too.
 
     Raises:
       ValueError: a name that is not in ACTIVATIONS.
@@ -57,7 +57,7 @@ def _compiled(name):
 
     @tf.custom_gradient
     def activation(x):
-        # The gradient of a concatenation of groups does not know its length while the graph is made.
+        # The length of a concatenation's gradient is unknown while the graph is made.
         return value(x), lambda upstream: product_with_derivative(x, tf.ensure_shape(upstream, x.shape))
 
     return activation

@@ -1,13 +1,13 @@
-"""The paper's section "Layer Norm Analysis": how much the norms of different blocks differ."""
+"""The paper's section "Layer Norm Analysis": how much the layer norms of different blocks differ."""
 
 import numpy as np
 
 
 def norm_diversity(vectors):
-    """The distance y between the elements of one block's gamma (or beta) and those of all other blocks.
+    """The paper's y: the mean distance between the elements of one block's gamma (or beta) and those of all other blocks.
 
     For element i of block j of N blocks of width M: y_ij = 1 / (M N^2) * sum over n != j and m of |v_ij - v_mn|, which the paper
-    sums over j as well. Takes sorting and no M N x M N table of distances.
+    sums over j as well. Computed by sorting, without a table of all M N x M N distances.
 
     Args:
       vectors: [N, M], such as `encoder.ffn_norm.gamma`: the norms before the FFN or MoE.
@@ -24,7 +24,7 @@ def norm_diversity(vectors):
 
 
 def _distances(values, others):
-    """For each value the sum of its distances to `others`, which are sorted."""
+    """For each value the sum of its distances to all of `others`, which are sorted."""
     below = np.searchsorted(others, values)
     sums = np.concatenate([[0.0], np.cumsum(others)])
     return (values * below - sums[below]) + (sums[-1] - sums[below] - values * (len(others) - below))

@@ -10,9 +10,9 @@ from widenet.layer import Layer, at_least_float32, check_initializer, new_initia
 class SelfAttention(Layer):
     """Multi-head self-attention (arXiv:1706.03762, section 3.2) with four Dense layers of [width, width].
 
-    Unlike tf.keras.layers.MultiHeadAttention its kernels are 2-D: a Glorot initializer then sees the true fan-in and fan-out (of
-    a [768, 12, 64] kernel Keras takes 768 for a receptive field and starts six times too small), and LAMB's trust ratio is
-    that of one Dense layer.
+    Unlike those of tf.keras.layers.MultiHeadAttention its kernels are 2-D. So a Glorot initializer sees the true fan-in and
+    fan-out (Keras takes the 768 of a [768, 12, 64] kernel for a receptive field, and its values start six times too small), and
+    LAMB's trust ratio is that of one Dense layer.
 
     Args:
       width: size of the last axis of input and output.
@@ -52,11 +52,11 @@ class SelfAttention(Layer):
         super().build(input_shape)
 
     def call(self, x, mask=None, training=None):
-        """Lets every token attend to the real tokens of its example.
+        """Every token attends to the real tokens of its example.
 
         Args:
           x: float [batch, length, width].
-          mask: bool [batch, length], False where a token is padding, which nobody attends to; None if all are real.
+          mask: bool [batch, length], False where a token is padding, to which no token attends; None if all are real.
           training: whether dropout is on.
 
         Returns:
@@ -67,8 +67,8 @@ class SelfAttention(Layer):
         scores = tf.matmul(query * (self.width // self.heads) ** -0.5, key, transpose_b=True)  # [b, h, q, k]
         scores = tf.cast(scores, at_least_float32(self.compute_dtype))
         if mask is not None:
-            # Finite, so that an example without any real token gives numbers and not NaN.
-            of_keys = tf.expand_dims(tf.expand_dims(mask, 1), 1)  # [b, 1, 1, k]; TFLite slices no booleans into new axes
+            # Finite, so that an example without real tokens does not give NaN.
+            of_keys = tf.expand_dims(tf.expand_dims(mask, 1), 1)  # [b, 1, 1, k]; TFLite cannot add axes to booleans by slicing
             scores = tf.where(of_keys, scores, tf.constant(-1e9, scores.dtype))
         probabilities = tf.cast(tf.nn.softmax(scores), self.compute_dtype)
         probabilities = self._attention_dropout(probabilities, training=training)

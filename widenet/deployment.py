@@ -1,4 +1,4 @@
-"""Which weights are shared over depth: the one idea of this package."""
+"""Which weights are shared over depth: the one idea of this package, and the models as rows of one table."""
 
 import dataclasses
 from typing import NamedTuple
@@ -45,7 +45,7 @@ class Deployment:
       norm_position: "pre" (ViT: before attention and FFN, and a final norm) or "post" (BERT: after each residual sum).
 
     Raises:
-      ValueError: at construction, for a value that no depth could allow; in `blocks`, for one that this depth does not.
+      ValueError: at construction, for a value that is wrong at any depth; in `blocks`, for one that is wrong at this depth.
     """
 
     attention_groups: int | None = 1
@@ -68,7 +68,7 @@ class Deployment:
         check_choice("norm_position", self.norm_position, ("pre", "post"))
 
     def blocks(self, depth):
-        """The Block of each of `depth` blocks.
+        """What each of `depth` blocks uses, a tuple of Blocks.
 
         Raises:
           ValueError: more groups or MoE blocks than blocks, or a block index outside the depth.
@@ -110,4 +110,13 @@ class Deployment:
         return cls(**config)
 
 
-DEPLOYMENT_SETTINGS = tuple(field.name for field in dataclasses.fields(Deployment))
+_ONE_A_BLOCK = dict(attention_groups=None, ffn_groups=None, norm_groups=None, routing_groups=None)
+
+# The models by name. WideNet for text is that for images with norm_position="post".
+DEPLOYMENTS = {
+    "vit": Deployment(**_ONE_A_BLOCK, moe_blocks=0),
+    "vit_moe": Deployment(**_ONE_A_BLOCK, moe_blocks=2),
+    "widenet": Deployment(attention_groups=1, ffn_groups=1, moe_blocks="all"),
+    "bert": Deployment(**_ONE_A_BLOCK, moe_blocks=0, norm_position="post"),
+    "albert": Deployment(attention_groups=1, ffn_groups=1, norm_groups=1, moe_blocks=0, norm_position="post"),
+}

@@ -1,4 +1,4 @@
-"""How deep in a model each of its weights is used."""
+"""The depth in a model at which each of its weights is used."""
 
 import numpy as np
 
@@ -19,11 +19,11 @@ def layer_depths(model):
 def encoder_depths(encoder):
     """The depth of every weight of a built Encoder: 1 to L for its blocks, and L + 1 for the final norm.
 
-    A weight that several blocks share is as deep as the last block that uses it, and a router as the last block that is routed
-    by it.
+    A weight that several blocks share has the depth of the last block that uses it, and a router that of the last block that it
+    routes.
 
     Returns:
-      {name of a weight: depth}, an int, or int [instances, 1] for a bank of norms, each row as deep as its last block.
+      {name of a weight: depth}: an int, or for a bank of norms int [instances, 1], the depth of each row's last block.
     """
     depths = {}
     rows = {}
@@ -32,12 +32,12 @@ def encoder_depths(encoder):
     def used(layer, depth):
         depths.update({weight.name: depth for weight in layer.weights})
 
-    blocks = list(enumerate(encoder.blocks, start=1))  # of several blocks the last one writes over the others
+    blocks = list(enumerate(encoder.blocks, start=1))  # a later block overwrites the depths of earlier ones
     for depth, block in blocks:
         used(encoder.attentions[block.attention], depth)
         used((encoder.moe_layers if block.is_moe else encoder.dense_layers)[block.ffn], depth)
         rows[block.norm] = depth
-    for depth, block in blocks:  # after the above, since a router is a part of its MoE layer
+    for depth, block in blocks:  # after the above, since a router is part of an MoE layer
         if block.is_moe:
             used(encoder.moe_layers[makers.setdefault(block.routing, block.ffn)].router, depth)
     for norm in (encoder.attention_norm, encoder.ffn_norm):

@@ -2,31 +2,30 @@
 
 Axes: tokens T, choices K, experts E, width D, rows R of the experts' inputs.
 
-The plan, in ten lines. An assignment is a pair (token, choice), numbered token * K + choice. Each expert owns a group of rows,
-the groups stand one after the other, and the last row belongs to nobody. By a counting sort (a one-hot over experts and its
-running sum) every assignment gets its position among those of the same expert: all first choices before all second choices, and
-tokens in their order within a choice. An assignment is kept while its position is below the expert's capacity, and then its
-slot is the group's first row plus the position; a dropped one is sent to the row of nobody. `slots` maps assignments to rows,
-and `assignments`, its inverse, rows to assignments. With both at hand, whatever one direction gathers the other gathers back:
-no [T, E, capacity] one-hot, and no gradient ever scatters. Where XLA compiles the program all groups are of one static size,
-that of the capacity; elsewhere a group is as long as the tokens that came, so that nothing is computed for room that is empty.
+The plan: an assignment is a pair (token, choice), numbered token * K + choice. Each expert owns a group of rows; the groups
+follow one another, and the last row belongs to no expert. A counting sort (a one-hot over experts and its running sum) gives
+every assignment its position among those of the same expert: all first choices before all second choices, and tokens in order
+within a choice. An assignment is kept if its position is below the expert's capacity; its slot is then the group's first row
+plus the position. A dropped assignment gets the last row. `slots` maps assignments to rows, and its inverse `assignments` maps
+rows to assignments. With both, forward and backward pass only gather: there is no [T, E, capacity] one-hot and no gradient that
+scatters. If XLA compiles the program, all groups have one static size, that of the capacity; otherwise a group is as long as
+the tokens it has, so no empty room is computed.
 """
 
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from widenet.compiled import elementwise
-from widenet.gradients import custom_gradient
+from widenet.fast_path import custom_gradient, elementwise
 from widenet.layer import at_least_float32
 
-# Groups are rounded up to so many rows where their sizes follow the routing: matrix products prepare themselves for each size
-# that they have not seen, and so meet few sizes.
+# Groups whose sizes follow the routing are rounded up to a multiple of this many rows: matrix products prepare for each new size,
+# and so meet few sizes.
 GROUP_ROWS = 16
 
 
 class Dispatch(NamedTuple):
-    """Where each assignment goes.
+    """The row of each assignment, and the assignment of each row.
 
     Attributes:
       slots: int32 [T, K], the row of each assignment; R - 1 where it is dropped or the token is padding.
@@ -51,7 +50,7 @@ def plan_dispatch(experts, mask, num_experts, capacity, group_size=None, order=N
       mask: bool [T], True for real tokens.
       num_experts: E.
       capacity: how many assignments one expert keeps, a Python int or an int scalar.
-      group_size: rows of every group, a Python int or an int scalar of at least `capacity`; None for as many as are needed.
+      group_size: rows of every group, a Python int or an int scalar of at least `capacity`; None for as many as needed.
       order: int32 [T], the tokens in the order in which they take slots within a choice; None for their own.
     """
     tokens, choices = length(experts), experts.shape[-1]
@@ -66,7 +65,7 @@ def plan_dispatch(experts, mask, num_experts, capacity, group_size=None, order=N
     loads = tf.minimum(tf.reduce_sum(taken, axis=0), capacity)
 
     if group_size is None:
-        # Rounded up without a negative number, which other runtimes (ONNX) divide to zero and not to the floor.
+        # Rounded up without negative numbers: other runtimes (ONNX) round their quotients towards zero, not down.
         sizes = (loads + GROUP_ROWS - 1) // GROUP_ROWS * GROUP_ROWS
         rows = tokens * choices + num_experts * (GROUP_ROWS - 1) + 1
         first_rows = tf.cumsum(sizes, exclusive=True)
@@ -91,27 +90,27 @@ def plan_dispatch(experts, mask, num_experts, capacity, group_size=None, order=N
 
 
 def length(x):
-    """Size of the first axis, a Python int where it is known, so that what is computed from it is static too."""
+    """Size of the first axis: a Python int if it is known, so that everything computed from it is static too."""
     return x.shape[0] if x.shape[0] is not None else tf.shape(x)[0]
 
 
 def _elements(x, times):
-    """`times` the number of elements of x, or None where it is not known."""
+    """`times` the number of elements of x, or None if it is unknown."""
     elements = x.shape.num_elements()
     return None if elements is None else times * elements
 
 
 def _with_zero_row(x):
-    """Float [T, D] to [T + 1, D]: token T, which rows without an assignment read, is zero whatever the others hold."""
+    """Float [T, D] to [T + 1, D]: adds a token of zeros, which rows without an assignment read."""
     return tf.pad(x, [[0, 1], [0, 0]])
 
 
 def gather_tokens(x, dispatch):
     """Fills the experts' rows: float [T, D] to [R, D]; rows without an assignment are zero."""
     choices = dispatch.slots.shape[1]
-    sum_kept = _sum_kept.variant(_elements(x, choices))
+    sum_kept = _sum_kept.for_size(_elements(x, choices))
 
-    # The plan's tensors are arguments too: TensorFlow takes what a custom gradient captures for a use of its variables.
+    # The plan's tensors are arguments too: TensorFlow would take captured tensors for uses of variables.
     @custom_gradient
     def gather(x, slots, kept, assignments):
         return tf.gather(_with_zero_row(x), assignments // choices), lambda upstream: (
@@ -125,7 +124,7 @@ def gather_tokens(x, dispatch):
 
 
 def split_groups(rows, sizes):
-    """[R, D] to the E groups; the rows after the last group are left out."""
+    """[R, D] to the E groups, without the rows after the last group."""
     if isinstance(sizes, list):
         return tf.split(rows, [*sizes, rows.shape[0] - sum(sizes)])[:-1] if sizes[0] else [rows[:0]] * len(sizes)
     return tf.split(rows, tf.concat([sizes, [length(rows) - tf.reduce_sum(sizes)]], axis=0), num=sizes.shape[0] + 1)[:-1]
@@ -141,7 +140,7 @@ def join_groups(groups, rows):
 def combine_outputs(rows, gates, dispatch):
     """MoE(x) = sum_i g_i(x) e_i(x), the paper's first equation: [R, D] and gates [T, K] to [T, D]."""
     choices = dispatch.slots.shape[1]
-    scale_rows, gate_gradients = (function.variant(_elements(rows, 1)) for function in (_scale_rows, _gate_gradients))
+    scale_rows, gate_gradients = (function.for_size(_elements(rows, 1)) for function in (_scale_rows, _gate_gradients))
 
     @custom_gradient
     def combine(rows, gates, slots, kept, assignments):
@@ -170,7 +169,7 @@ def _weighted_sum(of_assignments, gates, kept):
 
 
 def _sum_choices(of_assignments, kept, dtype):
-    """One term a choice: XLA makes one loop of it on all threads, which it does not of a reduction."""
+    """One term a choice: XLA makes one loop on all threads of this, but not of a reduction."""
     terms = tf.unstack(tf.where(kept[..., tf.newaxis], of_assignments, 0), axis=1)
     return tf.cast(tf.add_n(terms), dtype)
 

@@ -1,31 +1,32 @@
 """One transformer encoder for every parameter deployment."""
 
 import collections
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from widenet.attention import SelfAttention, check_heads
-from widenet.checks import check_count, check_not_negative, check_positive, check_rate, check_switch, refuse
+from widenet.checks import check_count, check_known, check_positive, check_rate, refuse
 from widenet.deployment import Deployment
+from widenet.fast_path import cast_once
 from widenet.feed_forward import FeedForward
 from widenet.layer import Layer, at_least_float32, check_initializer, register
 from widenet.moe import SharedMoE
 from widenet.norm import IndividualLayerNorm
-from widenet.routing import balance_loss, check_capacity_factor, check_routing
-from widenet.sharing import shared_reads
+from widenet.routing import MOE_SETTINGS, balance_loss
 
 
 class Encoding(NamedTuple):
-    """All that an Encoder can tell of a forward pass; a NamedTuple, so that it passes through functional models.
+    """All results of an Encoder's forward pass; a NamedTuple, so that it passes through functional models.
 
     Attributes:
       output: float [batch, length, width].
-      block_outputs: list of such, one a block. The last one is the output of a post-norm encoder; in a pre-norm one it is what
-        the final norm is applied to.
-      balance_loss: scalar, float32 or float64, the sum of balance_weight * l_balance over the routings; 0 where no block is an
-        MoE. Unlike what `add_loss` gets it is there outside training too; in training it is the same sum, so add it to a loss
-        only where `losses` of the layer are not added.
+      block_outputs: list of the same, one a block. The last one is the output of a post-norm encoder; in a pre-norm encoder it is
+        the input of the final norm.
+      balance_loss: scalar, float32 or float64, the sum of balance_weight * l_balance over the routings; 0 if no block is an MoE.
+        In training the layer's `losses` have the same sum, so add only one of the two to a loss. Outside training `losses` is
+        empty.
     """
 
     output: tf.Tensor
@@ -48,8 +49,8 @@ class Encoder(Layer):
       ffn_dim: hidden width of dense FFNs.
       expert_dim: hidden width of each expert; None for ffn_dim.
       deployment: a Deployment; the default is WideNet's for images.
-      num_experts, top_k, capacity_factor, eval_capacity_factor, balance_weight, noise, renormalize, z_loss_weight,
-        batch_priority: as in SharedMoE.
+      moe: dict of the settings of its MoE layers, those of widenet.routing.MOE_SETTINGS: num_experts (4 by default), top_k,
+        capacity_factor and others. They may also be given as keywords of the Encoder, as its config has them.
       activation: of FFNs and experts, a name of widenet.activations.ACTIVATIONS.
       dropout: rate after attention and inside FFNs and experts.
       attention_dropout: rate on the attention probabilities.
@@ -59,6 +60,7 @@ class Encoder(Layer):
       kernel_initializer: name, config or unseeded instance of a Keras initializer, for every kernel.
 
     Attributes:
+      moe: all settings of its MoE layers, a dict; each is an attribute too, such as `num_experts`.
       blocks: the Block of each depth, which says what of `attentions`, `dense_layers`, `moe_layers` and the norms it uses.
       attentions, dense_layers, moe_layers: lists of SelfAttention, FeedForward and SharedMoE.
       attention_norm, ffn_norm: IndividualLayerNorm banks of the norms before (or after) attention and FFN.
@@ -68,6 +70,8 @@ class Encoder(Layer):
       ValueError: a setting out of range or a deployment that this depth does not allow, at construction.
     """
 
+    table = MOE_SETTINGS
+
     def __init__(
         self,
         depth,
@@ -76,15 +80,7 @@ class Encoder(Layer):
         ffn_dim,
         expert_dim=None,
         deployment=Deployment(),
-        num_experts=4,
-        top_k=2,
-        capacity_factor=1.2,
-        eval_capacity_factor=None,
-        balance_weight=0.01,
-        noise=True,
-        renormalize=False,
-        z_loss_weight=0.0,
-        batch_priority=False,
+        moe=None,
         activation="gelu",
         dropout=0.0,
         attention_dropout=0.0,
@@ -93,22 +89,14 @@ class Encoder(Layer):
         kernel_initializer="glorot_uniform",
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        # Of MoE layers all settings are checked even where no block is an MoE, so that an ablation does not hide a wrong value.
+        super().__init__(**_merged(moe, kwargs))
         check_heads(width, heads)
         check_count("ffn_dim", ffn_dim)
         if expert_dim is not None:
             check_count("expert_dim", expert_dim)
         check_rate("drop_path", drop_path)
         check_positive("norm_epsilon", norm_epsilon)
-        # What only some blocks use is checked all the same, so that an ablation does not hide a wrong value.
-        check_routing(num_experts, top_k)
-        check_capacity_factor("capacity_factor", capacity_factor)
-        check_capacity_factor("eval_capacity_factor", eval_capacity_factor)
-        check_not_negative("balance_weight", balance_weight)
-        check_switch("noise", noise)
-        check_switch("renormalize", renormalize)
-        check_not_negative("z_loss_weight", z_loss_weight)
-        check_switch("batch_priority", batch_priority)
         if not isinstance(deployment, Deployment):
             refuse("deployment", deployment, "a widenet.Deployment")
         self.depth = depth
@@ -117,15 +105,6 @@ class Encoder(Layer):
         self.ffn_dim = ffn_dim
         self.expert_dim = expert_dim
         self.deployment = deployment
-        self.num_experts = num_experts
-        self.top_k = top_k
-        self.capacity_factor = capacity_factor
-        self.eval_capacity_factor = eval_capacity_factor
-        self.balance_weight = balance_weight
-        self.noise = noise
-        self.renormalize = renormalize
-        self.z_loss_weight = z_loss_weight
-        self.batch_priority = batch_priority
         self.activation = activation
         self.dropout = dropout
         self.attention_dropout = attention_dropout
@@ -145,6 +124,15 @@ class Encoder(Layer):
             tf.keras.layers.Dropout(drop_path * i / max(depth - 1, 1), noise_shape=(None, 1, 1), dtype=self.dtype_policy)
             for i in range(depth)
         ]
+
+    @classmethod
+    def settings(cls):
+        """With those of the MoE layers one by one, and not as `moe`: configs in files have this form."""
+        return [name for name in super().settings() if name != "moe"]
+
+    @property
+    def moe(self):
+        return {name: getattr(self, name) for name in MOE_SETTINGS}
 
     def _new_attention(self, index):
         return SelfAttention(
@@ -169,16 +157,8 @@ class Encoder(Layer):
 
     def _new_moe(self, index):
         return SharedMoE(
-            self.num_experts,
-            self.ffn_dim if self.expert_dim is None else self.expert_dim,
-            top_k=self.top_k,
-            capacity_factor=self.capacity_factor,
-            eval_capacity_factor=self.eval_capacity_factor,
-            balance_weight=self.balance_weight,
-            noise=self.noise,
-            renormalize=self.renormalize,
-            z_loss_weight=self.z_loss_weight,
-            batch_priority=self.batch_priority,
+            hidden_dim=self.ffn_dim if self.expert_dim is None else self.expert_dim,
+            **self.moe,
             activation=self.activation,
             dropout=self.dropout,
             kernel_initializer=self.kernel_initializer,
@@ -214,7 +194,7 @@ class Encoder(Layer):
             for (is_moe, index), count in counts.items()
             for expert in (self.moe_layers[index].experts if is_moe else [self.dense_layers[index]])
         ]
-        with shared_reads(uses):
+        with cast_once(uses):
             block_outputs, routings = self._encode(x, mask, training)
         output = self.final_norm(block_outputs[-1], 0) if self.final_norm else block_outputs[-1]
         return Encoding(output, block_outputs, self._balance_loss(routings, mask)) if details else output
@@ -249,12 +229,24 @@ class Encoder(Layer):
         return self.balance_weight * tf.add_n(terms) if terms else tf.zeros([], at_least_float32(self.compute_dtype))
 
     def compute_mask(self, inputs, mask=None):
-        """The mask of the tokens goes on with the output."""
+        """Passes the mask of the tokens on with the output."""
         return _as_bool(mask)
 
     @classmethod
     def from_config(cls, config):
         return cls(**{**config, "deployment": Deployment.from_config(config["deployment"])})
+
+
+def _merged(moe, kwargs):
+    """The settings of `moe`, a dict or None, and those given as keywords."""
+    if moe is None:
+        return kwargs
+    if not isinstance(moe, Mapping):
+        refuse("moe", moe, "a dict of settings of widenet.SharedMoE")
+    check_known(moe, MOE_SETTINGS, "setting of moe")
+    for name in moe.keys() & kwargs.keys():
+        refuse(name, kwargs[name], f"given once: moe has {name}={moe[name]!r}")
+    return {**moe, **kwargs}
 
 
 def _as_bool(mask):

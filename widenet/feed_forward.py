@@ -4,15 +4,13 @@ import tensorflow as tf
 
 from widenet.activations import get_activation
 from widenet.checks import check_count, check_rate
-from widenet.compiled import in_xla
-from widenet.gradients import custom_gradient
+from widenet.fast_path import custom_gradient, in_xla, read
 from widenet.layer import Layer, check_initializer, new_initializer, register
-from widenet.sharing import read
 
 
 @register
 class FeedForward(Layer):
-    """Dense, activation, dropout, Dense, dropout, on each token alone.
+    """Dense, activation, dropout, Dense, dropout, on each token separately.
 
     Args:
       hidden_dim: width H between the two Dense layers.
@@ -54,7 +52,7 @@ class FeedForward(Layer):
         output = self.project_out(self.activate(self.project_in(tokens), training), training)
         return tf.reshape(output, tf.shape(x))
 
-    # The call in three parts, for experts, whose activation may be computed for all of them at once.
+    # The call in three parts: for experts, the activation may be computed for all of them at once.
 
     def project_in(self, x):
         """[N, D] to [N, H]."""
@@ -74,8 +72,8 @@ def _times_transpose(x, kernel):
     """x kernel^T, [N, H] times the transpose of [D, H]."""
     if kernel.dtype != tf.float32 or kernel.shape[1] <= kernel.shape[0] or in_xla():
         return tf.matmul(x, kernel, transpose_b=True)
-    # On CPU a float32 product with a transposed operand is slow where the summed axis is long and N is that of one expert.
-    # Transposed beforehand, once for all blocks that share the kernel; the shape check keeps TensorFlow from folding the
+    # On CPU a float32 product with a transposed operand is slow if the summed axis is long and N is that of one expert. So the
+    # kernel is transposed beforehand, once for all blocks that share it. The shape check keeps TensorFlow from folding the
     # transposition into the product again.
     return tf.matmul(x, tf.ensure_shape(tf.transpose(kernel), kernel.shape[::-1]))
 
@@ -85,11 +83,11 @@ def affine(x, kernel, bias):
     """x kernel + bias, for [N, D], [D, H] and [H] to [N, H]."""
 
     def gradient(upstream):
-        # The bias's as a product with ones, which is faster on CPU than BiasAddGrad.
+        # The bias's gradient as a product with ones, which is faster on CPU than BiasAddGrad.
         ones = tf.ones([1, tf.shape(upstream)[0]], upstream.dtype)
         of_bias = tf.reshape(tf.matmul(ones, upstream), tf.shape(bias))
         of_kernel = tf.matmul(x, upstream, transpose_a=True)
-        # In this order x, the largest tensor of a step where it is the hidden layer, is not kept while the next ones are made.
+        # In this order x is freed before the next tensors are made. As the hidden layer it is the largest tensor of a step.
         with tf.control_dependencies([of_kernel]):
             of_x = _times_transpose(upstream, kernel)
         return of_x, of_kernel, of_bias

@@ -1,42 +1,77 @@
-"""What every layer of this package shares: a config that is its constructor's arguments, and refusal of unknown ones."""
+"""What every layer of this package shares: a config made of its constructor's arguments, and refusal of unknown arguments."""
 
 import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from widenet.checks import check_known, refuse
+from widenet.checks import check_count, check_known, refuse
 
 register = tf.keras.saving.register_keras_serializable(package="widenet")
 
 KERAS_SETTINGS = ("name", "dtype", "trainable")
 
 
+class Setting(NamedTuple):
+    """A setting in a table that several layers share.
+
+    Attributes:
+      default: its value where none is given.
+      check: function of the setting's name and value that raises a ValueError if the value is wrong.
+      meaning: one line for documentation.
+      at_most: the setting of the same table that it may not exceed, or "".
+      stage: where `function` applies, or "" if the layers read the setting themselves; widenet.routing defines the stages.
+      function: what the setting switches on.
+    """
+
+    default: Any
+    check: Callable
+    meaning: str
+    at_most: str = ""
+    stage: str = ""
+    function: Callable | None = None
+
+
 class Layer(tf.keras.layers.Layer):
     """A Keras layer that keeps every constructor argument as an attribute of the same name.
 
-    `get_config` reads them back from there, so a subclass writes neither it nor `from_config`.
+    `get_config` reads the attributes, so a subclass writes neither it nor `from_config`. The settings in its `table` are keyword
+    arguments too: a subclass passes those of its own signature on to this constructor, which checks and keeps all of them.
+
+    Attributes:
+      table: {name: Setting}.
 
     Raises:
-      ValueError: a keyword that is neither a setting of the layer nor one of Keras's.
+      ValueError: a keyword that is neither a setting of the layer nor one of Keras's, or a wrong value of a setting in `table`.
     """
 
+    table: dict = {}  # noqa: RUF012  Keras would track one on the instance
+
     def __init__(self, **kwargs):
-        own = tuple(self.settings())
-        check_known(kwargs, own + KERAS_SETTINGS, f"setting of {type(self).__name__}")
+        check_known(kwargs, (*self.settings(), *KERAS_SETTINGS), f"setting of {type(self).__name__}")
+        settings = {name: kwargs.pop(name, setting.default) for name, setting in self.table.items()}
         super().__init__(**kwargs)
         self.supports_masking = True
+        for name, value in settings.items():
+            bound = self.table[name].at_most
+            if bound:
+                check_count(name, value, maximum=settings[bound], why=f" ({bound}={settings[bound]})")
+            self.table[name].check(name, value)
+            setattr(self, name, value)
 
     @classmethod
     def settings(cls):
-        """The names of the constructor's own arguments."""
+        """The names of the constructor's own arguments: those of its signature and those of `table`."""
         parameters = inspect.signature(cls.__init__).parameters.values()
-        return [p.name for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD]
+        own = [p.name for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD]
+        return list(dict.fromkeys([*own, *cls.table]))
 
     def get_config(self):
         return {**super().get_config(), **{name: _plain(getattr(self, name)) for name in self.settings()}}
 
     def build_child(self, child, input_shape):
-        """Builds a sublayer under its own name, so that every weight's name is the path to it."""
+        """Builds a sublayer in a name scope of its name, so that every weight's name is the path to it."""
         if not child.built:
             with tf.name_scope(child.name):
                 child.build(input_shape)
@@ -44,7 +79,7 @@ class Layer(tf.keras.layers.Layer):
 
 
 def _plain(setting):
-    """A setting as JSON has it."""
+    """A setting as a JSON value."""
     if isinstance(setting, tf.keras.initializers.Initializer):
         return tf.keras.initializers.serialize(setting)
     return setting.get_config() if hasattr(setting, "get_config") else setting
@@ -54,8 +89,10 @@ def check_initializer(setting, initializer):
     """The Keras initializer given by name, config or instance.
 
     Raises:
-      ValueError: none or an unknown one, or one with a seed, which would make all experts and all blocks start equal.
+      ValueError: no or an unknown initializer, or one with a seed, which would make all experts and all blocks start equal.
     """
+    if hasattr(initializer, "to_dict"):  # a config that was read as part of a recipe, an ml_collections.ConfigDict
+        initializer = initializer.to_dict()
     try:
         instance = tf.keras.initializers.get(initializer)
     except ValueError:
@@ -68,12 +105,12 @@ def check_initializer(setting, initializer):
 
 
 def new_initializer(initializer):
-    """A new instance for each weight: an unseeded Keras initializer gives the same values every time it is called."""
+    """A new instance for each weight: one unseeded Keras initializer gives the same values every time it is called."""
     return type(initializer).from_config(initializer.get_config())
 
 
 def at_least_float32(dtype):
-    """float64 stays, everything smaller is computed in float32."""
+    """ "float64" for float64, and "float32" for everything smaller."""
     return "float64" if tf.as_dtype(dtype) == tf.float64 else "float32"
 
 

@@ -1,27 +1,39 @@
-"""A Keras model that also measures the load of its experts."""
+"""A Keras model that also counts the load of its experts."""
 
 import tensorflow as tf
 
-from widenet.compiled import compiled_elementwise
+from widenet.context import CONTEXT, setting
 from widenet.encoder import Encoder
-from widenet.gradients import derived_gradients
+from widenet.expert_load import ExpertLoad, join_assignments, recording, recording_assignments, recording_margins
+from widenet.fast_path import xla_elementwise
 from widenet.layer import register
-from widenet.load import ExpertLoad, join_assignments, recording, recording_assignments, recording_margins
 
 
 @register
 class Model(tf.keras.Model):
-    """A functional tf.keras.Model whose `fit` and `evaluate` also report the load of its encoder's experts.
+    """A functional tf.keras.Model that counts the load of its encoder's experts in training and evaluation.
 
-    The metrics `balance` (mean over blocks of E * sum_i m_i * P_i, at best K) and `dropped` (share of assignments dropped) join
-    the others; `expert_load.table()` has every block. All are counted on the device: nothing waits for them within an epoch.
-    Calls, `predict` and exports do not count.
+    In `fit` and `evaluate` the metrics `balance` (mean over blocks of E * sum_i m_i * P_i, at best K) and `dropped` (share of
+    assignments dropped) join the others; `expert_load.table()` has every block. All are counted on the device: nothing waits for
+    them within an epoch. Keras resets them at the start of every epoch and evaluation.
 
-    Where outputs are a dict its keys are `output_names`, by which losses and metrics are given and named; those of a list within
-    it are "key", "key_1", "key_2", ... No loss need be given for any of them.
+    In a training loop of your own, each call `model(inputs, training=True)` counts once, in eager mode, in a tf.function and in
+    the replicas of a strategy. Reset them yourself:
+
+        for epoch in range(epochs):
+            model.expert_load.reset_state()
+            for x, y in batches:
+                train_step(x, y)  # calls model(x, training=True)
+            print(model.expert_load.table())
+
+    Calls without `training=True`, `predict`, exports, and calls as a layer of another Keras model count nothing and add no
+    operation.
+
+    If the outputs are a dict, its keys are the `output_names`, by which losses and metrics are given and named; those of a list
+    within it are "key", "key_1", "key_2", ... None of them needs a loss.
 
     Attributes:
-      expert_load: an ExpertLoad of the current epoch or evaluation, or None where no block is an MoE.
+      expert_load: an ExpertLoad of what was counted since the last reset, or None if no block is an MoE.
     """
 
     # Keras saves a functional subclass as a functional model only where its constructor has exactly these arguments.
@@ -32,13 +44,41 @@ class Model(tf.keras.Model):
         encoders = [module for module in self.submodules if isinstance(module, Encoder)]
         blocks = sum(block.is_moe for encoder in encoders for block in encoder.blocks)
         load = ExpertLoad(blocks, max(encoder.num_experts for encoder in encoders)) if blocks else None
-        # Not tracked: what was counted is neither among the model's weights nor part of its checkpoints.
+        # Not tracked: the counts are neither weights of the model nor part of its checkpoints.
         object.__setattr__(self, "expert_load", load)
+        object.__setattr__(self, "_counts_in_graphs", None)
 
     @property
     def metrics(self):
         """Keras resets these at the start of every epoch and evaluation."""
         return super().metrics + ([self.expert_load] if self.expert_load else [])
+
+    def __call__(self, *args, **kwargs):
+        """As any Keras model: (inputs, training=None, mask=None). Counts the experts' load in training."""
+        if not self._counts(*args, **kwargs):
+            return super().__call__(*args, **kwargs)
+        with recording() as records:
+            outputs = super().__call__(*args, **kwargs)
+        self.expert_load.update_state(records)
+        if not tf.executing_eagerly() and self._counts_in_graphs is None:
+            counts = tf.Module()
+            counts.variables_of_load = self.expert_load.variables
+            object.__setattr__(self, "_counts_in_graphs", counts)
+        return outputs
+
+    def _counts(self, inputs, training=None, mask=None):
+        """Whether a call counts: not in a graph that is made for saving, nor inside a step of `fit`, which counts itself."""
+        if self.expert_load is None or CONTEXT.exporting or CONTEXT.loads is not None or tf.is_tensor(training) or not training:
+            return False
+        is_symbolic = any(isinstance(x, type(self.inputs[0])) for x in tf.nest.flatten(inputs))
+        return not is_symbolic
+
+    def _trackable_children(self, save_type="checkpoint", **kwargs):
+        """A SavedModel of a function that counts must have the counts; checkpoints and other SavedModels have none."""
+        children = super()._trackable_children(save_type, **kwargs)
+        if save_type == "savedmodel" and self._counts_in_graphs is not None:
+            children["expert_load"] = self._counts_in_graphs
+        return children
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None):
         return super().compute_loss(x, y, self.by_name(y_pred), sample_weight)
@@ -47,14 +87,15 @@ class Model(tf.keras.Model):
         return super().compute_metrics(x, y, self.by_name(y_pred), sample_weight)
 
     def by_name(self, outputs):
-        """What the model gives, as a flat dict by `output_names` where it is a dict.
+        """The model's outputs; a dict becomes a flat dict by `output_names`.
 
-        Signatures of a SavedModel take no lists within dicts, and Keras looks for the losses of such outputs at the wrong ones.
+        Signatures of a SavedModel allow no lists within dicts, and Keras would match losses with the wrong outputs of such a
+        dict.
         """
         return dict(zip(self.output_names, tf.nest.flatten(outputs), strict=True)) if isinstance(outputs, dict) else outputs
 
     def export(self, filepath):
-        """Writes an inference-only SavedModel whose endpoint `serve` takes what a call takes; of outputs it gives a flat dict."""
+        """Writes a SavedModel for inference. Its endpoint `serve` takes the inputs of a call and gives dicts as flat dicts."""
 
         def serve(inputs):
             return self.by_name(self(inputs, training=False))
@@ -67,48 +108,48 @@ class Model(tf.keras.Model):
             archive.write_out(filepath)
 
     def export_scope(self):
-        """A context to make graphs in that are to be saved: without custom gradients, each of which would be saved by itself."""
-        return derived_gradients()
+        """A context for making graphs that are to be saved: without custom gradients, and without counting in training calls."""
+        return setting(plain_autodiff=True, exporting=True)
 
     def train_step(self, data):
-        with compiled_elementwise():
+        with xla_elementwise():
             return self._measure(super().train_step, data)
 
     def test_step(self, data):
-        with compiled_elementwise(unknown=False):
+        with xla_elementwise(unknown_sizes=False):
             return self._measure(super().test_step, data)
 
     def predict_step(self, data):
-        with compiled_elementwise(unknown=False):
+        with xla_elementwise(unknown_sizes=False):
             return super().predict_step(data)
 
     def call_with_assignments(self, inputs):
-        """A forward pass, as `predict` makes it, that also counts which experts each example's tokens were sent to.
+        """A forward pass as in `predict` that also counts which experts each example's tokens were sent to.
 
         Args:
           inputs: as for a call.
 
         Returns:
-          The model's outputs, and int32 [batch, blocks, E]: for each example, MoE block and expert the (token, choice) that the
-          router gave to that expert, whether or not a capacity factor outside training left room for it. Padding counts nowhere,
-          so a block's counts add up to K times the real tokens. None where no block is an MoE.
+          The model's outputs, and int32 [batch, blocks, E]: for each example, MoE block and expert the number of (token, choice)
+          that the router gave to that expert, with or without room there. Padding is not counted, so a block's counts add up to K
+          times the real tokens. None if no block is an MoE.
         """
-        with compiled_elementwise(unknown=False), recording_assignments() as records:
+        with xla_elementwise(unknown_sizes=False), recording_assignments() as records:
             outputs = self(inputs, training=False)
         if self.expert_load is None:
             return outputs, None
         return outputs, join_assignments(records, self.expert_load.blocks, self.expert_load.num_experts)
 
     def call_with_margins(self, inputs):
-        """A forward pass that also tells how near each example came to being sent to other experts.
+        """A forward pass that also returns how close each example came to being sent to other experts.
 
         Args:
           inputs: as for a call.
 
         Returns:
-          The model's outputs, and float [batch]: the least by which, over all MoE blocks and real tokens of an example, the K-th
-          expert's probability is above the next one's. Where it is within the error of another runtime's arithmetic, that
-          runtime may choose the other expert. None where no block is an MoE.
+          The model's outputs, and float [batch]: over all MoE blocks and real tokens of an example, the smallest difference
+          between the probability of the K-th expert and that of the next one. If it is within the error of another runtime's
+          arithmetic, that runtime may choose the other expert. None if no block is an MoE.
         """
         with recording_margins() as records:
             outputs = self(inputs, training=False)

@@ -2,16 +2,16 @@
 
 import tensorflow as tf
 
-from widenet.checks import check_rate, check_switch
-from widenet.compiled import compiled_elementwise, compiles_elementwise, in_xla
+from widenet.checks import check_rate
 from widenet.dispatch import combine_outputs, gather_tokens, join_groups, length, plan_dispatch, split_groups
+from widenet.expert_load import record_assignments, record_load, record_margins
+from widenet.fast_path import compiles_elementwise, in_xla, xla_elementwise
 from widenet.feed_forward import FeedForward
 from widenet.layer import Layer, check_initializer, register
-from widenet.load import record_assignments, record_load, record_margins
 from widenet.router import Router
-from widenet.routing import Routing, batch_priority, check_capacity_factor, expert_capacity
+from widenet.routing import MOE_SETTINGS, ROUTER_SETTINGS, Routing, batch_priority, expert_capacity
 
-# Settings under which, outside training, no example's answer depends on the others of its batch.
+# Settings under which, outside training, the answer to an example does not depend on the others of its batch.
 DROPS_NOTHING = {"eval_capacity_factor": None}
 
 
@@ -32,11 +32,10 @@ class SharedMoE(Layer):
       balance_weight: lambda of the balance loss, added in training once a routing.
       noise: whether the router adds noise in training.
       renormalize: whether a token's K gates are divided by their sum.
-      z_loss_weight: weight of the router's z-loss, added in training once a routing; 0 for none.
-      batch_priority: whether tokens of larger gates take slots first, and not earlier tokens (widenet.routing.batch_priority).
       activation: a name of widenet.activations.ACTIVATIONS.
       dropout: rate of the experts' dropouts.
-      kernel_initializer: name, config or unseeded instance of a Keras initializer.
+      kernel_initializer: name, config or unseeded instance of a Keras initializer, for router and experts.
+      **kwargs: other settings of widenet.routing.MOE_SETTINGS, and Keras's `name`, `dtype` and `trainable`.
 
     Weights: `router.kernel` and, for each `experts[e]`, `kernel_in`, `bias_in`, `kernel_out`, `bias_out`: separate variables,
     so that each expert starts as a Dense of its own would and gets its own trust ratio from LAMB.
@@ -44,6 +43,8 @@ class SharedMoE(Layer):
     Raises:
       ValueError: a setting out of range, at construction.
     """
+
+    table = MOE_SETTINGS
 
     def __init__(
         self,
@@ -55,38 +56,28 @@ class SharedMoE(Layer):
         balance_weight=0.01,
         noise=True,
         renormalize=False,
-        z_loss_weight=0.0,
-        batch_priority=False,
         activation="gelu",
         dropout=0.0,
         kernel_initializer="glorot_uniform",
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        check_capacity_factor("capacity_factor", capacity_factor)
-        check_capacity_factor("eval_capacity_factor", eval_capacity_factor)
-        check_switch("batch_priority", batch_priority)
+        super().__init__(
+            num_experts=num_experts,
+            top_k=top_k,
+            capacity_factor=capacity_factor,
+            eval_capacity_factor=eval_capacity_factor,
+            balance_weight=balance_weight,
+            noise=noise,
+            renormalize=renormalize,
+            **kwargs,
+        )
         check_rate("dropout", dropout)
-        self.num_experts = num_experts
         self.hidden_dim = hidden_dim
-        self.top_k = top_k
-        self.capacity_factor = capacity_factor
-        self.eval_capacity_factor = eval_capacity_factor
-        self.balance_weight = balance_weight
-        self.noise = noise
-        self.renormalize = renormalize
-        self.z_loss_weight = z_loss_weight
-        self.batch_priority = batch_priority
         self.activation = activation
         self.dropout = dropout
         self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
         self.router = Router(
-            num_experts,
-            top_k=top_k,
-            noise=noise,
-            renormalize=renormalize,
-            balance_weight=balance_weight,
-            z_loss_weight=z_loss_weight,
+            **{name: getattr(self, name) for name in ROUTER_SETTINGS},
             kernel_initializer=self.kernel_initializer,
             name="router",
             dtype=self.dtype_policy,
@@ -109,8 +100,8 @@ class SharedMoE(Layer):
         super().build(input_shape)
 
     def route(self, x, mask=None, training=None):
-        """The `Routing` of x, to be passed to later blocks that reuse it. Arguments as for a call."""
-        # Keras hands over the mask that x carries where none is named at all.
+        """The `Routing` of x, for later blocks that reuse it. Arguments as for a call."""
+        # Only if no mask is named at all does Keras pass the one that x carries.
         given = {} if mask is None else {"mask": mask}
         return self(x, training=training, route_only=True, **given)
 
@@ -120,9 +111,9 @@ class SharedMoE(Layer):
         Args:
           x: float [batch, length, D].
           mask: bool [batch, length], False where a token is padding: it takes no slot and gets zeros; None if all are real.
-          routing: a Routing to reuse, of the same tokens; None makes a new one, with its balance loss.
+          routing: a Routing of the same tokens to reuse; None makes a new one, with its balance loss.
           training: whether noise, dropout, balance loss and the training capacity are on.
-          route_only: whether to return the Routing instead; what `route` sets.
+          route_only: whether to return the Routing instead; `route` sets it.
 
         Returns:
           float [batch, length, D].
@@ -131,7 +122,7 @@ class SharedMoE(Layer):
             routing = self.router(x, mask=mask, training=training)
         if route_only:
             return routing
-        # A functional model that was saved and loaded passes a plain list.
+        # A functional model that was saved and loaded passes a list.
         gates, experts, probabilities = routing
         tokens = tf.reshape(x, [-1, x.shape[-1]])  # [T, D]
         flat = Routing(
@@ -151,12 +142,12 @@ class SharedMoE(Layer):
         factor = self.capacity_factor if training else self.eval_capacity_factor
         room = capacity = count
         if factor is not None:
-            # Static groups are sized by all tokens, which XLA knows; the limit counts the real ones, exactly.
+            # The size of static groups follows from all tokens, which XLA knows; the capacity from the real tokens alone.
             room = self._at_most(count, self._capacity(count, factor))
             capacity = room
             if padded:
                 capacity = self._at_most(room, self._capacity(tf.reduce_sum(tf.cast(real, tf.int64)), factor))
-        # Where nothing is dropped the order decides nothing, and other runtimes may not know how to sort.
+        # If nothing is dropped the order does not matter, and other runtimes may lack the sort.
         order = batch_priority(routing.gates) if self.batch_priority and factor is not None else None
         group_size = room if in_xla() else None
         dispatch = plan_dispatch(routing.experts, real, self.num_experts, capacity, group_size, order)
@@ -164,15 +155,15 @@ class SharedMoE(Layer):
         return combine_outputs(self._experts(gather_tokens(tokens, dispatch), dispatch.sizes, training), routing.gates, dispatch)
 
     def _experts(self, rows, sizes, training):
-        """Every expert on its group of rows, [R, D] to [R, D]; zeros in the last rows, which no expert has."""
+        """Every expert on its group of rows, [R, D] to [R, D]; the last rows, which belong to no expert, are zero."""
         hidden = [expert.project_in(group) for expert, group in zip(self.experts, split_groups(rows, sizes), strict=True)]
         elements = length(rows) * self.hidden_dim if isinstance(length(rows), int) else None
         if compiles_elementwise(elements):
-            # Joined, for a shape that does not depend on the routing.
+            # Joined, so that the shape does not depend on the routing.
             hidden = split_groups(self.experts[0].activate(join_groups(hidden, length(rows)), training), sizes)
         else:
-            # Each as long as the tokens that came: compiled functions would be compiled again for every length.
-            with compiled_elementwise(False):
+            # Groups vary in length, and compiled functions would be compiled again for every length.
+            with xla_elementwise(False):
                 hidden = [expert.activate(group, training) for expert, group in zip(self.experts, hidden, strict=True)]
         outputs = [expert.project_out(group, training) for expert, group in zip(self.experts, hidden, strict=True)]
         return join_groups(outputs, length(rows))
@@ -190,5 +181,5 @@ class SharedMoE(Layer):
         return min(limit, count)
 
     def compute_mask(self, inputs, mask=None):
-        """The mask of the tokens goes on with them."""
+        """Passes the mask of the tokens on with them."""
         return mask

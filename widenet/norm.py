@@ -1,9 +1,9 @@
-"""Layer norms that every block has of its own, in one bank."""
+"""Layer norms, one for each block, in one bank."""
 
 import tensorflow as tf
 
 from widenet.checks import check_count, check_positive
-from widenet.compiled import compiles_elementwise, elementwise
+from widenet.fast_path import compiles_elementwise, elementwise
 from widenet.layer import Layer, at_least_float32, register
 
 
@@ -15,7 +15,7 @@ class IndividualLayerNorm(Layer):
     least, whatever the compute dtype. A bank of depth 1 is the shared norm of the paper's ablation.
 
     Args:
-      depth: how many norms the bank holds.
+      depth: number of norms in the bank.
       epsilon: added to the variance; 1e-6 for images, 1e-12 for text.
 
     Weights: `gamma` and `beta`, [depth, width], ones and zeros.
@@ -33,7 +33,7 @@ class IndividualLayerNorm(Layer):
 
     def build(self, input_shape):
         shape = (self.depth, input_shape[-1])
-        # Not cast to a low-precision compute dtype: the scaling below is done in float32.
+        # Not cast to a low-precision compute dtype: the scaling below is in float32.
         self.gamma = self.add_weight(name="gamma", shape=shape, initializer="ones", experimental_autocast=False)
         self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros", experimental_autocast=False)
         super().build(input_shape)
@@ -65,7 +65,7 @@ class IndividualLayerNorm(Layer):
 def _compiled_norm(x, gamma, beta, epsilon):
     """A layer norm of [N, D] whose elementwise parts are compiled, and whose sums are products with a constant vector.
 
-    Without that, TensorFlow reads all of x for every operation (`python -m benchmarks.worth --part=encoder` measures both).
+    Otherwise TensorFlow reads all of x for every operation (`python -m benchmarks.worth --part=encoder` measures both).
     """
     width = x.shape[1]
     wide = tf.cast(x, gamma.dtype)
@@ -73,7 +73,7 @@ def _compiled_norm(x, gamma, beta, epsilon):
     mean = tf.matmul(wide, average)  # [N, 1]
     inverse_deviation = tf.math.rsqrt(tf.matmul(_squared_difference(wide, mean), average) + epsilon)
     times_normalized, input_gradient = (
-        function.variant(x.shape.num_elements()) for function in (_times_normalized, _input_gradient)
+        function.for_size(x.shape.num_elements()) for function in (_times_normalized, _input_gradient)
     )
 
     def gradient(upstream):

@@ -2,9 +2,8 @@
 
 import tensorflow as tf
 
-from widenet.checks import check_not_negative, check_switch
 from widenet.layer import Layer, at_least_float32, check_initializer, compute_dtype_of, new_initializer, register
-from widenet.routing import balance_loss, check_routing, router_z_loss, top_k_routing
+from widenet.routing import ROUTER_SETTINGS, top_k_routing
 
 
 @register
@@ -20,14 +19,16 @@ class Router(Layer):
       noise: whether normal noise of standard deviation 1/E is added to the logits, in training only.
       renormalize: whether the K gates are divided by their sum; the paper does not.
       balance_weight: lambda.
-      z_loss_weight: weight of `router_z_loss`, added in training through `add_loss`; 0 for none.
       kernel_initializer: name, config or unseeded instance of a Keras initializer.
+      **kwargs: other settings of widenet.routing.ROUTER_SETTINGS, and Keras's `name`, `dtype` and `trainable`.
 
     Weights: `kernel` [D, E].
 
     Raises:
       ValueError: a setting out of range, at construction.
     """
+
+    table = ROUTER_SETTINGS
 
     def __init__(
         self,
@@ -36,24 +37,19 @@ class Router(Layer):
         noise=True,
         renormalize=False,
         balance_weight=0.01,
-        z_loss_weight=0.0,
         kernel_initializer="glorot_uniform",
         **kwargs,
     ):
         # In place of a policy that computes below float32, under which the kernel would be rounded whenever it is read.
         kwargs["dtype"] = at_least_float32(compute_dtype_of(kwargs.get("dtype")))
-        super().__init__(**kwargs)
-        check_routing(num_experts, top_k)
-        check_not_negative("balance_weight", balance_weight)
-        check_not_negative("z_loss_weight", z_loss_weight)
-        check_switch("noise", noise)
-        check_switch("renormalize", renormalize)
-        self.num_experts = num_experts
-        self.top_k = top_k
-        self.noise = noise
-        self.renormalize = renormalize
-        self.balance_weight = balance_weight
-        self.z_loss_weight = z_loss_weight
+        super().__init__(
+            num_experts=num_experts,
+            top_k=top_k,
+            noise=noise,
+            renormalize=renormalize,
+            balance_weight=balance_weight,
+            **kwargs,
+        )
         self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
 
     def build(self, input_shape):
@@ -67,20 +63,27 @@ class Router(Layer):
 
         Args:
           x: float [..., D].
-          mask: bool [...], False where a token is padding, which the balance loss leaves out; None if all are real.
-          training: whether noise and balance loss are on.
+          mask: bool [...], False where a token is padding, which the losses leave out; None if all are real.
+          training: whether the options at the stages of widenet.routing are on: noise, balance loss and others.
 
         Returns:
           A `Routing`, float32 or float64.
         """
-        logits = tf.tensordot(tf.cast(x, self.kernel.dtype), self.kernel, axes=1)
-        if training and self.noise:
-            logits += tf.random.normal(tf.shape(logits), stddev=1 / self.num_experts, dtype=logits.dtype)
+
+        def options(stage):
+            """(function, value of the setting) of the options at that stage that are on."""
+            settings = self.table.items() if training else ()
+            return [(s.function, getattr(self, name)) for name, s in settings if s.stage == stage and getattr(self, name)]
+
+        x = tf.cast(x, self.kernel.dtype)
+        for function, value in options("tokens"):
+            x = function(x, value)
+        logits = tf.tensordot(x, self.kernel, axes=1)
+        for function, value in options("logits"):
+            logits = function(logits, value)
         routing = top_k_routing(logits, self.top_k, self.renormalize)
-        if training and self.balance_weight:
-            self.add_loss(self.balance_weight * balance_loss(routing.probabilities, routing.experts, mask))
-        if training and self.z_loss_weight:
-            self.add_loss(self.z_loss_weight * router_z_loss(logits, mask))
+        for function, weight in options("loss"):
+            self.add_loss(weight * function(logits, routing, mask))
         return routing
 
     def compute_mask(self, inputs, mask=None):

@@ -1,6 +1,8 @@
-"""Which experts a token goes to, and the terms computed from it: pure functions of tensors.
+"""Which experts a token goes to: pure functions of tensors, and the table of the settings of an MoE layer.
 
-Axes, here and in dispatch.py: tokens T, experts E, choices K (the paper's top-K), width D, buffer B (slots of one expert).
+Axes: tokens T, experts E, choices K (the paper's top-K), width D.
+
+A routing option is a function here, an entry of ROUTER_SETTINGS with the stage at which the router calls it, and a test.
 """
 
 from fractions import Fraction
@@ -8,11 +10,12 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from widenet.checks import check_count, check_positive, refuse
+from widenet.checks import check_count, check_not_negative, check_positive, check_rate, check_switch, refuse
+from widenet.layer import Setting
 
 
 class Routing(NamedTuple):
-    """The outcome of one routing; a NamedTuple, so that it passes through functional Keras models.
+    """The result of one routing; a NamedTuple, so that it passes through functional Keras models.
 
     Attributes:
       gates: float32 or float64 [..., K], the weight of each chosen expert's output, largest first.
@@ -43,9 +46,9 @@ def top_k_routing(logits, top_k, renormalize=False):
 def balance_loss(probabilities, experts, mask=None):
     """E * sum_i m_i * P_i, the paper's equation l_balance.
 
-    m_i is the share of real tokens that list expert i among their K, so that m sums to K and perfect balance gives K (the
-    authors' code divides m by K, a factor that lambda absorbs); P_i is the mean probability of expert i over real tokens. Only
-    P carries a gradient.
+    m_i is the share of real tokens that have expert i among their K, so m sums to K and perfect balance gives K (the authors'
+    code divides m by K, a factor that lambda absorbs); P_i is the mean probability of expert i over real tokens. Only P carries
+    a gradient.
 
     Args:
       probabilities: float [..., E].
@@ -65,6 +68,16 @@ def balance_loss(probabilities, experts, mask=None):
     return num_experts * tf.reduce_sum(tf.stop_gradient(m) * p)
 
 
+def add_noise(logits, _=True):
+    """Adds normal noise of standard deviation 1/E to logits, float [..., E] (the paper's section "Routing")."""
+    return logits + tf.random.normal(tf.shape(logits), stddev=1 / logits.shape[-1], dtype=logits.dtype)
+
+
+def jitter(x, amount):
+    """Multiplies x by uniform noise in [1 - amount, 1 + amount] (arXiv:2101.03961, section 2.2)."""
+    return x * tf.random.uniform(tf.shape(x), 1 - amount, 1 + amount, dtype=x.dtype)
+
+
 def router_z_loss(logits, mask=None):
     """Mean over real tokens of log(sum_i exp(logit_i))^2, which keeps logits small (arXiv:2202.08906, equation 5).
 
@@ -81,7 +94,7 @@ def router_z_loss(logits, mask=None):
 
 
 def batch_priority(gates):
-    """The tokens by their largest gate, largest first and equal ones in their order (arXiv:2106.05974, section 4).
+    """Sorts tokens by their largest gate, largest first; equal ones keep their order (arXiv:2106.05974, section 4).
 
     Args:
       gates: float [T, K], largest first.
@@ -93,9 +106,9 @@ def batch_priority(gates):
 
 
 def expert_capacity(tokens, num_experts, top_k, capacity_factor):
-    """How many tokens one expert keeps: ceil(C * K * T / E) in exact integer arithmetic.
+    """The number of tokens that one expert keeps: ceil(C * K * T / E) in exact integer arithmetic.
 
-    C is read as the decimal fraction it is written as (1.2 is 6/5): in float32, 1.2 * 2 * 25 / 4 comes out one too high.
+    C is taken as the decimal fraction that its digits say (1.2 is 6/5): in float32, 1.2 * 2 * 25 / 4 rounds up to one too many.
 
     Args:
       tokens: T, the real tokens of the dispatch group; a Python int or an int64 scalar.
@@ -107,19 +120,52 @@ def expert_capacity(tokens, num_experts, top_k, capacity_factor):
     smallest = Fraction(1, 10**6)
     factor = max(Fraction(str(capacity_factor)).limit_denominator(smallest.denominator), smallest)
     shares = factor.denominator * num_experts
-    # Rounded up without a negative number: see plan_dispatch.
+    # Rounded up without negative numbers: see plan_dispatch.
     return (tokens * (factor.numerator * top_k) + shares - 1) // shares
 
 
-def check_routing(num_experts, top_k):
-    """Refuses a K outside 1..E."""
-    check_count("num_experts", num_experts)
-    check_count("top_k", top_k, maximum=num_experts, why=f" (num_experts={num_experts})")
-
-
 def check_capacity_factor(setting, value):
-    """Refuses whatever is neither None nor a number above 0 with which `expert_capacity` stays within 64 bits."""
+    """Refuses anything but None and a number above 0 with which `expert_capacity` stays within 64 bits."""
     if value is not None:
         check_positive(setting, value, or_none=", or None to drop nothing")
         if value > 10**6:
             refuse(setting, value, "at most a million, or None to drop nothing")
+
+
+# Stages, in training only, each skipped while the setting is 0 or False:
+#   "tokens": function(x, value) gives the router's input x, float [..., D];
+#   "logits": function(logits, value) gives the logits, float [..., E];
+#   "loss": function(logits, routing, mask) gives a scalar that is added to the model's losses, times the setting.
+# Settings without a stage are read by the layers.
+ROUTER_SETTINGS = {
+    "num_experts": Setting(4, check_count, "number of experts E"),
+    "top_k": Setting(2, check_count, "experts of each token K, from 1 to E", at_most="num_experts"),
+    "noise": Setting(
+        True, check_switch, "whether normal noise of deviation 1/E is added to the logits", stage="logits", function=add_noise
+    ),
+    "renormalize": Setting(False, check_switch, "whether a token's K gates are divided by their sum; the paper does not"),
+    "balance_weight": Setting(
+        0.01,
+        check_not_negative,
+        "lambda of the balance loss, which is added once a routing",
+        stage="loss",
+        function=lambda logits, routing, mask: balance_loss(routing.probabilities, routing.experts, mask),
+    ),
+    "z_loss_weight": Setting(
+        0.0,
+        check_not_negative,
+        "weight of the router's z-loss, which is added once a routing",
+        stage="loss",
+        function=lambda logits, routing, mask: router_z_loss(logits, mask),
+    ),
+    "jitter": Setting(0.0, check_rate, "its input is multiplied by noise in [1-j, 1+j]", stage="tokens", function=jitter),
+}
+
+# What SharedMoE reads to give tokens to experts.
+DISPATCH_SETTINGS = {
+    "capacity_factor": Setting(1.2, check_capacity_factor, "C in training; None drops nothing"),
+    "eval_capacity_factor": Setting(None, check_capacity_factor, "C outside training; None drops nothing"),
+    "batch_priority": Setting(False, check_switch, "whether tokens of larger gates take slots first, and not earlier tokens"),
+}
+
+MOE_SETTINGS = {**ROUTER_SETTINGS, **DISPATCH_SETTINGS}

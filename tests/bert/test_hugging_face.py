@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import bert
 from tests.bert.batches import random_batch, randomize
-from widenet.transfer import weights_by_name
+from widenet.weight_transfer import weights_by_name
 
 SIZES = dict(vocab_size=50, embedding_dim=6, width=8, heads=2, ffn_dim=12, depth=4, max_length=16)
 

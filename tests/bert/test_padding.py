@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import bert
 from tests.bert.batches import TINY, more_padding, random_batch, randomize
-from widenet.load import recording, recording_assignments
+from widenet.expert_load import recording, recording_assignments
 
 MODELS = {
     "widenet": ("widenet_tiny_e4", {}),

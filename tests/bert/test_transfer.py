@@ -9,7 +9,7 @@ from bert.transfer import load_pretrained, transfer_weights
 from official.checkpoints.weights import read_weights
 from official.files.tables import text_table
 from tests.bert.batches import FEW_EXPERTS, random_batch, randomize
-from widenet.transfer import weights_by_name
+from widenet.weight_transfer import weights_by_name
 
 
 def create(name="widenet_tiny_e4", task="encoder", **settings):

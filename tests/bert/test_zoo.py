@@ -4,9 +4,13 @@ import re
 
 import pytest
 import tensorflow as tf
+from ml_collections import ConfigDict
 
 import bert
 from tests.bert.batches import TINY
+from tests.widenet.settings import other_moe_settings
+from widenet.layer import check_initializer
+from widenet.routing import MOE_SETTINGS
 
 NAMES = [
     "bert_tiny",
@@ -38,13 +42,8 @@ OVERRIDES = dict(
     heads=3,
     ffn_dim=40,
     expert_dim=20,
-    num_experts=3,
-    top_k=1,
-    capacity_factor=2.0,
-    eval_capacity_factor=1.5,
-    balance_weight=0.5,
-    z_loss_weight=0.001,
-    batch_priority=True,
+    **other_moe_settings(),
+    kernel_initializer="he_normal",
     activation="relu",
     dropout=0.2,
     attention_dropout=0.3,
@@ -159,10 +158,7 @@ def test_every_override_reaches_the_model():
     """All of them at once: what is built has these values and not the defaults."""
     model = bert.create_model("widenet_tiny_e4", "classification", **OVERRIDES)
     encoder, embedding = model.get_layer("encoder"), model.get_layer("embedding")
-    for setting in (
-        "depth width heads ffn_dim expert_dim num_experts top_k capacity_factor eval_capacity_factor balance_weight "
-        "z_loss_weight batch_priority activation dropout attention_dropout drop_path norm_epsilon"
-    ).split():
+    for setting in ("depth width heads ffn_dim expert_dim activation dropout attention_dropout drop_path norm_epsilon").split():
         assert getattr(encoder, setting) == OVERRIDES[setting], setting
     for setting in "attention_groups ffn_groups norm_groups routing_groups moe_blocks norm_position".split():
         assert getattr(encoder.deployment, setting) == OVERRIDES[setting], setting
@@ -171,6 +167,10 @@ def test_every_override_reaches_the_model():
     assert model.get_layer("pooled_dropout").rate == 0.2
     assert model.output_shape == (None, 5)
     assert [block.is_moe for block in encoder.blocks] == [True, False, True]
+    for setting in MOE_SETTINGS:
+        assert getattr(encoder, setting) == OVERRIDES[setting], setting
+        assert getattr(encoder.moe_layers[0], setting) == OVERRIDES[setting], setting
+        assert getattr(encoder.moe_layers[0].router, setting, OVERRIDES[setting]) == OVERRIDES[setting], setting
 
 
 def test_settings_of_the_masked_word_head():
@@ -229,3 +229,28 @@ def test_refused_values(setting, value, allowed):
     with pytest.raises(ValueError, match=re.escape(f"{setting}={value!r} is not allowed")) as error:
         bert.create_model("widenet_tiny_e4", **{**TINY, setting: value})
     assert allowed in str(error.value).partition("must be")[2]
+
+
+@pytest.mark.parametrize("task", ["pretraining", "classification", "span"])
+def test_kernel_initializer_is_of_every_kernel_and_embedding(task):
+    """And of nothing else."""
+    model = bert.create_model("widenet_tiny_e4", task, **{**TINY, "moe_blocks": 1}, kernel_initializer="ones")
+    for weight in model.weights:
+        name = weight.name.rsplit("/", 1)[-1].removesuffix(":0")
+        set_to_ones = name.startswith(("kernel", "gamma")) or name.endswith("_embedding")
+        assert bool(tf.reduce_all(weight == 1)) == set_to_ones, weight.name
+
+
+def test_kernels_start_as_berts_do():
+    """A normal distribution of standard deviation 0.02, cut off at two of them: its own deviation is 0.88 of that."""
+    model = bert.create_model("bert_tiny", "classification", vocab_size=30, depth=1)
+    kernel = model.get_layer("encoder").dense_layers[0].kernel_in.numpy()
+    assert abs(kernel).max() <= 0.04
+    assert kernel.std() == pytest.approx(0.88 * 0.02, rel=0.02)
+
+
+def test_an_initializer_that_was_read_from_a_recipe():
+    """A recipe's config holds the dict of an initializer as a ConfigDict."""
+    config = ConfigDict(bert.model_settings("bert_tiny"))
+    assert isinstance(config.kernel_initializer, ConfigDict)
+    assert check_initializer("kernel_initializer", config.kernel_initializer).stddev == 0.02

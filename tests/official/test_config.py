@@ -68,6 +68,14 @@ def test_defaults_are_allowed():
     check_train_settings(train_settings())
 
 
+def test_settings_of_the_model_that_came_later():
+    """A run from before such a setting may go on; one that had it may not under another value."""
+    before = {"model": {"depth": 2}, "data": {}}
+    assert configs.came_later("model.noise", before)
+    assert not configs.came_later("model.depth", before)
+    assert not configs.came_later("data.noise", before)
+
+
 @pytest.mark.parametrize(
     "setting, value, allowed",
     [

@@ -11,7 +11,7 @@ from official.checkpoints.weights import read_weights
 from official.files.tables import text_table
 from official.serving.saved_models import export_saved_model
 from vision.transfer import load_pretrained, resample_positions, transfer_weights
-from widenet.transfer import weights_by_name
+from widenet.weight_transfer import weights_by_name
 
 TINY = dict(width=16, heads=2, ffn_dim=24, expert_dim=24, num_experts=2, image_size=8, patch_size=4, channels=1, classes=3)
 

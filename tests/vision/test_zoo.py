@@ -6,6 +6,8 @@ import pytest
 import tensorflow as tf
 
 import vision
+from tests.widenet.settings import other_moe_settings
+from widenet.routing import MOE_SETTINGS
 
 NAMES = [
     "vit_ti16",
@@ -35,13 +37,8 @@ OVERRIDES = dict(
     heads=3,
     ffn_dim=40,
     expert_dim=20,
-    num_experts=3,
-    top_k=1,
-    capacity_factor=2.0,
-    eval_capacity_factor=1.5,
-    balance_weight=0.5,
-    z_loss_weight=0.001,
-    batch_priority=True,
+    **other_moe_settings(),
+    kernel_initializer="he_normal",
     activation="relu",
     dropout=0.1,
     attention_dropout=0.2,
@@ -167,10 +164,7 @@ def test_every_override_reaches_the_model():
     """All of them at once: what is built has these values and not the defaults."""
     model = vision.create_model("widenet_ti16", **OVERRIDES)
     encoder, embedding = model.get_layer("encoder"), model.get_layer("embedding")
-    for setting in (
-        "depth width heads ffn_dim expert_dim num_experts top_k capacity_factor eval_capacity_factor balance_weight "
-        "z_loss_weight batch_priority activation dropout attention_dropout drop_path norm_epsilon"
-    ).split():
+    for setting in ("depth width heads ffn_dim expert_dim activation dropout attention_dropout drop_path norm_epsilon").split():
         assert getattr(encoder, setting) == OVERRIDES[setting], setting
     for setting in "attention_groups ffn_groups norm_groups routing_groups moe_blocks norm_position".split():
         assert getattr(encoder.deployment, setting) == OVERRIDES[setting], setting
@@ -183,6 +177,10 @@ def test_every_override_reaches_the_model():
     assert not any(layer.name == "representation" for layer in model.layers)
     assert encoder.final_norm is None
     assert [block.is_moe for block in encoder.blocks] == [True, False, True]
+    for setting in MOE_SETTINGS:
+        assert getattr(encoder, setting) == OVERRIDES[setting], setting
+        assert getattr(encoder.moe_layers[0], setting) == OVERRIDES[setting], setting
+        assert getattr(encoder.moe_layers[0].router, setting, OVERRIDES[setting]) == OVERRIDES[setting], setting
 
 
 @pytest.mark.parametrize(
@@ -275,3 +273,32 @@ def test_refused_values(setting, value, allowed):
     with pytest.raises(ValueError, match=re.escape(f"{setting}={value!r} is not allowed")) as error:
         vision.create_model("widenet_ti16", **{**TINY, setting: value})
     assert allowed in str(error.value).partition("must be")[2]
+
+
+def test_noise_and_renormalize_change_what_they_say():
+    """Outputs in training are noisy by default only; renormalized gates sum to 1."""
+    images = tf.random.stateless_uniform([2, 8, 8, 1], (0, 1), -1, 1)
+    plain = dict(TINY, capacity_factor=None, balance_weight=0)
+    for noise in (True, False):
+        model = vision.create_model("widenet_ti16", **plain, noise=noise)
+        first, second = model(images, training=True), model(images, training=True)
+        assert bool(tf.reduce_all(first == second)) != noise
+    tokens = tf.random.stateless_normal([2, 4, 16], (0, 1))
+    for renormalize in (True, False):
+        (moe,) = vision.create_model("widenet_ti16", **TINY, renormalize=renormalize).get_layer("encoder").moe_layers
+        sums = tf.reduce_sum(moe.route(tokens).gates, axis=-1)
+        assert bool(tf.reduce_all(tf.abs(sums - 1) < 1e-5)) == renormalize
+
+
+@pytest.mark.parametrize("initializer", ["ones", {"class_name": "Constant", "config": {"value": 1.0}}])
+def test_kernel_initializer_is_of_every_kernel(initializer):
+    """And of nothing else."""
+    model = vision.create_model("vit_moe_b16", **{**TINY, "moe_blocks": 1}, kernel_initializer=initializer)
+    for weight in model.weights:
+        is_kernel = weight.name.rsplit("/", 1)[-1].startswith("kernel")
+        assert bool(tf.reduce_all(weight == 1)) == (is_kernel or "gamma" in weight.name), weight.name
+
+
+def test_wrong_initializer():
+    with pytest.raises(ValueError, match=r"kernel_initializer='he' is not allowed: it must be a Keras initializer"):
+        vision.create_model("widenet_ti16", **TINY, kernel_initializer="he")

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from tests.widenet import reference
-from widenet import Encoder
-from widenet.analysis import norm_diversity
+from widenet import Encoder, norm_diversity
 
 
 def by_formula(v):

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.widenet import reference
 from widenet import Deployment, Encoder, Model, SharedMoE
-from widenet.load import recording, recording_assignments
+from widenet.expert_load import recording, recording_assignments
 
 LENGTH, WIDTH, EXPERTS = 5, 8, 3
 

@@ -1,14 +1,17 @@
 """Wrong settings are refused at construction, by an error that names the setting, the value and what is allowed."""
 
+import inspect
 import math
 import re
 
 import pytest
 import tensorflow as tf
 
+from tests.widenet.settings import other_moe_settings
 from widenet import Deployment, Encoder, FeedForward, IndividualLayerNorm, Router, SelfAttention, SharedMoE
 from widenet.activations import get_activation
 from widenet.checks import check_choice, check_count, check_known, check_not_negative, check_positive, check_rate, refuse
+from widenet.routing import MOE_SETTINGS
 
 REQUIRED = {
     Router: dict(num_experts=4),
@@ -231,3 +234,61 @@ def test_bounds_of_each_check():
 def test_messages(check, args, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         check(*args)
+
+
+# The table of settings
+
+
+@pytest.mark.parametrize("layer", [Router, SharedMoE])
+def test_signatures_have_the_defaults_of_the_table(layer):
+    parameters = inspect.signature(layer.__init__).parameters
+    for name, setting in layer.table.items():
+        if name in parameters and name != "num_experts":
+            assert parameters[name].default == setting.default, name
+
+
+def test_positional_arguments():
+    """Their names and order are public."""
+    names = list(inspect.signature(Router).parameters)
+    assert names[:5] == ["num_experts", "top_k", "noise", "renormalize", "balance_weight"]
+    names = list(inspect.signature(SharedMoE).parameters)
+    assert (
+        names[:8] == "num_experts hidden_dim top_k capacity_factor eval_capacity_factor balance_weight noise renormalize".split()
+    )
+    assert names[8:10] == ["activation", "dropout"]
+
+
+def test_every_setting_reaches_every_layer():
+    """Given as one dict, as keywords, or read from a config; as attributes of encoder, MoE layer and router."""
+    moe = other_moe_settings()
+    assert all(value != MOE_SETTINGS[name].default for name, value in moe.items())
+    encoder = Encoder(**REQUIRED[Encoder], moe=moe)
+    flat = Encoder(**REQUIRED[Encoder], **moe)
+    assert encoder.moe == flat.moe == Encoder.from_config(encoder.get_config()).moe == moe
+    for name, value in moe.items():
+        assert getattr(encoder, name) == getattr(encoder.moe_layers[0], name) == value
+        assert getattr(encoder.moe_layers[0].router, name, value) == value
+    assert Encoder(**REQUIRED[Encoder]).moe == {name: setting.default for name, setting in MOE_SETTINGS.items()}
+
+
+def test_a_config_without_newer_settings_has_their_defaults():
+    """As files from before a setting existed have it."""
+    config = Encoder(**REQUIRED[Encoder], num_experts=3).get_config()
+    old = {name: value for name, value in config.items() if name not in MOE_SETTINGS or name == "num_experts"}
+    assert Encoder.from_config(old).get_config() == config
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (dict(moe=4), "moe=4 is not allowed: it must be a dict of settings of widenet.SharedMoE"),
+        (dict(moe={"num_expert": 3}), "num_expert=3 is not a setting of moe (did you mean num_experts?)"),
+        (dict(moe={"width": 3}), "width=3 is not a setting of moe"),
+        (dict(moe={"top_k": 5}), "top_k=5 is not allowed: it must be an integer from 1 to 4 (num_experts=4)"),
+        (dict(moe={"top_k": 1}, top_k=2), "top_k=2 is not allowed: it must be given once: moe has top_k=1"),
+    ],
+)
+def test_wrong_settings_of_moe(given, message):
+    """Also where no block is an MoE."""
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Encoder(**REQUIRED[Encoder], deployment=Deployment(moe_blocks=0), **given)

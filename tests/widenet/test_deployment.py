@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tests.widenet import reference
 from widenet import Deployment
+from widenet import deployment as deployments
 from widenet.deployment import Block
 
 
@@ -129,3 +130,20 @@ def test_frozen():
 def test_fields_are_the_public_settings():
     fields = [field.name for field in dataclasses.fields(Deployment)]
     assert fields == ["attention_groups", "ffn_groups", "norm_groups", "routing_groups", "moe_blocks", "norm_position"]
+
+
+def test_the_table_of_models():
+    """What 12 blocks use: instances of attention, feed-forward layers, norms, and the MoE blocks."""
+    used = {}
+    for name, deployment in deployments.DEPLOYMENTS.items():
+        blocks = deployment.blocks(12)
+        counts = [len({getattr(block, part) for block in blocks}) for part in ("attention", "norm")]
+        feed_forwards = len({(block.is_moe, block.ffn) for block in blocks})
+        used[name] = (*counts, feed_forwards, sum(block.is_moe for block in blocks), deployment.norm_position)
+    assert used == {
+        "vit": (12, 12, 12, 0, "pre"),
+        "vit_moe": (12, 12, 12, 2, "pre"),
+        "widenet": (1, 12, 1, 12, "pre"),
+        "bert": (12, 12, 12, 0, "post"),
+        "albert": (1, 1, 1, 0, "post"),
+    }

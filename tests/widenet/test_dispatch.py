@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from tests.widenet import reference
-from widenet.compiled import compiled_elementwise
 from widenet.dispatch import GROUP_ROWS, combine_outputs, gather_tokens, join_groups, plan_dispatch, split_groups
+from widenet.fast_path import xla_elementwise
 
 
 def plan(experts, num_experts, capacity, group_size=None, mask=None, order=None):
@@ -172,7 +172,7 @@ def test_identity_experts_give_back_the_sum_of_the_kept_gates(group_size):
 @pytest.mark.parametrize("group_size", [None, 6])
 def test_gradients_against_those_of_a_loop(group_size, compiled, monkeypatch):
     """sum_t sum_k kept g_tk <r_tk, x_t>, r being weights of an assignment's row: by x sum_k kept g r, by g <r, x> where kept."""
-    monkeypatch.setattr("widenet.compiled.COMPILED_ELEMENTS", 0)
+    monkeypatch.setattr("widenet.fast_path.COMPILED_ELEMENTS", 0)
     experts, mask = random_case(4)
     random = np.random.default_rng(4)
     x, gates, weights = random.normal(size=(30, 5)), random.random((30, 2)), random.normal(size=(4, 5))
@@ -183,7 +183,7 @@ def test_gradients_against_those_of_a_loop(group_size, compiled, monkeypatch):
     @tf.function
     def gradients():
         x, gates, weights = variables
-        with tf.GradientTape() as tape, compiled_elementwise(compiled):
+        with tf.GradientTape() as tape, xla_elementwise(compiled):
             groups = split_groups(gather_tokens(x, dispatch), dispatch.sizes)
             rows = join_groups([group * weights[e] for e, group in enumerate(groups)], len(dispatch.assignments))
             total = tf.reduce_sum(combine_outputs(rows, gates, dispatch) * upstream)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests.widenet import reference
 from widenet import Deployment, Encoder
-from widenet.load import recording
+from widenet.expert_load import recording
 
 DEPTH, WIDTH, HEADS, FFN, EXPERT, EXPERTS = 5, 8, 2, 12, 10, 3
 

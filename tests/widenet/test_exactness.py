@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from tests.widenet import reference
-from widenet import Deployment, Encoder, SharedMoE, compiled
-from widenet.compiled import compiled_elementwise
+from widenet import Deployment, Encoder, SharedMoE, fast_path
+from widenet.fast_path import xla_elementwise
 
 # Of the largest value of each tensor. float64: TensorFlow rounds a constant of its GELU to float32. bfloat16 has 8 bits: every
 # one of the half dozen roundings of a path is up to 2^-9, and they add up.
@@ -18,7 +18,7 @@ TOLERANCE = {"float64": 1e-6, "float32": 1e-5, "mixed_bfloat16": 0.03}
 
 @pytest.fixture(autouse=True)
 def compile_however_small(monkeypatch):
-    monkeypatch.setattr(compiled, "COMPILED_ELEMENTS", 0)
+    monkeypatch.setattr(fast_path, "COMPILED_ELEMENTS", 0)
 
 
 def run_eagerly(function):
@@ -29,9 +29,9 @@ def run_in_a_graph(function):
     return tf.function(function)()
 
 
-def run_with_compiled_elementwise(function):
+def run_with_xla_elementwise(function):
     def scoped():
-        with compiled_elementwise():
+        with xla_elementwise():
             return function()
 
     return tf.function(scoped)()
@@ -41,7 +41,7 @@ def run_under_xla(function):
     return tf.function(function, jit_compile=True)()
 
 
-DISPATCHES = [run_eagerly, run_in_a_graph, run_with_compiled_elementwise, run_under_xla]
+DISPATCHES = [run_eagerly, run_in_a_graph, run_with_xla_elementwise, run_under_xla]
 
 
 def case(precision, **kwargs):
@@ -179,7 +179,7 @@ def encoder_gradients(precision, **kwargs):
 
     @tf.function
     def gradients():
-        with tf.GradientTape() as tape, compiled_elementwise():
+        with tf.GradientTape() as tape, xla_elementwise():
             total = tf.reduce_sum(tf.cast(encoder(x, training=True), tf.float32) ** 2)
         return tape.gradient(total, encoder.trainable_variables)
 

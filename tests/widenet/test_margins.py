@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.widenet import reference
 from widenet import Deployment, Encoder, Model, Routing, SharedMoE
-from widenet.load import record_margins, recording_margins
+from widenet.expert_load import record_margins, recording_margins
 
 LENGTH, WIDTH, EXPERTS = 5, 8, 3
 

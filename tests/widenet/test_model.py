@@ -117,15 +117,97 @@ def test_files_of_weights_hold_no_load(tmp_path):
         np.testing.assert_array_equal(restored(x), model(x))
 
 
-def test_calls_and_predict_count_nothing():
+def test_inference_counts_nothing():
     model = new_model()
     x, y = examples()
     model.compile("sgd", "mse")
-    model(x), model(x, training=True), model.predict(x, verbose=0), model.predict_on_batch(x)
+    model(x), model(x, training=False), model.predict(x, verbose=0), model.predict_on_batch(x)
     assert not np.any(model.expert_load.kept) and not np.any(model.expert_load.balance)
+    with pytest.raises(ValueError, match=r"expert_load has counted nothing .* call table\(\) after .* training=True"):
+        model.expert_load.table()
     logs = model.test_on_batch(x, y, return_dict=True)
     assert np.sum(model.expert_load.kept) == 2 * 8 * LENGTH * DEPTH
     assert {"loss", "balance", "dropped"} <= set(logs)
+
+
+@pytest.mark.parametrize("make", [lambda step: step, tf.function, lambda step: tf.function(step, jit_compile=True)])
+def test_a_loop_of_ones_own_against_a_hand_count(make):
+    """Each call in training counts once, whatever comes between; the user resets the counts."""
+    model = new_model()
+    x, y = examples()
+    optimizer = tf.keras.optimizers.SGD(0.0)
+
+    @make
+    def train_step(x, y):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((model(x, training=True) - y) ** 2) + tf.add_n(model.losses)
+        optimizer.apply_gradients(zip(tape.gradient(loss, model.trainable_weights), model.trainable_weights, strict=True))
+
+    kept, dropped, balance = by_hand(model.get_layer("encoder"), [x[:4], x[4:]], training=True)
+    for _ in range(2):
+        model.expert_load.reset_state()
+        train_step(x[:4], y[:4])
+        model(x)
+        train_step(x[4:], y[4:])
+        assert_table(model.expert_load.table(), kept, dropped, balance)
+        assert np.sum(model.expert_load.kept) + np.sum(model.expert_load.dropped) == 2 * 8 * LENGTH * DEPTH
+
+
+def test_a_symbolic_call_counts_nothing():
+    model = new_model()
+    model(tf.keras.Input((LENGTH, WIDTH)), training=True)
+    assert not np.any(model.expert_load.kept)
+
+
+def test_a_call_by_position_counts_too():
+    model = new_model()
+    model(examples()[0], True)
+    assert np.sum(model.expert_load.kept) + np.sum(model.expert_load.dropped) == 2 * 8 * LENGTH * DEPTH
+
+
+class OwnStep(Model):
+    """As in Keras's guides: a train_step without that of the model."""
+
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(x, y, self(x, training=True))
+        self.optimizer.minimize(loss, self.trainable_weights, tape=tape)
+        return {"loss": loss, **self.expert_load.result()}
+
+
+def test_fit_with_a_step_of_ones_own_against_a_hand_count():
+    model = new_model(OwnStep)
+    x, y = examples()
+    model.compile(tf.keras.optimizers.SGD(0.0), "mse")
+    model.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0)
+    assert_table(model.expert_load.table(), *by_hand(model.get_layer("encoder"), [x[:4], x[4:]], training=True))
+
+
+def test_graphs_for_saving_count_nothing():
+    """In a training call too, as SavedModels for fine-tuning have it."""
+    model = new_model()
+    with model.export_scope():
+        types = operation_types(tf.function(lambda x: model(x, training=True)), tf.TensorSpec([None, LENGTH, WIDTH], name="x"))
+    assert not [operation for operation in types if operation.startswith("Assign")]
+    assert not np.any(model.expert_load.kept)
+
+
+def test_a_saved_training_function_of_ones_own(tmp_path):
+    """A user's function that trains is saved with its counts, which no checkpoint and no list of weights has."""
+    model = new_model()
+    x, _ = examples()
+    module = tf.Module()
+    module.model = model
+    module.call = tf.function(lambda x: model(x, training=True), input_signature=[tf.TensorSpec([None, LENGTH, WIDTH])])
+    expected = module.call(x)
+    tf.saved_model.save(module, str(tmp_path / "module"))
+    loaded = tf.saved_model.load(str(tmp_path / "module"))
+    np.testing.assert_allclose(loaded.call(x), expected, atol=1e-6)
+    model.save(str(tmp_path / "model"), save_format="tf")
+    loaded = tf.keras.models.load_model(str(tmp_path / "model"))
+    assert type(loaded) is Model and [w.shape for w in loaded.weights] == [w.shape for w in model.weights]
+    assert not np.any(loaded.expert_load.kept)
 
 
 def operation_types(function, *specs):
@@ -272,6 +354,25 @@ def test_files_of_a_model_with_named_outputs(tmp_path):
 
 
 # Two replicas
+
+
+def test_a_loop_of_ones_own_on_two_replicas():
+    """Each replica's call counts once, with the capacity of its own two examples."""
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice())
+    with strategy.scope():
+        model = new_model()
+    x, _ = examples(4)
+    batches = strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensor_slices(x).batch(4))
+
+    @tf.function
+    def step(x):
+        strategy.run(lambda x: model(x, training=True), args=(x,))
+
+    for _ in range(2):
+        model.expert_load.reset_state()
+        for batch in batches:
+            step(batch)
+        assert_table(model.expert_load.table(), *by_hand(model.get_layer("encoder"), [x[:2], x[2:]], training=True))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests.graphs import graph_def_of, xla_calls
 from tests.widenet import reference
-from widenet import IndividualLayerNorm, compiled
+from widenet import IndividualLayerNorm, fast_path
 
 
 def tokens(dtype=np.float32):
@@ -73,7 +73,7 @@ def test_gradient_of_one_block_reaches_only_its_row():
 @pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-12), ("float32", 2e-5), ("mixed_bfloat16", 2e-2)])
 def test_the_compiled_norm_and_its_gradients_equal_the_plain_one_in_float64(dtype, tolerance, monkeypatch):
     """Value and gradients of input, gamma and beta, to the accuracy of each precision; bfloat16 has 8 bits."""
-    monkeypatch.setattr(compiled, "COMPILED_ELEMENTS", 0)
+    monkeypatch.setattr(fast_path, "COMPILED_ELEMENTS", 0)
     exact = built(3, dtype="float64")
     upstream = np.random.default_rng(1).normal(size=tokens().shape)
 
@@ -92,25 +92,25 @@ def test_the_compiled_norm_and_its_gradients_equal_the_plain_one_in_float64(dtyp
 
     norm = built(3, dtype=dtype)
     assert xla_calls(graph_def_of(lambda x: in_scope(norm, x), tf.constant(tokens())))
-    for own, expected in zip(results(norm, compiled.compiled_elementwise), results(exact, contextlib.nullcontext), strict=True):
+    for own, expected in zip(results(norm, fast_path.xla_elementwise), results(exact, contextlib.nullcontext), strict=True):
         np.testing.assert_allclose(own, expected, atol=tolerance * np.abs(expected).max())
 
 
 def in_scope(norm, x):
-    with compiled.compiled_elementwise():
+    with fast_path.xla_elementwise():
         return norm(tf.cast(x, norm.compute_dtype), 1)
 
 
 def test_the_compiled_norm_has_second_derivatives(monkeypatch):
     """Of a function of the gradient, against the plain norm's, in float64."""
-    monkeypatch.setattr(compiled, "COMPILED_ELEMENTS", 0)
+    monkeypatch.setattr(fast_path, "COMPILED_ELEMENTS", 0)
     norm = built(1, dtype="float64")
 
     def second(is_compiled):
         x = tf.constant(tokens(), tf.float64)
         with tf.GradientTape() as outer:
             outer.watch(x)
-            with tf.GradientTape() as tape, compiled.compiled_elementwise(is_compiled):
+            with tf.GradientTape() as tape, fast_path.xla_elementwise(is_compiled):
                 tape.watch(x)
                 total = tf.reduce_sum(norm(x, 0) ** 3)
             penalty = tf.reduce_sum(tape.gradient(total, x) ** 2)

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.widenet import reference
 from widenet import Router, SharedMoE
-from widenet.routing import balance_loss, router_z_loss
+from widenet.routing import balance_loss, jitter, router_z_loss
 
 
 def tokens(shape=(2, 6, 8), seed=0, dtype=np.float32):
@@ -191,3 +191,17 @@ def test_gradient_of_gates_and_balance_loss_reaches_the_kernel():
         gates, balance = tf.reduce_sum(routing.gates), router.losses[0]
     for target in (gates, balance):
         assert np.any(tape.gradient(target, router.kernel).numpy() != 0)
+
+
+def test_jitter_is_uniform_and_in_training_only():
+    """Inputs of 2 become uniform in [1.5, 2.5]: mean 2, deviation 1/sqrt(12), six sigma of 20000 draws. 0 adds no operation."""
+    x = jitter(tf.fill([20000], 2.0), 0.25).numpy()
+    assert 1.5 <= x.min() < 1.51 and 2.49 < x.max() <= 2.5
+    np.testing.assert_allclose([x.mean(), x.std()], [2, 12**-0.5], atol=0.0125)
+    for amount in (0.0, 0.25):
+        router = Router(3, noise=False, jitter=amount)
+        first, second = (router(tokens(), training=True).probabilities for _ in range(2))
+        assert bool(tf.reduce_all(first == second)) == (amount == 0)
+        tf.debugging.assert_equal(router(tokens()).probabilities, router(tokens()).probabilities)
+        graph = tf.function(lambda x: router(x, training=True)).get_concrete_function(tokens()).graph  # noqa: B023
+        assert any("Random" in operation.type for operation in graph.get_operations()) == (amount > 0)

@@ -3,7 +3,7 @@
 import pytest
 
 from widenet import Deployment, Encoder
-from widenet.flops import dense_flops, encoder_flops
+from widenet.cost import dense_flops, encoder_flops
 
 # Five tokens of width 8, FFN 12, two of three experts of 10.
 ATTENTION = 4 * (2 * 5 * 8 * 8) + 2 * (2 * 5 * 5 * 8)  # four projections, then scores and weighted sum over all heads

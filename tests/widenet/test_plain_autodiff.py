@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from tests.graphs import graph_def_of
 from widenet import Encoder
-from widenet.gradients import custom_gradient, derived_gradients, uses_derived
+from widenet.context import CONTEXT
+from widenet.fast_path import custom_gradient, plain_autodiff
 
 
 @custom_gradient
@@ -24,12 +25,12 @@ def gradient_of_doubled():
 def test_custom_or_derived():
     """The value is the same, and outside all is as before, after an error too."""
     assert gradient_of_doubled() == (2, 5)
-    with derived_gradients():
-        assert uses_derived()
+    with plain_autodiff():
+        assert CONTEXT.plain_autodiff
         assert gradient_of_doubled() == (2, 2)
-    with pytest.raises(KeyError), derived_gradients():
+    with pytest.raises(KeyError), plain_autodiff():
         raise KeyError
-    assert not uses_derived()
+    assert not CONTEXT.plain_autodiff
     assert gradient_of_doubled() == (2, 5)
 
 
@@ -48,7 +49,7 @@ def test_an_encoder_has_the_same_gradients(policy, atol):
         return tape.gradient(loss, encoder.trainable_weights)
 
     custom = gradients()
-    with derived_gradients():
+    with plain_autodiff():
         derived = gradients()
     for weight, one, other in zip(encoder.trainable_weights, custom, derived, strict=True):
         one, other = np.array(one), np.array(other)
@@ -65,5 +66,5 @@ def test_a_saved_graph_has_none():
         return [node.name for node in graph.node if "_gradient_op_type" in node.attr]
 
     assert custom_ones()
-    with derived_gradients():
+    with plain_autodiff():
         assert custom_ones() == []

@@ -7,8 +7,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 import vision
 from tests.graphs import graph_def_of, xla_calls
-from widenet import compiled
-from widenet.compiled import compiled_elementwise, compiles_elementwise, elementwise, in_xla
+from widenet import fast_path
+from widenet.fast_path import compiles_elementwise, elementwise, in_xla, xla_elementwise
 
 TINY = dict(
     depth=2, width=8, heads=2, ffn_dim=12, expert_dim=12, num_experts=2, image_size=4, patch_size=2, channels=1, classes=3
@@ -17,7 +17,7 @@ TINY = dict(
 
 @pytest.fixture(autouse=True)
 def compile_however_small(monkeypatch):
-    monkeypatch.setattr(compiled, "COMPILED_ELEMENTS", 0)
+    monkeypatch.setattr(fast_path, "COMPILED_ELEMENTS", 0)
 
 
 @elementwise
@@ -27,9 +27,9 @@ def double(x):
 
 def test_only_inside_the_scope():
     assert not compiles_elementwise()
-    with compiled_elementwise():
+    with xla_elementwise():
         assert compiles_elementwise()
-        with compiled_elementwise(False):
+        with xla_elementwise(False):
             assert not compiles_elementwise()
         assert compiles_elementwise()
     assert not compiles_elementwise()
@@ -40,7 +40,7 @@ def test_the_scope_decides_for_each_call():
         return double(x)
 
     def inside(x):
-        with compiled_elementwise():
+        with xla_elementwise():
             return double(x)
 
     x = tf.constant([1.0, 2.0])
@@ -51,15 +51,15 @@ def test_the_scope_decides_for_each_call():
 
 def test_only_what_is_large_enough(monkeypatch):
     """Of tensors whose size is known; one that is not is taken for large."""
-    monkeypatch.setattr(compiled, "COMPILED_ELEMENTS", 4)
+    monkeypatch.setattr(fast_path, "COMPILED_ELEMENTS", 4)
 
     @tf.function(input_signature=[tf.TensorSpec([None])])
     def of_unknown_size(x):
-        with compiled_elementwise():
+        with xla_elementwise():
             return double(x)
 
     def of_known_size(x):
-        with compiled_elementwise():
+        with xla_elementwise():
             return double(x)
 
     assert xla_calls(graph_def_of(of_known_size, tf.ones(3))) == []
@@ -69,10 +69,10 @@ def test_only_what_is_large_enough(monkeypatch):
 
 def test_a_gradient_follows_its_forward_pass():
     """It may be taken after the scope has ended, as with a tape around a model."""
-    with compiled_elementwise():
-        variant = double.variant(1)
+    with xla_elementwise():
+        variant = double.for_size(1)
     assert xla_calls(graph_def_of(variant, tf.constant(1.0))) != []
-    assert xla_calls(graph_def_of(double.variant(1), tf.constant(1.0))) == []
+    assert xla_calls(graph_def_of(double.for_size(1), tf.constant(1.0))) == []
 
 
 def test_nothing_is_nested_where_xla_compiles_everything():
@@ -80,7 +80,7 @@ def test_nothing_is_nested_where_xla_compiles_everything():
 
     @tf.function(jit_compile=True)
     def whole(x):
-        with compiled_elementwise():
+        with xla_elementwise():
             seen.append((in_xla(), compiles_elementwise()))
             return double(x)
 
@@ -123,7 +123,7 @@ def test_predict_equals_a_call():
 def used_model():
     """A model that was trained, evaluated and asked, all with compiled functions."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compiled, "COMPILED_ELEMENTS", 0)
+        patch.setattr(fast_path, "COMPILED_ELEMENTS", 0)
         model = tiny_model(dropout=0.1)
         known = tf.data.Dataset.from_tensors(batch())
         model.fit(known, verbose=0)
@@ -179,7 +179,7 @@ def test_a_saved_model_can_be_trained(tmp_path):
 def test_no_function_is_compiled_again_for_another_routing(monkeypatch):
     """Neither where tensors are large nor where they are too small to be compiled: compiled functions see one shape each."""
     for elements in (0, 10**9):
-        monkeypatch.setattr(compiled, "COMPILED_ELEMENTS", elements)
+        monkeypatch.setattr(fast_path, "COMPILED_ELEMENTS", elements)
         model = tiny_model()
         data = tf.data.Dataset.from_tensors(batch()).repeat()
         train = tf.function(model.train_step).get_concrete_function(next(iter(data)))

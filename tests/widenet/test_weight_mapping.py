@@ -3,7 +3,7 @@
 import pytest
 
 from widenet import Deployment
-from widenet.correspondence import by_depth, feed_forward_by_depth, relation, span
+from widenet.weight_transfer.mapping import by_depth, describe_mapping, feed_forward_by_depth, format_ranges
 
 
 def uses(depth, component, groups):
@@ -99,11 +99,11 @@ KINDS = (("ffn", False), ("moe", True))
     ],
 )
 def test_relation(choice, count, of, words):
-    assert relation(dict(enumerate(choice)), count, of) == words
+    assert describe_mapping(dict(enumerate(choice)), count, of) == words
 
 
 @pytest.mark.parametrize(
     "numbers, text", [([0], "0"), ([0, 1, 2], "0..2"), ([5, 0, 1, 5], "0..1, 5"), ([1, 3, 5], "1, 3, 5"), ([], "")]
 )
 def test_span(numbers, text):
-    assert span(numbers) == text
+    assert format_ranges(numbers) == text

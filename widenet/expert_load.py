@@ -1,15 +1,15 @@
-"""How many tokens each expert gets, block by block: all in all, accumulated on the device, or example by example.
+"""How many tokens each expert gets, block by block: summed over calls on the device, or example by example.
 
-MoE layers hand their counts to whoever is `recording` or `recording_assignments`, and how sure their choices were to whoever is
-`recording_margins`; where nobody is (predict, export), no operation is added to the graph.
+MoE layers append their counts to the lists that `recording` or `recording_assignments` yield, and the margins of their choices to
+that of `recording_margins`. Outside these context managers (predict, export) no operation is added to the graph.
 """
 
 import contextlib
-import threading
 from typing import NamedTuple
 
 import tensorflow as tf
 
+from widenet.context import CONTEXT, setting
 from widenet.layer import register
 from widenet.routing import balance_loss
 
@@ -19,16 +19,13 @@ class BlockLoad(NamedTuple):
 
     Attributes:
       kept: [E], assignments (token, choice) that each expert computed.
-      dropped: scalar, assignments for which it had no room.
-      balance: scalar, the balance loss E * sum_i m_i * P_i before its weight lambda.
+      dropped: scalar, assignments for which their expert had no room.
+      balance: scalar, the balance loss E * sum_i m_i * P_i without its weight lambda.
     """
 
     kept: tf.Tensor
     dropped: tf.Tensor
     balance: tf.Tensor
-
-
-_ACTIVE = threading.local()  # replicas of a MirroredStrategy run in threads of their own
 
 
 def recording():
@@ -37,31 +34,27 @@ def recording():
 
 
 def recording_assignments():
-    """Yields a list that gets the assignments of every MoE block called inside, example by example, in the order of the calls:
+    """Yields a list that gets the assignments of every MoE block called inside, in the order of the calls.
 
-    int32 [batch, E], how many (token, choice) of each example the router gave to each expert, whether or not the expert had room.
+    Each is int32 [batch, E]: how many (token, choice) of each example the router gave to each expert, with or without room there.
     """
     return _recording("assignments")
 
 
 def recording_margins():
-    """Yields a list that gets the margins of every MoE block called inside, example by example, in the order of the calls:
+    """Yields a list that gets the margins of every MoE block called inside, in the order of the calls.
 
-    float [batch], the least by which the K-th expert's probability is above the next one's, over the real tokens of each example;
-    infinity where there is no next expert, or no real token.
+    Each is float [batch]: over the real tokens of an example, the smallest difference between the probability of the K-th expert
+    and that of the next one; infinity if there is no next expert or no real token.
     """
     return _recording("margins")
 
 
 @contextlib.contextmanager
-def _recording(what):
-    outer = getattr(_ACTIVE, what, None)
+def _recording(field):
     records = []
-    setattr(_ACTIVE, what, records)
-    try:
+    with setting(**{field: records}):
         yield records
-    finally:
-        setattr(_ACTIVE, what, outer)
 
 
 def record_load(routing, loads, mask):
@@ -72,13 +65,12 @@ def record_load(routing, loads, mask):
       loads: int32 [E], the assignments that each expert keeps.
       mask: bool [T], the real tokens.
     """
-    records = getattr(_ACTIVE, "loads", None)
-    if records is None:
+    if CONTEXT.loads is None:
         return
     kept = tf.cast(loads, tf.float32)
     assigned = tf.reduce_sum(tf.cast(mask, tf.float32)) * routing.experts.shape[-1]
     balance = tf.cast(balance_loss(routing.probabilities, routing.experts, mask), tf.float32)
-    records.append(BlockLoad(*map(tf.stop_gradient, (kept, assigned - tf.reduce_sum(kept), balance))))
+    CONTEXT.loads.append(BlockLoad(*map(tf.stop_gradient, (kept, assigned - tf.reduce_sum(kept), balance))))
 
 
 def record_assignments(routing, mask, x):
@@ -89,19 +81,17 @@ def record_assignments(routing, mask, x):
       mask: bool [T], the real tokens; padding counts nowhere.
       x: [batch, length, D], the tokens before they were flattened.
     """
-    records = getattr(_ACTIVE, "assignments", None)
-    if records is None:
+    if CONTEXT.assignments is None:
         return
     num_experts = routing.probabilities.shape[-1]
     listed = tf.reduce_sum(tf.one_hot(routing.experts, num_experts, dtype=tf.int32), axis=-2)  # [T, E]
     listed *= tf.cast(mask, tf.int32)[:, tf.newaxis]
-    records.append(tf.reduce_sum(tf.reshape(listed, [*tf.unstack(tf.shape(x)[:2]), num_experts]), axis=1))
+    CONTEXT.assignments.append(tf.reduce_sum(tf.reshape(listed, [*tf.unstack(tf.shape(x)[:2]), num_experts]), axis=1))
 
 
 def record_margins(routing, mask, x):
     """Adds one block's margins to the active recording of them, if there is one. Arguments as for record_assignments."""
-    records = getattr(_ACTIVE, "margins", None)
-    if records is None:
+    if CONTEXT.margins is None:
         return
     infinity = tf.constant(float("inf"), routing.probabilities.dtype)
     choices, num_experts = routing.experts.shape[-1], routing.probabilities.shape[-1]
@@ -111,22 +101,22 @@ def record_margins(routing, mask, x):
         # Of the probabilities and not of the gates, which may be renormalized.
         ranked = tf.math.top_k(routing.probabilities, k=choices + 1).values
         margins = tf.where(mask, ranked[:, -2] - ranked[:, -1], infinity)
-    records.append(tf.reduce_min(tf.reshape(margins, tf.shape(x)[:2]), axis=1))
+    CONTEXT.margins.append(tf.reduce_min(tf.reshape(margins, tf.shape(x)[:2]), axis=1))
 
 
 def join_assignments(records, blocks, num_experts):
-    """The records of one forward pass in one tensor.
+    """Joins the records of one forward pass in one tensor.
 
     Args:
-      records: int32 [batch, experts of that block], one a block, or several times that where an encoder was called several times.
+      records: list of int32 [batch, experts of that block], one a block for every call of the encoder.
       blocks: number of MoE blocks.
-      num_experts: E, the largest where encoders differ.
+      num_experts: E; if encoders differ, the largest.
 
     Returns:
-      int32 [batch, blocks, E], the calls of a block added up; 0 for experts that a block does not have.
+      int32 [batch, blocks, E], the sum over the calls of a block; 0 for experts that a block does not have.
 
     Raises:
-      ValueError: a number of records that is no multiple of `blocks`.
+      ValueError: a number of records that is not a multiple of `blocks`.
     """
     _check_calls(records, blocks)
     counts = tf.stack([_padded(count, num_experts) for count in records], axis=1)
@@ -141,7 +131,7 @@ def _padded(counts, num_experts):
 def _check_calls(records, blocks):
     if len(records) % blocks:
         counts = f"{len(records)} MoE calls were recorded and {blocks} expected"
-        raise ValueError(f"{counts}: the MoE layers of a widenet.Model stand in its Encoders")
+        raise ValueError(f"{counts}: the MoE layers of a widenet.Model must be in its Encoders")
 
 
 @register
@@ -151,8 +141,8 @@ class ExpertLoad(tf.keras.metrics.Metric):
     Its result is {"balance": ..., "dropped": ...}, means over the blocks, for progress bars; `table` has every block.
 
     Args:
-      blocks: number of MoE calls a forward pass.
-      num_experts: E, the largest where encoders differ.
+      blocks: number of MoE calls in a forward pass.
+      num_experts: E; if encoders differ, the largest.
     """
 
     def __init__(self, blocks, num_experts, name="expert_load", **kwargs):
@@ -164,10 +154,10 @@ class ExpertLoad(tf.keras.metrics.Metric):
         self.balance = self.add_weight("balance", (blocks,), initializer="zeros", dtype=tf.float32)
 
     def update_state(self, records):
-        """Adds one step's list of BlockLoad, one a block, or several times that where an encoder was called several times.
+        """Adds one step's list of BlockLoad, one a block for every call of the encoder.
 
         Raises:
-          ValueError: a number of records that is no multiple of `blocks`.
+          ValueError: a number of records that is not a multiple of `blocks`.
         """
         _check_calls(records, self.blocks)
         kept, dropped, balance = zip(*records, strict=True)
@@ -194,7 +184,16 @@ class ExpertLoad(tf.keras.metrics.Metric):
         return {"balance": tf.reduce_mean(balance), "dropped": tf.reduce_mean(dropped)}
 
     def table(self):
-        """Rows of plain numbers, one a block: {"block", "expert_0", ..., "dropped", "balance"}. Waits for the device."""
+        """Rows of plain numbers, one a block: {"block", "expert_0", ..., "dropped", "balance"}. Waits for the device.
+
+        Raises:
+          ValueError: if nothing was counted since the last reset.
+        """
+        if not tf.reduce_any(self.kept + self.dropped[:, tf.newaxis] > 0):
+            raise ValueError(
+                f"{self.name} has counted nothing since its last reset: call table() after fit, evaluate or a call of a "
+                "widenet.Model with training=True"
+            )
         experts, dropped, balance = (tensor.numpy() for tensor in self.shares())
         return [
             {
@@ -211,7 +210,7 @@ class ExpertLoad(tf.keras.metrics.Metric):
             variable.assign(tf.zeros_like(variable))
 
     def save_own_variables(self, store):
-        """Saves nothing: what was counted is no part of a model's files."""
+        """Saves nothing: counts are not part of a model's files."""
 
     def load_own_variables(self, store):
         """Loads nothing, as nothing was saved."""

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests.widenet import reference
 from widenet import Deployment, Encoder, ExpertLoad, Routing, SharedMoE
-from widenet.load import BlockLoad, record_load, recording
+from widenet.expert_load import BlockLoad, record_load, recording
 from widenet.routing import top_k_routing
 
 
@@ -177,12 +177,20 @@ def test_metric_by_hand():
         assert abs(row["expert_0"] + row["expert_1"] + row["dropped"] - 1) < 1e-6
 
 
-def test_metric_after_a_reset_and_before_any_step_is_zero():
+def test_metric_after_a_reset_and_before_any_step_has_no_table():
     metric = ExpertLoad(2, 2)
     metric.update_state([load([3, 5], 2, 2.0)] * 2)
     metric.reset_state()
     for state in (metric, ExpertLoad(2, 2)):
-        assert all(value == 0 for row in state.table() for key, value in row.items() if key != "block")
+        assert all(value == 0 for value in state.result().values())
+        with pytest.raises(ValueError, match="expert_load has counted nothing since its last reset"):
+            state.table()
+
+
+def test_table_of_a_step_in_which_all_was_dropped():
+    metric = ExpertLoad(1, 2)
+    metric.update_state([load([0, 0], 4, 2.0)])
+    assert metric.table() == [{"block": 0, "expert_0": 0, "expert_1": 0, "dropped": 1, "balance": 2}]
 
 
 def test_metric_config():
@@ -199,6 +207,6 @@ def test_nothing_is_computed_where_nobody_records(monkeypatch):
     def fail(*arguments):
         raise AssertionError("computed")
 
-    monkeypatch.setattr("widenet.load.balance_loss", fail)
+    monkeypatch.setattr("widenet.expert_load.balance_loss", fail)
     routing = top_k_routing(tf.constant([[1.0, 2.0, 3.0]]), 2)
     record_load(routing, tf.constant([[True, True]]), tf.constant([True]))

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from widenet import Deployment, Encoder
-from widenet.transfer import transfer_encoder, weights_by_name
+from widenet.weight_transfer import transfer_encoder, weights_by_name
 
 ONE_A_BLOCK = dict(attention_groups=None, ffn_groups=None)
 
@@ -121,7 +121,7 @@ def test_dense_to_experts():
         np.testing.assert_array_equal(found["encoder/ffn_norm/gamma"], weights["encoder/ffn_norm/gamma"])
         np.testing.assert_array_equal(found["encoder/attention_0/value/bias"], weights["encoder/attention_0/value/bias"])
         assert rows[f"encoder/{fresh}"].result == "fresh"
-        assert "made" in rows[f"encoder/{fresh}"].reason
+        assert "cannot start from" in rows[f"encoder/{fresh}"].reason
         assert rows[f"encoder/{dropped}"][2:] == ("dropped", "the model has none")
 
 

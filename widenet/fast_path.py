@@ -1,0 +1,141 @@
+"""What makes a training step fast: elementwise functions compiled by XLA, custom gradients, and weights that are cast once.
+
+The steps of a widenet.Model enter `xla_elementwise`, and every call of an Encoder enters `cast_once`. Exports enter
+`plain_autodiff`, which switches custom gradients off.
+"""
+
+import functools
+
+import tensorflow as tf
+
+# A private function of TensorFlow, which has no public one for this. official's LAMB imports it too: it may not import widenet.
+from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+
+from widenet.context import CONTEXT, setting
+
+# XLA compiles tensors of at least this many elements. Smaller ones gain little, and compilation and each call take time.
+COMPILED_ELEMENTS = 2**20
+
+
+def in_xla():
+    """Whether XLA compiles everything here as one program, as on a TPU or under jit_compile."""
+    return not tf.executing_eagerly() and GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+# Elementwise functions. TensorFlow runs an expression such as a GELU operation by operation, each of which reads and writes the
+# whole tensor; XLA makes one loop of it. Matrix products stay outside, since TensorFlow's own are faster on CPU. A function is
+# compiled once for each shape, so shapes must not depend on the routing. Exported graphs must carry no XLA call: TF Serving,
+# ONNX and TFLite refuse them.
+
+
+def xla_elementwise(enabled=True, unknown_sizes=True):
+    """A context in which XLA compiles the elementwise functions of this package's layers.
+
+    Args:
+      enabled: False for a context in which it does not.
+      unknown_sizes: whether it also compiles functions of tensors whose size is unknown while the graph is made. They are
+        compiled again for each size that comes.
+    """
+    return setting(xla_elementwise=enabled, xla_unknown_sizes=unknown_sizes)
+
+
+def compiles_elementwise(elements=None):
+    """Whether `elementwise` functions called here are compiled.
+
+    Args:
+      elements: size of the largest tensor; None if it is unknown while the graph is made.
+    """
+    is_large = CONTEXT.xla_unknown_sizes if elements is None else elements >= COMPILED_ELEMENTS
+    return CONTEXT.xla_elementwise and is_large and not in_xla()
+
+
+def elementwise(function):
+    """Makes XLA compile a function of tensors wherever `compiles_elementwise` is true.
+
+    Args:
+      function: takes tensors only and captures none.
+
+    Returns:
+      The function. Its attribute `for_size` takes a number of elements and returns the compiled or the plain function. A forward
+      pass calls it to choose the function for its gradient, which may be computed later and outside the context.
+    """
+    compiled = tf.function(function, jit_compile=True)
+
+    def for_size(elements):
+        return compiled if compiles_elementwise(elements) else function
+
+    @functools.wraps(function)
+    def call(*tensors):
+        sizes = [tensor.shape.num_elements() for tensor in tensors]
+        return for_size(None if None in sizes else max(sizes))(*tensors)
+
+    call.for_size = for_size
+    return call
+
+
+# Custom gradients. A layer's own gradient is faster than the one TensorFlow derives. But a SavedModel stores each use of one as a
+# function, and a small WideNet has thousands of them: tracing, writing and reading them takes minutes.
+
+
+def plain_autodiff():
+    """A context in which TensorFlow derives all gradients of this package's layers, and custom gradients are left out."""
+    return setting(plain_autodiff=True)
+
+
+def custom_gradient(function):
+    """tf.custom_gradient, except inside `plain_autodiff`.
+
+    Args:
+      function: as for tf.custom_gradient; the gradient that TensorFlow derives from its operations must be the same.
+    """
+    custom = tf.custom_gradient(function)
+
+    @functools.wraps(function)
+    def call(*tensors):
+        return function(*tensors)[0] if CONTEXT.plain_autodiff else custom(*tensors)
+
+    return call
+
+
+# Weights that several blocks share. Under mixed precision every block would cast such a weight to the compute dtype again, and
+# cast its gradient back before adding it. Here the weight is cast once, and one compiled loop adds the gradients in float32.
+
+
+def cast_once(uses):
+    """A context in which `read` casts each weight of these layers once for all of its uses.
+
+    Args:
+      uses: list of (layer, how many times its weights are read).
+    """
+    return setting(shared_weights={weight.ref(): [count, []] for layer, count in uses for weight in layer.weights})
+
+
+def read(weight, dtype):
+    """Returns `weight` cast to `dtype`. Create the weight with experimental_autocast=False."""
+    shared = (CONTEXT.shared_weights or {}).get(weight.ref())
+    if shared is None:
+        return tf.cast(weight, dtype)
+    count, copies = shared
+    if not copies:
+        value = tf.convert_to_tensor(weight)
+        copies.extend([value] * count if value.dtype == dtype else _copies(value, dtype, count))
+    return copies.pop()
+
+
+def _copies(value, dtype, count):
+    """A list of `count` copies of the value in `dtype`, whose gradients are added in float32."""
+    if CONTEXT.plain_autodiff:
+        return [tf.cast(value, dtype) for _ in range(count)]  # separate casts, or their gradients would be added in `dtype`
+    total = _total.for_size(count * value.shape.num_elements())
+
+    @tf.custom_gradient
+    def copies(value):
+        cast = tf.cast(value, dtype)
+        return [tf.identity(cast) for _ in range(count)], lambda *gradients: tf.cast(total(*gradients), value.dtype)
+
+    return copies(value)
+
+
+@elementwise
+def _total(*gradients):
+    return tf.add_n([tf.cast(gradient, tf.float32) for gradient in gradients])

@@ -4,9 +4,14 @@ import os
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+# Tests run in as many processes as there are cores, so each has one thread, and so have the processes that it starts.
+for threads in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+    os.environ.setdefault(threads, "1")
 
 import pytest
 import tensorflow as tf
+
+pytest_plugins = ["tests.time_limit"]
 
 # transformers would take the tf_keras that TensorFlow Hub brings along, whose classes then go by the names of Keras's own.
 sys.modules["tf_keras"] = None

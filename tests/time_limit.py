@@ -2,7 +2,7 @@
 
 Set-up and call count separately, and a fixture that several tests share counts for the first of them. What counts is the time of
 processors, of this process and of those that it waited for, since a busy machine stretches the time on the clock; a test that waits
-for something else may take three times as long by the clock.
+for something else may take six times as long by the clock.
 """
 
 import os
@@ -47,7 +47,7 @@ def pytest_runtest_makereport(item, call):
         return
     limit = float(item.config.getini("time_limit"))
     for when, (processors, clock) in item.stash.get(SPENT, {}).items():
-        if processors > limit or clock > 3 * limit:
+        if processors > limit or clock > 6 * limit:
             report.outcome = "failed"
             report.longrepr = (
                 f"{item.nodeid} took {processors:.0f} s of processors and {clock:.0f} s by the clock in its {when}. A test over "

@@ -8,8 +8,15 @@ import pytest
 import tensorflow as tf
 
 from official import train
-from tests.official.tiny import DENSE, tiny_config
+from tests.official.tiny import DENSE, tiny_config, without_export
 from vision.classification import ImageClassification
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """What is exported is not looked at here, only that nothing is."""
+    with without_export():
+        yield
 
 
 @pytest.fixture

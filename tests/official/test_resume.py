@@ -12,7 +12,14 @@ from official.checkpoints.manager import Checkpoints
 from official.files.tables import read_table
 from official.training import callbacks
 from official.training.callbacks import SaveCheckpoints, StepCounter, Stopped
-from tests.official.tiny import DENSE, tiny_config
+from tests.official.tiny import DENSE, tiny_config, without_export
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """test_train.py and test_command.py have runs that go on with the export."""
+    with without_export():
+        yield
 
 
 def dense_config(**settings):
@@ -110,22 +117,6 @@ def test_going_on_after_a_crash(uninterrupted, tmp_path, monkeypatch, checkpoint
     run.train()
     assert_same_state(run, uninterrupted[0])
     assert [row["step"] for row in read_table(tmp_path / "metrics.csv")] == ["3", "6", "8"]
-
-
-def test_finished_but_for_the_summary(uninterrupted, tmp_path):
-    """Killed during the export: the same command does what is left, trains nothing and tells the time of both sessions."""
-    first = train.run(dense_config(steps=3), tmp_path)
-    (tmp_path / "summary.json").unlink()
-    before = (tmp_path / "metrics.csv").read_text()
-    run = train.Run(dense_config(steps=3), tmp_path)
-    weights = state(run)
-    summary = run.train()
-    assert_same_state(run, weights)
-    assert (tmp_path / "metrics.csv").read_text() == before
-    assert summary["metrics"] == first["metrics"]
-    # The first session's time up to its last checkpoint, and at least some of the second's.
-    reader = tf.train.load_checkpoint(str(tmp_path / "checkpoints"))
-    assert summary["wall_seconds"] >= round(float(reader.get_tensor("seconds/.ATTRIBUTES/VARIABLE_VALUE")), 1)
 
 
 def test_longer_run(tmp_path, monkeypatch, capsys):

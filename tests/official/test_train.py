@@ -3,6 +3,7 @@
 import json
 import math
 import platform
+import shutil
 import struct
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import tensorflow as tf
 
 import official
 from official import train
+from official.checkpoints.weights import read_weights
 from official.config import to_plain
 from official.files.tables import read_table
 from official.training.callbacks import NonFiniteGuard
@@ -314,6 +316,27 @@ def test_same_run_again(finished, capsys):
     assert f"rm -r {workdir}" in said
     assert str(workdir / "saved_model") in said
     assert files_and_digests(workdir) == before
+
+
+def test_finished_but_for_the_summary(finished, tmp_path):
+    """Killed during the export: the same command does what is left, trains nothing and tells the time of both sessions."""
+    workdir, config, trained, first = finished
+    left = shutil.copytree(workdir, tmp_path / "run", ignore=shutil.ignore_patterns("summary.json", "saved_model"))
+    before = (left / "metrics.csv").read_text()
+    run = train.Run(config, left)
+    summary = run.train()
+    for weight, expected in zip(run.model.weights, trained.model.weights, strict=True):
+        np.testing.assert_array_equal(weight, expected, err_msg=expected.name)
+    assert (left / "metrics.csv").read_text() == before
+    assert summary["metrics"] == first["metrics"]
+    # The first session's time up to its last checkpoint, and at least some of the second's.
+    reader = tf.train.load_checkpoint(str(left / "checkpoints"))
+    assert summary["wall_seconds"] >= round(float(reader.get_tensor("seconds/.ATTRIBUTES/VARIABLE_VALUE")), 1)
+    assert json.loads((left / "summary.json").read_text()) == summary
+    expected, found = read_weights(workdir / "saved_model"), read_weights(left / "saved_model")
+    assert found.keys() == expected.keys()
+    for name, weight in expected.items():
+        np.testing.assert_array_equal(found[name], weight, err_msg=name)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Fails a test without a marker that takes over 20 seconds, so that `make test` stays short: a pytest plugin.
 
 Set-up and call count separately, and a fixture that several tests share counts for the first of them. What counts is the time of
-processors, of this process and of those that it waited for, since a busy machine stretches the time on the clock; a test that waits
-for something else may take six times as long by the clock.
+processors, of this process and of those that it waited for: a busy machine stretches the time on the clock, of which a test may
+take six times as much.
 """
 
 import os

@@ -20,7 +20,8 @@ from official.checkpoints.weights import read_weights
 from official.config import to_plain
 from official.files.tables import read_table
 from official.training.callbacks import NonFiniteGuard
-from tests.official.tiny import DENSE, environment, files_and_digests, tiny_config
+from tests.elsewhere import run_elsewhere
+from tests.official.tiny import DENSE, files_and_digests, tiny_config
 
 EPOCH_ENDS = [3, 6, 7]
 BATCH_LOGS = []  # the losses that callbacks of the run below are handed, step by step
@@ -199,18 +200,16 @@ def variables(run):
 
 
 LOADER = """
-import importlib.util, sys
 import numpy as np
 import tensorflow as tf
 
-assert not any(importlib.util.find_spec(name) for name in ("vision", "widenet", "official"))
 loaded = tf.saved_model.load(sys.argv[1])
 images = np.load(sys.argv[2])
 signature = loaded.signatures["serve"]
 (name,) = signature.structured_input_signature[1]
 outputs = [loaded.serve(images), *signature(**{name: images}).values(), loaded.serve(images[:1])]
 np.savez(sys.argv[3], *outputs)
-print(name)
+print(json.dumps(name))
 """
 
 
@@ -222,18 +221,7 @@ def test_saved_model(finished, tmp_path):
     workdir, _, run, _ = finished
     images = np.random.default_rng(0).uniform(-1, 1, (5, 8, 8, 1)).astype(np.float32)
     np.save(tmp_path / "images.npy", images)
-    paths = [workdir / "saved_model", tmp_path / "images.npy", tmp_path / "outputs.npz"]
-    # -I: neither the working directory nor PYTHONPATH is looked at.
-    loader = subprocess.run(
-        [sys.executable, "-I", "-c", LOADER, *map(str, paths)],
-        cwd=tmp_path,
-        env=environment(TF_CPP_MIN_LOG_LEVEL="3"),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert loader.returncode == 0, loader.stderr
-    assert loader.stdout.split() == ["images"]
+    assert run_elsewhere(LOADER, tmp_path, workdir / "saved_model", tmp_path / "images.npy", tmp_path / "outputs.npz") == "images"
     expected = run.model(images).numpy()
     whole, by_signature, one = np.load(tmp_path / "outputs.npz").values()
     np.testing.assert_allclose(whole, expected, rtol=0, atol=1e-5)

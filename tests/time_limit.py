@@ -11,6 +11,7 @@ import time
 import pytest
 
 SECONDS = 20
+MARKERS = ("process", "train", "kill")
 SPENT = pytest.StashKey()  # of a test: {"setup" or "call": (seconds of processors, seconds by the clock)}
 
 
@@ -43,7 +44,7 @@ def pytest_runtest_makereport(item, call):
     """The last report of a test, that of its teardown, becomes an error: set-up and call have been reported as they were."""
     outcome = yield
     report = outcome.get_result()
-    if report.when != "teardown" or not report.passed or {"process", "train", "kill"} & set(item.keywords):
+    if report.when != "teardown" or not report.passed or any(map(item.get_closest_marker, MARKERS)):
         return
     limit = float(item.config.getini("time_limit"))
     for when, (processors, clock) in item.stash.get(SPENT, {}).items():
@@ -51,5 +52,5 @@ def pytest_runtest_makereport(item, call):
             report.outcome = "failed"
             report.longrepr = (
                 f"{item.nodeid} took {processors:.0f} s of processors and {clock:.0f} s by the clock in its {when}. A test over "
-                f"{limit:g} s needs one of the markers process, train and kill (pyproject.toml), or fewer steps."
+                f"{limit:g} s needs one of the markers {', '.join(MARKERS)} (pyproject.toml), or less work."
             )

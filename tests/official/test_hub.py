@@ -149,12 +149,11 @@ def test_text_model(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory):
+def digits(dense_run, tmp_path_factory):
     """(workdir of a tiny run of the digits recipe, a repository of what it exported)."""
-    workdir, folder = tmp_path_factory.mktemp("digits") / "run", tmp_path_factory.mktemp("digits") / "repository"
-    train.run(tiny_config(DENSE, steps=2, eval_every=2), workdir)
-    publish(workdir / "saved_model", folder, "me/digits")
-    return workdir, folder
+    folder = tmp_path_factory.mktemp("digits") / "repository"
+    publish(dense_run / "saved_model", folder, "me/digits")
+    return dense_run, folder
 
 
 def test_run_begins_with_it(digits, tmp_path, monkeypatch):

@@ -39,7 +39,7 @@ def converted(images, tmp_path_factory):
     return output, convert(images[0], ["onnx", "tflite"], output, split="validation", compared=20, evaluated=40, rounds=2)
 
 
-@pytest.mark.slow
+@pytest.mark.process
 class TestImages:
     def test_what_is_told(self, converted):
         """Every model has size and latency at both batches; what is float32 is held to the limit and loses no accuracy."""
@@ -114,7 +114,7 @@ class Twisted:
         return {name: array + 0.01 * (np.arange(len(array)) == 0)[:, np.newaxis] for name, array in self._model(inputs).items()}
 
 
-@pytest.mark.slow
+@pytest.mark.process
 class TestWrongAnswers:
     """The TFLite file is copied and not made again, which takes its time."""
 
@@ -149,7 +149,7 @@ class TestWrongAnswers:
         assert row["largest"] < CLOSE
 
 
-@pytest.mark.slow
+@pytest.mark.process
 class TestTexts:
     @pytest.fixture(scope="class")
     def texts(self, tmp_path_factory):
@@ -225,7 +225,7 @@ class TestOtherModels:
         assert written["examples"] == f"the 3 examples in {tmp_path}/mine.npz"
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_the_command_line(tmp_path):
     """A run in bfloat16, whose weights are float32, is converted in float32; a wrong setting is one line."""
     trained = run_command(command(tmp_path / "run", **{"train.precision": "mixed_bfloat16"}))

@@ -18,7 +18,7 @@ OWN = [str(pathlib.Path(sys.executable).with_name("saved_model_cli"))]
 # The operations of its tokenizer must be there before a text model can be loaded.
 WITH_TEXT = [sys.executable, "-c", "import tensorflow_text; from tensorflow.python.tools.saved_model_cli import main; main()"]
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.process
 
 
 @pytest.fixture(scope="module")

@@ -88,9 +88,8 @@ def fine_tune(code, folder, handles, repository):
 def test_images(finished_run, tmp_path, monkeypatch, capsys):
     """The whole way; and the driver takes the handle, too, and what it makes of it is published as the next version."""
     repository = tmp_path / "repository"
-    command(export, f"--workdir={finished_run}", f"--output={tmp_path / 'models'}", "--versioned")
     publishing = [f"--repository={repository}", "--handle=me/vision/tiny"]
-    command(publish, *publishing, f"--model={tmp_path / 'models' / '1'}")
+    command(publish, *publishing, f"--model={finished_run / 'saved_model'}")
     assert "me/vision/tiny/1" in capsys.readouterr().out
     served, answers = fine_tune(IMAGES, tmp_path, ["me/vision/tiny/1"], repository)
     images = np.random.default_rng(0).uniform(-1, 1, [16, 8, 8, 1]).astype(np.float32)

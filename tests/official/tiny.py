@@ -75,7 +75,7 @@ def environment(**more):
 
 def run_command(arguments, **more):
     """Runs a command in the checkout to its end."""
-    return subprocess.run(arguments, cwd=ROOT, env=environment(**more), capture_output=True, text=True, timeout=300)
+    return subprocess.run(arguments, cwd=ROOT, env=environment(**more), capture_output=True, text=True, timeout=600)
 
 
 def files_and_digests(folder):

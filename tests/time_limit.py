@@ -11,7 +11,7 @@ import time
 import pytest
 
 SECONDS = 20
-MARKERS = ("process", "train", "kill")
+MARKERS = ("process", "train", "convert", "kill")
 SPENT = pytest.StashKey()  # of a test: {"setup" or "call": (seconds of processors, seconds by the clock)}
 
 
@@ -44,7 +44,9 @@ def pytest_runtest_makereport(item, call):
     """The last report of a test, that of its teardown, becomes an error: set-up and call have been reported as they were."""
     outcome = yield
     report = outcome.get_result()
-    if report.when != "teardown" or not report.passed or any(map(item.get_closest_marker, MARKERS)):
+    if not report.passed:
+        item.stash[SPENT] = {}  # one report is enough
+    if report.when != "teardown" or any(map(item.get_closest_marker, MARKERS)):
         return
     limit = float(item.config.getini("time_limit"))
     for when, (processors, clock) in item.stash.get(SPENT, {}).items():

@@ -39,8 +39,9 @@ def converted(images, tmp_path_factory):
     return output, convert(images[0], ["onnx", "tflite"], output, split="validation", compared=20, evaluated=40, rounds=2)
 
 
-@pytest.mark.process
+@pytest.mark.convert
 class TestImages:
+    @pytest.mark.smoke
     def test_what_is_told(self, converted):
         """Every model has size and latency at both batches; what is float32 is held to the limit and loses no accuracy."""
         folder, written = converted
@@ -114,7 +115,7 @@ class Twisted:
         return {name: array + 0.01 * (np.arange(len(array)) == 0)[:, np.newaxis] for name, array in self._model(inputs).items()}
 
 
-@pytest.mark.process
+@pytest.mark.convert
 class TestWrongAnswers:
     """The TFLite file is copied and not made again, which takes its time."""
 
@@ -149,7 +150,7 @@ class TestWrongAnswers:
         assert row["largest"] < CLOSE
 
 
-@pytest.mark.process
+@pytest.mark.convert
 class TestTexts:
     @pytest.fixture(scope="class")
     def texts(self, tmp_path_factory):

@@ -18,8 +18,6 @@ OWN = [str(pathlib.Path(sys.executable).with_name("saved_model_cli"))]
 # The operations of its tokenizer must be there before a text model can be loaded.
 WITH_TEXT = [sys.executable, "-c", "import tensorflow_text; from tensorflow.python.tools.saved_model_cli import main; main()"]
 
-pytestmark = pytest.mark.process
-
 
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory):
@@ -33,6 +31,7 @@ def tasks(tmp_path_factory):
     return folder, {"images": ImageClassification(images), "texts": TextClassification(texts)}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "kind, part, signature, given, said",
     [

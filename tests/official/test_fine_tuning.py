@@ -101,6 +101,7 @@ def test_metrics_and_export_are_of_the_averages(averaged):
     assert abs(reported - loss(run.model(images).numpy())) > 1e-3
 
 
+@pytest.mark.train
 def test_training_is_the_same_without_averages(averaged, tmp_path):
     """Bit by bit, evaluations in between included; and the checkpoint holds the weights, not the averages."""
     run = train.Run(averaged_config(ema_decay=0.0), tmp_path)

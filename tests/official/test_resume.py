@@ -62,7 +62,14 @@ def uninterrupted(tmp_path_factory):
     return state(run), read_table(workdir / "metrics.csv")
 
 
-@pytest.mark.parametrize("stop, signum", [(5, signal.SIGTERM), (6, signal.SIGINT), (8, signal.SIGTERM)])
+@pytest.mark.parametrize(
+    "stop, signum",
+    [
+        (5, signal.SIGTERM),
+        pytest.param(6, signal.SIGINT, marks=pytest.mark.train),
+        pytest.param(8, signal.SIGTERM, marks=pytest.mark.train),
+    ],
+)
 def test_stop_and_go_on(uninterrupted, tmp_path, stop, signum):
     """Stopped inside an epoch, at its end and at the run's: a checkpoint of that very step, then the same end, moments included.
 
@@ -92,7 +99,7 @@ def test_stop_and_go_on(uninterrupted, tmp_path, stop, signum):
             assert float(row[key]) == pytest.approx(float(expected_row[key]), abs=1e-5), key
 
 
-@pytest.mark.parametrize("checkpoint_every, expected_step", [(2, 5), (3, 3)])
+@pytest.mark.parametrize("checkpoint_every, expected_step", [pytest.param(2, 5, marks=pytest.mark.train), (3, 3)])
 def test_going_on_after_a_crash(uninterrupted, tmp_path, monkeypatch, checkpoint_every, expected_step):
     """A process that died between an evaluation and its checkpoint: the epoch ends again, and its row stands once.
 

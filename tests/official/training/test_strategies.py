@@ -167,6 +167,7 @@ class TestXla:
         for value, expected in zip(run.model.get_weights(), default_run[0], strict=True):
             np.testing.assert_allclose(value, expected, rtol=0, atol=1e-9)
 
+    @pytest.mark.train
     def test_experts_compile(self, tmp_path):
         """Routing, dispatch with a capacity, noise and the measuring of loads have static shapes."""
         run = train.Run(tiny_config(jit_compile=True, steps=2, eval_every=2), tmp_path)
@@ -176,7 +177,7 @@ class TestXla:
         for row in rows:
             assert sum(float(row[f"expert_{e}"]) for e in range(3)) + float(row["dropped"]) == pytest.approx(1, abs=1e-5)
 
-    @pytest.mark.parametrize("place", ["loss", "optimizer"])
+    @pytest.mark.parametrize("place", ["loss", pytest.param("optimizer", marks=pytest.mark.train)])
     def test_the_whole_step_is_compiled(self, tmp_path, monkeypatch, place):
         """A Python function in the loss or in the learning rate is what XLA cannot compile: it must be refused in both places."""
 

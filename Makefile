@@ -1,7 +1,7 @@
 # The commands of this project; `make help` lists them. Each sets up .venv by itself where that is still to do.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-text test lint lock zoo clean
+.PHONY: help demo demo-text test test-all lint lock zoo clean
 
 # What belongs to another environment must not leak into .venv.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
@@ -14,6 +14,9 @@ INSTALLED := .venv/installed-requirements
 INSTALLED_TEXT := .venv/installed-requirements-text
 INSTALLED_TEST := .venv/installed-requirements-test
 TEXT := runs/demo_text
+# Processes that run tests, each with one core and up to four GB of memory; 0 for a debugger.
+WORKERS := 2
+PYTEST = $(RUN) -m pytest -n $(WORKERS) --dist loadfile --durations=10
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /make \1: /p' $(MAKEFILE_LIST)
@@ -34,8 +37,11 @@ demo-text: $(INSTALLED_TEXT) ## learn words, pretrain a tiny WideNet on real Eng
 		--config.init=$(TEXT)/pretraining
 	@$(RUN) -m official.evaluate --model=$(TEXT)/rotten_tomatoes --split=test
 
-test: $(INSTALLED_TEST) ## run all tests; choose some with ARGS="-m 'not slow'"
-	@$(RUN) -m pytest $(ARGS)
+test: $(INSTALLED_TEST) ## run the tests, each capability once: at most ten minutes; choose some with ARGS=tests/widenet
+	@$(PYTEST) -m "smoke or not (process or train or convert or kill)" $(ARGS)
+
+test-all: $(INSTALLED_TEST) ## run all tests, also those with the markers in pyproject.toml: at most 35 minutes
+	@$(PYTEST) $(ARGS)
 
 lint: $(INSTALLED_TEST) ## check style, as pre-commit does
 	@$(RUN) -m ruff check .

@@ -1,12 +1,17 @@
-"""What all tests share: two logical CPU devices, for strategies with two replicas, and seeds."""
+"""What all tests share: two logical CPU devices, for strategies with two replicas, seeds, and finished runs."""
 
 import os
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+# Tests run in as many processes as there are cores, so each has one thread, and so have the processes that it starts.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
 import pytest
 import tensorflow as tf
+
+pytest_plugins = ["tests.time_limit"]
 
 # transformers would take the tf_keras that TensorFlow Hub brings along, whose classes then go by the names of Keras's own.
 sys.modules["tf_keras"] = None
@@ -22,3 +27,43 @@ def seeds():
     tf.keras.backend.clear_session()
     tf.keras.utils.set_random_seed(0)
     tf.keras.mixed_precision.set_global_policy("float32")
+
+
+@pytest.fixture(scope="session")
+def shared_run(tmp_path_factory, request):
+    """shared_run(name, make): the folder of a run that whichever process of pytest comes first makes, by make(folder).
+
+    Others look at it and copy it before they write.
+    """
+    from official.files.atomic import locked
+
+    folder = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):  # of one of several processes, whose own folder is inside the common one
+        folder = folder.parent
+
+    def run(name, make):
+        with locked(folder / f"{name}.lock"):
+            if not (folder / name / "finished").exists():
+                make(folder / name / "workdir")
+                (folder / name / "finished").touch()
+        return folder / name / "workdir"
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished_run(shared_run):
+    """The workdir of a run of the tiny recipe, with experts: checkpoints of steps 6 and 7, evaluated after steps 3, 6 and 7."""
+    from official import train
+    from tests.official.tiny import tiny_config
+
+    return shared_run("finished_run", lambda workdir: train.run(tiny_config(checkpoint_every=2), workdir))
+
+
+@pytest.fixture(scope="session")
+def dense_run(shared_run):
+    """The workdir of two steps of the tiny recipe without experts, each of them an epoch."""
+    from official import train
+    from tests.official.tiny import DENSE, tiny_config
+
+    return shared_run("dense_run", lambda workdir: train.run(tiny_config(DENSE, steps=2, eval_every=1), workdir))

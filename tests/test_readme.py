@@ -22,6 +22,8 @@ def run(arguments, cwd):
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
+@pytest.mark.process
+@pytest.mark.smoke
 def test_keras_script_is_short_and_runs(tmp_path):
     """The script of at most 25 lines, as it stands there, on the arrays that it loads."""
     script = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)
@@ -42,7 +44,7 @@ def table_rows(text):
     return {name: [cell.strip() for cell in cells.split("|")] for name, cells in rows}
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize("folder", ["vision", "bert"])
 def test_zoo_table_is_what_the_command_prints(folder):
     names = importlib.import_module(folder).list_models()
@@ -175,7 +177,7 @@ def test_links_and_commands_lead_somewhere():
         for recipe in re.findall(r"--config=([\w/]+\.py)", text):
             assert (ROOT / recipe).exists(), f"{page.name}: {recipe}"
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"make (demo-text|demo|test|zoo|lint|lock|clean)\b", README):
+    for target in re.findall(r"make (demo-text|demo|test-all|test|zoo|lint|lock|clean)\b", README):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
@@ -189,7 +191,7 @@ FEW_EXAMPLES = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.skipif(not FASHION_MNIST.exists(), reason=f"no {FASHION_MNIST}: Debian's package dataset-fashion-mnist")
 def test_commands_on_fashion_mnist(tmp_path):
     """Prepare, train, evaluate and look, export, predict and publish, as they stand there, but for fewer steps and examples."""
@@ -231,7 +233,7 @@ FEW_TEXTS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_commands_on_text(tmp_path):
     """Vocabulary, data, pretraining and fine-tuning as they stand there, but on the Wikipedia sample alone and for two steps."""
     section = README.partition("## Text")[2].partition("\n## ")[0].replace("\\\n", " ")

@@ -1,18 +1,19 @@
-"""From training to another's model and back, by the commands as a user runs them: train, export, publish, serve the folder with a
-plain static file server, take it up by its handle in another process, fine-tune it there, and export again."""
+"""From training to another's model and back: train, export, publish, serve the folder with a plain static file server, fine-tune
+the module of that address where nothing of ours is, train on from its handle, and publish again."""
 
-import json
-import subprocess
 import sys
+from unittest import mock
 
 import numpy as np
-import pytest
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  # operations of the text model
 
+from bert.configs import text_file
+from official import export, publish, train
 from tests.bert.prepared_texts import write_jsonl, write_vocabulary
+from tests.elsewhere import run_elsewhere
 from tests.official.model_repository import static_server
-from tests.official.tiny import ROOT, command, environment
+from tests.official.tiny import tiny_config, without_export
 
 TINY_TEXT = {
     "model.depth": 2,
@@ -36,8 +37,7 @@ class BalancedLayer(hub.KerasLayer):
         return outputs
 """
 IMAGES = f"""
-import sys, json, numpy as np, tensorflow as tf, tensorflow_hub as hub
-import official.hub
+import numpy as np, tensorflow as tf, tensorflow_hub as hub
 {BALANCED_LAYER}
 images = np.random.default_rng(0).uniform(-1, 1, [16, 8, 8, 1]).astype(np.float32)
 labels = np.arange(16) % 2
@@ -46,8 +46,7 @@ layer = BalancedLayer(sys.argv[1], trainable=True)
 model = tf.keras.Model(inputs, tf.keras.layers.Dense(2)(layer(inputs)["features"]))
 """
 TEXTS = f"""
-import sys, json, numpy as np, tensorflow as tf, tensorflow_text, tensorflow_hub as hub
-import official.hub
+import numpy as np, tensorflow as tf, tensorflow_text, tensorflow_hub as hub
 {BALANCED_LAYER}
 images = np.array(["a good film", "a bad film", "good", "bad"] * 4, object)
 labels = np.arange(16) % 2
@@ -67,69 +66,61 @@ print(json.dumps(dict(first=first, last=last, weights=len(before), changed=chang
 """
 
 
-def run(*arguments, **more):
-    """The standard output of a command of this project."""
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)], cwd=ROOT, env=environment(**more), capture_output=True, text=True, timeout=600
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def command(module, *arguments):
+    """A command in this process. Those of the README run in others (tests/test_readme.py)."""
+    with mock.patch.object(sys, "argv", [module.__name__, *map(str, arguments)]):
+        module.main()
 
 
 def fine_tune(code, folder, handles, repository):
-    """Runs the code on handles that a static file server has; what it tells, after a look at what it exported."""
+    """Runs the code on models that a static file server has; what it tells, after a look at what it exported."""
     with static_server(repository) as address:
-        place = folder / "fine_tuned"
-        settings = dict(WIDENET_HUB=address, TFHUB_CACHE_DIR=str(folder / "cache"), TF_CPP_MIN_LOG_LEVEL="3")
-        found = json.loads(run("-c", code + FINE_TUNE, *handles, place, **settings).splitlines()[-1])
+        addresses = [f"{address}/{handle}" for handle in handles]
+        found = run_elsewhere(
+            code + FINE_TUNE, folder, *addresses, folder / "fine_tuned", TFHUB_CACHE_DIR=str(folder / "cache of others")
+        )
     assert found["last"] < found["first"]
     # All but a few, such as the attention's key bias, which has no gradient.
     assert found["changed"] > 0.8 * found["weights"] > 0
-    return tf.saved_model.load(str(place)), np.array(found["answers"])
+    return tf.saved_model.load(str(folder / "fine_tuned")), np.array(found["answers"])
 
 
-@pytest.mark.slow
-def test_images(tmp_path):
+def test_images(finished_run, tmp_path, monkeypatch, capsys):
     """The whole way; and the driver takes the handle, too, and what it makes of it is published as the next version."""
-    trained = subprocess.run(command(tmp_path / "run"), cwd=ROOT, env=environment(), capture_output=True, text=True)
-    assert trained.returncode == 0, trained.stderr
     repository = tmp_path / "repository"
-    run("-m", "official.export", f"--workdir={tmp_path / 'run'}", f"--output={tmp_path / 'models'}", "--versioned")
-    publish = ["-m", "official.publish", f"--repository={repository}", "--handle=me/vision/tiny"]
-    assert "me/vision/tiny/1" in run(*publish, f"--model={tmp_path / 'models' / '1'}")
+    publishing = [f"--repository={repository}", "--handle=me/vision/tiny"]
+    command(publish, *publishing, f"--model={finished_run / 'saved_model'}")
+    assert "me/vision/tiny/1" in capsys.readouterr().out
     served, answers = fine_tune(IMAGES, tmp_path, ["me/vision/tiny/1"], repository)
     images = np.random.default_rng(0).uniform(-1, 1, [16, 8, 8, 1]).astype(np.float32)
     # Another process may add in another order: 1e-5 for float32.
     np.testing.assert_allclose(served.serve(images), answers, atol=1e-5)
     with static_server(repository) as address:
-        settings = dict(WIDENET_HUB=address, TFHUB_CACHE_DIR=str(tmp_path / "cache"))
-        more = subprocess.run(
-            command(tmp_path / "more", "--config.init=me/vision/tiny/1"),
-            cwd=ROOT,
-            env=environment(**settings),
-            capture_output=True,
-            text=True,
-        )
-    assert more.returncode == 0, more.stderr
-    assert "Starting from me/vision/tiny/1" in more.stdout
-    assert "me/vision/tiny/2" in run(*publish, f"--model={tmp_path / 'more' / 'saved_model'}")
+        monkeypatch.setenv("WIDENET_HUB", address)
+        monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+        train.run(tiny_config({"init": "me/vision/tiny/1"}, steps=1, eval_every=1), tmp_path / "more")
+    assert "Starting from me/vision/tiny/1" in capsys.readouterr().out
+    command(publish, *publishing, f"--model={tmp_path / 'more' / 'saved_model'}")
+    assert "me/vision/tiny/2" in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_texts(tmp_path):
     """An encoder and its preprocessor, which take raw strings together."""
     write_vocabulary(tmp_path / "vocab.txt", ("good", "bad", "film"))
     write_jsonl(tmp_path / "train.jsonl", *[{"text": f"a {label} film", "label": label} for label in ("good", "bad") * 4])
-    settings = dict(TINY_TEXT)
-    settings |= {"data.vocabulary": tmp_path / "vocab.txt", "data.train_file": tmp_path / "train.jsonl"}
-    settings |= {"data.validation_file": tmp_path / "train.jsonl"}
-    given = [f"--config.{key}={value}" for key, value in settings.items()]
-    run("-m", "official.train", "--config=bert/configs/text_file.py", f"--workdir={tmp_path / 'run'}", *given)
+    config = text_file.get_config()
+    config.update_from_flattened_dict(
+        TINY_TEXT
+        | {"data.vocabulary": str(tmp_path / "vocab.txt"), "data.train_file": str(tmp_path / "train.jsonl")}
+        | {"data.validation_file": str(tmp_path / "train.jsonl")}
+    )
+    with without_export():
+        train.run(config, tmp_path / "run")
     repository = tmp_path / "repository"
     for part in ("encoder", "preprocessor"):
-        run("-m", "official.export", f"--workdir={tmp_path / 'run'}", f"--part={part}")
+        command(export, f"--workdir={tmp_path / 'run'}", f"--part={part}")
         model = [f"--model={tmp_path / 'run' / part}", f"--handle=me/text/tiny-{part}/1"]
-        run("-m", "official.publish", f"--repository={repository}", *model)
+        command(publish, f"--repository={repository}", *model)
     served, answers = fine_tune(TEXTS, tmp_path, ["me/text/tiny-encoder/1", "me/text/tiny-preprocessor/1"], repository)
     texts = tf.constant(["a good film", "a bad film", "good", "bad"] * 4)
     np.testing.assert_allclose(served.serve(texts), answers, atol=1e-5)

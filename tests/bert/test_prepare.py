@@ -305,7 +305,7 @@ class TestBeam:
         "options",
         [
             [],
-            pytest.param(["--direct_running_mode=multi_processing", "--direct_num_workers=2"], marks=pytest.mark.slow),
+            pytest.param(["--direct_running_mode=multi_processing", "--direct_num_workers=2"], marks=pytest.mark.process),
         ],
     )
     def test_same_files(self, tmp_path, corpus, vocabulary, prepared, options):

@@ -22,7 +22,8 @@ from official.cli import quiet
 from official.serving.saved_models import write_saved_model
 from tests.bert.prepared_texts import write_jsonl, write_vocabulary
 from tests.bert.tiny import classification_config
-from tests.official.modules import run_elsewhere, xla_calls_of
+from tests.elsewhere import run_elsewhere
+from tests.official.modules import xla_calls_of
 from tests.official.tiny import ROOT
 
 with quiet.hub_import():

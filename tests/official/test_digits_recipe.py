@@ -21,7 +21,7 @@ def is_of_this_commit(workdir):
     return summary["git_commit"] == head and not summary["git_modified"] and not modified
 
 
-@pytest.mark.slow
+@pytest.mark.train
 def test_digits(tmp_path):
     """At least 97 % of the validation split after the last epoch, not the best; guessing gets 10 %.
 

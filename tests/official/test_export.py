@@ -13,7 +13,8 @@ from official import export, train
 from official.checkpoints.weights import read_weights
 from official.config import to_plain
 from official.serving.saved_models import describe
-from tests.official.modules import run_elsewhere, xla_calls_of
+from tests.elsewhere import run_elsewhere
+from tests.official.modules import xla_calls_of
 from tests.official.tiny import files_and_digests, run_command, tiny_config
 from tests.vision.pictures import encoded, picture
 

@@ -5,7 +5,7 @@ import pytest
 from tests.official.kills import found_after_kills
 
 
-@pytest.mark.slow
+@pytest.mark.kill
 def test_killed_at_random():
     """By SIGKILL, twenty times: the old model or the new one, whole."""
     found = found_after_kills("at_random", "tests.official.killed_exports:exporting", timeout=1200)

@@ -8,7 +8,7 @@ from official import train
 from official.files.tables import read_table
 from official.training.averaging import averaged_weights
 from tests.official.test_resume import assert_same_state, dense_config, state, stop_at
-from tests.official.tiny import DENSE, tiny_config
+from tests.official.tiny import DENSE, tiny_config, without_export
 
 
 def values(variables):
@@ -46,7 +46,8 @@ def test_sgd_with_layer_decay(tmp_path):
     for layer_decay in (1.0, 0.5):
         settings = dict(optimizer="sgd", momentum=0.0, lr=0.1, steps=1, eval_every=1, warmup_steps=0, precision="float64")
         run, before = new_run(dense_config(layer_decay=layer_decay, **settings), tmp_path / str(layer_decay))
-        run.train()
+        with without_export():
+            run.train()
         moved[layer_decay] = {weight.name: weight.numpy() - before[weight.name] for weight in run.model.trainable_weights}
     for name, whole in moved[1.0].items():
         depth = 0 if name.startswith("embedding/") else 2 if name.startswith("encoder/") else 3
@@ -77,7 +78,8 @@ def test_stop_and_go_on(averaged, tmp_path, monkeypatch):
             train.run(averaged_config(), tmp_path)
     run = train.Run(averaged_config(), tmp_path)
     assert run.first_step == 2
-    run.train()
+    with without_export():
+        run.train()
     assert_same_state(run, state(averaged[1]))
 
 
@@ -99,10 +101,12 @@ def test_metrics_and_export_are_of_the_averages(averaged):
     assert abs(reported - loss(run.model(images).numpy())) > 1e-3
 
 
+@pytest.mark.train
 def test_training_is_the_same_without_averages(averaged, tmp_path):
     """Bit by bit, evaluations in between included; and the checkpoint holds the weights, not the averages."""
     run = train.Run(averaged_config(ema_decay=0.0), tmp_path)
-    run.train()
+    with without_export():
+        run.train()
     expected = state(averaged[1])
     for name, value in state(run).items():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)

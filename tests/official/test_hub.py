@@ -1,7 +1,6 @@
 """Handles in TensorFlow Hub, in models and in the commands: the same string everywhere, and paths and addresses as before."""
 
 import json
-import subprocess
 import sys
 from unittest import mock
 
@@ -17,9 +16,10 @@ from official.checkpoints.weights import local_path, locate, read_weights
 from official.hub import tensorflow_hub  # without its warning
 from official.publish import publish
 from official.serving.saved_models import export_saved_model
+from tests.elsewhere import run_elsewhere
 from tests.official.model_repository import HANDLE, static_server
 from tests.official.test_command import refusal
-from tests.official.tiny import DENSE, ROOT, command, environment, tiny_config
+from tests.official.tiny import DENSE, ROOT, command, tiny_config
 
 SMALL = dict(classes=3, image_size=8, patch_size=4, depth=2, width=16, heads=2, expert_dim=16, num_experts=3)
 IMAGES = np.linspace(-1, 1, 2 * 8 * 8 * 3, dtype=np.float32).reshape(2, 8, 8, 3)
@@ -58,16 +58,6 @@ def answer(model):
     return model.serve(IMAGES).numpy()
 
 
-def fresh(code, **more):
-    """What `code` prints as JSON in another process."""
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(
-        command, cwd=more.pop("cwd", ROOT), env=environment(**more), capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def test_load(expected):
     """By our function and by TensorFlow Hub's, one copy of it."""
     for load in (official.hub.load, tensorflow_hub.load):
@@ -75,45 +65,33 @@ def test_load(expected):
     assert official.hub.resolve(HANDLE) == tensorflow_hub.resolve(HANDLE)
 
 
-def test_keras_layer_in_another_process(repository, expected, tmp_path):
-    """Of a plain static file server, trained for a step there; its answers before are the model's own."""
+def test_keras_layer(repository, expected, monkeypatch):
+    """Of a plain static file server, trained for a step; its answers before are the model's own.
+
+    tests/test_round_trip.py does the same in another process.
+    """
     with static_server(repository) as address:
-        answered, weights, changed = fresh(
-            f"""
-import json, numpy as np, tensorflow as tf, tensorflow_hub
-import official.hub
-layer = tensorflow_hub.KerasLayer({HANDLE!r}, trainable=True)
-images = np.linspace(-1, 1, 2 * 8 * 8 * 3, dtype=np.float32).reshape(2, 8, 8, 3)
-answered = layer(images, training=False)["default"].numpy().tolist()
-before = [weight.numpy() for weight in layer.trainable_weights]
-with tf.GradientTape() as tape:
-    loss = tf.reduce_sum(layer(images, training=True)["default"] ** 2)
-tf.keras.optimizers.SGD(0.1).apply_gradients(zip(tape.gradient(loss, layer.trainable_weights), layer.trainable_weights))
-changed = sum(bool((weight.numpy() != old).any()) for weight, old in zip(layer.trainable_weights, before))
-print(json.dumps([answered, len(before), changed]))
-""",
-            WIDENET_HUB=address,
-            TFHUB_CACHE_DIR=str(tmp_path / "cache"),
-        )
-    # Another process may sum in another order: float32 rounds to 1e-7, and there are some hundred terms.
-    np.testing.assert_allclose(answered, expected, atol=1e-5)
-    assert changed > weights / 2
+        monkeypatch.setenv("WIDENET_HUB", address)
+        layer = tensorflow_hub.KerasLayer(HANDLE, trainable=True)
+    np.testing.assert_allclose(layer(IMAGES, training=False)["default"], expected, atol=1e-5)
+    before = [weight.numpy() for weight in layer.trainable_weights]
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer(IMAGES, training=True)["default"] ** 2)
+    gradients = tape.gradient(loss, layer.trainable_weights)
+    tf.keras.optimizers.SGD(0.1).apply_gradients(zip(gradients, layer.trainable_weights, strict=True))
+    changed = sum(bool((weight.numpy() != old).any()) for weight, old in zip(layer.trainable_weights, before, strict=True))
+    assert changed > len(before) / 2
 
 
 def test_address_without_anything_of_ours(repository, expected, tmp_path):
     """TensorFlow Hub's own client asks a static file server for HANDLE?tf-hub-format=compressed, and gets the archive."""
-    with static_server(repository) as address:
-        answered = fresh(
-            f"""
-import json, sys, numpy as np, tensorflow_hub
+    code = """
+import numpy as np, tensorflow_hub
 images = np.linspace(-1, 1, 2 * 8 * 8 * 3, dtype=np.float32).reshape(2, 8, 8, 3)
-answered = tensorflow_hub.KerasLayer("{address}/{HANDLE}")(images)["default"].numpy().tolist()
-assert "official" not in sys.modules
-print(json.dumps(answered))
-""",
-            TFHUB_CACHE_DIR=str(tmp_path / "cache"),
-            cwd=str(tmp_path),
-        )
+print(json.dumps(tensorflow_hub.KerasLayer(sys.argv[1])(images)["default"].numpy().tolist()))
+"""
+    with static_server(repository) as address:
+        answered = run_elsewhere(code, tmp_path, f"{address}/{HANDLE}", TFHUB_CACHE_DIR=str(tmp_path / "cache"))
     np.testing.assert_allclose(answered, expected, atol=1e-5)
 
 
@@ -171,12 +149,11 @@ def test_text_model(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory):
+def digits(dense_run, tmp_path_factory):
     """(workdir of a tiny run of the digits recipe, a repository of what it exported)."""
-    workdir, folder = tmp_path_factory.mktemp("digits") / "run", tmp_path_factory.mktemp("digits") / "repository"
-    train.run(tiny_config(DENSE, steps=2, eval_every=2), workdir)
-    publish(workdir / "saved_model", folder, "me/digits")
-    return workdir, folder
+    folder = tmp_path_factory.mktemp("digits") / "repository"
+    publish(dense_run / "saved_model", folder, "me/digits")
+    return dense_run, folder
 
 
 def test_run_begins_with_it(digits, tmp_path, monkeypatch):

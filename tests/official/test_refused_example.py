@@ -6,7 +6,7 @@ import pytest
 
 from official import train
 from official.files.tables import read_table
-from tests.official.tiny import DENSE, command, run_command, tiny_config
+from tests.official.tiny import DENSE, command, run_command, tiny_config, without_export
 from tests.vision.pictures import write_files
 from vision.data import open_dataset
 
@@ -21,6 +21,13 @@ SETTINGS = {
     "train.steps": 6,
     "train.eval_every": 6,
 }
+
+
+@pytest.fixture(autouse=True)
+def quick():
+    """The runs of this process; what they export is not looked at."""
+    with without_export():
+        yield
 
 
 @pytest.fixture

@@ -176,7 +176,7 @@ def test_command(commands, monkeypatch, capsys, tmp_path):
         repeat.main()
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_real_runs(monkeypatch, tmp_path):
     """Two seeds of the tiny recipe, by real commands, whose metrics are those of their evaluations."""
     monkeypatch.chdir(ROOT)

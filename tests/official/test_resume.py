@@ -12,7 +12,14 @@ from official.checkpoints.manager import Checkpoints
 from official.files.tables import read_table
 from official.training import callbacks
 from official.training.callbacks import SaveCheckpoints, StepCounter, Stopped
-from tests.official.tiny import DENSE, tiny_config
+from tests.official.tiny import DENSE, tiny_config, without_export
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """test_train.py and test_command.py have runs that go on with the export."""
+    with without_export():
+        yield
 
 
 def dense_config(**settings):
@@ -55,7 +62,14 @@ def uninterrupted(tmp_path_factory):
     return state(run), read_table(workdir / "metrics.csv")
 
 
-@pytest.mark.parametrize("stop, signum", [(5, signal.SIGTERM), (6, signal.SIGINT), (8, signal.SIGTERM)])
+@pytest.mark.parametrize(
+    "stop, signum",
+    [
+        (5, signal.SIGTERM),
+        pytest.param(6, signal.SIGINT, marks=pytest.mark.train),
+        pytest.param(8, signal.SIGTERM, marks=pytest.mark.train),
+    ],
+)
 def test_stop_and_go_on(uninterrupted, tmp_path, stop, signum):
     """Stopped inside an epoch, at its end and at the run's: a checkpoint of that very step, then the same end, moments included.
 
@@ -85,7 +99,7 @@ def test_stop_and_go_on(uninterrupted, tmp_path, stop, signum):
             assert float(row[key]) == pytest.approx(float(expected_row[key]), abs=1e-5), key
 
 
-@pytest.mark.parametrize("checkpoint_every, expected_step", [(2, 5), (3, 3)])
+@pytest.mark.parametrize("checkpoint_every, expected_step", [pytest.param(2, 5, marks=pytest.mark.train), (3, 3)])
 def test_going_on_after_a_crash(uninterrupted, tmp_path, monkeypatch, checkpoint_every, expected_step):
     """A process that died between an evaluation and its checkpoint: the epoch ends again, and its row stands once.
 
@@ -110,22 +124,6 @@ def test_going_on_after_a_crash(uninterrupted, tmp_path, monkeypatch, checkpoint
     run.train()
     assert_same_state(run, uninterrupted[0])
     assert [row["step"] for row in read_table(tmp_path / "metrics.csv")] == ["3", "6", "8"]
-
-
-def test_finished_but_for_the_summary(uninterrupted, tmp_path):
-    """Killed during the export: the same command does what is left, trains nothing and tells the time of both sessions."""
-    first = train.run(dense_config(steps=3), tmp_path)
-    (tmp_path / "summary.json").unlink()
-    before = (tmp_path / "metrics.csv").read_text()
-    run = train.Run(dense_config(steps=3), tmp_path)
-    weights = state(run)
-    summary = run.train()
-    assert_same_state(run, weights)
-    assert (tmp_path / "metrics.csv").read_text() == before
-    assert summary["metrics"] == first["metrics"]
-    # The first session's time up to its last checkpoint, and at least some of the second's.
-    reader = tf.train.load_checkpoint(str(tmp_path / "checkpoints"))
-    assert summary["wall_seconds"] >= round(float(reader.get_tensor("seconds/.ATTRIBUTES/VARIABLE_VALUE")), 1)
 
 
 def test_longer_run(tmp_path, monkeypatch, capsys):

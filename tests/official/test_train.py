@@ -3,6 +3,7 @@
 import json
 import math
 import platform
+import shutil
 import struct
 import subprocess
 import sys
@@ -15,10 +16,12 @@ import tensorflow as tf
 
 import official
 from official import train
+from official.checkpoints.weights import read_weights
 from official.config import to_plain
 from official.files.tables import read_table
 from official.training.callbacks import NonFiniteGuard
-from tests.official.tiny import DENSE, environment, files_and_digests, tiny_config
+from tests.elsewhere import run_elsewhere
+from tests.official.tiny import DENSE, files_and_digests, tiny_config, without_export
 
 EPOCH_ENDS = [3, 6, 7]
 BATCH_LOGS = []  # the losses that callbacks of the run below are handed, step by step
@@ -197,18 +200,16 @@ def variables(run):
 
 
 LOADER = """
-import importlib.util, sys
 import numpy as np
 import tensorflow as tf
 
-assert not any(importlib.util.find_spec(name) for name in ("vision", "widenet", "official"))
 loaded = tf.saved_model.load(sys.argv[1])
 images = np.load(sys.argv[2])
 signature = loaded.signatures["serve"]
 (name,) = signature.structured_input_signature[1]
 outputs = [loaded.serve(images), *signature(**{name: images}).values(), loaded.serve(images[:1])]
 np.savez(sys.argv[3], *outputs)
-print(name)
+print(json.dumps(name))
 """
 
 
@@ -220,18 +221,7 @@ def test_saved_model(finished, tmp_path):
     workdir, _, run, _ = finished
     images = np.random.default_rng(0).uniform(-1, 1, (5, 8, 8, 1)).astype(np.float32)
     np.save(tmp_path / "images.npy", images)
-    paths = [workdir / "saved_model", tmp_path / "images.npy", tmp_path / "outputs.npz"]
-    # -I: neither the working directory nor PYTHONPATH is looked at.
-    loader = subprocess.run(
-        [sys.executable, "-I", "-c", LOADER, *map(str, paths)],
-        cwd=tmp_path,
-        env=environment(TF_CPP_MIN_LOG_LEVEL="3"),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert loader.returncode == 0, loader.stderr
-    assert loader.stdout.split() == ["images"]
+    assert run_elsewhere(LOADER, tmp_path, workdir / "saved_model", tmp_path / "images.npy", tmp_path / "outputs.npz") == "images"
     expected = run.model(images).numpy()
     whole, by_signature, one = np.load(tmp_path / "outputs.npz").values()
     np.testing.assert_allclose(whole, expected, rtol=0, atol=1e-5)
@@ -316,6 +306,27 @@ def test_same_run_again(finished, capsys):
     assert files_and_digests(workdir) == before
 
 
+def test_finished_but_for_the_summary(finished, tmp_path):
+    """Killed during the export: the same command does what is left, trains nothing and tells the time of both sessions."""
+    workdir, config, trained, first = finished
+    left = shutil.copytree(workdir, tmp_path / "run", ignore=shutil.ignore_patterns("summary.json", "saved_model"))
+    before = (left / "metrics.csv").read_text()
+    run = train.Run(config, left)
+    summary = run.train()
+    for weight, expected in zip(run.model.weights, trained.model.weights, strict=True):
+        np.testing.assert_array_equal(weight, expected, err_msg=expected.name)
+    assert (left / "metrics.csv").read_text() == before
+    assert summary["metrics"] == first["metrics"]
+    # The first session's time up to its last checkpoint, and at least some of the second's.
+    reader = tf.train.load_checkpoint(str(left / "checkpoints"))
+    assert summary["wall_seconds"] >= round(float(reader.get_tensor("seconds/.ATTRIBUTES/VARIABLE_VALUE")), 1)
+    assert json.loads((left / "summary.json").read_text()) == summary
+    expected, found = read_weights(workdir / "saved_model"), read_weights(left / "saved_model")
+    assert found.keys() == expected.keys()
+    for name, weight in expected.items():
+        np.testing.assert_array_equal(found[name], weight, err_msg=name)
+
+
 @pytest.mark.parametrize(
     "setting, value",
     [
@@ -346,13 +357,14 @@ def test_moe_blocks_as_tuple_is_no_change(tmp_path):
     assert train.finished_summary(config, tmp_path) is None
 
 
-def test_run_without_experts(tmp_path):
+def test_run_without_experts(dense_run):
     """A dense model has no expert load: neither table nor panels, and everything else as usual."""
-    summary = train.run(tiny_config(DENSE, steps=2, eval_every=1), tmp_path)
+    summary = json.loads((dense_run / "summary.json").read_text())
+    assert "val_loss" in summary["metrics"]
     assert "val_balance" not in summary["metrics"]
-    assert not (tmp_path / "expert_load.csv").exists()
-    assert (tmp_path / "curves.png").exists()
-    assert (tmp_path / "saved_model" / "saved_model.pb").exists()
+    assert not (dense_run / "expert_load.csv").exists()
+    assert (dense_run / "curves.png").exists()
+    assert (dense_run / "saved_model" / "saved_model.pb").exists()
 
 
 def test_mixed_precision(tmp_path):
@@ -372,7 +384,8 @@ def test_precision_auto(tmp_path, monkeypatch, capsys):
     run = train.Run(config, tmp_path)
     assert run.model.get_layer("encoder").compute_dtype == "bfloat16"
     monkeypatch.setattr(train, "fastest_precision", lambda: "float32")
-    summary = train.run(config, tmp_path)
+    with without_export():
+        summary = train.run(config, tmp_path)
     assert summary["precision"] == "mixed_bfloat16"
     assert summary["config"]["train"]["precision"] == "auto"
     assert ", mixed_bfloat16, on one device" in capsys.readouterr().out

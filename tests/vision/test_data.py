@@ -223,7 +223,7 @@ class TestTfds:
             np.testing.assert_array_equal(tf.io.decode_png(image), example["image"])
             assert int(label) == int(example["label"])
 
-    @pytest.mark.slow
+    @pytest.mark.process
     @pytest.mark.skipif(not FASHION_MNIST.exists(), reason=f"no {FASHION_MNIST}: Debian's package dataset-fashion-mnist")
     def test_fashion_mnist_prepared_by_the_command(self, tmp_path):
         """As a user prepares it from files on disk: 60,000 training images, of which a tenth is held out."""

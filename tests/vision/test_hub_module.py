@@ -105,7 +105,7 @@ def largest_share(layer, model):
     return counts.max() / counts.sum(), whole.evaluate(images, labels, verbose=0)[1]
 
 
-@pytest.mark.slow
+@pytest.mark.train
 def test_experts_stay_balanced(saved):
     """With the documented layer; hub's own, which loses the balance term, leaves most tokens to one expert. Both learn."""
     folder, model = saved

@@ -39,8 +39,9 @@ def converted(images, tmp_path_factory):
     return output, convert(images[0], ["onnx", "tflite"], output, split="validation", compared=20, evaluated=40, rounds=2)
 
 
-@pytest.mark.slow
+@pytest.mark.convert
 class TestImages:
+    @pytest.mark.smoke
     def test_report(self, converted):
         """Every model has size and latency at both batch sizes; float32 models keep to the limit and lose no accuracy."""
         folder, written = converted
@@ -114,7 +115,7 @@ class Twisted:
         return {name: array + 0.01 * (np.arange(len(array)) == 0)[:, np.newaxis] for name, array in self._model(inputs).items()}
 
 
-@pytest.mark.slow
+@pytest.mark.convert
 class TestWrongAnswers:
     """The TFLite file is copied, since converting it again takes long."""
 
@@ -149,7 +150,7 @@ class TestWrongAnswers:
         assert row["largest"] < CLOSE
 
 
-@pytest.mark.slow
+@pytest.mark.convert
 class TestTexts:
     @pytest.fixture(scope="class")
     def texts(self, tmp_path_factory):
@@ -225,7 +226,7 @@ class TestOtherModels:
         assert written["examples"] == f"the 3 examples in {tmp_path}/mine.npz"
 
 
-@pytest.mark.slow
+@pytest.mark.convert
 def test_the_command_line(tmp_path, capsys):
     """A checkpoint in bfloat16, whose weights are float32, is converted in float32."""
     run = train.Run(tiny_config({"train.precision": "mixed_bfloat16"}), tmp_path / "run")

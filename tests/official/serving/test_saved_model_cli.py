@@ -43,8 +43,6 @@ for arguments in json.loads(sys.argv[1]):
 print(json.dumps(done))
 """
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory):
@@ -79,6 +77,7 @@ def printed(tmp_path_factory):
     return [(show, run) for (_, show), (_, run) in zip(results[::2], results[1::2], strict=True)]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("case", range(len(CASES)), ids=[f"{kind}-{part}" for kind, part, *_ in CASES])
 def test_show_and_run(printed, case):
     """All signatures and functions are listed, and the default one runs."""

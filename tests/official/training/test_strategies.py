@@ -16,7 +16,7 @@ from official import train
 from official.files.tables import read_table
 from official.training import devices as strategies
 from official.training import optimizers
-from tests.official.tiny import DENSE, ROOT, command, environment, run_command, tiny_config
+from tests.official.tiny import DENSE, ROOT, command, environment, run_command, tiny_config, without_export
 
 
 @pytest.mark.parametrize("wrong", ["mirorred", "", "MirroredStrategy"])
@@ -74,16 +74,24 @@ class TestTpu:
             self.refusal("local")
 
 
+@pytest.fixture
+def quick():
+    with without_export():
+        yield
+
+
 @pytest.fixture(scope="module")
 def default_run(tmp_path_factory):
     """(weights, rows of metrics.csv) of the run of replicas.py on one device."""
     workdir = tmp_path_factory.mktemp("default")
     run = train.Run(tiny_config(DENSE, steps=4, eval_every=2, warmup_steps=0, precision="float64"), workdir)
-    run.train()
+    with without_export():
+        run.train()
     return run.model.get_weights(), read_table(workdir / "metrics.csv")
 
 
-@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.smoke
 class TestMirrored:
     @pytest.fixture(scope="class")
     def folder(self, tmp_path_factory):
@@ -125,7 +133,7 @@ class TestMirrored:
         assert report["resumed_differences"] == {}
 
 
-@pytest.mark.slow
+@pytest.mark.process
 class TestFineTuningMirrored:
     @pytest.fixture(scope="class")
     def report(self, tmp_path_factory):
@@ -149,6 +157,7 @@ class TestFineTuningMirrored:
         assert report["run"]["restored"]
 
 
+@pytest.mark.usefixtures("quick")
 class TestXla:
     def test_same_as_uncompiled(self, tmp_path, default_run):
         """XLA orders and fuses what TensorFlow does op by op; in float64 that is 1e-9."""
@@ -158,6 +167,7 @@ class TestXla:
         for value, expected in zip(run.model.get_weights(), default_run[0], strict=True):
             np.testing.assert_allclose(value, expected, rtol=0, atol=1e-9)
 
+    @pytest.mark.train
     def test_experts_compile(self, tmp_path):
         """Routing, dispatch with a capacity, noise and the measuring of loads have static shapes."""
         run = train.Run(tiny_config(jit_compile=True, steps=2, eval_every=2), tmp_path)
@@ -167,7 +177,7 @@ class TestXla:
         for row in rows:
             assert sum(float(row[f"expert_{e}"]) for e in range(3)) + float(row["dropped"]) == pytest.approx(1, abs=1e-5)
 
-    @pytest.mark.parametrize("place", ["loss", "optimizer"])
+    @pytest.mark.parametrize("place", ["loss", pytest.param("optimizer", marks=pytest.mark.train)])
     def test_the_whole_step_is_compiled(self, tmp_path, monkeypatch, place):
         """A Python function in the loss or in the learning rate is what XLA cannot compile: it must be refused in both places."""
 
@@ -193,6 +203,7 @@ class TestXla:
             train.run(tiny_config(DENSE, steps=1, eval_every=1, jit_compile=True), tmp_path / "compiled")
 
 
+@pytest.mark.usefixtures("quick")
 def test_steps_per_execution(tmp_path, default_run):
     """Several steps in one execution are the same steps, also where an epoch has fewer than that."""
     config = tiny_config(DENSE, steps=4, eval_every=2, warmup_steps=0, precision="float64", steps_per_execution=4)
@@ -214,7 +225,8 @@ def free_ports(count):
         return [each.getsockname()[1] for each in sockets]
 
 
-@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.smoke
 def test_two_workers(tmp_path):
     """Two processes on this machine, as two machines would: both finish, and the chief's files are the run's."""
     workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
@@ -246,7 +258,8 @@ def test_two_workers(tmp_path):
     # Both workers have the same weights, and those of a run on one device: 1e-3 for five steps in float32, whose roundings LAMB
     # magnifies where a gradient is near zero.
     one = train.Run(tiny_config(DENSE, checkpoint_every=2, steps=5), tmp_path / "one")
-    one.train()
+    with without_export():
+        one.train()
     readers = [
         tf.train.load_checkpoint(str(folder / "checkpoints" / "step-5"))
         for folder in (tmp_path / "run", tmp_path / "run" / ".worker-1", tmp_path / "one")

@@ -1,0 +1,52 @@
+"""The plugin that fails slow tests without a marker, on a small suite and with a limit of half a second."""
+
+import re
+import subprocess
+import sys
+
+from tests.official.tiny import ROOT, environment
+
+SUITE = """
+import subprocess, sys, time
+import pytest
+
+BUSY = "import time\\nwhile time.process_time() < 0.8: pass"
+
+def busy():
+    end = time.process_time() + 0.6
+    while time.process_time() < end:
+        pass
+
+@pytest.fixture(scope="module")
+def shared():
+    busy()
+
+def test_shared(shared): pass
+def test_shared_again(shared): pass
+def test_busy(): busy()
+def test_child(): subprocess.run([sys.executable, "-c", BUSY])
+def test_waiting(): time.sleep(1)
+def test_quick(): pass
+
+@pytest.mark.train
+def test_marked(): busy()
+
+def test_busy_and_wrong():
+    busy()
+    assert False
+"""
+
+
+def test_slow_tests_fail(tmp_path):
+    """For set-up, call and children; not where a marker says why, nor for waiting on others; what failed anyway is told once."""
+    (tmp_path / "test_suite.py").write_text(SUITE)
+    command = [sys.executable, "-m", "pytest", "-p", "tests.time_limit", "-o", "time_limit=0.5", "-q", "test_suite.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(PYTHONPATH=str(ROOT)), capture_output=True, text=True)
+    assert done.returncode == 1, done.stdout + done.stderr
+    found = re.findall(
+        r"^test_suite\.py::(\w+) took 1 s of processors and \d+ s by the clock in its (\w+)\. A test over 0\.5 s",
+        done.stdout,
+        re.M,
+    )
+    assert found == [("test_shared", "setup"), ("test_busy", "call"), ("test_child", "call")], done.stdout
+    assert "1 failed, 7 passed, 1 warning, 3 errors" in done.stdout

@@ -4,7 +4,7 @@ import functools
 
 import tensorflow as tf
 
-from official.data.sources import example_seed, with_data_sharding
+from official.data.batches import evaluation_batches, example_seed, train_batches
 from vision.caching import label_problem
 from vision.decoding import or_else, what_is_wrong
 from vision.mixup import mixup, smooth_labels
@@ -44,10 +44,8 @@ class ImagePipeline:
           tf.data.Dataset of (float32 [batch, size, size, channels] in [-1, 1], float32 [batch, classes], rows sum to 1).
         """
 
-        examples = self._source.shuffled(seed, start_step * batch_size)
-        examples = examples.map(functools.partial(self._train_example, seed), num_parallel_calls=tf.data.AUTOTUNE)
-        batches = examples.batch(batch_size, drop_remainder=True).map(self._finish, num_parallel_calls=tf.data.AUTOTUNE)
-        return with_data_sharding(batches.prefetch(tf.data.AUTOTUNE))
+        per_example = functools.partial(self._train_example, seed)
+        return train_batches(self._source, seed, start_step, batch_size, self._finish, per_example)
 
     def first_examples(self, count, seed, epoch):
         """The first examples of the source as they are trained on in one epoch, a batch of `train_batches` but for the order."""
@@ -71,10 +69,8 @@ class ImagePipeline:
             with tf.control_dependencies([_some(ok)]):
                 return tf.boolean_mask(pixels, ok), tf.boolean_mask(labels, ok)
 
-        examples = self._source.in_order().map(make_example, num_parallel_calls=tf.data.AUTOTUNE)
-        # Left out of their batches and not of the stream: so the number of batches is known, for which Keras asks.
-        batches = examples.batch(batch_size).map(good_ones, num_parallel_calls=tf.data.AUTOTUNE)
-        return with_data_sharding(batches.prefetch(tf.data.AUTOTUNE))
+        # Bad examples leave their batches and not the stream, so that the number of batches is known.
+        return evaluation_batches(self._source, batch_size, good_ones, make_example)
 
     def _train_example(self, seed, epoch, index, image, label):
         seed_of_image, seed_of_mixup = tf.unstack(tf.random.split(example_seed(seed, epoch, index), 2))

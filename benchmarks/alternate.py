@@ -17,6 +17,8 @@ import tempfile
 
 import numpy as np
 
+from official.files.atomic import atomic_write
+
 ROOT = pathlib.Path(__file__).parent.parent
 
 
@@ -193,7 +195,5 @@ def write_json(path, **results):
     """Writes the results and the machine they are of, whole or not at all."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps({"machine": machine(), **results}, indent=2) + "\n")
-    partial.replace(path)
+    atomic_write(path, (json.dumps({"machine": machine(), **results}, indent=2) + "\n").encode())
     print(f"\nwritten to {path}")

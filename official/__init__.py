@@ -1,1 +1,17 @@
-"""What every model of this project shares: the training driver, strategies, optimizers, checkpoints, export."""
+"""Training driver, evaluation, export and model hub, for any task.
+
+Commands, `python -m official.NAME`: train, evaluate, export, predict, publish, prepare (a data set), repeat (several seeds).
+For code: hub (load published models), task (what to implement for a new task), exportable (what a task exports), config (recipes
+and their settings), zoo (refusals of unknown names).
+
+training/     callbacks, optimizers, fine-tuning, devices and curves of a run
+evaluation/   runs a model over a split; a classifier's metrics and plots
+serving/      SavedModels and other runtimes: written, compared and measured
+checkpoints/  saves, finds and reads trained weights
+repository/   published models: handles, archives, index, cache, cards
+data/         sources of examples, TensorFlow Datasets, bad examples
+files/        names, tables, summary and atomic writes of files
+cli/          arguments, recipe flag, status line, quiet libraries, subprocesses
+
+Imports go down this list only; tests/test_arrows.py has the table.
+"""

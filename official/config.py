@@ -158,12 +158,12 @@ def check_train_settings(train):
 
 
 def to_plain(config):
-    """A config as plain dicts and lists, as JSON has them."""
+    """A config as nested dicts and lists of JSON's types: tuples become lists."""
     return json.loads(config.to_json())
 
 
 def completed(plain):
-    """A plain config, which a run may have written before some settings were there, with what they would have been."""
+    """A plain config that an older version may have written, with the defaults of settings that were added since (LATER)."""
     plain = copy.deepcopy(plain)
     for key, value in LATER.items():
         *sections, setting = key.split(".")
@@ -173,7 +173,7 @@ def completed(plain):
 
 
 def changes(before, after, prefix=""):
-    """{dotted key: (before, after)} of two plain configs, only where they differ."""
+    """{dotted key: (value before, value after)} of the settings in which two plain configs differ."""
     differences = {}
     for key in sorted({*before, *after}):
         old, new = before.get(key), after.get(key)
@@ -185,5 +185,5 @@ def changes(before, after, prefix=""):
 
 
 def is_fixed(key):
-    """Whether a dotted key must not change during a run."""
+    """Whether a setting, by its dotted key, must stay the same when a run is resumed."""
     return key not in FREE and any(key == fixed or key.startswith(fixed + ".") for fixed in FIXED)

@@ -1,4 +1,10 @@
-"""What is exported of a trained model: all of it, or a part such as its encoder, as signatures and as a reusable module."""
+"""What a task hands to the exporter (official.serving.saved_models), in these terms:
+
+ExportSpec: a trained model, or a part of it such as its encoder, with everything that its SavedModel holds.
+Endpoint: (function, list of its arguments' tf.TensorSpecs), a way to call the model. It becomes a signature of the SavedModel.
+CallableSpec: what calling the loaded SavedModel itself does, which makes it a reusable module for tensorflow_hub.KerasLayer.
+TracedModel: stands for the Keras model in endpoints and CallableSpec, so that its graph is in the SavedModel once.
+"""
 
 import copy
 import types
@@ -9,13 +15,13 @@ import tensorflow as tf
 
 
 class CallableSpec(NamedTuple):
-    """What a SavedModel does when it is called itself, as tensorflow_hub.KerasLayer does.
+    """What calling a loaded SavedModel does.
 
     Attributes:
-      call: function of the inputs and, where `trains`, of `training`, a bool, TensorFlow operations.
-      inputs: a list of nests of tf.TensorSpec, one for each form of inputs that it takes.
-      variables: list of the tf.Variables behind it.
-      trains: whether it can be trained on.
+      call: function of the inputs and, if `trains`, of a bool `training`; made of TensorFlow operations.
+      inputs: list of nests of tf.TensorSpec, one for each form of inputs that it takes.
+      variables: list of the tf.Variables that it uses.
+      trains: whether it can be trained further.
     """
 
     call: Callable
@@ -25,18 +31,18 @@ class CallableSpec(NamedTuple):
 
 
 class ExportSpec(NamedTuple):
-    """A part of a trained model, before it gets the trained weights.
+    """A trained model, or a part of it, before it gets the trained weights.
 
     Attributes:
-      kind: what it is, in words: "image classification".
-      model: a fresh Keras model that takes all weights of the trained one, in its order, which endpoints and module use; None
-        where there are none. An answer of it must not depend on what else is in the batch.
-      endpoints: {name: (function, list of its arguments' tf.TensorSpecs)} as of official.task.Task.endpoints.
-      module: a CallableSpec.
-      resources: tf.Modules with what endpoints and module use besides the model's variables.
-      assets: {file name: path} of files to carry along.
-      class_names: list of str, where it has classes.
-      settings: {setting: value} of the recipe's `model` that are others here than in training.
+      kind: what it does, for people: "image classification".
+      model: a fresh Keras model with all weights of the trained one, in the same order, which endpoints and module use; None if
+        they use no weights. The output for an example must not depend on the rest of its batch.
+      endpoints: {name: endpoint}, as of official.task.Task.endpoints. The first is the default signature.
+      module: the CallableSpec.
+      resources: tf.Modules with what endpoints and module use besides the model's variables, such as lookup tables.
+      assets: {file name: path} of files to copy into the SavedModel.
+      class_names: list of str, if it has classes.
+      settings: {setting: value} of the recipe's `model` that differ from training.
     """
 
     kind: str
@@ -50,13 +56,13 @@ class ExportSpec(NamedTuple):
 
 
 class TracedModel:
-    """A Keras model outside training, whose graph is made once for all functions that call it.
+    """A Keras model in inference, traced once for all functions that call it.
 
-    Stands where such a function is given a model: it can be called, and has `input` and `input_names`.
+    Functions can use it instead of the model: it can be called, and has `input` and `input_names`.
 
     Args:
       model: a built Keras model.
-      output: key of the one output that a call gives; None for all.
+      output: key of the only output that a call returns; None for all.
     """
 
     def __init__(self, model, output=None):
@@ -66,14 +72,14 @@ class TracedModel:
         self._function = tf.function(lambda inputs: model(inputs, training=False), input_signature=[input_specs(model)])
 
     def select_output(self, output):
-        """The same graph with only that output."""
+        """A TracedModel of the same graph that returns only that output."""
         other = copy.copy(self)
         other._output = output
         return other
 
     def __call__(self, inputs, training=False):
         if training:
-            raise ValueError("training=True is not allowed: it must be called outside training")
+            raise ValueError("training=True is not allowed: it must be False")
         outputs = self._function(inputs)
         return outputs if self._output is None else outputs[self._output]
 
@@ -81,9 +87,9 @@ class TracedModel:
 def keras_module(traced):
     """The CallableSpec of a TracedModel.
 
-    Called, it returns a dict: what the model gives, where that is no dict as "default", and `balance_loss`, a float32 scalar:
-    the sum of all that its layers add to the loss in training, such as the balance terms of experts with their weight; outside
-    training it is 0. A SavedModel cannot give its caller's model such losses in another way.
+    It returns a dict: the model's outputs (a single output as "default"), and `balance_loss`, a float32 scalar. That is the sum
+    of the losses that layers add in training, such as the weighted balance losses of experts, and 0 in inference. It is an output
+    because losses that a SavedModel's layers add do not reach the model that it is used in.
     """
     model = traced.model
 
@@ -97,9 +103,9 @@ def keras_module(traced):
 
 
 def model_endpoint(model):
-    """(function, list of one spec) of the call outside training of a Keras model or a TracedModel, for an endpoint.
+    """The endpoint that calls a Keras model or a TracedModel in inference.
 
-    Sizes are dynamic where the model's are. Of a model that takes a dict, the function takes one too.
+    Its inputs are the model's: one tensor or a dict, with the same dynamic sizes.
     """
 
     def call(inputs):
@@ -109,7 +115,7 @@ def model_endpoint(model):
 
 
 def input_specs(model):
-    """What a Keras model or a TracedModel takes, a tf.TensorSpec or a dict of them."""
+    """The inputs of a Keras model or a TracedModel: a tf.TensorSpec or a dict of them."""
 
     def spec(name, tensor):
         return tf.TensorSpec(tensor.shape, tensor.dtype, name=name)

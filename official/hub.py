@@ -1,10 +1,10 @@
-"""Published models by handle, in TensorFlow Hub and out of it.
+"""Loads published models by handle, also in TensorFlow Hub.
 
     import official.hub
     model = official.hub.load("widenet/vision/b16-cifar10/1")
 
-Importing this makes tensorflow_hub.load and tensorflow_hub.KerasLayer understand handles too. Where the models of a handle are
-looked for is told by the environment variable WIDENET_HUB (official.repository.locations).
+After this import tensorflow_hub.load and tensorflow_hub.KerasLayer take handles too. The environment variable WIDENET_HUB names
+the model repositories to load from (official.repository.locations).
 """
 
 import os
@@ -21,10 +21,10 @@ with quiet.hub_import():
 
 
 class HandleResolver(resolver.Resolver):
-    """What tensorflow_hub asks where a handle leads."""
+    """Resolves handles for tensorflow_hub."""
 
     def is_supported(self, handle):
-        """A SavedModel in a folder of that path goes first."""
+        """Whether it is a handle, and not also the path of a SavedModel, which takes precedence."""
         return is_handle(handle) and not is_saved_model(pathlib.Path(handle))
 
     def __call__(self, handle):
@@ -35,20 +35,23 @@ registry.resolver.add_implementation(HandleResolver())
 
 
 def resolve(handle):
-    """The folder of a SavedModel, as a string.
+    """The local folder of a SavedModel, a string.
 
     Args:
-      handle: "publisher/.../name/version", which is fetched and checked where it is not on this machine yet
-        (official.repository.lookup); or what tensorflow_hub knows by itself: a path, or an https:// address.
+      handle: "publisher/.../name/version", downloaded and checked if it is not in the cache (official.repository.lookup); or what
+        tensorflow_hub takes by itself: a path, or an https:// address.
 
     Raises:
-      ValueError, OSError: where it leads to none.
+      ValueError, OSError: no model is found.
     """
     return tensorflow_hub.resolve(os.fspath(handle))
 
 
 def load(handle):
-    """The model of a handle, as tensorflow_hub.load gives it: with `signatures`, and callable where it was saved so.
+    """Loads a model as tensorflow_hub.load does: it has `signatures`, and is callable if it was saved so.
+
+    Args:
+      handle: as of `resolve`.
 
     Raises:
       ValueError, OSError: as `resolve`.

@@ -1,8 +1,8 @@
-"""Many answers of an exported model: python -m official.predict --handle=MODEL --input='photos/*.jpg' --output=out.jsonl
+"""Batch inference with an exported model: python -m official.predict --model=MODEL --input='photos/*.jpg' --output=out.jsonl
 
-Images or texts in, whatever the model's first signature takes as strings, and one line of JSON out for each. The input is a glob
-of files, or a JSONL file whose lines have the signature's inputs by name ("text", "text_pair", ...; of an image its path, as
-"file"). A bad input gets a line that says what is wrong with it. The same command goes on where a stopped one was.
+Takes images or texts, whatever strings the signature takes, and writes a line of JSON for each. The input is a glob of files,
+or a JSONL file whose lines have the signature's inputs by name ("text", "text_pair", ...; for an image its path, as "file").
+The line of an invalid input has the reason as "error". If the command was stopped, the same command resumes.
 """
 
 import argparse
@@ -12,7 +12,6 @@ import json
 import math
 import os
 import pathlib
-import re
 import sys
 import time
 from typing import NamedTuple
@@ -22,46 +21,48 @@ from official.cli import quiet
 with quiet.startup():
     import tensorflow as tf
 
+from official.cli.arguments import add_model
 from official.cli.status_line import StatusLine
+from official.data.bad_examples import op_message
 from official.serving.signatures import load_exported
 
 SIGNATURE = "serving_default"
-FILE_CONTENT = "_bytes"  # how the name of an input ends that is the content of a file, such as image_bytes
-FILE = "file"  # the key of a JSONL file under which the path of such a file stands
+FILE_CONTENT = "_bytes"  # an input whose name ends so is the content of a file, such as image_bytes
+FILE = "file"  # the key in a JSONL file for the path of such a file
 
 
 class Example(NamedTuple):
-    """An input.
+    """One input.
 
     Attributes:
-      name: how its line calls it: a path, or "FILE.jsonl:3".
-      read: function that gives {input of the signature: bytes}; raises ValueError or OSError where it cannot be read.
+      name: its "input" in the output file: a path, or "FILE.jsonl:3".
+      read: function that returns {input of the signature: bytes}; raises ValueError or OSError if it cannot be read.
     """
 
     name: str
     read: object
 
 
-def predict(handle, inputs, output, batch_size=32, signature=SIGNATURE):
-    """Writes a model's answers.
+def predict(model, inputs, output, batch_size=32, signature=SIGNATURE):
+    """Writes a model's predictions for many inputs.
 
     Args:
-      handle: of a published SavedModel, or the path of one (official.checkpoints.weights.local_path).
+      model: path of a SavedModel or handle of a published one (official.checkpoints.weights.local_path).
       inputs: a glob of files, or the path of a JSONL file.
-      output: path of a JSONL file. Lines that it has already are kept, a torn last one is not.
-      batch_size: how many inputs the model is given at once.
-      signature: name of the signature to call; all that it takes must be strings.
+      output: path of a JSONL file. Complete lines that it already has are kept.
+      batch_size: number of inputs in a call of the model.
+      signature: name of the signature to call; its inputs must be strings.
 
     Returns:
-      (how many lines there are now, of how many of them the input was bad).
+      (number of lines in the output, how many of them are of invalid inputs).
 
     Raises:
-      ValueError: no such signature, no inputs, or an output that belongs to other inputs.
+      ValueError: an unknown signature, no inputs, or an output that belongs to other inputs.
       OSError: a model or a file that cannot be read or written.
     """
     if batch_size < 1:
         raise ValueError(f"--batch_size={batch_size} is not allowed: it must be at least 1")
-    call, names = _open(handle, signature)
+    call, names = _open(model, signature)
     examples = find_examples(inputs, names)
     output = pathlib.Path(output)
     done, bad = kept_lines(output, [example.name for example in examples])
@@ -78,26 +79,26 @@ def predict(handle, inputs, output, batch_size=32, signature=SIGNATURE):
             done = start + len(batch)
             if line.is_due():
                 rate = (done - first) / (time.perf_counter() - started)
-                line.show(f"{done:,} of {len(examples):,} inputs, {rate:,.0f} a second, {bad:,} of them bad")
+                line.show(f"{done:,} of {len(examples):,} inputs, {rate:,.0f} a second, {bad:,} of them invalid")
     line.clear()
     return done, bad
 
 
-def _open(handle, signature):
+def _open(path, signature):
     """(function of {name: list of bytes} to {name: array}, names of the inputs)."""
-    model = load_exported(handle)
+    model = load_exported(path)
     if signature not in model.signatures:
         raise ValueError(f"--signature={signature} is not allowed: it must be one of {', '.join(model.signatures)}")
     specs = model.signatures[signature].structured_input_signature[1]
     others = [name for name, spec in specs.items() if spec.dtype != tf.string]
     if others:
         raise ValueError(
-            f"--signature={signature} is not allowed: it must take strings, and {', '.join(sorted(others))} are none"
+            f"--signature={signature} is not allowed: its inputs must be strings, and {', '.join(sorted(others))} are not"
         )
 
     def call(columns):
         tensors = {name: tf.constant(values, tf.string) for name, values in columns.items()}
-        # By the model, whose variables go when it goes.
+        # Looked up here, since the function must keep the model alive: its variables are deleted with it.
         return {name: tensor.numpy() for name, tensor in model.signatures[signature](**tensors).items()}
 
     return call, sorted(specs)
@@ -111,7 +112,7 @@ def find_examples(inputs, names):
       names: of the signature's inputs.
 
     Raises:
-      ValueError: nothing there, or files for a signature that takes several strings.
+      ValueError: no files, or files for a signature that takes several strings.
     """
     if inputs.endswith(".jsonl"):
         path = pathlib.Path(inputs)
@@ -123,7 +124,7 @@ def find_examples(inputs, names):
         ]
     paths = sorted(path for path in glob.glob(os.path.expanduser(inputs), recursive=True) if os.path.isfile(path))
     if not paths:
-        raise ValueError(f"--input={inputs} is not allowed: it must be a .jsonl file or a glob of files, and there are none")
+        raise ValueError(f"--input={inputs} is not allowed: it must be a .jsonl file or a glob of existing files")
     if len(names) > 1:
         raise ValueError(f"--input={inputs} is not allowed: it must be a .jsonl file with {', '.join(names)} in each line")
     return [Example(path, lambda path=path: {names[0]: pathlib.Path(path).read_bytes()}) for path in paths]
@@ -132,22 +133,29 @@ def find_examples(inputs, names):
 def _of_line(line, names, folder):
     """{input: bytes} of a line of JSON; raises ValueError."""
     try:
-        found = json.loads(line)
+        fields = json.loads(line)
     except ValueError as error:
         raise ValueError(f"it is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError("it is no JSON object")
+    if not isinstance(fields, dict):
+        raise ValueError("it is not a JSON object")
     content = {}
     for name in names:
-        key = FILE if name.endswith(FILE_CONTENT) and name not in found else name
-        if not isinstance(found.get(key), str):
-            raise ValueError(f"it has no {key!r} that is a string")
-        content[name] = (folder / found[key]).read_bytes() if key == FILE else found[key].encode("utf-8", "replace")
+        key = FILE if name.endswith(FILE_CONTENT) and name not in fields else name
+        if not isinstance(fields.get(key), str):
+            raise ValueError(f"it has no string {key!r}")
+        content[name] = (folder / fields[key]).read_bytes() if key == FILE else fields[key].encode("utf-8", "replace")
     return content
 
 
 def kept_lines(output, names):
-    """Takes away a torn last line; (how many whole lines there are, how many of them are errors).
+    """Removes an incomplete last line from an earlier output.
+
+    Args:
+      output: a pathlib.Path.
+      names: of the examples, in order.
+
+    Returns:
+      (number of complete lines, how many of them are errors).
 
     Raises:
       ValueError: lines of other inputs.
@@ -162,59 +170,48 @@ def kept_lines(output, names):
     rows = whole.splitlines()
     for number, (row, name) in enumerate(itertools.zip_longest(rows, names[: len(rows)]), start=1):
         try:
-            found = json.loads(row)
+            fields = json.loads(row)
         except ValueError:
-            found = None
-        if not isinstance(found, dict) or found.get("input") != name:
-            raise ValueError(f"{output}, line {number}, is not of the input {name}: delete the file, or name another --output")
-        bad += "error" in found
+            fields = None
+        if not isinstance(fields, dict) or fields.get("input") != name:
+            raise ValueError(f"{output}, line {number}, is not of the input {name}: delete the file, or choose another --output")
+        bad += "error" in fields
     return len(rows), bad
 
 
 def answers(call, batch):
-    """A dict for each example of a batch: its outputs, or "error"."""
-    found, contents = {}, {}
-    for place, example in enumerate(batch):
+    """A dict for each Example of a batch: the model's outputs, or "error"."""
+    results, contents = {}, {}
+    for index, example in enumerate(batch):
         try:
-            contents[place] = example.read()
+            contents[index] = example.read()
         except (ValueError, OSError) as error:
-            found[place] = {"error": str(error)}
+            results[index] = {"error": str(error)}
     if contents:
         try:
             rows = ask(call, list(contents.values()))
         except tf.errors.OpError:
-            rows = [ask_alone(call, content) for content in contents.values()]  # a bad one must not lose the others their answers
-        found |= zip(contents, rows, strict=True)
-    return [found[place] for place in range(len(batch))]
+            rows = [ask_alone(call, content) for content in contents.values()]  # one invalid input fails the whole call
+        results |= zip(contents, rows, strict=True)
+    return [results[index] for index in range(len(batch))]
 
 
 def ask(call, contents):
-    """The outputs for each of some examples, a list of dicts as JSON has them; raises tf.errors.OpError where one is refused."""
+    """The outputs for a list of inputs, a list of dicts for JSON; raises tf.errors.OpError if the model refuses one of them."""
     outputs = call({name: [content[name] for content in contents] for name in contents[0]})
     return [{name: plain(value[row]) for name, value in sorted(outputs.items())} for row in range(len(contents))]
 
 
 def ask_alone(call, content):
-    """The outputs for one example, or what is wrong with it."""
+    """The outputs for one input, or its error."""
     try:
         return ask(call, [content])[0]
     except tf.errors.OpError as error:
-        return {"error": told(error)}
-
-
-def told(error):
-    """What a tf.errors.OpError says, without the operations and traces that it names: a sentence."""
-    assertion = re.search(r"assertion failed: \[(.*)\]", error.message)
-    if assertion:
-        return assertion[1]
-    frame = ("Graph execution error", "Detected at", "<stack traces", "[[", "(0)", "(1)")
-    lines = [line.strip() for line in error.message.splitlines()]
-    told = next((line for line in lines if line and not line.startswith(frame)), error.message.strip())
-    return re.sub(r"\{\{.*?\}\}|\[Op:.*", "", told).strip()
+        return {"error": op_message(error)}
 
 
 def plain(value):
-    """An array, or an element of one, as JSON has it: bytes as text, float32 in as few digits as tell it, no number as null."""
+    """A value for JSON of an array or an element of one: bytes as text, floats in the fewest digits, NaN and infinity as None."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if getattr(value, "ndim", 0):
@@ -224,21 +221,23 @@ def plain(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--handle", required=True, help="handle or path of an exported model")
-    parser.add_argument("--input", required=True, help="a glob of files (in quotes), or a .jsonl file")
-    parser.add_argument("--output", required=True, help="the .jsonl file to write, or to go on with")
-    parser.add_argument("--batch_size", type=int, default=32, help="default: %(default)s")
-    parser.add_argument("--signature", default=SIGNATURE, help="default: %(default)s")
-    given = parser.parse_args()
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m official.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_model(parser, "path of an exported model, or handle", aliases=("--handle",))
+    parser.add_argument("--input", required=True, help="glob of files (in quotes), or a .jsonl file")
+    parser.add_argument("--output", required=True, help=".jsonl file to write, or to resume")
+    parser.add_argument("--batch_size", metavar="N", type=int, default=32, help="inputs in a call (default: %(default)s)")
+    parser.add_argument("--signature", metavar="NAME", default=SIGNATURE, help="signature to call (default: %(default)s)")
+    args = parser.parse_args(argv)
     try:
-        done, bad = predict(given.handle, given.input, given.output, given.batch_size, given.signature)
+        done, bad = predict(args.model, args.input, args.output, args.batch_size, args.signature)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("\nstopped; the same command goes on from here")
-    print(f"{given.output}: {done:,} lines, {bad:,} of them of bad inputs")
+        sys.exit("\nstopped; the same command resumes here")
+    print(f"{args.output}: {done:,} lines, {bad:,} of them of invalid inputs")
 
 
 if __name__ == "__main__":

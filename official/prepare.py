@@ -1,23 +1,25 @@
 """Prepares a data set of TensorFlow Datasets for training: python -m official.prepare glue/sst2
 
-Once a machine; needs the network, or the set's files in --manual-dir. (TensorFlow Datasets' own command wants Apache Beam for
-every data set.)
+To be run once on each machine. Needs the network, or the files of the data set in --manual_dir. (TensorFlow Datasets' own command
+needs Apache Beam for every data set.)
 """
 
 import argparse
 import pathlib
 import sys
 
+from official.cli.arguments import add_data_dir
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("name", help="as TensorFlow Datasets calls it")
-    parser.add_argument("--data-dir", help="where to put it (default: TensorFlow Datasets' own folder)")
-    parser.add_argument("--manual-dir", help="folder that has the set's files already")
+    add_data_dir(parser, "folder to prepare it in (default: TensorFlow Datasets' own folder)", ["--data-dir"])
+    parser.add_argument("--manual_dir", "--manual-dir", help="folder that has the files of the data set already")
     given = parser.parse_args()
-    # TensorFlow Datasets would turn to the network, and try for minutes.
+    # TensorFlow Datasets would try the network for minutes.
     if given.manual_dir and not pathlib.Path(given.manual_dir).is_dir():
-        sys.exit(f"error: --manual-dir={given.manual_dir}: there is no such folder")
+        sys.exit(f"error: --manual_dir={given.manual_dir}: there is no such folder")
 
     import tensorflow_datasets as tfds
 

@@ -1,8 +1,8 @@
 """The training driver: python -m official.train --config=vision/configs/digits.py --workdir=runs/digits
 
-Trains what the recipe says and leaves in the workdir: config.json, metrics.csv and other tables, tensorboard/, checkpoints/, and
-at the end saved_model/, curves.png and summary.json. The same command goes on where a stopped run was. Any setting of the recipe
-can be changed on the command line: --config.train.lr=0.1
+Trains what the recipe describes and writes to the workdir: config.json, metrics.csv and other tables, tensorboard/, checkpoints/,
+and at the end saved_model/, curves.png and summary.json. The same command resumes a stopped run. Any setting of the recipe can be
+changed on the command line: --config.train.lr=0.1
 """
 
 import json
@@ -22,9 +22,10 @@ from absl import app, flags, logging
 
 from official import config as configs
 from official.checkpoints.manager import BestCheckpoint, Checkpoints, NoSuchMetric
+from official.checkpoints.trained_models import change_data
 from official.checkpoints.weights import read_weights
 from official.cli.recipe_flag import CONFIG, parse_flags
-from official.files.summary import metrics_of_step, run_facts, write_summary
+from official.files.summary import metrics_of_step, report, run_facts, write_summary
 from official.files.tables import Table, read_table, text_table
 from official.files.workdir import (
     BEST_CHECKPOINT,
@@ -38,36 +39,37 @@ from official.files.workdir import (
 )
 from official.serving.saved_models import write_saved_model
 from official.task import create_task
-from official.training.callbacks import EpochTables, NonFiniteGuard, SaveCheckpoints, StepCounter, Stopped
+from official.training.averaging import EvaluateAverages, averaged_weights
+from official.training.callbacks import EpochTables, NonFiniteGuard, Progress, SaveCheckpoints, StepCounter, Stopped
 from official.training.curves import draw_curves
 from official.training.devices import create_strategy, fastest_precision, is_chief
 from official.training.fine_tuning import freeze, update_scales
 from official.training.optimizers import create_optimizer, create_state
-from official.training.progress import Progress, report
-from official.training.weight_updates import EvaluateAverages, averaged_weights
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Where the run keeps its files.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+MODEL = flags.DEFINE_string("model", None, "Trained model whose weights the run starts from: the same as --config.init.")
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set: the same as --config.data.dir.")
 
 
 def run(config, workdir):
-    """Trains, or goes on training, and returns the summary; of a finished run only returns it.
+    """Trains a recipe, resuming where an earlier call stopped, and returns the summary; of a finished run only returns it.
 
     Args:
-      config: a recipe's ConfigDict with `task`, `train`, `init` ("" for fresh weights, or what
-        official.checkpoints.weights.read_weights takes) and whatever the task reads.
+      config: a recipe's ConfigDict with `task`, `train`, `init` ("" for fresh weights, or a model as
+        official.checkpoints.weights.locate takes it) and whatever the task reads.
       workdir: folder of the run; made if it does not exist.
 
     Raises:
-      ValueError: a setting that is not allowed, or a workdir that holds a run of another model.
+      ValueError: a setting that is not allowed, or a workdir that holds a run with other settings.
       FloatingPointError: a loss or weight that is not finite, with the step and the last good checkpoint.
-      tf.errors.OpError: where the task's `bad_examples` refused one, which `bad_examples.refusal` then tells.
-      Stopped: after a checkpoint, where the process was asked to stop.
+      tf.errors.OpError: an example that the task's `bad_examples` refused; `bad_examples.refusal` says why.
+      Stopped: after a checkpoint, if the process was asked to stop.
     """
     return finished_summary(config, workdir) or Run(config, workdir).train()
 
 
 class Run:
-    """A run, ready to train: its model, optimizer and restored state are made in the strategy's scope.
+    """A run, ready to train: its model and optimizer, with the state of its newest checkpoint, in the strategy's scope.
 
     Raises:
       ValueError: as `run`.
@@ -77,7 +79,7 @@ class Run:
         self._started = time.perf_counter()
         configs.check_train_settings(config.train)
         recipe = configs.to_plain(config)
-        # The task may fill in what the recipe leaves open. What the run is known by stays as it was given.
+        # The task may fill in what the recipe leaves open; config.json keeps the recipe as it was given.
         config = config.copy_and_resolve_references()
         workdir = pathlib.Path(workdir)
         weights = initial_weights(config.init, workdir)
@@ -94,7 +96,7 @@ class Run:
         self.task = create_task(config, is_recipe=True)
         chief = is_chief(self.strategy)
         worker = 0 if chief else self.strategy.cluster_resolver.task_id
-        # Every worker takes part in everything, but only the chief's files are of use.
+        # All workers do the same, but only the files of the chief are kept for the user.
         self.workdir = workdir if chief else workdir / f".worker-{worker}"
         self.workdir.mkdir(parents=True, exist_ok=True)
         with self.strategy.scope():
@@ -125,7 +127,7 @@ class Run:
         return update_scales(self.config.train.layer_decay, depths, last, self.model.trainable_weights)
 
     def _initialize(self, weights):
-        """Starts the model from other weights, before anything is derived from its own; returns the table's rows."""
+        """Starts the model from other weights, before the optimizer is created; returns the rows of the task's table."""
         if weights is None:
             return []
         try:
@@ -137,7 +139,7 @@ class Run:
         """Trains to the last step, exports, draws, and returns the summary. Raises as `run`."""
         self._announce()
         if self.first_step:
-            # Or dropout and router noise would begin again with the numbers of step 0.
+            # Otherwise dropout and router noise would repeat the numbers of step 0.
             tf.keras.utils.set_random_seed(self.config.train.seed + self.first_step)
         earlier = float(self.checkpoints.seconds.numpy())
 
@@ -171,7 +173,7 @@ class Run:
         return summary
 
     def _use_best(self):
-        """Gives the model the weights and averages of the best checkpoint, where one is kept; returns the step that it is of."""
+        """Restores the best checkpoint, if one is kept; returns the step of the model."""
         best = tf.train.latest_checkpoint(str(self.workdir / BEST_CHECKPOINT))
         if best is not None:
             with self.strategy.scope():
@@ -181,7 +183,7 @@ class Run:
     def _best_checkpoint(self):
         folder = self.workdir / BEST_CHECKPOINT
         if not self.config.train.best:
-            shutil.rmtree(folder, ignore_errors=True)  # of a session that had the setting
+            shutil.rmtree(folder, ignore_errors=True)  # of an earlier session that had the setting
             return None
         table = self.workdir / METRICS_CSV
         rows = read_table(table) if table.exists() else []
@@ -189,9 +191,9 @@ class Run:
 
     def _export(self, step, metrics):
         config = configs.to_plain(self.config)
-        config["train"]["precision"] = self.precision  # not "auto": precision.txt stays behind where the export is moved
+        config["train"]["precision"] = self.precision  # and not "auto", since an export lies apart from precision.txt
         part = self.task.part("model")
-        freeze(part.model, self.config.train.frozen)  # or its weights would come in another order
+        freeze(part.model, self.config.train.frozen)  # which decides about the order of its weights
         with averaged_weights(self.model.optimizer, self.model):
             part.model.set_weights(self.model.get_weights())
         facts = run_facts(self.model.name, self.task.unit, step, metrics)
@@ -206,18 +208,18 @@ class Run:
         if self.transferred:
             print(f"Starting from {self.config.init}:\n{text_table(self.transferred)}")
         if self.first_step:
-            print(f"Going on from the checkpoint of step {self.first_step}.")
+            print(f"Resuming from the checkpoint of step {self.first_step}.")
         print(f"Training to step {train.steps} in batches of {train.batch_size}.", flush=True)
 
     def _fit(self, clock):
-        """Trains to the last step; does nothing where the checkpoint is of that step already."""
+        """Trains to the last step, unless the checkpoint is of that step already."""
         train = self.config.train
         counter = StepCounter(self.first_step, train.batch_size, self.task.unit, self.task.tokens_per_example)
         guard = NonFiniteGuard(counter, self.checkpoints)
         tables = EpochTables(counter, lambda name: Table(self.workdir / name, self.first_step), self.workdir / TENSORBOARD)
         saver = SaveCheckpoints(counter, guard, self.checkpoints, train.checkpoint_every, clock, self._best_checkpoint())
-        # In this order: progress shows the metrics alone, the counter completes the logs that the others write, and nothing is
-        # saved before the guard has looked.
+        # The order matters: Progress shows the logs before the counter adds to them, the tables write them after that, and the
+        # guard comes before whatever saves.
         callbacks = [
             Progress(epochs=math.ceil(train.steps / train.eval_every)),
             counter,
@@ -243,20 +245,20 @@ class Run:
 
 
 def initial_weights(init, workdir):
-    """The weights that a run begins with, by name, where `init` names any; None for a run that goes on from its own checkpoint.
+    """The weights, by name, of the model that `init` names; None for "" and for a run that resumes from its own checkpoint.
 
     Raises:
       ValueError: as official.checkpoints.weights.read_weights.
     """
-    goes_on = tf.train.latest_checkpoint(str(workdir / CHECKPOINTS)) is not None
-    return read_weights(init, setting="init") if init and not goes_on else None
+    resumes = tf.train.latest_checkpoint(str(workdir / CHECKPOINTS)) is not None
+    return read_weights(init, setting="init") if init and not resumes else None
 
 
 def chosen_precision(train, workdir):
-    """`train.precision`, or what "auto" chose when this run began: a run that goes on keeps its precision on any machine.
+    """`train.precision`, or the choice of "auto" when this run began: a resumed run keeps its precision on any machine.
 
     Raises:
-      ValueError: "auto" for several workers, each of which would choose for itself.
+      ValueError: "auto" with several workers, which might choose differently.
     """
     if train.precision != "auto":
         return train.precision
@@ -267,20 +269,20 @@ def chosen_precision(train, workdir):
 
 
 def finished_summary(config, workdir):
-    """The summary of a finished run in this workdir, told to the user; None where there is none.
+    """The summary of a finished run in this workdir, which is also printed; None if there is none.
 
     Raises:
-      ValueError: a run of another model, data set or seed, finished or not.
+      ValueError: the workdir holds a run, finished or not, of another model, data set or seed.
     """
     workdir = pathlib.Path(workdir)
     if (workdir / CONFIG_JSON).exists():
         before = configs.completed(json.loads((workdir / CONFIG_JSON).read_text()))
         changes = configs.changes(before, configs.to_plain(config))
-        told = "; ".join(f"{key}: {old!r} -> {new!r}" for key, (old, new) in changes.items())
+        listed = "; ".join(f"{key}: {old!r} -> {new!r}" for key, (old, new) in changes.items())
         if any(configs.is_fixed(key) for key in changes):
-            raise ValueError(f"{workdir} holds a run with other settings ({told}); choose another --workdir or delete it")
+            raise ValueError(f"{workdir} holds a run with other settings ({listed}); choose another --workdir or delete it")
         if changes:
-            print(f"Settings changed since this run began: {told}")
+            print(f"Settings changed since this run began: {listed}")
     if not (workdir / SUMMARY_JSON).exists():
         return None
     summary = json.loads((workdir / SUMMARY_JSON).read_text())
@@ -290,7 +292,7 @@ def finished_summary(config, workdir):
 
 
 def fit_calls(first_step, steps, every):
-    """How to cover steps [first_step, steps) by calls of fit whose epochs end at the multiples of `every`.
+    """The calls of Keras's fit that cover the steps [first_step, steps), with epochs that end at the multiples of `every`.
 
     Returns:
       List of (step to start from, first epoch, epoch to stop before, steps per epoch).
@@ -310,8 +312,12 @@ def main(argv):
     if CONFIG.value is None or WORKDIR.value is None:
         raise app.UsageError("--config and --workdir are needed")
     try:
-        finished = finished_summary(CONFIG.value, WORKDIR.value)
-        training = None if finished else Run(CONFIG.value, WORKDIR.value)
+        config = CONFIG.value
+        if MODEL.value is not None:
+            config.init = MODEL.value
+        change_data(config, "this run", DATA_DIR.value, {})
+        finished = finished_summary(config, WORKDIR.value)
+        training = None if finished else Run(config, WORKDIR.value)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     try:
@@ -324,12 +330,12 @@ def main(argv):
             raise
         sys.exit(f"error: {training.task.bad_examples.refusal}")
     except Stopped as stopped:
-        print(f"\nStopped at step {stopped.step}, which is saved. The same command goes on from there.")
+        print(f"\nStopped at step {stopped.step}, which is saved. The same command resumes from there.")
         sys.exit(128 + stopped.signum)
 
 
 if __name__ == "__main__":
-    # Progress and results are printed; of the libraries' logs only warnings are for the user, unless --verbosity asks for more.
+    # Progress and results are printed. Libraries only log warnings, unless --verbosity asks for more.
     logging.set_verbosity(logging.WARNING)
     tf.get_logger().setLevel("WARNING")
     app.run(main, flags_parser=parse_flags)

@@ -1,147 +1,125 @@
-"""Which folder may import which, and what an import brings along."""
+"""Which part of the project may import which: a table without circles, in which no library imports a command.
+
+A room is a folder of official/ or bert/, or a file on their first floor ("official.checkpoints", "official.task"); each other
+package is one room. Imports inside functions count, too.
+"""
 
 import ast
-import json
+import graphlib
 import pathlib
-import subprocess
-import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parents[1]
+MAX_FILES = 9  # modules in a folder, beside its __init__.py
+PACKAGES = ("official", "bert", "vision", "widenet", "benchmarks")
 
-# Ours on the left may import ours on the right, and itself.
+# {room: the rooms that it may import}, from the bottom up. A package's rows are complete: every room of it has one.
 ARROWS = {
-    "widenet": set(),
-    "official": set(),
-    "vision": {"widenet", "official"},
-    "bert": {"widenet", "official"},
+    "official.zoo": "",
+    "official.exportable": "",
+    "official.files": "",
+    "official.data": "",
+    "official.config": "official.zoo",
+    "official.cli": "official.zoo",
+    "official.repository": "official.files official.cli",
+    "official.task": "official.exportable official.data",
+    "official.checkpoints": "official.task official.repository official.config official.files official.cli",
+    "official.evaluation": "official.task official.files",
+    "official.training": "official.checkpoints official.config official.files official.cli",
+    "official.serving": "official.evaluation official.checkpoints official.exportable official.files official.cli",
+    "official.hub": "official.repository official.cli",
+    # Commands.
+    "official.evaluate": "official.evaluation official.checkpoints official.config official.cli",
+    "official.export": "official.serving official.checkpoints official.task official.config official.files official.cli",
+    "official.predict": "official.serving official.data official.cli",
+    "official.prepare": "official.cli",
+    "official.publish": "official.repository official.files",
+    "official.repeat": "official.training official.files official.cli",
+    "official.train": "official.serving official.training official.checkpoints official.task official.config official.files "
+    "official.cli",
 }
-OURS = {*ARROWS, "benchmarks", "tests"}
+COVERED = sorted({room.partition(".")[0] for room in ARROWS})
 
 
-def imported_packages(source):
-    """Top-level names of all absolute imports of a module, inside functions and by importlib.import_module too."""
-    packages = set()
-    for node in ast.walk(ast.parse(source)):
-        names = []
+def modules(package):
+    """{dotted name: pathlib.Path} of a package's files; a folder's __init__.py has the folder's name."""
+    found = {}
+    for path in (ROOT / package).rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+KNOWN = {name: path for package in PACKAGES for name, path in modules(package).items()}
+
+
+def room(module):
+    """The room of a module; None for the __init__.py of a package that is divided into rooms."""
+    parts = module.split(".")
+    if parts[0] not in COVERED:
+        return parts[0]
+    return ".".join(parts[:2]) if len(parts) > 1 else None
+
+
+def imports(path):
+    """The modules of this project that a file imports, as dotted names."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            names = [node.module]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
-            names = [argument.value for argument in node.args[:1] if isinstance(argument, ast.Constant)]
-        packages.update(name.split(".")[0] for name in names)
-    return packages
+        elif isinstance(node, ast.ImportFrom):
+            inside = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name in KNOWN else node.module for name in inside]
+        else:
+            continue
+        yield from (name for name in names if name in KNOWN)
 
 
-def test_every_way_to_import_is_seen():
-    source = """
-import a.x, b as other
-from c.y import z
-from . import sibling
-from .d import w
-def late():
-    import e
-    import importlib
-    importlib.import_module("f.g")
-    __import__("h")
-if True:
-    from i import j
-"""
-    assert imported_packages(source) == {"a", "b", "c", "e", "importlib", "f", "h", "i"}
+def arrows(package):
+    """{room: {room that it imports: {file}}} of a package, without arrows inside a room."""
+    found = {}
+    for module, path in modules(package).items():
+        here = room(module)
+        for target in map(room, imports(path)):
+            if here and target and target != here:
+                found.setdefault(here, {}).setdefault(target, set()).add(str(path.relative_to(ROOT)))
+    return found
 
 
-@pytest.mark.parametrize("folder", ARROWS)
-def test_a_folder_imports_only_what_it_may(folder):
-    forbidden = OURS - ARROWS[folder] - {folder}
-    for path in sorted((ROOT / folder).rglob("*.py")):
-        crossed = imported_packages(path.read_text()) & forbidden
-        assert not crossed, f"{path.relative_to(ROOT)} imports {sorted(crossed)}"
+def is_command(path):
+    return 'if __name__ == "__main__":' in path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("folder", ARROWS)
-def test_there_are_modules_to_look_at(folder):
-    assert list((ROOT / folder).rglob("*.py"))
+@pytest.mark.parametrize("package", COVERED)
+def test_arrows_are_in_the_table(package):
+    """And the table has no row or arrow that the code no longer needs."""
+    found = {here: sorted(targets) for here, targets in arrows(package).items()}
+    allowed = {here: sorted(targets.split()) for here, targets in ARROWS.items() if here.startswith(f"{package}.")}
+    surplus = {here: [t for t in found.get(here, []) if t not in allowed.get(here, [])] for here in found}
+    files = [(here, t, sorted(arrows(package)[here][t])) for here in surplus for t in surplus[here]]
+    assert not files, "not in the table"
+    unused = [(here, target) for here, targets in allowed.items() for target in targets if target not in found.get(here, [])]
+    assert not unused, "in the table and not in the code"
+    rooms = {room(module) for module in modules(package)} - {None}
+    assert rooms == set(allowed)
 
 
-def fresh(code):
-    """What `code` prints as JSON in a new process, run in the root of the repository."""
-    command = [sys.executable, "-c", code]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout.splitlines()[-1])
+def test_table_has_no_circle():
+    graphlib.TopologicalSorter({here: targets.split() for here, targets in ARROWS.items()}).prepare()
 
 
-@pytest.fixture(scope="module")
-def imports():
-    """In one process: modules and flags after TensorFlow alone, after widenet, after vision's models, and after bert's."""
-    return fresh("""
-import json, sys
-from absl import flags
-import tensorflow
-def state():
-    return [sorted(sys.modules), sorted(flags.FLAGS)]
-states = [state()]
-import widenet
-states.append(state())
-import vision
-states.append(state())
-for name in [name for name in sys.modules if name.split(".")[0] == "vision"]:
-    del sys.modules[name]  # so that it is there again only if it is imported again
-import bert.models, bert.transfer
-states.append(state())
-print(json.dumps(states))
-""")
+@pytest.mark.parametrize("package", COVERED)
+def test_no_command_is_a_library(package):
+    """What a command shares with another file stands in a room of its own."""
+    wrong = [
+        (module, target) for module, path in modules(package).items() for target in imports(path) if is_command(KNOWN[target])
+    ]
+    assert not wrong
 
 
-def packages(state):
-    return {module.split(".")[0] for module in state[0]}
-
-
-HEAVY = {
-    "tensorflow_addons",
-    "tensorflow_datasets",
-    "tensorflow_hub",
-    "tensorflow_text",
-    "sklearn",
-    "matplotlib",
-    "ml_collections",
-}
-
-
-def test_importing_widenet_brings_layers_and_nothing_else(imports):
-    """No optimizer, no data set library, no flag, and nothing else of ours."""
-    before, after, *_ = imports
-    added = packages(after) - packages(before)
-    assert "widenet" in added
-    assert not added & (HEAVY | OURS - {"widenet"})
-    assert not packages(after) & HEAVY
-    assert after[1] == before[1]
-
-
-def test_importing_vision_brings_no_text(imports):
-    _, before, after, _ = imports
-    assert "vision" in packages(after)
-    assert not packages(after) & {"tensorflow_text", "bert", "benchmarks", "tests"}
-    assert after[1] == before[1]
-
-
-def test_importing_text_models_brings_no_images_and_no_tokenizer(imports):
-    """tensorflow_text comes when a tokenizer is made."""
-    _, _, before, after = imports
-    assert {"bert", "widenet"} <= packages(after)
-    assert not packages(after) & {*HEAVY, "vision", "benchmarks", "tests"}
-    assert after[1] == before[1]
-
-
-@pytest.mark.parametrize("folder, name", [("vision", "widenet_b16"), ("bert", "widenet_base_e4")])
-def test_listing_models_does_not_wait_for_tensorflow(folder, name):
-    modules = fresh(f"""
-import json, sys
-import {folder}
-assert "{name}" in {folder}.list_models()
-assert {folder}.model_settings("{name}")["width"] == 768
-print(json.dumps(sorted(sys.modules)))
-""")
-    assert not {module.split(".")[0] for module in modules} & {"tensorflow", "keras", "tensorflow_text", "widenet"}
+@pytest.mark.parametrize("package", ["official", "bert"])
+def test_folders_stay_small(package):
+    """At most nine files with one purpose; the folders of recipes may grow."""
+    folders = {path.parent for path in modules(package).values()} - {ROOT / package, ROOT / package / "configs"}
+    sizes = {folder.name: len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) for folder in folders}
+    assert {name: size for name, size in sizes.items() if size > MAX_FILES} == {}

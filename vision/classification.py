@@ -5,7 +5,6 @@ import functools
 import tensorflow as tf
 
 from official.data.bad_examples import BadExamples
-from official.evaluation.classification import ClassificationEvaluation
 from official.exportable import ExportSpec, TracedModel, keras_module, model_endpoint
 from official.task import Task
 from vision.caching import cached
@@ -14,7 +13,6 @@ from vision.models import build_model, features_of
 from vision.pipeline import ImagePipeline
 from vision.preprocessing import check_data_settings, complete_data_settings
 from vision.serving import classify_endpoint, features_endpoints
-from vision.transfer import transfer_weights
 from widenet import Model
 from widenet.depths import layer_depths
 from widenet.moe import DROPS_NOTHING
@@ -97,6 +95,8 @@ class ImageClassification(Task):
         return layer_depths(model)
 
     def initialize(self, model, weights):
+        from vision.transfer import transfer_weights  # only runs that start from other weights need it
+
         return transfer_weights(model, weights)
 
     def loss(self):
@@ -124,6 +124,8 @@ class ImageClassification(Task):
         return self._pipeline(split).evaluation_batches(self._config.train.batch_size)
 
     def evaluation(self, split):
+        from official.evaluation.classification import ClassificationEvaluation  # training alone does not need it
+
         return ClassificationEvaluation(self.class_names)
 
     def augmented(self, examples, epochs):

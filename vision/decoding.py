@@ -2,9 +2,10 @@
 
 import functools
 import math
-import re
 
 import tensorflow as tf
+
+from official.data.bad_examples import op_message
 
 # With fewer pixels along a side there is nothing to see, and nothing to resize from.
 SMALLEST_SIDE = 2
@@ -130,7 +131,7 @@ def what_is_wrong(read, image, channels):
     try:
         encoded = read(tf.constant(image))
     except tf.errors.OpError as error:
-        return f"it cannot be read ({_told(error)})"
+        return f"it cannot be read ({op_message(error)})"
     if not tf.strings.length(encoded):
         return "it is empty"
     try:
@@ -139,10 +140,5 @@ def what_is_wrong(read, image, channels):
             return f"it has {height} x {width} pixels, and a side must have {SMALLEST_SIDE}"
         decode_crop(encoded, channels, whole)
     except tf.errors.OpError as error:
-        return f"it cannot be decoded ({_told(error)})"
+        return f"it cannot be decoded ({op_message(error)})"
     return "it could not be decoded"  # what the disk gave before was something else
-
-
-def _told(error):
-    """The message without the names of operations."""
-    return re.sub(r"\{\{.*?\}\}|\[Op:.*", "", error.message.splitlines()[0]).strip()

@@ -1,1 +1,1 @@
-"""Weights on disk: a run's checkpoints, trained models of any form, and models that start from saved weights."""
+"""Weights on disk: checkpoints of a run, trained models in any format, and models that start from saved weights."""

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the model, the optimizer, the step and the time spent so far; and the one whose evaluation was best."""
+"""Checkpoints of a run, with model, optimizer, step and time spent so far; and the checkpoint of the best evaluation."""
 
 import math
 import pathlib
@@ -11,7 +11,7 @@ from official.files.atomic import atomic_write
 
 
 def restore_model(model, path):
-    """Gives a model the weights of a checkpoint, and nothing else of it.
+    """Restores the weights of a model from a checkpoint, and nothing else.
 
     Args:
       model: a built Keras model, compiled or not.
@@ -21,15 +21,15 @@ def restore_model(model, path):
       The step of the checkpoint, an int.
 
     Raises:
-      ValueError: where the checkpoint lacks a weight of the model, has it in another shape, or cannot be read.
+      ValueError: the checkpoint lacks a weight of the model, has it in another shape, or cannot be read.
     """
     step = tf.Variable(0, dtype=tf.int64, trainable=False)
     try:
-        # The optimizer's state and the run's times are not asked for.
+        # expect_partial: the optimizer's state and the run's time are not restored.
         status = tf.train.Checkpoint(model=model, step=step).read(path).expect_partial()
         status.assert_existing_objects_matched()
     except AssertionError as error:
-        missing = re.findall(r"Variable '([^']+)", str(error))  # TensorFlow goes on with their values
+        missing = re.findall(r"Variable '([^']+)", str(error))  # TensorFlow also prints their values
         raise ValueError(f"{path} does not fit this config's model: it lacks {', '.join(sorted(missing))}") from error
     except ValueError as error:
         raise ValueError(f"{path} does not fit this config's model: {error}") from error
@@ -39,14 +39,14 @@ def restore_model(model, path):
 
 
 class Checkpoints:
-    """The checkpoints of one run; make and restore it in the strategy's scope.
+    """The checkpoints of one run; create and restore it in the strategy's scope.
 
     Args:
       directory: a pathlib.Path to write to; made when needed.
       model: a compiled model.
-      keep: how many checkpoints stay.
-      read_from: the directory to restore from, where it is another: of several workers all take part in saving, since replicated
-        variables are read everywhere, but only the chief's checkpoints are restored.
+      keep: number of newest checkpoints that are kept.
+      read_from: the directory to restore from, if it is another one: with several workers all take part in saving, because
+        replicated variables are read on all of them, but only the chief's checkpoints are restored.
 
     Attributes:
       step: tf.Variable int64, steps done.
@@ -68,13 +68,13 @@ class Checkpoints:
         return tf.train.latest_checkpoint(str(self._read_from))
 
     def restore(self, path=None):
-        """Restores a checkpoint, as a rule the newest one, if there is one, and returns the step of it: to go on from.
+        """Restores a checkpoint and returns its step, from which the run resumes; 0 if there is no checkpoint.
 
         Args:
           path: its path prefix; None for the newest.
 
         Raises:
-          ValueError: where the checkpoint does not fit the model.
+          ValueError: the checkpoint does not fit the model.
         """
         path = path or self.latest
         if path is not None:
@@ -91,14 +91,14 @@ class Checkpoints:
         replace_checkpoint(folder, self._manager.latest_checkpoint)
 
     def save(self, step, seconds):
-        """Writes a checkpoint of `step`, unless the last one that this process restored or wrote is of it already.
+        """Writes a checkpoint of `step`, unless the last one that this process restored or wrote is of that step.
 
         Raises:
-          FloatingPointError: where a weight is not finite: such a checkpoint would overwrite good ones.
+          FloatingPointError: a weight is not finite; such a checkpoint would replace good ones.
           RuntimeError: while the weights hold their averages (`train.ema_decay`): the weights themselves would be lost.
-          OSError: where it cannot be written; those before it stay.
+          OSError: it cannot be written; earlier checkpoints stay.
         """
-        # Not by what lies in the chief's directory: another worker may be ahead, and all of them must take part in a save.
+        # Not decided by the files of the chief, which may be ahead: all workers must take part in a save.
         if step == self._saved_step:
             return
         if getattr(self._model.optimizer, "averages_in_use", False):
@@ -120,24 +120,24 @@ class Checkpoints:
 
 
 class NoSuchMetric(ValueError):
-    """`train.best` is none of the metrics that there are."""
+    """`train.best` is not a metric of the run."""
 
 
 class BestCheckpoint:
-    """Keeps a copy of the best evaluation's checkpoint in a folder of its own.
+    """Keeps a copy of the checkpoint with the best evaluation in a separate folder.
 
-    The larger value is better, of a loss the smaller one, and of equal ones the earlier. The best so far is known by the table of
-    the run, which every session reads.
+    A larger value is better, except for a loss; of equal values the earlier is. Each session of a run reads the best value so far
+    from the run's table.
 
     Args:
       metric: name of a metric of training, as logs have it.
       folder: a pathlib.Path; made when needed.
-      copy_newest: function of the folder that copies the newest checkpoint, of the last evaluation, into it.
-      rows: of metrics.csv, as read_table gives them.
-      step: that the session begins with.
+      copy_newest: function that copies the newest checkpoint, which is of the last evaluation, into the folder.
+      rows: of metrics.csv, as read_table returns them.
+      step: first step of the session.
 
     Raises:
-      NoSuchMetric: where the table does not have the metric.
+      NoSuchMetric: the table lacks the metric.
     """
 
     def __init__(self, metric, folder, copy_newest, rows, step):
@@ -151,19 +151,19 @@ class BestCheckpoint:
             if values.get(kept):
                 self._best = float(values[kept])
             else:
-                # Of an evaluation that this run has not made: older checkpoints have been put in place of its own.
+                # The table lacks its evaluation: the run's checkpoints have been replaced by older ones.
                 shutil.rmtree(folder)
         if rows and int(rows[-1]["step"]) == step:
-            # A run that was killed after its checkpoint and before the copy of it.
+            # The run may have been killed between its checkpoint and the copy of it.
             self.consider(rows[-1])
 
     def check(self, logs):
-        """Refuses a metric that training does not have, long before the first evaluation. Raises NoSuchMetric."""
+        """Raises NoSuchMetric for a metric that training does not have, before the first evaluation."""
         if self._metric not in logs:
             raise NoSuchMetric(f"train.best={self._metric!r} is not allowed: it must be '' or one of {', '.join(logs)}")
 
     def consider(self, logs):
-        """Keeps the newest checkpoint where these logs of its evaluation are the best so far. Raises as the class."""
+        """Copies the newest checkpoint if these logs of its evaluation are the best so far. Raises NoSuchMetric."""
         self.check({key.removeprefix("val_"): logs[key] for key in logs if key.startswith("val_")})
         value = float(logs[f"val_{self._metric}"])
         if not math.isnan(value) and (self._best is None or self._is_better(value)):
@@ -175,13 +175,13 @@ class BestCheckpoint:
 
 
 def kept_step(folder):
-    """The step of the checkpoint in a folder of the best one; None where there is none."""
+    """The step of the checkpoint in a folder of the best one; None if there is none."""
     kept = tf.train.latest_checkpoint(str(folder))
     return None if kept is None else int(re.search(r"\d+$", kept).group())
 
 
 def replace_checkpoint(folder, prefix):
-    """Copies a checkpoint's files into a folder, in place of the one there: at any time there is a whole one.
+    """Copies a checkpoint's files into a folder, in place of the one there; the folder always has a complete checkpoint.
 
     Args:
       folder: a pathlib.Path; made if it does not exist.
@@ -191,7 +191,7 @@ def replace_checkpoint(folder, prefix):
     folder.mkdir(exist_ok=True)
     for file in prefix.parent.glob(f"{prefix.name}.*"):
         shutil.copyfile(file, folder / file.name)
-    # As tf.train.latest_checkpoint reads it, with a path that stays right when the run is moved.
+    # The file that tf.train.latest_checkpoint reads; its path is relative, so that the run can be moved.
     atomic_write(folder / "checkpoint", f'model_checkpoint_path: "{prefix.name}"\n'.encode())
     for file in folder.iterdir():
         if file.name != "checkpoint" and file.stem != prefix.name:

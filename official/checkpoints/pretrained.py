@@ -1,25 +1,24 @@
-"""Models that start from saved weights, whatever they are models of."""
+"""Models that start from saved weights."""
 
 from official.checkpoints.weights import locate, read_weights
 from official.files.tables import text_table
 
 
 def load_pretrained(model, path, transfer, setting="path"):
-    """Assigns what a model can take from a saved one.
+    """Assigns the weights of a saved model that fit to another model.
 
     Args:
       model: a built model.
-      path: a run's workdir, a folder of checkpoints, a checkpoint's prefix, a SavedModel, or the handle of a published one
-        (official.checkpoints.weights.read_weights).
+      path: of the saved model, or its handle (official.checkpoints.weights.locate).
       transfer: function of the model and {full name: array} that assigns what fits and returns rows of strings, or raises a
-        ValueError whose words go on after "... is not allowed: ".
-      setting: what the caller's user calls the path, for messages.
+        ValueError in words that complete "... is not allowed: ".
+      setting: what the user calls the path, for messages.
 
     Returns:
-      What `transfer` returns; official.files.tables.text_table makes a text of it.
+      The rows of `transfer`; official.files.tables.text_table makes a text of them.
 
     Raises:
-      ValueError: a path without weights, or with those of another kind of model.
+      ValueError: a path without weights, or with weights of another kind of model.
       OSError: a repository of handles that cannot be read.
     """
     found = locate(path, setting)
@@ -31,14 +30,14 @@ def load_pretrained(model, path, transfer, setting="path"):
 
 
 def create_pretrained(build, path, transfer):
-    """A new model that starts from a saved one; prints what became of the weights.
+    """A new model that starts from a saved one; prints the table of what became of the weights.
 
     Args:
-      build: function that gives the model.
+      build: function that returns the model; not called for a wrong path.
       path, transfer: as in `load_pretrained`.
 
     Raises:
-      ValueError, OSError: as `load_pretrained`, and of a wrong path before anything is built.
+      ValueError, OSError: as `load_pretrained`.
     """
     found = locate(path, setting="pretrained")
     model = build()

@@ -1,1 +1,1 @@
-"""What commands share: arguments, the recipe's flag, quiet libraries, the status line, child processes."""
+"""What commands share: arguments, the flag of the recipe, quiet libraries, the status line, subprocesses."""

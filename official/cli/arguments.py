@@ -66,14 +66,17 @@ def parse_with_settings(parser, fixed):
     return given, settings
 
 
-def parse_with_data(parser):
+def parse_with_data(parser, arguments=None):
     """Parses a command line that may also override the `data` settings of a model's recipe; says so in --help.
+
+    Args:
+      arguments: list of strings; None for those of this process.
 
     Returns:
       (the parsed arguments, {setting: text} of its arguments --config.data.SETTING=VALUE).
     """
     parser.epilog = "Settings of the recipe's data may be changed: --config.data.SETTING=VALUE"
-    given, more = parser.parse_known_args()
+    given, more = parser.parse_known_args(arguments)
     data = {}
     for argument in more:
         key, is_setting, value = argument.lstrip("-").partition("=")

@@ -1,8 +1,8 @@
-"""Keeps the start-up noise of TensorFlow and its companions off the terminal, and nothing else.
+"""Keeps known start-up messages of TensorFlow and related libraries off the terminal, and nothing else.
 
-On import and when XLA first compiles, TensorFlow writes, from C++ and past Python's logging, lines about CUDA libraries, oneDNN,
-CPU instructions and the like that are the same in every healthy run. They are held back by pattern; whatever else appears on
-standard error meanwhile is passed on.
+On import and when XLA first compiles, TensorFlow's C++ code writes lines about CUDA libraries, oneDNN, CPU instructions and the
+like, which bypass Python's logging and are the same in every healthy run. They are dropped by pattern; all other output to
+standard error is passed on.
 """
 
 import contextlib
@@ -31,8 +31,8 @@ NOISE = re.compile(
 def startup():
     """Wrap `import tensorflow` in this, at the top of a command.
 
-    Also asks TensorFlow to keep its INFO lines to itself from here on, unless TF_CPP_MIN_LOG_LEVEL says otherwise, and Python to
-    keep the warning that TensorFlow Hub gives, which TensorFlow Text imports: requirements.txt holds setuptools below 81 for it.
+    Also turns off TensorFlow's INFO lines from here on, unless TF_CPP_MIN_LOG_LEVEL is set, and a warning about setuptools by
+    TensorFlow Hub, which TensorFlow Text imports: requirements.txt keeps setuptools below 81 for it.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated as an API", category=UserWarning)
@@ -41,16 +41,16 @@ def startup():
 
 
 def first_compilation():
-    """Lets XLA compile something small, so that what it writes the first time is not written amid a run's progress.
+    """Lets XLA compile something small, so that its first messages do not appear amid a run's progress.
 
-    Call it after a tf.distribute strategy is made, which must come before any computation.
+    Call it after a tf.distribute strategy is created, which must come before any computation.
     """
     import tensorflow as tf
 
     small = tf.function(tf.negative, jit_compile=True)
     with _without_noise(), tf.device("CPU:0"):
         small(tf.constant(1.0))
-        # Called inside another graph it is compiled by another path, which writes a line of its own.
+        # Inside another graph it is compiled by another path, which writes another line.
         tf.function(lambda x: small(x) + 1.0)(tf.constant(1.0))
 
 
@@ -66,7 +66,7 @@ def _without_noise():
 
 @contextlib.contextmanager
 def _held():
-    """Yields a list that has the lines of standard error afterwards, which nobody else gets."""
+    """Captures standard error; the list that it yields has the lines afterwards."""
     lines = []
     sys.stderr.flush()
     terminal = os.dup(2)
@@ -84,9 +84,9 @@ def _held():
 
 @contextlib.contextmanager
 def conversion():
-    """Holds standard error back while a model is converted: TFLite's converter counts all operations there, line by line.
+    """Captures standard error while a model is converted: TFLite's converter lists all operations there.
 
-    What was held is passed on where the conversion fails by anything but a ValueError, which says itself what is wrong.
+    The lines are dropped unless the conversion fails by another error than a ValueError, whose message is enough.
     """
     try:
         with _held() as held:
@@ -100,7 +100,7 @@ def conversion():
 
 @contextlib.contextmanager
 def hub_import():
-    """Wrap `import tensorflow_hub` in this, or what imports it: it warns of a part of setuptools, which the pins keep."""
+    """Wrap `import tensorflow_hub`, or an import of it, in this: it warns about setuptools, whose version is pinned."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="pkg_resources is deprecated as an API", category=UserWarning)
         yield
@@ -108,7 +108,7 @@ def hub_import():
 
 @contextlib.contextmanager
 def addons_import():
-    """Wrap `import tensorflow_addons` in this: it warns of its end of life, which the pins take into account."""
+    """Wrap `import tensorflow_addons` in this: it warns about its end of life, and its version is pinned."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"\s*TensorFlow Addons \(TFA\) has ended development", category=UserWarning)
         yield

@@ -1,16 +1,18 @@
-"""A line on the terminal that says how far something is."""
+"""A status line on the terminal, such as a progress bar."""
 
 import shutil
 import sys
 import time
 
+UNITS = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
+
 
 class StatusLine:
-    """Shows one line in place of the last one; where output is no terminal, one after the other.
+    """Shows each line in place of the last one; if output is not a terminal, one below the other.
 
     Args:
-      refresh: seconds in which a line is shown at most once.
-      log_every: the same where output is no terminal; None for no line but those that stay.
+      refresh: seconds between two lines, at least.
+      log_every: the same if output is not a terminal; None for no lines except those of `leave`.
     """
 
     def __init__(self, refresh=0.25, log_every=None):
@@ -31,11 +33,11 @@ class StatusLine:
         self._shown = time.perf_counter()
 
     def leave(self, text):
-        """Shows a whole line that stays."""
+        """Shows a line in full and keeps it."""
         self._overwrite(text + "\n")
 
     def clear(self):
-        """Takes the line off the terminal, for others to print there."""
+        """Removes the line from the terminal, before something else is printed."""
         self._overwrite("")
 
     def _overwrite(self, text):
@@ -43,3 +45,9 @@ class StatusLine:
             sys.stdout.write("\r" + " " * (shutil.get_terminal_size().columns - 1) + "\r")
         sys.stdout.write(text)
         sys.stdout.flush()
+
+
+def format_bytes(count):
+    """A number of bytes for people: 1.2 MB."""
+    unit, divisor = next(((unit, divisor) for unit, divisor in UNITS if count >= divisor), ("bytes", 1))
+    return f"{count / divisor:.{1 if divisor > 1 else 0}f} {unit}"

@@ -1,4 +1,4 @@
-"""Commands that a command runs: whoever stops the one stops the others, so that none goes on alone where a later one writes."""
+"""Subprocesses that stop with the command that started them, so that none keeps writing to files of a later command."""
 
 import contextlib
 import signal
@@ -9,7 +9,7 @@ _running = set()
 
 
 def run_command(command, **options):
-    """Runs a command to its end and returns its exit code; arguments as of subprocess.Popen."""
+    """Runs a command to its end and returns its exit code. Takes the arguments of subprocess.Popen."""
     with subprocess.Popen(command, **options) as child:
         _running.add(child)
         try:
@@ -20,9 +20,9 @@ def run_command(command, **options):
 
 @contextlib.contextmanager
 def forward_sigterm():
-    """A SIGTERM to this process goes instead to what `run_command` is running, as an interrupt from the keyboard does by itself.
+    """Inside, a SIGTERM to this process goes to the commands of `run_command` instead, as Ctrl-C on a terminal does by itself.
 
-    Outside the main thread, which alone can do so, nothing changes.
+    Has no effect outside the main thread, in which alone Python can set signal handlers.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

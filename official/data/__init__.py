@@ -1,1 +1,1 @@
-"""Where examples come from: sources of any kind, TensorFlow Datasets, and what happens to bad examples."""
+"""Sources of examples, data sets of TensorFlow Datasets, and the policy for bad examples."""

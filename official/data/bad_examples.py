@@ -1,5 +1,6 @@
-"""What happens to examples that cannot be trained on: a file that cannot be decoded, a label that there is not."""
+"""Policy for bad examples, such as undecodable files and unknown labels: refuse or skip."""
 
+import re
 import threading
 
 from absl import logging
@@ -15,11 +16,11 @@ class BadExamples:
       policy: "refuse" or "skip".
 
     Attributes:
-      found: {the example's name: what is wrong with it}, of all skipped so far.
-      refusal: about the first example that was refused, a sentence; or None.
+      found: {name of an example: reason}, of all examples skipped so far.
+      refusal: a sentence about the first example that was refused; None if there is none.
 
     Raises:
-      ValueError: another policy.
+      ValueError: an unknown policy.
     """
 
     def __init__(self, policy):
@@ -28,18 +29,22 @@ class BadExamples:
         self.found = {}
         self.refusal = None
         self._policy = policy
-        self._lock = threading.Lock()  # input pipelines call from threads of their own
+        self._lock = threading.Lock()  # input pipelines have several threads
 
     def add(self, name, reason):
-        """Takes note of one bad example; one that comes again, as in the next epoch, counts once.
+        """Records a bad example; one that comes again, as in the next epoch, counts once.
+
+        Args:
+          name: of the example, for messages.
+          reason: why it is bad, a clause.
 
         Raises:
-          ValueError: where the policy is to refuse; names the example.
+          ValueError: naming the example, if the policy is to refuse.
         """
         with self._lock:
             if self._policy == "refuse":
                 refusal = f"{name}: {reason} (data.bad_examples='skip' leaves such examples out and counts them)"
-                self.refusal = self.refusal or refusal  # the pipeline runs ahead, and may find more
+                self.refusal = self.refusal or refusal  # the pipeline reads ahead and may find more
                 raise ValueError(refusal)
             if name not in self.found:
                 self.found[name] = reason
@@ -47,6 +52,17 @@ class BadExamples:
                     logging.warning("skipped %s: %s", name, reason)
 
     def facts(self):
-        """For a run's summary: how many were skipped, and the first of them."""
+        """For the summary of a run: the number of skipped examples, and the first of them."""
         with self._lock:
             return {"count": len(self.found), "first": dict(list(self.found.items())[:MAX_WARNINGS])}
+
+
+def op_message(error):
+    """The reason in a tf.errors.OpError as one sentence, without names of operations and stack traces."""
+    assertion = re.search(r"assertion failed: \[(.*)\]", error.message)
+    if assertion:
+        return assertion[1]
+    noise = ("Graph execution error", "Detected at", "<stack traces", "[[", "(0)", "(1)")
+    lines = [line.strip() for line in error.message.splitlines()]
+    reason = next((line for line in lines if line and not line.startswith(noise)), error.message.strip())
+    return re.sub(r"\{\{.*?\}\}|\[Op:.*", "", reason).strip()

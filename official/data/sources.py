@@ -1,7 +1,7 @@
-"""Where examples come from: memory, or records in files.
+"""Sources of examples: memory, or records in files.
 
-Every source has its examples in a fixed order and gives them shuffled, epoch after epoch, from any position of that endless
-stream: what stands there follows from the seed alone.
+Every source has its examples in a fixed order, and shuffled, epoch after epoch, from any position of that endless stream. The
+example at a position follows from the seed alone.
 """
 
 import numpy as np
@@ -9,21 +9,21 @@ import tensorflow as tf
 
 
 def epoch_seed(seed, epoch):
-    """int64 [2], the seed of the order of an epoch; official.data.batches has the table of seeds."""
+    """int64 [2], the seed of all random numbers of one epoch (official.data.batches)."""
     return tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), epoch)
 
 
 def host_constant(value, dtype=None):
-    """A tensor in the memory where input pipelines run, and not on an accelerator."""
+    """A tensor in the memory of the host, where input pipelines run."""
     with tf.device("CPU:0"):
         return tf.constant(value, dtype)
 
 
 class IndexedSource:
-    """Examples that can be had in any order.
+    """Examples with random access.
 
     Args:
-      examples: how many.
+      examples: their number.
       get: function of an int64 index to the parts of that example, a tuple of nests of tensors.
       name_of: function of an int index to the name of the example in messages.
       order: indices of all examples, int [examples], in the order of `in_order`; None for 0, 1, 2 and so on.
@@ -59,16 +59,16 @@ class IndexedSource:
 
 
 class RecordSource:
-    """Examples in TFRecord files, read from beginning to end and shuffled on the way.
+    """Examples in TFRecord files, which are read sequentially and shuffled by a buffer.
 
-    The files' order and a buffer of records are shuffled, differently in every epoch. To begin inside an epoch, the records
+    The order of the files and a buffer of records are shuffled, differently in every epoch. To start inside an epoch, the records
     before that position are read but not decoded.
 
     Args:
       files: list of (path, records to skip, records to take).
-      parse: function of a serialized record to the parts of its example, a tuple of nests of tensors. It is called record by
-        record: one that gives (record,) leaves the work to whoever has a batch of them.
-      buffer: how many records the buffer holds.
+      parse: function of a serialized record to the parts of its example, a tuple of nests of tensors. It may return (record,)
+        and leave parsing to a later step that has a batch of records.
+      buffer: number of records in the buffer.
     """
 
     FILES_AT_ONCE = 16
@@ -83,7 +83,7 @@ class RecordSource:
         self._buffer = buffer
 
     def name_of(self, index):
-        """The file and the record in it."""
+        """The name of the example in messages: its file and the record in it."""
         file = int(np.searchsorted(self._firsts, index, side="right")) - 1
         return f"{self._files[file].rpartition('/')[2]}, record {index - self._firsts[file] + self._skips[file]}"
 
@@ -108,7 +108,7 @@ class RecordSource:
         return stream.map(lambda epoch, index, record: (epoch, index, *self._parse(record)))
 
     def _records(self, order, files_at_once):
-        """(int64 index, serialized record) of the files in that order, `files_at_once` of them in turns."""
+        """tf.data.Dataset of (int64 index, serialized record) of the files in that order, `files_at_once` of them interleaved."""
         paths = tf.constant(self._files)
         skips, takes, firsts = tf.constant(self._skips), tf.constant(self._takes), tf.constant(self._firsts)
 
@@ -122,7 +122,7 @@ class RecordSource:
 
 
 def _shuffle(dataset, buffer, seed):
-    """dataset.shuffle by the int64 seed [2] alone: the method mixes in the global seed, another one when a run goes on."""
+    """dataset.shuffle by the int64 seed [2] alone: the method also uses the global seed, which a resumed run changes."""
     variant = tf.raw_ops.ShuffleDataset(
         input_dataset=tf.data.experimental.to_variant(dataset),
         buffer_size=buffer,

@@ -1,37 +1,37 @@
-"""Data sets of TensorFlow Datasets that are prepared on this machine, and their splits."""
+"""Data sets of TensorFlow Datasets that have been prepared on this machine, and their splits."""
 
 import pathlib
 
 
 class LocalTfds:
-    """A set that TensorFlow Datasets has prepared as TFRecord files, in its newest version.
+    """The newest version of a data set that TensorFlow Datasets has prepared as TFRecord files. Nothing is downloaded.
 
     Args:
       name: as TensorFlow Datasets calls it, with a configuration where it has several ("glue/sst2").
-      directory: where it was prepared, TensorFlow Datasets' `data_dir`; "" for its default.
-      otherwise: what else the name may be, for messages ("neither 'digits' nor 'folder'").
-      setting: what gave the name, for messages.
+      directory: TensorFlow Datasets' `data_dir`, where it was prepared; "" for the default.
+      otherwise: other names that the setting may have, for messages ("neither 'digits' nor 'folder'").
+      setting: where the name was given, for messages.
 
     Attributes:
       info: a tfds.core.DatasetInfo.
 
     Raises:
-      ValueError: no such set is there, or it is of other files. Nothing is downloaded.
+      ValueError: no such data set has been prepared, or not as TFRecord files.
     """
 
     def __init__(self, name, directory, otherwise, setting="data.name"):
         import tensorflow_datasets as tfds
 
         root = pathlib.Path(directory or tfds.core.constants.DATA_DIR).expanduser()
-        # Looked up here: TensorFlow Datasets would try the network for minutes.
-        # A folder of an interrupted preparation is called "incomplete" and not by a version.
+        # Not by TensorFlow Datasets, which would try the network for minutes. The folder of an interrupted preparation has a name
+        # with "incomplete" in place of a version.
         found = [file.parent for file in (root / name).glob("*/dataset_info.json")]
         versions = [folder for folder in found if tfds.core.Version.is_valid(folder.name)]
         if not versions:
             raise ValueError(
                 f"{setting}={name!r} is not allowed: it is {otherwise}, and no such set is prepared in {root}; "
-                f"prepare it with: python -m official.prepare {name} --data-dir={root} "
-                "(and --manual-dir=FOLDER where its files are on this machine)"
+                f"prepare it with: python -m official.prepare {name} --data_dir={root} "
+                "(and --manual_dir=FOLDER where its files are on this machine)"
             )
         self.info = tfds.builder_from_directory(max(versions, key=lambda folder: tfds.core.Version(folder.name))).info
         if self.info.file_format != tfds.core.FileFormat.TFRECORD:
@@ -42,16 +42,16 @@ class LocalTfds:
         """List of (path, records to skip, records to take) of a split in TensorFlow Datasets' syntax, "train[:90%]".
 
         Raises:
-          ValueError: a split that there is not, or has no examples.
+          ValueError: an unknown or empty split.
         """
         split_parts(split, self.info.splits, self.info.full_name.rpartition("/")[0])
         return [(file.filename, file.skip, file.take) for file in self.info.splits[split].file_instructions]
 
     def parser(self, keys, decoders=None):
-        """Function of a serialized record to {key: value} of these features alone.
+        """Function of a serialized record to {key: value} of some features.
 
         Args:
-          keys: names of features.
+          keys: names of the features; the others are not decoded.
           decoders: as of tfds.features.FeaturesDict.deserialize_example.
         """
         import tensorflow_datasets as tfds
@@ -61,7 +61,7 @@ class LocalTfds:
 
 
 def memory_splits(sizes):
-    """What `split_parts` takes of a data set that is not one of TensorFlow Datasets.
+    """Split infos as of TensorFlow Datasets, for `split_parts`, of a data set in memory.
 
     Args:
       sizes: {name of a split: number of examples}.
@@ -78,7 +78,7 @@ def memory_splits(sizes):
 
 
 def split_parts(split, infos, name):
-    """What a split in TensorFlow Datasets' syntax consists of.
+    """The parts of the splits of a data set that an expression in TensorFlow Datasets' syntax selects.
 
     Args:
       split: such as "train[:90%]".
@@ -89,14 +89,14 @@ def split_parts(split, infos, name):
       List of (splitname, from_, to).
 
     Raises:
-      ValueError: a split that there is not, or has no examples; names the splits that there are.
+      ValueError: an unknown or empty split; names the known splits.
     """
     import tensorflow_datasets as tfds
 
     try:
         parts = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
         has_examples = parts and all(range(infos[part.splitname].num_examples)[part.from_ : part.to] for part in parts)
-        problem = None if has_examples else "No examples are there."
+        problem = None if has_examples else "it has no examples"
     except (ValueError, KeyError, AssertionError) as error:
         problem = str(error).splitlines()[0]
     if problem:
@@ -106,10 +106,10 @@ def split_parts(split, infos, name):
 
 
 def default_splits(names):
-    """The split of each role.
+    """{role: split} for the roles "train", "validation" and "test".
 
-    The last tenth of the training split is for validation, unless there are splits for validation and for the test. Where there
-    is only one of the two, it is for the test.
+    If a data set has not both a validation and a test split, the last tenth of the training split is for validation, and the one
+    that it has is for the test.
     """
     if "train" not in names or {"validation", "test"} <= set(names):
         return {name: name for name in names}

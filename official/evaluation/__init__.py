@@ -1,1 +1,1 @@
-"""Evaluation: running a model over a split, metrics, a classifier's files, and their plots."""
+"""Evaluation: runs a model over a split; metrics, files and plots of classifiers."""

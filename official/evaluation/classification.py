@@ -1,4 +1,4 @@
-"""What a classifier's evaluation leaves: metrics, confusions, calibration, and which experts each class was sent to.
+"""The evaluation of a classifier: metrics, confusion matrix, calibration, and each class's shares of the experts.
 
 Axes: examples N, classes, MoE blocks, experts E.
 """
@@ -20,7 +20,7 @@ from official.evaluation.plots import draw_confusion_matrix, draw_expert_shares,
 from official.task import Evaluation
 
 FILES = {
-    "confusion_matrix.csv": "true classes (rows) and what they were taken for (columns)",
+    "confusion_matrix.csv": "examples by true class (rows) and predicted class (columns)",
     "confusion_matrix.png": "its picture, in shares of the true class",
     "reliability.png": "accuracy by confidence",
     "expert_share_per_class.csv": "each expert's share of a class's tokens, by MoE block",
@@ -29,7 +29,7 @@ FILES = {
 
 
 class ClassificationEvaluation(Evaluation):
-    """An official.task.Evaluation of any single-label classifier, of images or of text.
+    """An official.task.Evaluation of a single-label classifier, of images or of text.
 
     The model's outputs are logits float [N, classes]; labels are int [N] or float distributions [N, classes].
 
@@ -64,7 +64,7 @@ class ClassificationEvaluation(Evaluation):
             self._assignments = of_batch if self._assignments is None else self._assignments + of_batch
 
     def write(self, folder):
-        """Writes `files`, those of experts only where there are any; returns what `classification_metrics` returns."""
+        """Writes `files`, those about experts only for a model with experts; returns `classification_metrics`."""
         found, names = self.predictions, self.class_names
         matrix = confusion_matrix(found, len(names))
         _write_confusion_matrix(folder / "confusion_matrix.csv", matrix, names)
@@ -85,7 +85,7 @@ def _write_confusion_matrix(path, matrix, names):
 
 
 def _write_expert_shares(path, shares, names):
-    """A row for each block and class; no shares for a class that the split has no example of."""
+    """A row for each block and class; empty shares for a class without examples."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["block", "class", *(f"expert_{e}" for e in range(shares.shape[-1]))])

@@ -1,4 +1,4 @@
-"""What a classifier's outputs are worth: accuracy, loss, calibration, confusions, and which experts each class was sent to.
+"""Metrics of a classifier: accuracy, loss, calibration, confusion matrix, and each class's shares of the experts.
 
 Axes: examples N, classes, MoE blocks, experts E. All numbers are computed in float64.
 """
@@ -12,12 +12,12 @@ CALIBRATION_BINS = 15
 
 
 class Predictions(NamedTuple):
-    """What is kept of each example, so that a split of any size fits into memory.
+    """The few numbers that are kept of each example, so that a split of any size fits into memory.
 
     Attributes:
       labels: int64 [N], the true classes.
-      predicted: int64 [N], the classes of the largest score; of equal ones the first.
-      ranks: int64 [N], how many classes come before the true one: 0 where it is predicted.
+      predicted: int64 [N], the classes of the largest score; of equal scores the first class.
+      ranks: int64 [N], the number of classes that are ranked before the true one: 0 where it is predicted.
       confidences: float64 [N], the probability of the predicted class.
       losses: float64 [N], the cross-entropy to the label, in nats.
     """
@@ -35,10 +35,10 @@ def predictions(scores, labels, from_logits=True):
     Args:
       scores: float [N, classes], logits or probabilities.
       labels: int [N], or float distributions [N, classes], of which the largest entry is the true class.
-      from_logits: False for probabilities, of which none below 2^-52 goes into a logarithm, as in sklearn.metrics.log_loss.
+      from_logits: False for probabilities, which are clipped to at least 2^-52 for the loss, as in sklearn.metrics.log_loss.
 
     Raises:
-      ValueError: a score that is not finite, a label that is no class, probabilities that do not sum to 1; with the number of the
+      ValueError: a score that is not finite, a label out of range, probabilities that do not sum to 1; with the number of the
         first such example in the batch.
     """
     scores, labels = np.asarray(scores), np.asarray(labels)
@@ -65,7 +65,7 @@ def predictions(scores, labels, from_logits=True):
 
 
 def _is_distribution(rows):
-    return np.all(rows >= 0, axis=-1) & (np.abs(np.sum(rows, axis=-1) - 1) < 1e-2)  # a sum in bfloat16 is so near
+    return np.all(rows >= 0, axis=-1) & (np.abs(np.sum(rows, axis=-1) - 1) < 1e-2)  # the tolerance of a sum in bfloat16
 
 
 def _check(is_right, what):
@@ -74,7 +74,7 @@ def _check(is_right, what):
 
 
 def join_predictions(batches):
-    """The Predictions of several batches in one."""
+    """The Predictions of several batches as one."""
     return Predictions(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
 
 
@@ -83,7 +83,7 @@ def classification_metrics(found, classes):
 
     Args:
       found: Predictions.
-      classes: how many there are. With five or fewer, every example would be right among the top five: `top_5` is left out.
+      classes: their number. `top_5` is left out for five or fewer, where it would be 1.
 
     Returns:
       Dict of floats: top_1, top_5, loss (mean cross-entropy in nats), expected_calibration_error.
@@ -97,12 +97,12 @@ def classification_metrics(found, classes):
 
 
 class Calibration(NamedTuple):
-    """Examples by their confidence: bin b of B has confidences above b / B and up to (b + 1) / B.
+    """Examples in B bins by confidence: bin b has confidences above b / B and up to (b + 1) / B.
 
     Attributes:
-      counts: int64 [B], examples of each bin.
-      confidences: float64 [B], their mean confidence; 0 where there is none.
-      accuracies: float64 [B], the share of them that is right; 0 where there is none.
+      counts: int64 [B], number of examples.
+      confidences: float64 [B], mean confidence; 0 in an empty bin.
+      accuracies: float64 [B], share of correct predictions; 0 in an empty bin.
     """
 
     counts: np.ndarray
@@ -126,15 +126,15 @@ def expected_calibration_error(found):
 
 
 def confusion_matrix(found, classes):
-    """int64 [classes, classes] of Predictions: how many examples of each true class (rows) were taken for each (columns)."""
+    """int64 [classes, classes] of Predictions: number of examples by true class (rows) and predicted class (columns)."""
     return metrics.confusion_matrix(found.labels, found.predicted, labels=np.arange(classes))
 
 
 def assignments_by_class(assignments, labels, classes):
-    """Adds up what examples of the same class sent to each expert.
+    """Sums over the examples of each class the number of (token, choice) pairs sent to each expert.
 
     Args:
-      assignments: int [N, blocks, E], (token, choice) of each example.
+      assignments: int [N, blocks, E], of each example.
       labels: int [N].
 
     Returns:
@@ -152,7 +152,7 @@ def expert_shares(totals):
       totals: int [classes, blocks, E].
 
     Returns:
-      float64 [blocks, classes, E], of sum 1 over the experts; nan for a class without a token.
+      float64 [blocks, classes, E], with sum 1 over the experts; nan for a class without tokens.
     """
     by_block = np.swapaxes(totals, 0, 1).astype(np.float64)
     sums = np.sum(by_block, axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: confusions, calibration, and which experts each class was sent to."""
+"""Plots of a classifier's evaluation: confusion matrix, calibration, and each class's shares of the experts."""
 
 import math
 
@@ -13,17 +13,17 @@ from matplotlib.colors import PowerNorm, TwoSlopeNorm
 from official.evaluation.metrics import expected_calibration_error
 
 DPI = 110
-FIGURE_WIDTH = 13  # inches that a row of panels may take
-NUMBERED_CLASSES, NUMBERED_EXPERTS = 20, 8  # up to so many, cells have their numbers in them
-CLASS_LABELS = 25  # so many at most along an axis
-BLOCK_PANELS = 12
-LABEL_LENGTH = 18  # characters of a class name
+FIGURE_WIDTH = 13  # inches, at most, of a row of panels
+NUMBERED_CLASSES, NUMBERED_EXPERTS = 20, 8  # largest numbers for which cells show their values
+CLASS_LABELS = 25  # labels along an axis, at most
+BLOCK_PANELS = 12  # panels, at most
+LABEL_LENGTH = 18  # characters of a class name, at most
 
 
 def draw_confusion_matrix(path, matrix, names):
-    """Draws int [classes, classes], rows being true classes, by shares of the rows.
+    """Draws int [classes, classes], with a row for each true class, as shares of the rows.
 
-    Colours are by the cube root of a share, so that rare confusions show; a class without examples is grey.
+    Colours follow the cube root of a share, so that rare confusions are visible; a class without examples is grey.
     """
     classes = len(names)
     totals = matrix.sum(axis=1, keepdims=True)
@@ -46,7 +46,7 @@ def draw_confusion_matrix(path, matrix, names):
 
 
 def draw_reliability(path, calibration):
-    """Draws an official.evaluation.metrics.Calibration: accuracy by confidence, and how many examples have which."""
+    """Draws an official.evaluation.metrics.Calibration: accuracy and share of the examples by confidence."""
     bins = len(calibration.counts)
     places, some = (np.arange(bins) + 0.5) / bins, calibration.counts > 0
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(5.5, 6), height_ratios=[3, 1], sharex=True, layout="constrained")
@@ -64,10 +64,10 @@ def draw_reliability(path, calibration):
 
 
 def draw_scatter(path, labels, predicted, what):
-    """Draws predictions float [N] by labels float [N], and the line on which they would be right.
+    """Draws predictions float [N] by labels float [N], with the diagonal of correct predictions.
 
     Args:
-      what: what both are, "score".
+      what: what both are, for the axes: "score".
     """
     low, high = (bound([*labels, *predicted]) for bound in (min, max))
     figure, axis = plt.subplots(figsize=(5.5, 5.5), layout="constrained")
@@ -79,10 +79,10 @@ def draw_scatter(path, labels, predicted, what):
 
 
 def draw_expert_shares(path, shares, names):
-    """Draws float [blocks, classes, E], nan for classes without examples: a panel a block, after their mean.
+    """Draws float [blocks, classes, E], nan for classes without examples: the mean over the blocks, then a panel for each block.
 
-    White is the balanced share 1 / E, red more and blue less, in the same colours for all panels. Of many blocks evenly spaced
-    ones are drawn.
+    White is the balanced share 1 / E, red is more and blue less, on one scale for all panels. If there are more than BLOCK_PANELS
+    blocks, evenly spaced ones are drawn.
     """
     blocks, classes, experts = shares.shape
     drawn = np.unique(np.linspace(0, blocks - 1, min(blocks, BLOCK_PANELS)).round().astype(int))

@@ -1,1 +1,1 @@
-"""The files of a run: atomic writes, tables, the summary, and what lies where in a workdir and in a SavedModel."""
+"""The files of a run: atomic writes, tables, the summary, and the names in a workdir and in a SavedModel."""

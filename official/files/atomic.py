@@ -1,4 +1,4 @@
-"""Atomic replacement of files and folders, and locks between processes: readers see the old or the new version, never a mix."""
+"""Atomic replacement of files and folders, where readers see the old or the new version and never a mix; inter-process locks."""
 
 import contextlib
 import ctypes
@@ -13,10 +13,10 @@ RENAME_EXCHANGE = 2  # linux/fs.h
 
 
 def atomic_write(path, content):
-    """Writes a file, or leaves what was there.
+    """Writes a file; if that fails or the process is killed, the file stays as it was.
 
     Args:
-      path: a pathlib.Path; its folder is there.
+      path: a pathlib.Path in an existing folder.
       content: bytes.
     """
     partial = path.with_name(path.name + ".partial")
@@ -25,19 +25,18 @@ def atomic_write(path, content):
 
 
 def atomic_replace_dir(partial, directory):
-    """Makes a finished folder the one called `directory`; what was there before is removed.
+    """Renames a finished folder to `directory`, in place of the folder of that name, which is removed.
 
-    A process that is killed here leaves the old folder or the new one under the name, and at most something under the name of
-    `partial`, to be removed by who writes there next. On Linux the two trade names in one step (renameat2). A system or file
-    system that cannot do that has to move the old folder away first, and between the two there is none: it is then called
-    `directory`.previous and comes back with the next call.
+    If the process is killed, `directory` is the old or the new folder; a rest may be left under the name of `partial`, which the
+    next writer must remove. On Linux the two folders trade names in one step (renameat2). Other systems and some file systems
+    have to rename the old folder first, to `directory`.previous: if the process is killed then, the next call renames it back.
 
     Args:
       partial: a pathlib.Path of a folder, on the file system of `directory`.
-      directory: a pathlib.Path of a folder, or of nothing yet.
+      directory: a pathlib.Path of a folder, which need not exist yet.
 
     Raises:
-      OSError: where that is not possible, as with a file in the place of the folder; the old one is then still there.
+      OSError: it cannot be renamed, for example because `directory` is a file; the old folder is then still there.
     """
     previous = directory.with_name(directory.name + ".previous")
     if previous.is_dir() and not directory.exists():
@@ -57,8 +56,27 @@ def atomic_replace_dir(partial, directory):
         shutil.rmtree(previous)
 
 
+@contextlib.contextmanager
+def atomic_dir(directory):
+    """Context manager that yields a new empty folder, which at the end becomes `directory` (atomic_replace_dir).
+
+    If the block raises, the new folder is removed and `directory` stays as it was.
+
+    Args:
+      directory: a pathlib.Path; the folder that it lies in exists.
+    """
+    partial = directory.with_name(directory.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    partial.mkdir()
+    try:
+        yield partial
+        atomic_replace_dir(partial, directory)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def fsync(path):
-    """Waits until a file, or the names in a folder, are on the disk: a power cut then leaves no name without its file."""
+    """Waits until a file, or the list of names in a folder, is on the disk, where it survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -67,16 +85,16 @@ def fsync(path):
 
 
 def fsync_all(path):
-    """The same for a file, or for a folder, a pathlib.Path, and all that is in it."""
+    """`fsync` of a file, or of a folder and everything in it; `path` is a pathlib.Path."""
     for part in [*path.rglob("*"), path]:
         fsync(part)
 
 
 def _exchange(first, second):
-    """Lets two names trade what they stand for, in one step; False where the system has no such thing.
+    """Exchanges two names in one step; returns False where the system cannot do that.
 
     Raises:
-      OSError: where it has, but refuses.
+      OSError: the system refuses it.
     """
     renameat2 = _renameat2()
     if renameat2 is None:
@@ -84,14 +102,14 @@ def _exchange(first, second):
     if renameat2(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second), RENAME_EXCHANGE) == 0:
         return True
     code = ctypes.get_errno()
-    if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):  # of a file system, or a kernel, that lacks it
+    if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):  # the file system or the kernel lacks it
         return False
     raise OSError(code, os.strerror(code), str(first), None, str(second))
 
 
 @functools.cache
 def _renameat2():
-    """The C library's function, which Python's os module leaves out; None where there is none."""
+    """The C library's renameat2, which Python's os module lacks; None where the C library has none either."""
     function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if function is not None:
         function.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
@@ -100,10 +118,10 @@ def _renameat2():
 
 @contextlib.contextmanager
 def locked(path):
-    """Holds a lock; waits for it where another process holds it. One that is killed lets go of it.
+    """Context manager for an inter-process lock. Waits for it; the system releases it if the process dies.
 
     Args:
-      path: a pathlib.Path of a file, which is there while the lock is held and at most after a kill.
+      path: a pathlib.Path of a file that exists while the lock is held, and may be left by a process that was killed.
     """
     descriptor = _lock(path)
     try:
@@ -117,7 +135,7 @@ def _lock(path):
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # Who held it before has removed the file: a lock on that would be seen by nobody who comes now.
+        # The previous holder may have removed this file, and then another process would lock a new one.
         try:
             if os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor

@@ -1,4 +1,4 @@
-"""Tables: CSV files that a run appends to, an epoch at a time, and that stay right when it is resumed; and text to print."""
+"""CSV tables that a run appends to and that stay correct when it is resumed; tables as text."""
 
 import csv
 
@@ -8,7 +8,7 @@ class Table:
 
     Args:
       path: a pathlib.Path.
-      first_step: rows of later steps are removed: they were written after the checkpoint that the run goes on from.
+      first_step: rows of later steps are removed: they were written after the checkpoint from which the run resumes.
     """
 
     def __init__(self, path, first_step=0):
@@ -19,7 +19,7 @@ class Table:
             self._write(rows, "w")
 
     def append(self, rows):
-        """Adds dicts; the first one ever decides the columns, and a later one may lack some."""
+        """Adds dicts. The first one ever sets the columns; later ones may lack some, and their other keys are dropped."""
         if self._columns is None:
             self._columns = list(rows[0])
         self._write(rows, "a")

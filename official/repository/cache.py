@@ -1,4 +1,4 @@
-"""Published models on this machine: fetched once, checked, unpacked, and found again."""
+"""The local cache of published models: downloads them once, checks and unpacks them."""
 
 import contextlib
 import hashlib
@@ -7,33 +7,32 @@ import os
 import pathlib
 import shutil
 
-from official.cli.status_line import StatusLine
+from official.cli.status_line import StatusLine, format_bytes
 from official.files.atomic import fsync_all, locked
-from official.repository import html as pages
 from official.repository.archives import sha256_of, unpack
 
-SETTING = "TFHUB_CACHE_DIR"  # TensorFlow Hub's own, which keeps other names in it
+SETTING = "TFHUB_CACHE_DIR"  # shared with TensorFlow Hub, whose folders in it have other names
 MODEL = "model"
 SOURCE = "source.json"
 
 
 def cache_folder():
-    """The pathlib.Path of the cache: TFHUB_CACHE_DIR, or widenet/models in the user's folder for caches.
+    """The pathlib.Path of the cache: TFHUB_CACHE_DIR, or widenet/models in the user's cache folder.
 
     Raises:
-      ValueError: where the setting is no local folder.
+      ValueError: TFHUB_CACHE_DIR is not a local folder.
     """
     given = os.environ.get(SETTING)
     if given and "://" in given:
-        raise ValueError(f"{SETTING}={given!r} is not allowed: it must be a folder of this machine")
+        raise ValueError(f"{SETTING}={given!r} is not allowed: it must be a local folder")
     default = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "widenet" / "models"
     return pathlib.Path(given or default).expanduser().absolute()
 
 
 def fetch(repository, entry):
-    """The folder of a published model, fetched where it is not there yet.
+    """The folder of a published model, downloaded if it is not in the cache.
 
-    The folder appears whole. Another process that wants it meanwhile waits; what one that was killed had fetched is gone on with.
+    The folder appears whole. Other processes that want the model meanwhile wait. An interrupted download is resumed.
 
     Args:
       repository: an official.repository.locations.Repository.
@@ -43,60 +42,63 @@ def fetch(repository, entry):
       The pathlib.Path of a SavedModel.
 
     Raises:
-      OSError: where it cannot be read, ends early, or cannot be written here.
-      ValueError: an archive that is not the published one, or that official.repository.archives refuses; nothing of it stays.
+      OSError: the archive cannot be read, ends early, or cannot be written here.
+      ValueError: an archive with another SHA-256, or one that official.repository.archives refuses. Nothing of it is kept.
     """
-    place = _place(repository.base, entry.handle, entry.sha256)
-    if place.exists():
-        return place / MODEL
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with locked(_beside(place, "lock")):
-        if not place.exists():
-            archive, unpacked = _beside(place, "tar.gz"), _beside(place, "partial")
+    folder = _folder(repository.base, entry.handle, entry.sha256)
+    if folder.exists():
+        return folder / MODEL
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(_beside(folder, "lock")):
+        if not folder.exists():
+            archive, unpacked = _beside(folder, "tar.gz"), _beside(folder, "partial")
             _download(repository, entry, archive)
             try:
                 _unpack(repository, entry, archive, unpacked)
             finally:
                 archive.unlink()
-            unpacked.rename(place)
-    return place / MODEL
+            unpacked.rename(folder)
+    return folder / MODEL
 
 
 def cached(base, handle):
-    """The folder of a model that was fetched before, a pathlib.Path; None where there is none.
+    """Looks for a model in the cache, whatever its SHA-256.
 
     Args:
-      base: of the repository.
+      base: address of the repository.
       handle: a string.
+
+    Returns:
+      The pathlib.Path of the SavedModel that was fetched last; None if there is none.
     """
-    found = []
-    for place in _place(base, handle, "*").parent.glob(f"{_name(handle)}-*/{SOURCE}"):
-        source = json.loads(place.read_text())
+    models = []
+    for file in cache_folder().glob(f"{_name(handle)}-*/{SOURCE}"):
+        source = json.loads(file.read_text())
         if (source["repository"], source["handle"]) == (base, handle):
-            found.append(place.parent / MODEL)
-    return max(found, key=lambda folder: folder.stat().st_mtime, default=None)
+            models.append(file.parent / MODEL)
+    return max(models, key=lambda folder: folder.stat().st_mtime, default=None)
 
 
 def _name(handle):
     return handle.replace("/", ".")
 
 
-def _place(base, handle, sha256):
+def _folder(base, handle, sha256):
     key = hashlib.sha256("\n".join((base, handle, sha256)).encode()).hexdigest()[:16]
     return cache_folder() / f"{_name(handle)}-{key}"
 
 
-def _beside(place, ending):
-    """A path that `cached` does not look at."""
-    return place.with_name(f".{place.name}.{ending}")
+def _beside(folder, ending):
+    """A hidden path beside a model's folder."""
+    return folder.with_name(f".{folder.name}.{ending}")
 
 
 def _download(repository, entry, archive):
-    """Fetches an archive, or the rest of one; it has the stated size then.
+    """Downloads an archive, or the rest of it, until it has the stated size.
 
     Raises:
-      OSError: where it ends early; what came is kept for the next time.
-      ValueError: where it is larger.
+      OSError: it ends early; the part that arrived is kept, to resume from.
+      ValueError: it is larger.
     """
     what = f"{entry.handle} of {repository.base}"
     have = archive.stat().st_size if archive.exists() else 0
@@ -112,29 +114,27 @@ def _download(repository, entry, archive):
             if have > entry.bytes:
                 break
             if line.is_due():
-                line.show(f"Downloading {what}: {pages.size(have)} of {pages.size(entry.bytes)}")
+                line.show(f"Downloading {what}: {format_bytes(have)} of {format_bytes(entry.bytes)}")
     if line.is_terminal:
         line.clear()
     if have > entry.bytes:
         archive.unlink()
         raise ValueError(f"{what} is refused: its archive has more than the {entry.bytes:,} bytes that were published")
     if have < entry.bytes:
-        raise OSError(f"{what}: its archive ended after {have:,} of {entry.bytes:,} bytes; the next time goes on from there")
+        raise OSError(f"{what}: its archive ended after {have:,} of {entry.bytes:,} bytes; the next download resumes there")
 
 
 def _unpack(repository, entry, archive, unpacked):
-    """Checks an archive and unpacks it into a folder, beside a note of where it is from.
+    """Checks an archive and unpacks it into a folder, with a file that says where it came from.
 
     Raises:
-      ValueError: where it is refused; the folder is then not there.
+      ValueError: it is refused; the folder does not exist then.
     """
     what = f"{entry.handle} of {repository.base}"
     shutil.rmtree(unpacked, ignore_errors=True)  # of a process that was killed
-    found = sha256_of(archive)
-    if found != entry.sha256:
-        raise ValueError(
-            f"{what} is refused: its archive is not the one that was published: its SHA-256 is {found}, and not {entry.sha256}"
-        )
+    sha256 = sha256_of(archive)
+    if sha256 != entry.sha256:
+        raise ValueError(f"{what} is refused: the SHA-256 of its archive is {sha256}, and must be {entry.sha256}")
     unpacked.mkdir()
     try:
         unpack(archive, unpacked / MODEL, entry.unpacked_bytes, what)

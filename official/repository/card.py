@@ -1,4 +1,4 @@
-"""Model cards: what a published model is, what it is worth and how it came about, as a page and in Markdown."""
+"""Model cards: what a published model is, how good it is and how it was trained, as HTML and as Markdown."""
 
 import json
 import os
@@ -7,22 +7,23 @@ import re
 from html import escape
 from typing import NamedTuple
 
+from official.cli.status_line import format_bytes
 from official.files.saved_model_layout import CONFIG_FILE, FACTS_FILE
 from official.files.workdir import CONFIG_JSON, CURVES_PNG, EVALUATION, METRICS_JSON
-from official.repository import html as pages
+from official.repository import html
 
-MOST_CLASSES = 50  # names of classes that a card tells
-LONGEST = 300  # characters of a value, such as a list of a thousand classes
-HEADLINES = 2  # metrics that an index tells
+MAX_CLASSES = 50  # class names on a card
+MAX_VALUE_CHARS = 300  # of a setting, such as a list of a thousand classes
+HEADLINES = 2  # metrics of a model in the index
 NOT_IN_HEADLINES = ("loss", "balance", "dropped")
 
 
-class Evaluation(NamedTuple):
-    """A model's evaluation on a split of its data, as official.evaluate leaves it.
+class SplitResult(NamedTuple):
+    """The files of an evaluation that official.evaluate wrote.
 
     Attributes:
-      split: "test".
-      examples: how many.
+      split: name of the evaluated split, "test".
+      examples: number of examples.
       metrics: {name: number}.
       pictures: list of pathlib.Path.
     """
@@ -34,13 +35,13 @@ class Evaluation(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What is known of a SavedModel, and where nothing is known, empty.
+    """What is known about a SavedModel. Fields are empty where nothing is known.
 
     Attributes:
       model: {name: value} of FACTS_FILE.
-      recipe: {name: value} of CONFIG_FILE, its run's config.
-      evaluations: a list of Evaluation.
-      pictures: list of pathlib.Path, of the run, of its evaluations, and what was given besides.
+      recipe: {name: value} of CONFIG_FILE, the config of its run.
+      evaluations: list of SplitResult.
+      pictures: list of pathlib.Path: of the run, of its evaluations, and those that the user added.
     """
 
     model: dict
@@ -50,34 +51,34 @@ class Facts(NamedTuple):
 
 
 def find_facts(folder, plots=()):
-    """The Facts of a SavedModel, from its own files and, where it lies in a run's workdir, from those beside it.
+    """The Facts of a SavedModel, from its own files and, if it lies in its run's workdir, from those of the run.
 
     Args:
       folder: a pathlib.Path.
-      plots: more pictures, a list of paths.
+      plots: paths of more pictures.
 
     Raises:
-      ValueError: a plot that is no picture, or a file that is not JSON.
+      ValueError: a plot that is not a picture, or a file that is not JSON.
     """
     facts, recipe = (_read(folder / name) if (folder / name).exists() else {} for name in (FACTS_FILE, CONFIG_FILE))
     evaluations = [_evaluation(file) for file in sorted(folder.parent.glob(f"{folder.name}_evaluation/*/{METRICS_JSON}"))]
     pictures, step = [], facts.get("step")
-    if step is not None and (folder.parent / CONFIG_JSON).exists():  # it lies in its run's workdir
+    if step is not None and (folder.parent / CONFIG_JSON).exists():  # in its run's workdir
         for file in sorted(folder.parent.glob(f"{EVALUATION}/*/{METRICS_JSON}")):
-            if _read(file).get("step") == step:  # another one is of other weights
+            if _read(file).get("step") == step:  # of these weights
                 evaluations.append(_evaluation(file))
         pictures = [path for path in [folder.parent / CURVES_PNG] if path.exists()]
     for plot in map(pathlib.Path, plots):
         if plot.suffix.lower() not in (".png", ".jpg", ".jpeg") or not plot.is_file():
-            raise ValueError(f"--plots={str(plot)!r} is not allowed: it must be the file of a PNG or JPEG picture")
+            raise ValueError(f"--plots={str(plot)!r} is not allowed: it must be a PNG or JPEG file")
     pictures += [picture for evaluation in evaluations for picture in evaluation.pictures]
     return Facts(facts, recipe, evaluations, [*pictures, *map(pathlib.Path, plots)])
 
 
 def _evaluation(file):
-    written = _read(file)
+    result = _read(file)
     pictures = sorted(file.parent.glob("*.png"))
-    return Evaluation(written.get("split", file.parent.name), written.get("examples", 0), written.get("metrics", {}), pictures)
+    return SplitResult(result.get("split", file.parent.name), result.get("examples", 0), result.get("metrics", {}), pictures)
 
 
 def _read(path):
@@ -86,32 +87,43 @@ def _read(path):
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise ValueError(f"{path} is not allowed: it must hold an object of JSON")
+        raise ValueError(f"{path} is not allowed: it must hold a JSON object")
     return value
 
 
 def headline_metrics(facts):
-    """{name: number} of the few metrics that tell most: of an evaluation on the test split, or else of what there is."""
+    """{name: number} of the few most important metrics: of the test split, or else of another split, or else of the run."""
     by_split = {evaluation.split: evaluation.metrics for evaluation in facts.evaluations}
     split = next((split for split in ("test", "validation", *by_split) if split in by_split), None)
     if split:
-        told = {f"{split} {name}": value for name, value in by_split[split].items() if name not in NOT_IN_HEADLINES}
+        metrics = by_split[split]
     else:
-        of_run = {name[4:]: value for name, value in facts.model.get("metrics", {}).items() if name.startswith("val_")}
-        told = {f"validation {name}": value for name, value in of_run.items() if name not in NOT_IN_HEADLINES}
-    return dict([(name, value) for name, value in told.items() if isinstance(value, (int, float))][:HEADLINES])
+        split = "validation"
+        metrics = {name[4:]: value for name, value in facts.model.get("metrics", {}).items() if name.startswith("val_")}
+    numbers = [
+        (f"{split} {name}", value)
+        for name, value in metrics.items()
+        if name not in NOT_IN_HEADLINES and isinstance(value, (int, float))
+    ]
+    return dict(numbers[:HEADLINES])
 
 
-class Table(NamedTuple):
-    """A part of a card: rows of (name, text); folded where few want to read it."""
+class Section(NamedTuple):
+    """A section of a card.
+
+    Attributes:
+      title: text.
+      rows: list of (name, text).
+      folded: whether HTML shows the title only, until it is clicked.
+    """
 
     title: str
     rows: list
     folded: bool = False
 
 
-def card_tables(entry, facts):
-    """The Tables of a card, without those that would be empty.
+def card_sections(entry, facts):
+    """The Sections of a card that are not empty.
 
     Args:
       entry: an official.repository.index.Entry.
@@ -119,9 +131,9 @@ def card_tables(entry, facts):
     """
     model, recipe = facts.model, facts.recipe
     classes = model.get("class_names") or []
-    left_out = len(classes) - MOST_CLASSES
-    tables = [
-        Table(
+    left_out = len(classes) - MAX_CLASSES
+    sections = [
+        Section(
             "Model",
             [
                 ("model", entry.model or "not stated"),
@@ -129,31 +141,31 @@ def card_tables(entry, facts):
                 ("parameters", "not stated" if entry.parameters is None else f"{entry.parameters:,}"),
                 ("licence", entry.licence or "not stated"),
                 ("published", entry.published),
-                ("archive", f"{pages.size(entry.bytes)}, {pages.size(entry.unpacked_bytes)} unpacked"),
+                ("archive", f"{format_bytes(entry.bytes)}, {format_bytes(entry.unpacked_bytes)} unpacked"),
                 ("SHA-256 of the archive", entry.sha256),
             ],
         ),
         *(
-            Table(f"Evaluation, {evaluation.split} split", _rows({"examples": evaluation.examples, **evaluation.metrics}))
+            Section(f"Evaluation, {evaluation.split} split", _rows({"examples": evaluation.examples, **evaluation.metrics}))
             for evaluation in facts.evaluations
         ),
-        Table("Metrics of the run", _rows(model.get("metrics") or {})),
-        Table("Data", _rows(recipe.get("data") or {})),
-        Table("Signatures", _rows(model.get("signatures") or {})),
-        Table(
+        Section("Metrics of the run", _rows(model.get("metrics") or {})),
+        Section("Data", _rows(recipe.get("data") or {})),
+        Section("Signatures", _rows(model.get("signatures") or {})),
+        Section(
             "Classes",
-            [(str(number), str(name)) for number, name in enumerate(classes[:MOST_CLASSES])]
+            [(str(number), str(name)) for number, name in enumerate(classes[:MAX_CLASSES])]
             + ([("...", f"{left_out:,} more")] if left_out > 0 else []),
             folded=True,
         ),
-        Table("Recipe", _rows({key: value for key, value in recipe.items() if key != "data"}), folded=True),
-        Table("Versions", _rows(model.get("versions") or {}), folded=True),
+        Section("Recipe", _rows({key: value for key, value in recipe.items() if key != "data"}), folded=True),
+        Section("Versions", _rows(model.get("versions") or {}), folded=True),
     ]
-    return [table for table in tables if table.rows]
+    return [section for section in sections if section.rows]
 
 
 def _rows(values):
-    """(dotted name, text) of nested dicts. Paths of the machine that trained are nobody's business."""
+    """(dotted name, text) of the values of nested dicts. Absolute paths of the training machine are omitted."""
     rows = []
     for key, value in values.items():
         if isinstance(value, dict):
@@ -166,7 +178,7 @@ def _rows(values):
 def _text(value):
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+        return text if len(text) <= MAX_VALUE_CHARS else f"{text[:MAX_VALUE_CHARS]}..."
     return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
 
 
@@ -174,38 +186,38 @@ def _usage(handle):
     return (
         "import official.hub\n\n"
         f'model = official.hub.load("{handle}")\n'
-        f'layer = tensorflow_hub.KerasLayer("{handle}", trainable=True)  # of a model that can be trained'
+        f'layer = tensorflow_hub.KerasLayer("{handle}", trainable=True)  # if the model can be trained'
     )
 
 
 def html_card(entry, facts, pictures):
-    """A card as a page, a string.
+    """A card as an HTML page.
 
     Args:
       entry: an official.repository.index.Entry.
       facts: the Facts.
-      pictures: {text: relative address}.
+      pictures: {title: relative address}.
     """
     body = [
-        f"<p>{pages.link('../' * entry.handle.count('/') + 'index.html', 'All models')}. {_address(entry, pages.link)}</p>",
+        f"<p>{html.link('../' * entry.handle.count('/') + 'index.html', 'All models')}. {_address(entry, html.link)}</p>",
         f"<pre>{escape(_usage(entry.handle))}</pre>",
     ]
-    for title, rows, folded in card_tables(entry, facts):
-        content = pages.table([(escape(name), escape(text)) for name, text in rows])
+    for title, rows, folded in card_sections(entry, facts):
+        content = html.table([(escape(name), escape(text)) for name, text in rows])
         if folded:
             body.append(f"<details><summary>{escape(title)}</summary>{content}</details>")
         else:
             body.append(f"<h2>{escape(title)}</h2>{content}")
     for text, address in pictures.items():
         body.append(f'<h2>{escape(text)}</h2><img src="{escape(address)}" alt="{escape(text)}">')
-    return pages.page(entry.handle, *body)
+    return html.page(entry.handle, *body)
 
 
 def markdown_card(entry, facts, pictures):
-    """The same as Markdown."""
+    """The same card as Markdown, for places that show no HTML. Arguments as of `html_card`."""
     lines = [f"# {_markdown(entry.handle)}", "", _address(entry, lambda address, text: f"[{_markdown(text)}]({address})")]
     lines += ["", *(f"    {line}".rstrip() for line in _usage(entry.handle).splitlines())]
-    for title, rows, _ in card_tables(entry, facts):
+    for title, rows, _ in card_sections(entry, facts):
         lines += ["", f"## {_markdown(title)}", "", "| | |", "|---|---|"]
         lines += [f"| {_markdown(name)} | {_markdown(text)} |" for name, text in rows]
     for text, address in pictures.items():
@@ -218,5 +230,5 @@ def _address(entry, link):
 
 
 def _markdown(text):
-    """Text that Markdown shows as it is, in one line."""
+    """Escapes a text for Markdown, in one line."""
     return re.sub(r"([\\`*_{}\[\]()#!|<>~&])", r"\\\1", " ".join(text.split()))

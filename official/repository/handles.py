@@ -1,22 +1,22 @@
-"""Handles: what published models are called, publisher/.../name/version, as on TF Hub."""
+"""Handles: the names of published models, publisher/.../name/version, as on TF Hub."""
 
 import re
 from typing import NamedTuple
 
-# File systems that do not tell upper case from lower hold them all, and no part is taken for a version or one of its files.
+# Lower case only, since some file systems ignore case. A part begins with a letter, so that none looks like a version.
 PART = "[a-z][a-z0-9_-]*"
 NAME = re.compile(rf"{PART}(/{PART})+")
 VERSION = re.compile("[1-9][0-9]{0,8}")
-LONGEST = 180  # characters, so that the name of a file can hold one
+MAX_CHARS = 180  # the cache puts a whole handle into one file name
 
 ALLOWED = (
     "a handle is publisher/.../name/version: at least two names of lower-case letters, digits, _ and -, each beginning with a "
-    f"letter, and a whole number from 1 on; at most {LONGEST} characters"
+    f"letter, and a whole number from 1 on; at most {MAX_CHARS} characters"
 )
 
 
 class Handle(NamedTuple):
-    """A published model.
+    """A parsed handle.
 
     Attributes:
       name: publisher/.../name.
@@ -31,19 +31,23 @@ class Handle(NamedTuple):
 
 
 def is_handle(text):
-    """Whether a string is a handle; no local path of the same look is looked for."""
+    """Whether a string has the form of a handle. A relative path may have it too: callers check the disk."""
     name, _, version = text.rpartition("/")
-    return len(text) <= LONGEST and bool(NAME.fullmatch(name)) and bool(VERSION.fullmatch(version))
+    return len(text) <= MAX_CHARS and bool(NAME.fullmatch(name)) and bool(VERSION.fullmatch(version))
 
 
 def parse_handle(text, setting="handle"):
-    """The Handle that a string is.
+    """Parses a handle.
 
     Args:
-      setting: what the caller's user calls it, for messages.
+      text: a string.
+      setting: name of the user's setting, for messages.
+
+    Returns:
+      A Handle.
 
     Raises:
-      ValueError: another string, saying what is allowed.
+      ValueError: not a handle.
     """
     if not is_handle(text):
         raise ValueError(f"{setting}={text!r} is not allowed: {ALLOWED}")
@@ -52,11 +56,14 @@ def parse_handle(text, setting="handle"):
 
 
 def parse_name(text, setting="handle"):
-    """(name, version) of a handle whose version may be left out, and is None then.
+    """Parses a handle whose version may be missing.
+
+    Returns:
+      (name, version); the version is None where it is missing.
 
     Raises:
-      ValueError: another string, saying what is allowed.
+      ValueError: neither a handle nor the name of one.
     """
-    if NAME.fullmatch(text) and len(text) <= LONGEST - len("/999999999"):
+    if NAME.fullmatch(text) and len(text) <= MAX_CHARS - len("/999999999"):
         return text, None
     return parse_handle(text, setting)

@@ -1,8 +1,11 @@
-"""Pages of HTML that need nothing but themselves: no script, no style sheet, nothing from elsewhere. All text is escaped."""
+"""HTML pages of a model repository. They need no script, style sheet or other file from elsewhere. All text is escaped."""
 
 from html import escape
 
-UNITS = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
+from official.cli.status_line import format_bytes
+from official.repository.handles import parse_handle
+from official.repository.index import sort_entries
+
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --faint: #777; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
@@ -19,11 +22,11 @@ img { max-width: 100%; height: auto; background: white; }
 
 
 def page(title, *body):
-    """A whole page.
+    """A complete page.
 
     Args:
       title: text.
-      *body: HTML.
+      *body: pieces of HTML.
     """
     return "\n".join(
         [
@@ -40,7 +43,12 @@ def page(title, *body):
 
 
 def table(rows, head=()):
-    """A table whose cells are HTML; the first of a row is its heading. One with a head is a listing, whose lines do not wrap."""
+    """A table.
+
+    Args:
+      rows: lists of cells, HTML; the first cell of a row is its heading.
+      head: cells of the heading; with one, the lines of the table do not wrap.
+    """
     kind = ' class="listing"' if head else ""
     heading = f"<thead><tr>{''.join(f'<th>{cell}</th>' for cell in head)}</tr></thead>" if head else ""
     lines = (f"<tr><th>{first}</th>{''.join(f'<td>{cell}</td>' for cell in rest)}</tr>" for first, *rest in rows)
@@ -48,11 +56,44 @@ def table(rows, head=()):
 
 
 def link(address, text):
-    """A link to a relative address."""
+    """A link with a text to a relative address."""
     return f'<a href="{escape(address)}">{escape(text)}</a>'
 
 
-def size(count):
-    """Bytes for people: 1.2 MB."""
-    unit, divisor = next(((unit, divisor) for unit, divisor in UNITS if count >= divisor), ("bytes", 1))
-    return f"{count / divisor:.{1 if divisor > 1 else 0}f} {unit}"
+def index_page(entries):
+    """index.html: a row for each name, with its newest version first and links to the earlier ones.
+
+    Args:
+      entries: the official.repository.index.Entry of all models.
+    """
+    versions = {}
+    for entry in sort_entries(entries):
+        versions.setdefault(parse_handle(entry.handle).name, []).append(entry)
+    return page(
+        "Models",
+        "<p>A program loads one of these models by its handle. The environment variable WIDENET_HUB names the model "
+        "repositories to load from, such as this one:</p>",
+        "<pre>export WIDENET_HUB=<i>address of this page, without index.html</i></pre>",
+        "<pre>import official.hub\nmodel = official.hub.load(<i>handle</i>)</pre>",
+        table(
+            [_row(newest, earlier) for newest, *earlier in versions.values()],
+            ("handle", "model", "parameters", "metrics", "licence", "published", "archive"),
+        ),
+    )
+
+
+def _row(newest, earlier):
+    """The cells of one name."""
+    handle = link(f"{newest.handle}.html", newest.handle)
+    if earlier:
+        links = ", ".join(link(f"{entry.handle}.html", entry.handle.rpartition("/")[2]) for entry in earlier)
+        handle += f'<div class="faint">earlier versions: {links}</div>'
+    return [
+        handle,
+        escape(newest.model),
+        "" if newest.parameters is None else f"{newest.parameters:,}",
+        "<br>".join(f"{escape(name)} {value:.4g}" for name, value in newest.metrics.items()),
+        escape(newest.licence or "not stated"),
+        escape(newest.published),
+        link(newest.handle, format_bytes(newest.bytes)),
+    ]

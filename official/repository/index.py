@@ -1,21 +1,21 @@
-"""index.html of a model repository: the page that people browse, and in it, for programs, what there is and its SHA-256.
+"""index.json of a model repository: which models it holds, with the size and SHA-256 of each archive.
 
-Both are one file so that a model is published in one step: it is there when this file lists it, and not before.
+A model is published once this file lists it. People browse index.html beside it, which is made from it.
 """
 
 import json
 import re
-from html import escape
 from typing import NamedTuple
 
-from official.repository import html as pages
-from official.repository.archives import MOST_BYTES
+from official.repository.archives import MAX_BYTES
 from official.repository.handles import parse_handle
 
-INDEX = "index.html"
+INDEX = "index.json"
+PAGE = "index.html"
 FORMAT = 1
-LARGEST = 64 << 20  # bytes of such a page
-DATA = re.compile('<script type="application/json" id="models">(.*?)</script>', re.DOTALL)
+MAX_INDEX_BYTES = 64 << 20
+# Repositories of version 0.1 have no index.json: its text is in this element of their index.html.
+DATA_IN_PAGE = re.compile('<script type="application/json" id="models">(.*?)</script>', re.DOTALL)
 
 
 class Entry(NamedTuple):
@@ -24,13 +24,13 @@ class Entry(NamedTuple):
     Attributes:
       handle: "publisher/.../name/version".
       sha256: of the archive, in hexadecimal digits.
-      bytes: of the archive.
-      unpacked_bytes: of the files in it.
-      licence: text, or None where none is stated.
+      bytes: size of the archive.
+      unpacked_bytes: sum of the sizes of the files in it.
+      licence: text, or None if none is stated.
       published: the date, "2026-01-31".
-      model: what the model calls itself, or "".
-      parameters: how many, or None where that is not known.
-      metrics: {name: number}, a few that tell what the model is worth.
+      model: name of the model, or "".
+      parameters: number of parameters, or None if unknown.
+      metrics: {name: number}, a few that say how good the model is.
     """
 
     handle: str
@@ -44,73 +44,75 @@ class Entry(NamedTuple):
     metrics: dict
 
 
-def read_index(text, where):
-    """The entries of a page of `index_page`, in its order.
+def read_entries(read, base):
+    """The entries of a repository, also of one that has only the index.html of version 0.1.
 
     Args:
-      where: the page's path or address, for messages.
+      read: function of the name of a file in the repository to its text; raises OSError if the file cannot be read.
+      base: path or address of the repository, for messages.
+
+    Returns:
+      A list of Entry.
 
     Raises:
-      ValueError: another page, or one whose data cannot be right.
+      OSError: no index, or one that cannot be read.
+      ValueError: an index in another format, or with impossible values.
     """
-    found = DATA.search(text)
-    if not found:
-        raise ValueError(f"{where} is no page of a model repository, as official.publish writes it")
     try:
-        data = json.loads(found.group(1))
+        return parse_index(read(INDEX), f"{base}/{INDEX}")
+    except OSError as error:
+        try:
+            data = DATA_IN_PAGE.search(read(PAGE))
+        except OSError:
+            data = None
+        if data is None:
+            raise error
+        return parse_index(data[1], f"{base}/{PAGE}")
+
+
+def parse_index(text, where):
+    """The entries in the text of an index.json, in its order.
+
+    Args:
+      text: JSON.
+      where: the file's path or address, for messages.
+
+    Raises:
+      ValueError: not an index, or one with impossible values.
+    """
+    try:
+        data = json.loads(text)
         if data["format"] != FORMAT:
-            raise ValueError(f"it has format {data['format']!r}, and {FORMAT} is understood")
+            raise ValueError(f"its format is {data['format']!r}, and this version reads format {FORMAT}")
         entries = [Entry(**model) for model in data["models"]]
         for entry in entries:
             _check(entry)
     except (ValueError, TypeError, LookupError) as error:
-        raise ValueError(f"{where} cannot be understood: {error}") from error
+        raise ValueError(f"{where} is not a valid index of a model repository: {error}") from error
     return entries
 
 
 def _check(entry):
-    """Raises ValueError for an entry that nothing should be loaded by."""
+    """Raises ValueError for values that must not be used to load anything."""
     parse_handle(entry.handle)
     if not re.fullmatch("[0-9a-f]{64}", entry.sha256):
-        raise ValueError(f"sha256={entry.sha256!r} of {entry.handle}")
+        raise ValueError(f"sha256={entry.sha256!r} of {entry.handle} is not allowed: it must be 64 hexadecimal digits")
     for name in ("bytes", "unpacked_bytes"):
         value = getattr(entry, name)
-        if type(value) is not int or not 0 < value <= MOST_BYTES:
-            raise ValueError(f"{name}={value!r} of {entry.handle}: from 1 to {MOST_BYTES:,} are allowed")
+        if type(value) is not int or not 0 < value <= MAX_BYTES:
+            raise ValueError(f"{name}={value!r} of {entry.handle} is not allowed: it must be from 1 to {MAX_BYTES:,}")
 
 
-def index_page(entries):
-    """The page of these entries, a string; they are sorted by name and version, of which the newest comes first."""
-    entries = sorted(entries, key=lambda entry: (parse_handle(entry.handle).name, -parse_handle(entry.handle).version))
-    data = {"format": FORMAT, "models": [entry._asdict() for entry in entries]}
-    versions = {}
-    for entry in entries:
-        versions.setdefault(parse_handle(entry.handle).name, []).append(entry)
-    rows = [_row(newest, earlier) for newest, *earlier in versions.values()]
-    return pages.page(
-        "Models",
-        "<p>A program loads one of these models by its handle. It looks for it in the model repositories that an environment "
-        "variable names, of which this page is one:</p>",
-        "<pre>export WIDENET_HUB=<i>address of this page, without index.html</i></pre>",
-        "<pre>import official.hub\nmodel = official.hub.load(<i>handle</i>)</pre>",
-        pages.table(rows, ("handle", "model", "parameters", "metrics", "licence", "published", "archive")),
-        # A "<" could end the element; JSON may write it otherwise.
-        f'<script type="application/json" id="models">{json.dumps(data).replace("<", chr(92) + "u003c")}</script>',
-    )
+def index_text(entries):
+    """The text of an index.json, entries sorted by name and version, newest version first."""
+    return json.dumps({"format": FORMAT, "models": [entry._asdict() for entry in sort_entries(entries)]}, indent=2) + "\n"
 
 
-def _row(newest, earlier):
-    """Cells, HTML, of a model in its newest version."""
-    cells = [pages.link(f"{newest.handle}.html", newest.handle)]
-    if earlier:
-        links = ", ".join(pages.link(f"{entry.handle}.html", entry.handle.rpartition("/")[2]) for entry in earlier)
-        cells[0] += f'<div class="faint">earlier versions: {links}</div>'
-    return [
-        *cells,
-        escape(newest.model),
-        "" if newest.parameters is None else f"{newest.parameters:,}",
-        "<br>".join(f"{escape(name)} {value:.4g}" for name, value in newest.metrics.items()),
-        escape(newest.licence or "not stated"),
-        escape(newest.published),
-        f"{pages.link(newest.handle, pages.size(newest.bytes))}",
-    ]
+def sort_entries(entries):
+    """Entries by name and version, newest version first."""
+
+    def key(entry):
+        name, version = parse_handle(entry.handle)
+        return name, -version
+
+    return sorted(entries, key=key)

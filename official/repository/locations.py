@@ -1,4 +1,4 @@
-"""Model repositories to load from: folders, http(s) servers and gs:// buckets that hold what official.publish wrote."""
+"""Where model repositories are read from: folders, http(s) servers and gs:// buckets with what official.publish wrote."""
 
 import abc
 import contextlib
@@ -8,11 +8,11 @@ import pathlib
 import urllib.error
 import urllib.request
 
-from official.repository.index import INDEX, LARGEST, read_index
+from official.repository.index import MAX_INDEX_BYTES, read_entries
 
 SETTING = "WIDENET_HUB"
-SECONDS = 60  # that a server may be silent
-CHUNK = 1 << 20  # bytes that are read at once
+TIMEOUT = 60  # seconds to wait for a server
+CHUNK = 1 << 20  # bytes read at once
 ALLOWED = "folders, http:// or https:// addresses and gs:// buckets, with commas between them"
 
 
@@ -20,7 +20,7 @@ def repositories():
     """The list of Repository that the environment variable WIDENET_HUB names, in its order.
 
     Raises:
-      ValueError: where it names something else.
+      ValueError: an address that is not supported.
     """
     bases = [base.strip() for base in os.environ.get(SETTING, "").split(",")]
     return [_repository(base) for base in bases if base]
@@ -34,14 +34,14 @@ def _repository(base):
         return Server(base)
     if scheme == "gs":
         return Bucket(base)
-    raise ValueError(f"{SETTING} is not allowed to name {base!r}: it takes {ALLOWED}")
+    raise ValueError(f"{SETTING}={base!r} is not allowed: it must be {ALLOWED}")
 
 
 class Repository(abc.ABC):
-    """A place that models are read from.
+    """A model repository.
 
     Attributes:
-      base: a string, the address that messages and the cache know it by.
+      base: its path or address, a string.
     """
 
     base: str
@@ -50,16 +50,19 @@ class Repository(abc.ABC):
         """The official.repository.index.Entry of all its models.
 
         Raises:
-          OSError: where it cannot be read, or has no index.
-          ValueError: where its index cannot be understood.
+          OSError: it has no index, or it cannot be read.
+          ValueError: its index is not valid.
         """
-        where = f"{self.base}/{INDEX}"
-        page = bytearray()
-        for chunk in self.read(INDEX)[1]:
-            page += chunk
-            if len(page) > LARGEST:
-                raise ValueError(f"{where} cannot be understood: it has more than {LARGEST:,} bytes")
-        return read_index(page.decode(errors="replace"), where)
+        return read_entries(self._read_text, self.base)
+
+    def _read_text(self, path):
+        """The text of an index file; raises OSError if it cannot be read, and ValueError if it is larger than an index may be."""
+        content = bytearray()
+        for chunk in self.read(path)[1]:
+            content += chunk
+            if len(content) > MAX_INDEX_BYTES:
+                raise ValueError(f"{self.base}/{path} is not a valid index: it has more than {MAX_INDEX_BYTES:,} bytes")
+        return content.decode(errors="replace")
 
     def read(self, path, start=0):
         """Reads a file.
@@ -69,10 +72,11 @@ class Repository(abc.ABC):
           start: the byte to begin at.
 
         Returns:
-          (first, chunks): the byte that is begun at, `start` or where the place cannot do that 0; and an iterator of bytes.
+          (first, chunks): the byte that the content begins at, `start`, or 0 where a server cannot begin in the middle; and an
+          iterator of bytes.
 
         Raises:
-          OSError: where there is no such file or it cannot be read, at once or from the iterator.
+          OSError: the file does not exist or cannot be read. The iterator may raise it too.
         """
         try:
             file, first = self._open(path, start)
@@ -86,18 +90,19 @@ class Repository(abc.ABC):
                 while chunk := file.read(CHUNK):
                     yield chunk
             except self._errors() as error:
-                raise OSError(f"{self.base}/{path} cannot be read on: {error}") from error
+                raise OSError(f"{self.base}/{path} cannot be read to its end: {error}") from error
 
     @abc.abstractmethod
     def _open(self, path, start):
-        """(file, the byte that it is read from on), or raises one of _errors."""
+        """Opens a file: (file object, the byte that its content begins at). Raises one of _errors()."""
 
     def _errors(self):
+        """The exceptions that reading may raise."""
         return (OSError,)
 
 
 class Folder(Repository):
-    """A folder of this machine."""
+    """A local folder."""
 
     def __init__(self, base):
         self.base = str(pathlib.Path(base).expanduser().absolute())
@@ -117,7 +122,7 @@ class Server(Repository):
     def _open(self, path, start):
         request = urllib.request.Request(f"{self.base}/{path}", headers={"Range": f"bytes={start}-"} if start else {})
         try:
-            answer = urllib.request.urlopen(request, timeout=SECONDS)
+            answer = urllib.request.urlopen(request, timeout=TIMEOUT)
         except urllib.error.HTTPError as error:
             error.close()
             if start and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -131,13 +136,13 @@ class Server(Repository):
 
 
 class Bucket(Repository):
-    """What tf.io.gfile reads, such as a bucket of Google Cloud Storage."""
+    """An address that tf.io.gfile reads, such as a bucket of Google Cloud Storage."""
 
     def __init__(self, base):
         self.base = base.rstrip("/")
 
     def _open(self, path, start):
-        import tensorflow as tf  # here, so that other places need not wait for it
+        import tensorflow as tf  # here, since other repositories do not need it and it takes seconds
 
         file = tf.io.gfile.GFile(f"{self.base}/{path}", "rb")
         file.seek(start)

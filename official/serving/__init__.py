@@ -1,1 +1,1 @@
-"""Exports: SavedModels, their signatures, ONNX and TFLite files, and the checks that those answer alike."""
+"""Exported models: SavedModels, their signatures, ONNX and TFLite files, and checks that all give the same outputs."""

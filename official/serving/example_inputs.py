@@ -1,4 +1,4 @@
-"""Examples that are put to two runtimes: of a recipe's data, of a file, or random ones."""
+"""Inputs to compare two runtimes on: from a recipe's data, from a file, or random."""
 
 import zipfile
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 BATCH = 16
-RANDOM_LENGTH = 32  # of axes whose size is not known
+RANDOM_LENGTH = 32  # of axes of unknown size
 
 
 class ExampleInputs(NamedTuple):
@@ -14,29 +14,31 @@ class ExampleInputs(NamedTuple):
 
     Attributes:
       batches: list of {name of an input: array [batch, ...]}.
-      origin: where they come from, in words.
+      origin: where they come from, for the report.
     """
 
     batches: list[dict[str, np.ndarray]]
     origin: str
 
     def first(self, count):
-        """{name: array [count, ...]}: the first examples, from the start again where there are fewer; of the first batch alone,
-        since the batches of texts are of different lengths."""
+        """{name: array [count, ...]}: examples of the first batch (those of texts differ in length), repeated if it has fewer."""
         batch = self.batches[0]
-        places = np.arange(count) % len(next(iter(batch.values())))
-        return {name: array[places] for name, array in batch.items()}
+        indices = np.arange(count) % len(next(iter(batch.values())))
+        return {name: array[indices] for name, array in batch.items()}
 
 
 def read_examples(path, specs):
-    """The examples in a NumPy file of arrays by the names of the inputs; of a single input, by any name.
+    """Reads examples from a NumPy file of arrays.
 
     Args:
-      path: of an .npz file.
-      specs: {name: tf.TensorSpec}.
+      path: of an .npz file with an array for each input, by its name; the array of a single input may have any name.
+      specs: {name of an input: tf.TensorSpec}.
+
+    Returns:
+      An ExampleInputs.
 
     Raises:
-      ValueError: no such file, an array that is missing or does not fit its input, naming the file and the input.
+      ValueError: no such file, or an array that is missing or does not fit its input.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -53,17 +55,19 @@ def read_examples(path, specs):
             raise ValueError(f"examples={str(path)!r}: {name} is {list(arrays[name].shape)} and must be {spec.shape}")
     sizes = {len(arrays[name]) for name in specs}
     if sizes == {0} or len(sizes) > 1:
-        raise ValueError(f"examples={str(path)!r}: all inputs must have as many examples, at least one; here {sorted(sizes)}")
+        raise ValueError(
+            f"examples={str(path)!r}: all inputs must have the same number of examples, at least one; here {sorted(sizes)}"
+        )
     whole = {name: arrays[name].astype(spec.dtype.as_numpy_dtype) for name, spec in specs.items()}
     return ExampleInputs(_split(whole), f"the {sizes.pop()} examples in {path}")
 
 
 def random_examples(specs, count, seed=0):
-    """Seeded random examples: floats in [-1, 1), and of integers, whose meaning is not known, 0 and 1.
+    """Random examples: floats in [-1, 1), integers 0 and 1, which are valid whatever they mean.
 
     Args:
-      specs: {name: tf.TensorSpec} with a batch axis each. Other axes of unknown size are RANDOM_LENGTH long.
-      count: how many.
+      specs: {name: tf.TensorSpec} with a batch axis each. Other axes of unknown size get RANDOM_LENGTH.
+      count: number of examples.
       seed: of the generator.
     """
     random = np.random.default_rng(seed)
@@ -79,10 +83,10 @@ def dataset_examples(dataset, specs, count, origin):
     """The first examples of a task's `evaluation_dataset`, in its own batches.
 
     Args:
-      dataset: a tf.data.Dataset of (inputs, labels).
-      specs: {name: tf.TensorSpec}; inputs that are no dict are the only one.
-      count: how many at most.
-      origin: where they come from, in words that go on after "the first N examples of ".
+      dataset: a tf.data.Dataset of (inputs, labels); inputs are a dict, or the only input.
+      specs: {name: tf.TensorSpec}.
+      count: the largest number of examples.
+      origin: what follows "the first N examples of " in the report.
     """
     batches, left = [], count
     for inputs, _ in dataset:

@@ -1,4 +1,4 @@
-"""ONNX files of exported models, and ONNX Runtime to run them. Needs requirements-onnx.txt."""
+"""Converts exported models to ONNX and runs them in ONNX Runtime. Needs requirements-onnx.txt."""
 
 import collections
 import logging
@@ -9,19 +9,19 @@ from official.files.atomic import atomic_write
 from official.serving.signatures import NumericSignature, check_float32
 
 OPSET = 17
-DOMAINS = ("", "ai.onnx")  # ONNX's own operators, which every runtime has
+DOMAINS = ("", "ai.onnx")  # of the standard operators, which every runtime supports
 
 
 def convert(signature: NumericSignature, path):
-    """Writes a signature as an ONNX file of standard operators, batch and lengths dynamic, its inputs and outputs by their names.
+    """Writes a signature as an ONNX file of standard operators, with its names, dynamic batch size and dynamic lengths.
 
     Args:
-      signature: in float32.
-      path: a pathlib.Path; written whole or not at all.
+      signature: a signature that computes in float32.
+      path: a pathlib.Path; written atomically.
 
     Raises:
-      ValueError: a signature in another precision or with operations that ONNX lacks, naming them.
-      ModuleNotFoundError: no tf2onnx here, saying how to install it.
+      ValueError: a signature in another precision, or with operations that ONNX lacks.
+      ModuleNotFoundError: tf2onnx is not installed.
     """
     check_float32(signature, "ONNX Runtime")
     model = _converted(signature)
@@ -39,15 +39,15 @@ def _converted(signature):
     from tf2onnx import optimizer, tf_loader, tfonnx
 
     function = signature.function
-    given = [tensor for tensor in function.inputs if tensor.dtype != tf.resource]
-    # Outputs come in the order of a sorted dict, as tf.nest has them.
+    feeds = [tensor for tensor in function.inputs if tensor.dtype != tf.resource]
+    # The function's outputs are in the order of tf.nest, that of sorted names.
     names = {
-        **{tensor.name: tensor.op.name for tensor in given},
+        **{tensor.name: tensor.op.name for tensor in feeds},
         **{tensor.name: name for name, tensor in zip(sorted(signature.outputs), function.outputs, strict=True)},
     }
-    inputs, outputs = [tensor.name for tensor in given], [tensor.name for tensor in function.outputs]
+    inputs, outputs = [tensor.name for tensor in feeds], [tensor.name for tensor in function.outputs]
     level = logging.getLogger("tf2onnx").level
-    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # of what it cannot convert the caller tells
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # the caller reports what cannot be converted
     try:
         frozen = tf_loader.from_function(function, inputs, outputs)
         with tf.Graph().as_default() as graph:
@@ -55,8 +55,8 @@ def _converted(signature):
             converted = tfonnx.process_tf_graph(
                 graph, opset=OPSET, input_names=inputs, output_names=outputs, tensors_to_rename=names, continue_on_error=True
             )
-            # tf2onnx 1.17.0 writes the shape of a Reshape with 0, which copies an axis of its input, and afterwards takes away
-            # the Reshape before it, whose axes were meant. Without that second step it is right.
+            # tf2onnx 1.17.0 writes 0, "copy this axis of the input", into the shape of a Reshape. The optimizer
+            # remove_back_to_back then removes the Reshape before it, whose axes were meant. Without it the result is right.
             steps = collections.OrderedDict(optimizer._get_optimizers())
             del steps["remove_back_to_back"]
             return optimizer.optimize_graph(converted, catch_errors=False, optimizers=steps).make_model(signature.name)
@@ -75,7 +75,7 @@ class OnnxModel:
 
     Args:
       path: of the file.
-      threads: how many threads one operator may use; None for all cores.
+      threads: number of threads for one operator; None for all cores.
     """
 
     def __init__(self, path, threads=None):
@@ -83,7 +83,7 @@ class OnnxModel:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
-        options.log_severity_level = 3  # it warns of shapes that are known only when it runs
+        options.log_severity_level = 3  # 3: errors only; it warns of every dynamic shape
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._outputs = [output.name for output in self._session.get_outputs()]
 

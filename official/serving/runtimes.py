@@ -1,10 +1,9 @@
-"""Exported models for other runtimes: converted, compared with the original, and measured beside it."""
+"""Converts exported models for other runtimes, compares their outputs with the SavedModel's and measures both."""
 
 import collections
 import json
 import os
 import pathlib
-import shutil
 import statistics
 import tempfile
 import time
@@ -16,30 +15,30 @@ import tensorflow as tf
 from official.checkpoints.trained_models import call_by_names, open_recipe
 from official.checkpoints.weights import plain_name, read_weights
 from official.evaluation.runner import run_model
-from official.files.atomic import atomic_replace_dir
+from official.files.atomic import atomic_dir
 from official.files.saved_model_layout import CONFIG_FILE, FACTS_FILE
 from official.files.summary import write_summary
 from official.files.tables import text_table
 from official.files.workdir import SAVED_MODEL
 from official.serving import onnx_format, tflite_format
 from official.serving.example_inputs import dataset_examples, random_examples, read_examples
-from official.serving.parity import LIMIT, NEAR_TIE, Comparison
+from official.serving.parity import LIMIT, NEAR_TIE, ParityCheck
 from official.serving.signatures import numeric_signature
 
 REPORT_FILE = "runtimes.json"
-BATCHES = (1, 32)  # whose latency is measured
-RANDOM = "random"  # in place of a file of examples
+BATCH_SIZES = (1, 32)  # of the measured latencies
+RANDOM = "random"  # instead of a file of examples
 
 
 class Variant(NamedTuple):
-    """One file that a format makes.
+    """One file of a format.
 
     Attributes:
-      title: of its row.
-      file: its name.
-      convert: function of a NumericSignature and the path, which writes it.
-      load: function of the path, which makes a callable of {name: array}.
-      limit: the largest difference from the SavedModel that is allowed; None for any.
+      title: its name in the table.
+      file: its file name.
+      convert: function of a NumericSignature and the path that writes the file.
+      load: function of the path that returns a callable of {name: array}.
+      limit: the largest allowed difference from the SavedModel's outputs; None for any.
     """
 
     title: str
@@ -60,7 +59,7 @@ PACKAGES = {"onnx": ("tf2onnx", "onnx", "onnxruntime"), "tflite": ()}
 
 
 class Row(NamedTuple):
-    """One line of the table that `report` prints."""
+    """A row of the table that `report` prints."""
 
     model: str
     MiB: str
@@ -86,70 +85,62 @@ def convert(
     data=None,
     task_modules=(),
 ):
-    """Converts the signature of numbers of a SavedModel, refuses what differs from it, and tells size, latency and accuracy.
+    """Converts the numeric signature of a SavedModel, checks parity, and measures size, latency and accuracy.
 
     Args:
-      saved_model: path of its folder. With the config of its run the recipe's data are at hand.
+      saved_model: path of its folder. If it has the config of its run, the recipe's data can be used.
       formats: names of FORMATS.
-      output: pathlib.Path of the folder for the files and REPORT_FILE; it appears whole or not at all, in place
-        of an earlier one.
-      signature: its name; None for the only one of numbers.
-      examples: path of an .npz file (as example_inputs.read_examples takes it), or RANDOM; None for the first of the recipe's
-        `split`, and where there is no recipe random ones.
-      compared: how many examples, of a file all.
-      split: of the recipe's data, on which all are evaluated.
-      evaluated: how many examples of it at most, to whole batches; None for all, 0 for none. A part such as an encoder is not.
-      rounds: how often each latency is measured.
+      output: pathlib.Path of the folder for the files and REPORT_FILE; replaced atomically.
+      signature: its name; None for the only numeric one.
+      examples: examples to compare on: path of an .npz file (example_inputs.read_examples) or RANDOM; None for the first examples
+        of the recipe's `split`, or random ones without a recipe.
+      compared: number of examples to compare on; of a file all are used.
+      split: split of the recipe's data, to compare and evaluate on.
+      evaluated: number of examples to evaluate on, rounded up to whole batches; None for all, 0 for none. A part such as an
+        encoder is not evaluated.
+      rounds: number of timed calls of each latency.
       data_dir, data, task_modules: as in official.evaluate.evaluate.
 
     Returns:
-      What REPORT_FILE holds.
+      The content of REPORT_FILE.
 
     Raises:
-      ValueError: no such format, signature or example; what a format lacks; outputs further apart than the limit, where no token
-        of the example is nearly as well sent to another expert.
-      ModuleNotFoundError: a format whose packages are not installed, saying how to install them.
+      ValueError: a format, signature or example that is not allowed, an operation that a format lacks, or outputs that differ by
+        more than the limit without being a near tie of experts (official.serving.parity).
+      ModuleNotFoundError: the packages of a format are not installed.
     """
     check_formats(formats)
     if not (not output.exists() or (output / REPORT_FILE).is_file() or (output.is_dir() and not any(output.iterdir()))):
-        raise ValueError(f"output={output} is not allowed: it must be a new folder, or one that this has written before")
+        raise ValueError(f"output={output} is not allowed: it must be a new folder, or one that an earlier conversion wrote")
     if evaluated is not None and evaluated < 0:
         raise ValueError(f"evaluated={evaluated} is not allowed: it must be at least 0, or None for all")
     served = numeric_signature(saved_model, signature)
-    task = part = None
+    task = spec = None
     if (pathlib.Path(saved_model) / CONFIG_FILE).exists():
         _, task = open_recipe(str(saved_model), data_dir, data=data, setting="saved_model", task_modules=task_modules)
-        part = task.part("model")
+        spec = task.part("model")
     inputs = _examples(served, task, examples, compared, split)
-    print(f"Converting the signature {served.name}; to be compared: {inputs.origin}.", flush=True)
+    print(f"Converting the signature {served.name}; to be compared on {inputs.origin}.", flush=True)
     output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(output.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
+    with atomic_dir(output) as folder:
         variants = [variant for name in formats for variant in FORMATS[name]]
-        rows = _measured(served, variants, partial, inputs, _margins(part and part.model, served), rounds)
-        if part is not None and evaluated != 0 and _kind(saved_model) in (None, part.kind):
+        rows = _measured(served, variants, folder, inputs, _margins(spec and spec.model, served), rounds)
+        if spec is not None and evaluated != 0 and _kind(saved_model) in (None, spec.kind):
             for row in rows:
                 row["metrics"] = _evaluate(row["model"], served, task, split, evaluated)
-    except BaseException:
-        shutil.rmtree(partial)
-        raise
-    rows = [{key: value for key, value in row.items() if key != "model"} for row in rows]
-    written = write_summary(
-        partial / REPORT_FILE,
-        signature=served.name,
-        examples=inputs.origin,
-        limit=LIMIT,
-        near_tie=NEAR_TIE,
-        split=split if "metrics" in rows[0] else None,
-        rounds=rounds,
-        cores=len(os.sched_getaffinity(0)),
-        models=rows,
-        packages={package: metadata.version(package) for name in formats for package in PACKAGES[name]},
-    )
-    atomic_replace_dir(partial, output)
-    return written
+        rows = [{key: value for key, value in row.items() if key != "model"} for row in rows]
+        return write_summary(
+            folder / REPORT_FILE,
+            signature=served.name,
+            examples=inputs.origin,
+            limit=LIMIT,
+            near_tie=NEAR_TIE,
+            split=split if "metrics" in rows[0] else None,
+            rounds=rounds,
+            cores=len(os.sched_getaffinity(0)),
+            models=rows,
+            packages={package: metadata.version(package) for name in formats for package in PACKAGES[name]},
+        )
 
 
 def report(output, written):
@@ -157,25 +148,25 @@ def report(output, written):
     print("\n" + text_table([_row(row) for row in written["models"]]) + "\n")
     ties = [row for row in written["models"] if row.get("near_ties")]
     for row in ties:
-        print(f"{row['title']}: {row['near_ties']} examples may go to other experts, and {row['flipped']} do")
+        print(f"{row['title']}: {row['near_ties']} examples have a near tie of experts, {row['flipped']} of them a routing flip")
     for row in written["models"][1:]:
         print(f"  {output / row['file']}")
     print(f"  {output / REPORT_FILE}: the table, with versions")
 
 
 def _measured(served, variants, folder, inputs, margins, rounds):
-    """Converts, compares and times; a dict for each model, the SavedModel first, with the model itself as "model"."""
+    """Converts, compares and times. A dict for each model, the SavedModel first; "model" is the model itself."""
     rows = [{"model": served, "title": "SavedModel", "file": None, "bytes": _size(pathlib.Path(served.path))}]
     for variant in variants:
         path = folder / variant.file
         variant.convert(served, path)
         model = variant.load(path)
-        agreement = _compare(served, model, inputs, margins, variant)
-        print(f"{variant.title}: {agreement}", flush=True)
-        rows.append({"model": model, "title": variant.title, "file": path.name, "bytes": _size(path), **agreement._asdict()})
+        parity = _compare(served, model, inputs, margins, variant)
+        print(f"{variant.title}: {parity}", flush=True)
+        rows.append({"model": model, "title": variant.title, "file": path.name, "bytes": _size(path), **parity._asdict()})
     for row in rows:
         row["milliseconds"] = {}
-    for batch in BATCHES:
+    for batch in BATCH_SIZES:
         times = _latencies([row["model"] for row in rows], inputs.first(batch), rounds)
         for row, milliseconds in zip(rows, times, strict=True):
             row["milliseconds"][str(batch)] = milliseconds
@@ -183,11 +174,11 @@ def _measured(served, variants, folder, inputs, margins, rounds):
 
 
 def check_formats(formats):
-    """Raises as `convert` for a format that there is not, or whose packages are not here."""
+    """Raises ValueError for an unknown format, ModuleNotFoundError for one whose packages are not installed."""
     for name in formats:
         if name not in FORMATS:
             raise ValueError(
-                f"--format={name} is not allowed: it must be {SAVED_MODEL}, or of {', '.join(FORMATS)} one or more with commas"
+                f"--format={name} is not allowed: it must be {SAVED_MODEL}, or some of {', '.join(FORMATS)}, with commas"
             )
         for package in PACKAGES[name]:
             try:
@@ -206,18 +197,17 @@ def _examples(served, task, examples, count, split):
 
 
 def _kind(saved_model):
-    """What the SavedModel says that it is, such as "image classification"; None where it does not."""
+    """The kind of model in its facts, such as "image classification"; None if it has none."""
     path = pathlib.Path(saved_model) / FACTS_FILE
     return json.loads(path.read_text()).get("kind") if path.exists() else None
 
 
 def _margins(model, served):
-    """Function of {name: array} to float [batch] (widenet.Model.call_with_margins), or to None where nothing is known of routers.
+    """A function of {name: array} to the margins of ParityCheck.add; it returns None if nothing is known of the routers.
 
     Args:
-      model: a fresh Keras model of the recipe; None where there is none.
-      served: the NumericSignature, whose SavedModel has the weights; that of an encoder lacks those of the head, which stands
-        behind the routers.
+      model: a fresh Keras model of the recipe (widenet.Model.call_with_margins); None if there is none.
+      served: the NumericSignature, whose SavedModel has the weights. That of an encoder lacks the head, which routes nothing.
     """
     if not hasattr(model, "call_with_margins"):
         return lambda inputs: None
@@ -229,36 +219,36 @@ def _margins(model, served):
 
     def margins(inputs):
         named = inputs if isinstance(model.input, dict) else next(iter(inputs.values()))
-        found = call(tf.nest.map_structure(tf.constant, named))
-        # A model without experts routes nothing.
-        return [float("inf")] * len(next(iter(inputs.values()))) if found is None else found.numpy()
+        leads = call(tf.nest.map_structure(tf.constant, named))
+        # A model without experts has no ties.
+        return [float("inf")] * len(next(iter(inputs.values()))) if leads is None else leads.numpy()
 
     return margins
 
 
 def _compare(served, model, inputs, margins, variant):
-    comparison = Comparison(variant.limit)
+    check = ParityCheck(variant.limit)
     for batch in inputs.batches:
-        comparison.add(served(batch), model(batch), margins(batch))
-    return comparison.result(f"The outputs of {variant.title}")
+        check.add(served(batch), model(batch), margins(batch))
+    return check.result(f"The outputs of {variant.title}")
 
 
 def _latencies(models, inputs, rounds):
-    """Median milliseconds of a call of each model, taken in turns, so that what else the machine does falls on all alike."""
+    """Median milliseconds of a call of each model. Calls are made in turns, so that other load on the machine affects all."""
     for model in models:
-        for _ in range(2):  # the first calls of a shape prepare for it
+        for _ in range(2):  # the first calls of a shape are slower
             model(inputs)
     seconds = collections.defaultdict(list)
     for _ in range(rounds):
-        for place, model in enumerate(models):
+        for index, model in enumerate(models):
             start = time.perf_counter()
             model(inputs)
-            seconds[place].append(time.perf_counter() - start)
-    return [statistics.median(seconds[place]) * 1e3 for place in range(len(models))]
+            seconds[index].append(time.perf_counter() - start)
+    return [statistics.median(seconds[index]) * 1e3 for index in range(len(models))]
 
 
 def _evaluate(model, served, task, split, evaluated):
-    """{name: value}: the metrics of the task's evaluation of a model's outputs."""
+    """The metrics of the task's evaluation of a model: {name: value}."""
     dataset = task.evaluation_dataset(split)
     if evaluated is not None:
         size = len(tf.nest.flatten(next(iter(dataset))[0])[0])
@@ -270,7 +260,7 @@ def _evaluate(model, served, task, split, evaluated):
 
 
 def _in_graph(model, served):
-    """The model as an operation of a graph: inputs by name to a dict of outputs."""
+    """The model as a TensorFlow operation: a function of inputs by name to a dict of outputs."""
 
     def run(*arrays):
         outputs = model(dict(zip(served.inputs, arrays, strict=True)))
@@ -299,6 +289,6 @@ def _row(row):
         text("largest", ".2g"),
         text("near_ties", ""),
         text("flipped", ""),
-        *(f"{row['milliseconds'][str(batch)]:.2f}" for batch in BATCHES),
+        *(f"{row['milliseconds'][str(batch)]:.2f}" for batch in BATCH_SIZES),
         ", ".join(f"{name} {value:.4f}" for name, value in row.get("metrics", {}).items()),
     )

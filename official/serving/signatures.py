@@ -1,4 +1,4 @@
-"""Signatures of exported models: read, described, and called."""
+"""Loads exported models and calls their signatures."""
 
 from typing import Any, NamedTuple
 
@@ -9,15 +9,15 @@ from official.cli import quiet
 
 
 class NumericSignature(NamedTuple):
-    """One signature of a SavedModel, none of whose inputs or outputs are strings.
+    """A signature of a loaded SavedModel that takes and gives numbers, no strings.
 
     Attributes:
       name: its key among the signatures.
-      function: its tf.ConcreteFunction, which takes its inputs by name and gives a dict.
+      function: its tf.ConcreteFunction, which takes its inputs by name and returns a dict.
       inputs: {name: tf.TensorSpec}.
       outputs: {name: tf.TensorSpec}.
       path: of the SavedModel's folder, a string.
-      served: the loaded SavedModel, whose variables live as long as it is kept.
+      served: the loaded SavedModel; its variables are deleted with it.
     """
 
     name: str
@@ -34,51 +34,47 @@ class NumericSignature(NamedTuple):
 
     @property
     def compute_dtypes(self):
-        """The dtypes in which the signature computes, a set of tf.DType."""
+        """The dtypes of its matrix products, a set of tf.DType."""
         graph = self.function.graph.as_graph_def()
         nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
         return {tf.as_dtype(node.attr["T"].type) for node in nodes if node.op in ("MatMul", "BatchMatMulV2")}
 
 
 def check_float32(signature, runtime):
-    """Refuses a NumericSignature that a runtime, by its name, cannot compute as it is.
-
-    Raises:
-      ValueError: one in another precision.
-    """
+    """Raises ValueError for a NumericSignature in another precision than float32; `runtime` is named in the message."""
     other = sorted(dtype.name for dtype in signature.compute_dtypes - {tf.float32})
     if other:
         raise ValueError(f"{signature.name!r} computes in {', '.join(other)}, and {runtime} needs a model in float32")
 
 
 def numeric_signature(saved_model, name=None):
-    """Loads the signature of numbers of a SavedModel, such as "serve" of images and "tokens" of texts.
+    """Loads the NumericSignature of a SavedModel, such as "serve" of images and "tokens" of texts.
 
     Args:
       saved_model: path of its folder.
-      name: which one; None for the only one of numbers, its alias "serving_default" aside.
+      name: of the signature; None for the only one without strings, its alias "serving_default" aside.
 
     Raises:
-      ValueError: no SavedModel, no such signature, one with strings, or several where none is named.
+      ValueError: not a SavedModel, an unknown signature, one with strings, or several candidates without a name.
     """
     if not tf.saved_model.contains_saved_model(str(saved_model)):
         raise ValueError(f"{saved_model} is not a SavedModel")
     served = load_exported(str(saved_model))
-    signatures = {key: _described(key, function, str(saved_model), served) for key, function in served.signatures.items()}
-    numeric = {key: found for key, found in signatures.items() if _is_numeric(found)}
+    signatures = {key: _numeric_signature(key, function, str(saved_model), served) for key, function in served.signatures.items()}
+    numeric = {key: signature for key, signature in signatures.items() if _is_numeric(signature)}
     if name is None:
         names = [key for key in numeric if key != tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY] or list(numeric)
         if len(names) != 1:
-            has = f"several of numbers ({', '.join(names)}): name one" if names else f"only {', '.join(signatures) or 'none'}"
+            has = f"several ({', '.join(names)}): name one" if names else f"only {', '.join(signatures) or 'none'}"
             raise ValueError(f"{saved_model} must have one signature that takes and gives numbers, and has {has}")
         (name,) = names
     if name not in numeric:
-        why = "takes or gives strings" if name in signatures else "is not there"
-        raise ValueError(f"signature={name!r} of {saved_model} {why}: it must be one of {', '.join(numeric) or 'none'}")
+        reason = "it takes or gives strings" if name in signatures else f"{saved_model} has no such signature"
+        raise ValueError(f"signature={name!r} is not allowed: it must be one of {', '.join(numeric) or 'none'}; {reason}")
     return numeric[name]
 
 
-def _described(name, function, path, served):
+def _numeric_signature(name, function, path, served):
     inputs, outputs = dict(function.structured_input_signature[1]), dict(function.structured_outputs)
     return NumericSignature(name, function, inputs, outputs, path, served)
 
@@ -87,19 +83,22 @@ def _is_numeric(signature):
     return tf.string not in {spec.dtype for spec in (*signature.inputs.values(), *signature.outputs.values())}
 
 
-def load_exported(handle):
-    """The SavedModel of a path or handle; with TensorFlow Text's operations where it needs them.
+def load_exported(model):
+    """Loads a SavedModel, with TensorFlow Text's operations if it needs them.
+
+    Args:
+      model: path of its folder, or handle of a published one.
 
     Raises:
-      ValueError: a handle that leads to no model.
-      OSError: no model there.
+      ValueError: an unknown handle.
+      OSError: no SavedModel at the path.
     """
-    folder = str(local_path(handle, "--handle"))
+    folder = str(local_path(model, "--model"))
     try:
         return tf.saved_model.load(folder)
     except (tf.errors.NotFoundError, FileNotFoundError, RuntimeError) as error:
         if "not registered" not in str(error):
             raise
     with quiet.hub_import():
-        import tensorflow_text  # noqa: F401  (it takes seconds, and only models of text need it)
+        import tensorflow_text  # noqa: F401  (takes seconds, and only text models need it)
     return tf.saved_model.load(folder)

@@ -1,4 +1,4 @@
-"""TFLite files of exported models, in float32 or with int8 weights, and the interpreter to run them."""
+"""Converts exported models to TFLite, in float32 or with int8 weights, and runs them in its interpreter."""
 
 import os
 import re
@@ -11,20 +11,20 @@ from official.serving.signatures import NumericSignature, check_float32
 
 
 def convert(signature: NumericSignature, path):
-    """Writes a signature as a TFLite file of TFLite's own operators, batch and lengths dynamic.
+    """Writes a signature as a TFLite file of TFLite's own operators, with dynamic batch size and dynamic lengths.
 
     Args:
-      signature: in float32.
-      path: a pathlib.Path; written whole or not at all.
+      signature: a signature that computes in float32.
+      path: a pathlib.Path; written atomically.
 
     Raises:
-      ValueError: a signature in another precision or with operations that TFLite lacks, naming them.
+      ValueError: a signature in another precision, or with operations that TFLite lacks.
     """
     _convert(signature, path, [])
 
 
 def convert_quantized(signature: NumericSignature, path):
-    """As `convert`, with large weights in int8; what they are multiplied with is rounded to int8 as it comes (dynamic range)."""
+    """As `convert`, with dynamic range quantization: large weights in int8, activations quantized as they are computed."""
     _convert(signature, path, [tf.lite.Optimize.DEFAULT])
 
 
@@ -36,11 +36,11 @@ def _convert(signature, path, optimizations):
         try:
             content = converter.convert()
         except Exception as error:
-            # The converter's own class of error is private, and names what is missing in its text alone.
-            lacking = re.findall(r"^(?:TF Select|Custom) ops: (.*)$", str(error), re.MULTILINE)
-            if not lacking:
+            # The converter's exception class is private; its message alone names the missing operations.
+            missing = re.findall(r"^(?:TF Select|Custom) ops: (.*)$", str(error), re.MULTILINE)
+            if not missing:
                 raise
-            raise ValueError(f"TFLite has no {', '.join(lacking)}, which {signature.name!r} uses") from error
+            raise ValueError(f"TFLite has no {', '.join(missing)}, which {signature.name!r} uses") from error
     atomic_write(path, content)
 
 
@@ -49,7 +49,7 @@ class TFLiteModel:
 
     Args:
       path: of the file.
-      threads: how many threads; None for all cores.
+      threads: number of threads; None for all cores.
     """
 
     def __init__(self, path, threads=None):
@@ -63,7 +63,7 @@ class TFLiteModel:
         self._shapes = None
 
     def __call__(self, inputs):
-        # The runner of a signature would prepare the whole graph again for every call.
+        # Not through the signature's runner, which prepares the whole graph again in every call.
         shapes = {name: inputs[name].shape for name in self._inputs}
         if shapes != self._shapes:
             for name, index in self._inputs.items():

@@ -1,4 +1,4 @@
-"""Keras callbacks of the driver."""
+"""Keras callbacks of the driver: progress, step counts, tables, checkpoints, and a guard against losses that are not finite."""
 
 import contextlib
 import math
@@ -7,6 +7,7 @@ import time
 
 import tensorflow as tf
 
+from official.cli.status_line import StatusLine
 from official.files.workdir import METRICS_CSV
 
 
@@ -20,9 +21,9 @@ class Stopped(Exception):
 
 
 class StepCallback(tf.keras.callbacks.Callback):
-    """A callback that is called after every step and does not make Keras wait for the device.
+    """A callback that is called after every step without making Keras wait for the device.
 
-    Keras hands tensors to its batch hooks only where all callbacks that have any say that they take them.
+    Keras passes tensors to batch hooks only if all callbacks with such hooks declare that they take tensors.
     """
 
     def __init__(self):
@@ -30,11 +31,54 @@ class StepCallback(tf.keras.callbacks.Callback):
         self._supports_tf_logs = True
 
 
+class Progress(StepCallback):
+    """A bar that fits the terminal while an epoch runs, and a line at its end; only the lines where output is not a terminal.
+
+    Keras's own bar waits for the device at every step, and is repeated line by line where it is wider than the terminal.
+
+    Args:
+      epochs: number of epochs of the whole run.
+      refresh: seconds between two reads of the loss.
+    """
+
+    def __init__(self, epochs, refresh=0.25):
+        super().__init__()
+        self._epochs = epochs
+        self._line = StatusLine(refresh)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._label = f"epoch {epoch + 1:>{len(str(self._epochs))}}/{self._epochs}"
+        self._show_bar(0, {})
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._line.is_due():
+            self._show_bar(batch + 1, logs)
+
+    def on_test_begin(self, logs=None):
+        self._line.show(f"{self._label}  evaluating")
+
+    def on_epoch_end(self, epoch, logs=None):
+        training = {key: value for key, value in logs.items() if f"val_{key}" in logs}
+        validation = {key.removeprefix("val_"): value for key, value in logs.items() if key.startswith("val_")}
+        line = f"{self._label}  {_as_text(training or logs)}"
+        self._line.leave(line + (f" | validation: {_as_text(validation)}" if validation else ""))
+
+    def _show_bar(self, done, logs):
+        if self._line.is_terminal:
+            steps = self.params["steps"]
+            bar = "=" * (20 * done // steps)
+            self._line.show(f"{self._label} [{bar:<20}] {done:>{len(str(steps))}}/{steps}  {_as_text(logs)}")
+
+
+def _as_text(logs):
+    return ", ".join(f"{key} {float(value):.4g}" for key, value in logs.items())
+
+
 class StepCounter(StepCallback):
     """Counts the run's steps over all fits and sessions, and times them.
 
-    Adds `step`, `lr` and `<unit>_per_second` to the logs of every epoch, and `tokens_per_second` where an example's tokens are
-    given. The rates leave out evaluation; those of a session's first epoch include tracing the graph.
+    Adds `step`, `lr` and `<unit>_per_second` to the logs of every epoch, and `tokens_per_second` where `tokens_per_example` is
+    given. The rates exclude evaluation; those of a session's first epoch include tracing the graph.
 
     Attributes:
       step: steps done.
@@ -64,17 +108,17 @@ class StepCounter(StepCallback):
         logs.update({f"{what}_per_second": round(count * self._epoch_rate, 1) for what, count in self._per_example.items()})
 
     def _measure(self):
-        """Only once an epoch: training ends where its evaluation begins."""
+        """Measures once an epoch: training ends where its evaluation begins."""
         if self._epoch_rate is None:
             step, start = self._epoch_start
             self._epoch_rate = (self.step - step) * self._batch_size / (time.perf_counter() - start)
 
 
 class NonFiniteGuard(StepCallback):
-    """Stops the run at the first step whose loss is not finite.
+    """Stops the run where a loss is not finite, and names the first such step.
 
-    Losses stay on the device and are looked at every `check_every` steps and at the end of an epoch, before a checkpoint: the
-    run does not wait for each step, and still the very step is named.
+    Losses stay on the device and are read every `check_every` steps, at the end of an epoch and before a checkpoint, so that the
+    run does not wait for each step.
 
     Raises:
       FloatingPointError: naming the step and the last good checkpoint.
@@ -98,8 +142,8 @@ class NonFiniteGuard(StepCallback):
             self._stop(self._counter.step, "validation loss", logs["val_loss"])
 
     def check(self):
-        """Looks at the losses of the steps since the last look."""
-        # A running mean over the epoch: once a step's loss is not finite, it is not either.
+        """Reads the losses of the steps since the last call."""
+        # This is a running mean over the epoch, which stays non-finite from the first such step on.
         for step, loss in self._losses:
             if not math.isfinite(float(loss)):
                 self._stop(step, "loss", float(loss))
@@ -112,12 +156,12 @@ class NonFiniteGuard(StepCallback):
 class EpochTables(tf.keras.callbacks.Callback):
     """Writes the logs of every epoch to metrics.csv, and the rows of every metric with a `table` method to <its name>.csv.
 
-    Such a metric, like widenet.ExpertLoad, holds more than a progress bar can show. Its rows are also written as TensorBoard
+    Such a metric, like widenet.ExpertLoad, has more values than a progress bar can show. Its rows are also written as TensorBoard
     scalars. Nothing is read from the device within an epoch.
 
     Args:
-      open_table: makes a Table of a file name.
-      tensorboard: directory of the scalars.
+      open_table: function of a file name to an official.files.tables.Table.
+      tensorboard: a pathlib.Path, the directory of the scalars.
     """
 
     def __init__(self, counter, open_table, tensorboard):
@@ -163,15 +207,15 @@ class EpochTables(tf.keras.callbacks.Callback):
 
 
 class SaveCheckpoints(StepCallback):
-    """Saves after every epoch, every `every` steps, and when the process is asked to stop.
+    """Saves a checkpoint after every epoch, every `every` steps, and when the process is asked to stop.
 
     Args:
-      clock: returns the seconds that the run has taken so far.
+      clock: function that returns the seconds that the run has taken so far.
       best: an official.checkpoints.manager.BestCheckpoint, or None.
 
     Raises:
-      Stopped: after the checkpoint, where SIGINT or SIGTERM came.
-      NoSuchMetric: as of `best`, after the first step.
+      Stopped: after the checkpoint, if SIGINT or SIGTERM came.
+      NoSuchMetric: of `best`, after the first step.
     """
 
     def __init__(self, counter, guard, checkpoints, every, clock, best=None):
@@ -187,7 +231,7 @@ class SaveCheckpoints(StepCallback):
 
     @contextlib.contextmanager
     def listening(self):
-        """SIGINT and SIGTERM inside ask the run to stop after the step; a second one stops it at once."""
+        """Inside, SIGINT and SIGTERM ask the run to stop after the current step; a second signal stops it at once."""
         before = {signum: signal.signal(signum, self._remember) for signum in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
@@ -203,7 +247,7 @@ class SaveCheckpoints(StepCallback):
     def on_train_batch_end(self, batch, logs=None):
         if self._best:
             self._best.check(logs)
-        # After an epoch's last step comes its evaluation, and then `on_epoch_end` saves: a checkpoint now would lose the row.
+        # The last step of an epoch is saved in `on_epoch_end`, after its evaluation: resuming from here would skip that.
         is_last = batch + 1 >= self.params["steps"]
         due = self._every and self._counter.step - self._saved_step >= self._every
         if (due or self._signal) and not is_last:
@@ -216,7 +260,7 @@ class SaveCheckpoints(StepCallback):
         """Saves now, and ends the run if it was asked to stop.
 
         Args:
-          evaluation: the logs of the evaluation after this step, if there was one.
+          evaluation: the logs of the evaluation after this step, or None.
         """
         self._guard.check()
         self._checkpoints.save(self._counter.step, self._clock())

@@ -15,10 +15,10 @@ from official.files.workdir import CURVES_PNG, EXPERT_LOAD_CSV, METRICS_CSV
 
 
 def draw_curves(workdir):
-    """Draws workdir/curves.png from metrics.csv and, where there is one, expert_load.csv.
+    """Draws curves.png in a workdir from metrics.csv and, for a model with experts, expert_load.csv.
 
-    Panels: the loss and each other metric that has a validation twin; expert by expert the share of all assignments, as mean
-    over the blocks with their range; and that share block by block at the end.
+    Panels: the loss and each other metric of training and validation; each expert's share of the assignments over time, mean and
+    range over the blocks; and these shares by block at the last step.
 
     Returns:
       The path of the picture.
@@ -79,7 +79,7 @@ def _draw_load(axis, rows):
 
 def _draw_last_load(figure, axis, rows):
     steps, shares, _ = _expert_shares(rows)
-    balanced = 1 / shares.shape[-1]  # in the middle of the colours
+    balanced = 1 / shares.shape[-1]  # the middle of the colour scale
     image = axis.imshow(shares[-1], vmin=0, vmax=2 * balanced, aspect="auto", cmap="viridis")
     for block, expert in np.ndindex(shares[-1].shape):
         share = shares[-1][block, expert]

@@ -1,4 +1,4 @@
-"""Where and in which precision a run computes: distribution strategies and the precision policy."""
+"""Distribution strategy and precision of a run."""
 
 import statistics
 import time
@@ -12,12 +12,12 @@ def create_strategy(name, tpu=""):
     """The tf.distribute.Strategy of a run. Create it before anything else of TensorFlow is used.
 
     Args:
-      name: "default" (one device), "mirrored" (all GPUs of this machine, or all its logical CPU devices where it has none),
-        "multi_worker" (the machines that the environment variable TF_CONFIG lists, this one's place in it included) or "tpu".
-      tpu: name or address of the TPU for TPUClusterResolver; "local" on a TPU VM, "" for what the environment names.
+      name: "default" (one device), "mirrored" (all GPUs of this machine, or all its logical CPU devices if it has none),
+        "multi_worker" (the machines in the environment variable TF_CONFIG, which also says which of them this is) or "tpu".
+      tpu: name or address of the TPU for TPUClusterResolver; "local" on a TPU VM, "" for the one that the environment names.
 
     Raises:
-      ValueError: an unknown name, or no TPU where one is asked for.
+      ValueError: an unknown name, or "tpu" without a TPU.
     """
     if name == "default":
         return tf.distribute.get_strategy()
@@ -36,7 +36,7 @@ def _tpu_strategy(tpu):
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=tpu)
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
-    # No name and no environment, a name that leads nowhere, and a machine without a TPU, in this order.
+    # Raised for no name and no environment, for an unknown name, and for a machine without a TPU.
     except (ValueError, OSError, tf.errors.OpError) as error:
         raise ValueError(
             f"train.strategy='tpu' found no TPU (train.tpu={tpu!r}): set train.tpu to its name, or to 'local' on a TPU VM"
@@ -53,7 +53,7 @@ def is_chief(strategy):
     return resolver.task_type in (None, first) and not resolver.task_id
 
 
-# Mixed precision must win by so much on matrix products alone to win a whole step, which has casts besides.
+# Speedup of matrix products from which mixed precision makes a whole step faster, which has casts besides.
 NEEDED_SPEEDUP = 1.25
 ROUNDS = 5
 
@@ -61,16 +61,16 @@ ROUNDS = 5
 def fastest_precision():
     """The faster of "mixed_bfloat16" and "float32" on the first device, judged by large matrix products.
 
-    Times both in turns, for about a second on CPU. Processors without bfloat16 instructions emulate them, and are slower with it.
+    Times both in turns, for about a second on CPU. Processors without bfloat16 instructions emulate it, which is slower.
     """
     speedup = statistics.median(_seconds(tf.float32) / _seconds(tf.bfloat16) for _ in range(ROUNDS))
     return "mixed_bfloat16" if speedup >= NEEDED_SPEEDUP else "float32"
 
 
 def _seconds(dtype):
-    """Time of one product of [2048, 1024] and [1024, 2048]."""
+    """Seconds of one product of [2048, 1024] and [1024, 2048]."""
     a, b = tf.ones([2048, 1024], dtype), tf.ones([1024, 2048], dtype)
-    tf.matmul(a, b)  # the first prepares the operation
+    tf.matmul(a, b)  # the first call prepares the operation
     start = time.perf_counter()
     tf.matmul(a, b).numpy()
     return time.perf_counter() - start

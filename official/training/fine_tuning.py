@@ -6,16 +6,16 @@ from official.checkpoints.weights import plain_name
 
 
 def freeze(model, names):
-    """Makes the layers of these names untrainable; call it before the optimizer's state is made.
+    """Freezes the weights of some layers; call it before the optimizer's state is created.
 
-    A frozen layer still computes as in training: its dropout and router noise stay on.
+    A frozen layer still computes as in training, with dropout and router noise.
 
     Args:
       model: a built Keras model.
       names: names of its top-level layers, `train.frozen` of a recipe.
 
     Raises:
-      ValueError: a name that no layer has, or no weight left to train.
+      ValueError: an unknown name, or no weight left to train.
     """
     known = [layer.name for layer in model.layers]
     if not set(names) <= set(known):
@@ -23,7 +23,7 @@ def freeze(model, names):
     for name in names:
         model.get_layer(name).trainable = False
     if not model.trainable_weights:
-        raise ValueError(f"train.frozen={tuple(names)!r} is not allowed: it must be so that weights are left to train")
+        raise ValueError(f"train.frozen={tuple(names)!r} is not allowed: it must leave at least one layer trainable")
 
 
 def update_scales(layer_decay, depths, last, weights):
@@ -31,15 +31,15 @@ def update_scales(layer_decay, depths, last, weights):
 
     Args:
       layer_decay: in (0, 1].
-      depths: {name of a weight: its depth}, an int in [0, last] or an array of such that broadcasts to the weight.
-      last: depth of the last layer, which is updated in full.
+      depths: {name of a weight: its depth}, an int in [0, last] or an array of ints that broadcasts to the weight.
+      last: depth of the last layer, whose factor is 1.
       weights: the weights to be trained.
 
     Returns:
-      {name of a weight, without ":0": factor}, floats or nested lists of floats; weights whose factor is 1 are left out.
+      {name of a weight, as plain_name gives it: factor}, floats or nested lists of floats; weights with factor 1 are left out.
 
     Raises:
-      ValueError: two weights of one name, or one whose depth is not among `depths` or does not broadcast to it.
+      ValueError: two weights of one name, or a weight whose depth is unknown or does not broadcast to it.
     """
     depths = {plain_name(name): np.asarray(depth) for name, depth in depths.items()}
     names = [plain_name(weight.name) for weight in weights]
@@ -53,7 +53,7 @@ def update_scales(layer_decay, depths, last, weights):
         if depth.min() < 0 or depth.max() > last:
             raise ValueError(f"{name}: depth {depth.tolist()} is not allowed: it must be from 0 to {last}")
         shape = tuple(weight.shape)
-        # From the last axis on, as broadcasting goes: an axis of one, or as long as the weight's.
+        # Broadcasting compares axes from the last one on: each must have length 1 or the weight's.
         axes = zip(reversed(depth.shape), reversed(shape), strict=False)
         if depth.ndim > len(shape) or any(length not in (1, wanted) for length, wanted in axes):
             raise ValueError(f"{name}: depths of shape {depth.shape} do not fit a weight of shape {shape}")

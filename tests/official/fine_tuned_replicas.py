@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from official import train
 from official.config import OPTIMIZERS, train_settings
+from official.training.averaging import averaged_weights
 from official.training.optimizers import create_optimizer, create_state
-from official.training.weight_updates import averaged_weights
 from tests.official.replicas import SETTINGS, largest_difference_of_replicas, two_devices
 from tests.official.tiny import DENSE, tiny_config
 

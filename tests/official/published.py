@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import json
 import os
+import re
 
 from official.publish import publish, read_repository
 from official.repository.archives import pack, sha256_of
@@ -15,8 +16,9 @@ NEXT = HANDLE.removesuffix("/1")
 
 
 def check_repository(repository):
-    """The handles of a repository's folder, of which everything must be there as it was published."""
+    """The handles of a repository's folder. All files must be as they were published, and the page lists nothing else."""
     entries = read_repository(repository)
+    assert set(page_of(repository)) <= {entry.handle for entry in entries}
     for entry in entries:
         archive = repository / entry.handle
         assert sha256_of(archive) == entry.sha256
@@ -29,12 +31,25 @@ def check_repository(repository):
     return [entry.handle for entry in entries]
 
 
+def page_of(repository):
+    """The handles that index.html links to."""
+    return re.findall('<a href="([^"]+)[.]html">', (repository / "index.html").read_text())
+
+
+def make_old(repository):
+    """Turns a repository into one of version 0.1, whose index.html holds the index and which has no index.json."""
+    data, page = (repository / "index.json").read_text(), repository / "index.html"
+    script = f'<script type="application/json" id="models">{data}</script>'
+    page.write_text(page.read_text().replace("</body>", f"{script}\n</body>"))
+    (repository / "index.json").unlink()
+
+
 def files(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def publishing(folder):
-    """The next version of a model, and a new publisher's first: "old" or "new" for each; then nothing else may lie about."""
+def publishing(folder, old=False):
+    """The next version of a model: "old" if it is not published, "new" if it is. Afterwards no other files may be left."""
     repository, models, picture = folder / "repository", [folder / "model-0", folder / "model-1"], folder / "plot.png"
 
     def begin():
@@ -42,6 +57,8 @@ def publishing(folder):
         for seed, model in enumerate(models):
             make_model(model, seed)
         publish(models[0], repository, HANDLE, plots=[picture])
+        if old:
+            make_old(repository)
 
     def act():
         publish(models[1], repository, NEXT, plots=[picture])
@@ -50,19 +67,25 @@ def publishing(folder):
         handles = check_repository(repository)
         assert handles in ([HANDLE], [f"{NEXT}/2", HANDLE])
         state = "old" if handles == [HANDLE] else "new"
-        # Whoever looks under the handle without asking the index finds nothing, or all of it.
+        # A client that asks for the archive without the index gets nothing, or all of it.
         unlisted = repository / NEXT / "2"
         if unlisted.exists():
             pack(models[1], folder / "archive")
             assert sha256_of(unlisted) == sha256_of(folder / "archive")
-        act()  # takes away what was left
+        act()  # removes what was left
         handles = check_repository(repository)
+        assert page_of(repository) == handles
         assert len(handles) == 3 if state == "new" else 2
         expected = [f"{handle}{ending}" for handle in handles for ending in ("", ".html", ".md", ".plots/plot.png")]
-        assert files(repository) == sorted([*expected, "index.html"])
+        assert files(repository) == sorted([*expected, "index.html", "index.json"])
         return state
 
     return begin, act, look
+
+
+def upgrading(folder):
+    """The same, into a repository of version 0.1."""
+    return publishing(folder, old=True)
 
 
 def fetching(folder):

@@ -43,7 +43,7 @@ def in_the_root(monkeypatch):
 def test_unknown_setting(tmp_path, key, near):
     """A typo in a key, or in its section: one line that names it and the nearest."""
     said = refusal(f"--config={RECIPE}", f"--workdir={tmp_path}", f"--config.{key}=3")
-    assert said.startswith(f"error: --config.{key} is not a setting of {RECIPE}; did you mean --config.{near}?")
+    assert said.startswith(f"error: --config.{key} is not a setting of {RECIPE} (did you mean {near}?); its settings there: ")
     assert "\n" not in said
     assert not list(tmp_path.iterdir())
 
@@ -87,7 +87,7 @@ def test_exit_of_an_unknown_setting(tmp_path):
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith(f"error: --config.train.step is not a setting of {RECIPE}")
-    assert "did you mean --config.train.steps?" in done.stderr
+    assert "(did you mean train.steps?)" in done.stderr
     assert not (tmp_path / "run").exists()
 
 
@@ -151,7 +151,7 @@ def test_stopped_and_gone_on_with(tmp_path):
     done = run_command(command(workdir, **settings))
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert f"Going on from the checkpoint of step {step}." in done.stdout
+    assert f"Resuming from the checkpoint of step {step}." in done.stdout
     steps = [int(row["step"]) for row in read_table(workdir / "metrics.csv")]
     assert steps == [*range(50, step + 3, 50), step + 3]
     for name in ("saved_model", "curves.png", "summary.json", "metrics.csv", "tensorboard", "checkpoints"):

@@ -8,10 +8,12 @@ from unittest import mock
 
 import pytest
 from absl import flags
+from absl.testing import flagsaver
 from ml_collections import ConfigDict, config_flags
 
 from official import config as configs
-from official.cli.recipe_flag import problem_with
+from official import train
+from official.cli.recipe_flag import parse_flags, problem_with
 from official.config import TRAIN, check_train_settings, defaults_of, literal_settings, train_settings
 
 RECIPE = "vision/configs/digits.py"
@@ -215,6 +217,17 @@ def test_unknown_key_where_the_recipe_stands_apart():
 def test_known_keys_need_no_explanation():
     assert problem_with(["train", f"--config={RECIPE}", "--config.train.steps=3"]) is None
     assert problem_with(["train", "--workdir=x"]) is None
+
+
+def test_model_and_data_dir(monkeypatch, tmp_path):
+    """The driver's short flags are two settings of the recipe, which win over the recipe's own."""
+    started = []
+    monkeypatch.setattr(train, "Run", lambda config, workdir: started.append(config) or mock.Mock())
+    argv = ["train", f"--config={RECIPE}", "--config.init=other", f"--workdir={tmp_path}", "--model=runs/a", "--data_dir=there"]
+    with flagsaver.flagsaver(), mock.patch.object(sys, "argv", argv):
+        train.main(parse_flags(argv))
+    (config,) = started
+    assert (config.init, config.data.dir) == ("runs/a", "there")
 
 
 def test_changes():

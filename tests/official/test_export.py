@@ -162,11 +162,11 @@ def test_places(workdir, tmp_path, monkeypatch):
     def write(part, directory, config, facts):
         directory.mkdir()
 
-    monkeypatch.setitem(export.FORMATS, "quick", write)
+    monkeypatch.setattr(export, "write_saved_model", write)
     folders = [
-        export.export(workdir, tmp_path / "models", "quick", versioned=True)[0],
-        export.export(workdir, tmp_path / "models", "quick", versioned=True)[0],
-        export.export(workdir / "checkpoints" / "step-3", None, "quick")[0],
+        export.export(workdir, tmp_path / "models", versioned=True)[0],
+        export.export(workdir, tmp_path / "models", versioned=True)[0],
+        export.export(workdir / "checkpoints" / "step-3")[0],
     ]
     assert folders == [tmp_path / "models" / "1", tmp_path / "models" / "2", workdir / "saved_model-step-3"]
     assert {path.name for path in (tmp_path / "models").iterdir()} == {"1", "2"}
@@ -181,20 +181,20 @@ def test_places(workdir, tmp_path, monkeypatch):
 
 def test_a_finished_run_needs_no_data(workdir, tmp_path, monkeypatch):
     """Its summary has the classes; a run that is not finished asks its data set for them."""
-    monkeypatch.setitem(export.FORMATS, "quick", lambda part, directory, config, facts: part.class_names)
+    monkeypatch.setattr(export, "write_saved_model", lambda spec, directory, config, facts: spec.class_names)
     copy = shutil.copytree(workdir, tmp_path / "run", ignore=shutil.ignore_patterns("saved_model", "encoder"))
     config = json.loads((copy / "config.json").read_text())
     config["data"] |= {"name": "folder", "dir": "gone"}
     (copy / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="^data.dir='gone' is not allowed"):
-        export.export(copy, None, "quick")
+        export.export(copy)
     config["data"]["classes"] = classes = [f"class {i}" for i in range(10)]
     (copy / "summary.json").write_text(json.dumps({"config": config}))
-    assert export.export(copy, None, "quick") == (copy / "saved_model", classes)
+    assert export.export(copy) == (copy / "saved_model", classes)
 
 
 def test_versions_inside_a_model(workdir, exported):
-    with pytest.raises(ValueError, match="it is an exported model, and --versioned wants a folder of them"):
+    with pytest.raises(ValueError, match="with --versioned it must be a folder of exported models, not one"):
         export.export(workdir, exported[0], versioned=True)
 
 
@@ -202,7 +202,6 @@ def test_versions_inside_a_model(workdir, exported):
     "settings, said",
     [
         (dict(part="decoder"), "--part=decoder is not allowed: it must be one of model, encoder"),
-        (dict(file_format="pickle"), "--format=pickle is not allowed: it must be one of saved_model"),
         (dict(data={"eval_crop": "2"}), "data.eval_crop=2.0 is not allowed"),
         (dict(data={"max_pixels": "1"}), "data.max_pixels=1 is not allowed"),
     ],
@@ -214,12 +213,12 @@ def test_refused(workdir, tmp_path, settings, said):
 
 
 def test_of_an_exported_model(exported):
-    with pytest.raises(ValueError, match="it must be a workdir or a checkpoint, and it is an exported model"):
+    with pytest.raises(ValueError, match="it must be a workdir or a checkpoint, not an exported model"):
         export.export(exported[0])
 
 
 def test_command(workdir, tmp_path):
-    """What it prints: the folder and what the model can be asked. And one sentence where there is no run."""
+    """In a process: the folder and the model's signatures."""
     command = [sys.executable, "-m", "official.export", f"--output={tmp_path / 'out'}"]
     done = run_command([*command, f"--checkpoint={workdir / 'checkpoints' / 'step-3'}", "--config.data.max_pixels=64"])
     assert (done.returncode, done.stderr) == (0, "")
@@ -229,9 +228,14 @@ def test_command(workdir, tmp_path):
     model = tf.saved_model.load(str(tmp_path / "out"))
     with pytest.raises(tf.errors.InvalidArgumentError, match="8 x 9 pixels, and at most 64 are decoded"):
         model.signatures["classify"](image_bytes=tf.constant([encoded(picture(0, 8, 9))]))
-    done = run_command([*command, f"--workdir={tmp_path / 'nowhere'}"])
-    assert done.returncode == 1
-    assert re.fullmatch(r"error: --workdir or --checkpoint='.*nowhere' is not allowed: .*\n", done.stderr)
+
+
+@pytest.mark.parametrize("flag", ["--model", "--workdir", "--checkpoint", "--saved_model"])
+def test_names_of_the_model(tmp_path, flag):
+    """--model has three older names."""
+    with pytest.raises(SystemExit) as stopped:
+        export.main([f"{flag}={tmp_path / 'nowhere'}"])
+    assert re.fullmatch(r"error: --model='.*nowhere' is not allowed: .*", stopped.value.code)
 
 
 def test_description():

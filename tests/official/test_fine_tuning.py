@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from official import train
 from official.files.tables import read_table
-from official.training.weight_updates import averaged_weights
+from official.training.averaging import averaged_weights
 from tests.official.test_resume import assert_same_state, dense_config, state, stop_at
 from tests.official.tiny import DENSE, tiny_config
 

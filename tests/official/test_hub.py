@@ -205,7 +205,7 @@ def test_evaluation(digits, tmp_path, monkeypatch):
 
 
 def test_prediction(digits, tmp_path, monkeypatch):
-    """official.predict --handle=HANDLE: the same answers as of the export."""
+    """official.predict --model=HANDLE: the same answers as of the export."""
     workdir, folder = digits
     monkeypatch.setenv("WIDENET_HUB", str(folder))
     picture = np.arange(64, dtype=np.uint8).reshape(8, 8, 1)
@@ -214,7 +214,7 @@ def test_prediction(digits, tmp_path, monkeypatch):
     for handle, output in zip((str(workdir / "saved_model"), "me/digits/1"), outputs, strict=True):
         assert predict.predict(handle, str(tmp_path / "*.png"), output) == (1, 0)
     assert outputs[0].read_text() == outputs[1].read_text()
-    with pytest.raises(ValueError, match=r"^--handle='me/digits/2' is not found"):
+    with pytest.raises(ValueError, match=r"^--model='me/digits/2' is not found"):
         predict.predict("me/digits/2", str(tmp_path / "*.png"), tmp_path / "nothing.jsonl")
 
 

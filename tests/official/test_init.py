@@ -92,7 +92,7 @@ def test_command(source, tmp_path, monkeypatch, capsys):
     shutil.rmtree(gone)
     run_command(workdir, init=gone)
     said = capsys.readouterr().out
-    assert "Going on from the checkpoint of step 1." in said
+    assert "Resuming from the checkpoint of step 1." in said
     assert "Starting from" not in said
     assert (workdir / "checkpoints" / "step-2.index").exists()
 

@@ -89,7 +89,9 @@ def test_pairs_and_bad_lines(folder):
     result, rows = run(folder, "pairs", "pairs.jsonl", "pairs_out.jsonl")
     assert result == (5, 4)
     assert rows[0]["joined"] == "aé"
-    for row, said in zip(rows[1:], ("it is not JSON", "no JSON object", "no 'text_pair'", "no 'text_pair'"), strict=True):
+    for row, said in zip(
+        rows[1:], ("it is not JSON", "not a JSON object", "no string 'text_pair'", "no string 'text_pair'"), strict=True
+    ):
         assert said in row["error"]
     with pytest.raises(ValueError, match="must be a .jsonl file with text, text_pair in each line"):
         run(folder, "pairs", "*.txt", "pairs_out.jsonl")
@@ -127,8 +129,8 @@ def test_an_output_of_other_inputs(folder, line):
     [
         (dict(batch_size=0), "--batch_size=0 is not allowed"),
         (dict(signature="serve"), "--signature=serve is not allowed: it must be one of serving_default"),
-        (dict(model="numbers"), "it must take strings, and x are none"),
-        (dict(inputs="*.nothing"), "must be a .jsonl file or a glob of files, and there are none"),
+        (dict(model="numbers"), "its inputs must be strings, and x are not"),
+        (dict(inputs="*.nothing"), "must be a .jsonl file or a glob of existing files"),
     ],
 )
 def test_refused(folder, settings, said):
@@ -145,12 +147,22 @@ def test_plain():
 
 
 def test_command(folder, tmp_path):
-    """By the command line: how many lines, and one sentence where there is no model."""
+    """In a process: how many lines there are, and nothing on standard error."""
     command = [sys.executable, "-m", "official.predict", f"--input={folder / 'rows.jsonl'}", f"--output={tmp_path / 'out.jsonl'}"]
-    done = run_command([*command, f"--handle={folder / 'texts'}"])
+    done = run_command([*command, f"--model={folder / 'texts'}"])
     assert (done.returncode, done.stderr) == (0, "")
-    assert "5 lines, 1 of them of bad inputs" in done.stdout
+    assert "5 lines, 1 of them of invalid inputs" in done.stdout
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 5
-    done = run_command([*command, f"--handle={folder / 'nothing'}"])
-    assert done.returncode == 1
-    assert re.fullmatch(r"error: .*nothing.*\n", done.stderr)
+
+
+def test_command_line(folder, tmp_path, capsys):
+    """--handle is an older name of --model, and only one can be given; one sentence if there is no model."""
+    given = [f"--input={folder / 'rows.jsonl'}", f"--output={tmp_path / 'out.jsonl'}"]
+    predict.main([*given, f"--handle={folder / 'texts'}"])
+    assert "5 lines, 1 of them of invalid inputs" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stopped:
+        predict.main([*given, f"--model={folder / 'nothing'}"])
+    assert re.fullmatch(r"error: .*nothing.*", stopped.value.code)
+    with pytest.raises(SystemExit):
+        predict.main([*given, "--model=a", "--handle=b"])
+    assert "not allowed with argument" in capsys.readouterr().err

@@ -32,9 +32,12 @@ def test_command(monkeypatch, tmp_path, capsys):
             asked.append(download_config.manual_dir)
 
     monkeypatch.setattr(tfds, "builder", Builder)
-    command(monkeypatch, "glue/sst2", "--data-dir=there", f"--manual-dir={tmp_path}")
+    command(monkeypatch, "glue/sst2", "--data_dir=there", f"--manual_dir={tmp_path}")
     assert asked == [("glue/sst2", "there"), str(tmp_path)]
-    assert capsys.readouterr().out == "glue/sst2 is in the/folder\n"
+    asked.clear()
+    command(monkeypatch, "glue/sst2", "--data-dir=there", f"--manual-dir={tmp_path}")  # the older spelling
+    assert asked == [("glue/sst2", "there"), str(tmp_path)]
+    assert capsys.readouterr().out == "glue/sst2 is in the/folder\n" * 2
     assert vision.prepare.main is prepare.main
 
 
@@ -57,7 +60,7 @@ def test_one_sentence_where_it_cannot_be(monkeypatch, error, said):
 
 def test_files_that_are_not_there(monkeypatch, tmp_path):
     monkeypatch.setattr(tfds, "builder", None)
-    with pytest.raises(SystemExit, match=r"^error: --manual-dir=.*/gone: there is no such folder$"):
+    with pytest.raises(SystemExit, match=r"^error: --manual_dir=.*/gone: there is no such folder$"):
         command(monkeypatch, "glue/sst2", f"--manual-dir={tmp_path / 'gone'}")
 
 

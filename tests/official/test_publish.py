@@ -2,7 +2,6 @@
 
 import html.parser
 import json
-import pathlib
 import subprocess
 import sys
 
@@ -11,10 +10,11 @@ import pytest
 from official import publish as publishing
 from official.publish import publish, read_repository
 from official.repository.archives import sha256_of
-from official.repository.index import Entry, index_page, read_index
+from official.repository.html import index_page
+from official.repository.index import Entry, index_text, parse_index
 from tests.official.kills import found_after_kills
 from tests.official.model_repository import HANDLE, make_model
-from tests.official.published import check_repository, files
+from tests.official.published import check_repository, files, make_old, page_of
 from tests.official.tiny import ROOT, environment, files_and_digests
 
 NAME = HANDLE.removesuffix("/1")
@@ -105,7 +105,7 @@ def test_first(model, tmp_path):
     repository = tmp_path / "new" / "repository"
     entry = publish(model, repository, NAME, licence="Apache-2.0")
     assert entry.handle == HANDLE
-    assert files(repository) == ["index.html", *(f"{HANDLE}{ending}" for ending in ("", ".html", ".md"))]
+    assert files(repository) == ["index.html", "index.json", *(f"{HANDLE}{ending}" for ending in ("", ".html", ".md"))]
     assert read_repository(repository) == [entry]
     assert entry.sha256 == sha256_of(repository / HANDLE)
     assert entry.bytes == (repository / HANDLE).stat().st_size
@@ -131,8 +131,8 @@ def test_immutable(model, tmp_path):
     with pytest.raises(ValueError) as error:
         publish(model, repository, HANDLE)
     assert str(error.value) == (
-        f"{HANDLE} is there already, and what is published stays as it is; published versions of {NAME}: 1, 2; publish the next "
-        f"one with --handle={NAME}"
+        f"{HANDLE} is already published, and published versions never change; published versions of {NAME}: 1, 2; publish the "
+        f"next one with --handle={NAME}"
     )
     assert files_and_digests(repository) == before
 
@@ -149,8 +149,9 @@ def test_file_in_the_way(model, tmp_path):
     repository = tmp_path / "repository"
     publish(model, repository, HANDLE)
     (repository / "index.html").unlink()
+    (repository / "index.json").unlink()
     before = files_and_digests(repository)
-    with pytest.raises(ValueError, match=f"{HANDLE} is in the way: .*index.html does not list it"):
+    with pytest.raises(ValueError, match=f"{HANDLE} exists, but .*index.json does not list it"):
         publish(model, repository, HANDLE)
     assert files_and_digests(repository) == before
 
@@ -158,10 +159,41 @@ def test_file_in_the_way(model, tmp_path):
 def test_somebody_elses_index(model, tmp_path):
     """The root of a site."""
     (tmp_path / "index.html").write_text("<html>Welcome</html>")
-    with pytest.raises(ValueError, match="index.html is no page of a model repository"):
+    with pytest.raises(ValueError, match="index.html is not the page of a model repository"):
         publish(model, tmp_path, HANDLE)
     assert (tmp_path / "index.html").read_text() == "<html>Welcome</html>"
     assert not (tmp_path / "me").exists()
+
+
+def test_repository_of_version_0_1(model, tmp_path):
+    """Its index is inside index.html. Reading leaves it alone; publishing gives it an index.json."""
+    repository = tmp_path / "repository"
+    first = publish(model, repository, HANDLE)
+    make_old(repository)
+    before = files_and_digests(repository)
+    assert read_repository(repository) == [first]
+    with pytest.raises(ValueError, match="is already published"):
+        publish(model, repository, HANDLE)
+    assert files_and_digests(repository) == before
+    second = publish(model, repository, NAME)
+    assert read_repository(repository) == [second, first]
+    assert "<script" not in (repository / "index.html").read_text()
+    (repository / "index.html").unlink()  # nothing depends on it any more
+    assert read_repository(repository) == [second, first]
+
+
+def test_page_of_a_killed_publication(model, tmp_path, monkeypatch):
+    """The index is in place, and the page is not: the next publication places it, even if that one is refused."""
+    repository = tmp_path / "repository"
+    publish(model, repository, HANDLE)
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(publishing, "_settle", lambda repository, entries: entries[1:] and sys.exit())
+        publish(model, repository, NAME)
+    assert page_of(repository) == [HANDLE]
+    with pytest.raises(ValueError, match="is already published"):
+        publish(model, repository, HANDLE)
+    assert page_of(repository) == [f"{NAME}/2", HANDLE]
+    assert sorted(path.name for path in repository.iterdir()) == ["index.html", "index.json", "me"]
 
 
 @pytest.mark.parametrize("failing", ["_stage", "_place", "index_page"])
@@ -173,14 +205,14 @@ def test_failure_leaves_nothing(model, tmp_path, monkeypatch, failing):
     whole = getattr(publishing, failing)
 
     def fail(*arguments):
-        whole(*arguments) if failing != "_place" else (arguments[0] / "index.html").unlink() or whole(*arguments)
+        whole(*arguments) if failing != "_place" else (arguments[0] / "index.json").unlink() or whole(*arguments)
         raise OSError("No space left on device")
 
     monkeypatch.setattr(publishing, failing, fail)
     with pytest.raises(OSError):
         publish(model, repository, "you/text/other")
     assert files_and_digests(repository) == before
-    assert sorted(path.name for path in repository.iterdir()) == ["index.html", "me"]
+    assert sorted(path.name for path in repository.iterdir()) == ["index.html", "index.json", "me"]
 
 
 @pytest.mark.parametrize(
@@ -190,9 +222,9 @@ def test_failure_leaves_nothing(model, tmp_path, monkeypatch, failing):
         ({"handle": "me/../x"}, "--handle='me/../x' is not allowed"),
         ({"licence": " "}, "--licence=' ' is not allowed: it must be one line of text"),
         ({"licence": "a\nb"}, "--licence='a\\nb' is not allowed"),
-        ({"plots": ["nothing.png"]}, "--plots='nothing.png' is not allowed: it must be the file of a PNG or JPEG picture"),
+        ({"plots": ["nothing.png"]}, "--plots='nothing.png' is not allowed: it must be a PNG or JPEG file"),
         ({"plots": [__file__]}, f"--plots={__file__!r} is not allowed"),
-        ({"model": "."}, ". is no SavedModel: it holds no saved_model.pb"),
+        ({"model": "."}, ". is not a SavedModel: it has no saved_model.pb"),
     ],
 )
 def test_refused_settings(model, tmp_path, settings, message):
@@ -272,23 +304,21 @@ def test_index(exported, model, tmp_path):
     text = "\n".join(page.text)
     assert "test top_1 0.975" in text
     assert "190,954" in text
-    assert [tag for tag, _ in page.tags].count("script") == 1  # the data, which no browser runs
-    assert page.values("script", "type") == ["application/json"]
+    assert "script" not in [tag for tag, _ in page.tags]
 
 
 ENTRY = Entry("a/b/1", "0" * 64, 10, 20, None, "2026-01-31", "model", None, {})
 
 
 def test_index_of_hostile_text():
-    """No text ends the element that the data are in, or becomes a tag; and the text comes back."""
+    """No text becomes a tag of the page, and the index gives it back."""
     entry = ENTRY._replace(
         model="</script><script>alert(1)</script><!--", licence="<img src=x onerror=alert(1)>", metrics={"<": 1.0}
     )
     page = index_page([entry])
-    assert "<script>" not in page
+    assert "<script" not in page
     assert "<img" not in page
-    assert page.count("</script>") == 1
-    assert read_index(page, "here") == [entry]
+    assert parse_index(index_text([entry]), "here") == [entry]
 
 
 @pytest.mark.parametrize(
@@ -305,30 +335,23 @@ def test_index_of_hostile_text():
 )
 def test_index_that_cannot_be_right(change):
     """Nothing is fetched by such data."""
-    with pytest.raises(ValueError, match=r"https://here/index\.html cannot be understood"):
-        read_index(index_of({"format": 1, "models": [{**ENTRY._asdict(), **change}]}), "https://here/index.html")
-
-
-def index_of(data):
-    """What `read_index` looks for in a page."""
-    return f'<script type="application/json" id="models">{json.dumps(data)}</script>'
-
-
-def test_index_that_is_right():
-    assert read_index(index_of({"format": 1, "models": [ENTRY._asdict()]}), "here") == [ENTRY]
+    text = json.dumps({"format": 1, "models": [{**ENTRY._asdict(), **change}]})
+    with pytest.raises(ValueError, match=r"https://here/index\.json is not a valid index"):
+        parse_index(text, "https://here/index.json")
 
 
 @pytest.mark.parametrize(
     "data", ["{", "[]", '{"format": 2, "models": []}', '{"format": 1}', '{"format": 1, "models": [{"x": 1}]}']
 )
 def test_index_of_another_kind(data):
-    with pytest.raises(ValueError, match="here cannot be understood"):
-        read_index(f'<script type="application/json" id="models">{data}</script>', "here")
+    with pytest.raises(ValueError, match="here is not a valid index"):
+        parse_index(data, "here")
 
 
-def test_killed_at_every_step():
-    """Before each operation on files: not published, and from some step on published; the next one puts things in order."""
-    found = found_after_kills("at_every_step", "tests.official.published:publishing")
+@pytest.mark.parametrize("case", ["publishing", "upgrading"])
+def test_killed_at_every_step(case):
+    """Before each operation on files: not published, and from some step on published; the next publication cleans up."""
+    found = found_after_kills("at_every_step", f"tests.official.published:{case}")
     assert found == sorted(found, reverse=True)
     assert set(found) == {"old", "new"}
 
@@ -360,14 +383,10 @@ def test_two_processes_at_once(tmp_path):
     assert check_repository(repository) == [f"{NAME}/2", f"{NAME}/1", "other/x/1"]
 
 
-def command(*arguments):
-    return subprocess.run([*COMMAND, *arguments], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=100)
-
-
 def test_command(model, tmp_path):
-    """It says what was published and where to look; and of what is refused one sentence."""
-    settings = (f"--model={model}", f"--repository={tmp_path / 'repository'}", f"--handle={HANDLE}")
-    done = command(*settings, "--licence=Apache-2.0")
+    """In a process: what was published and where to look."""
+    settings = [f"--model={model}", f"--repository={tmp_path / 'repository'}", f"--handle={HANDLE}", "--licence=Apache-2.0"]
+    done = subprocess.run([*COMMAND, *settings], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stderr) == (0, "")
     (entry,) = read_repository(tmp_path / "repository")
     assert done.stdout.splitlines() == [
@@ -375,22 +394,26 @@ def test_command(model, tmp_path):
         f"  {tmp_path / 'repository' / HANDLE}.html: its model card",
         f"  {tmp_path / 'repository' / 'index.html'}: all models",
     ]
-    done = command(*settings)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"error: {HANDLE} is there already")
-    assert len(done.stderr.splitlines()) == 1
 
 
-def test_no_tensorflow():
-    """Publishing and looking a handle up do not wait for it."""
-    code = "import sys, official.publish, official.repository.lookup; print('tensorflow' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "False\n"
-
-
-def test_unwritable(model, tmp_path):
-    """A file where the repository should be."""
+def test_refused_by_the_command(model, tmp_path):
+    """With one sentence: a handle that is taken, and a file where the repository should be."""
+    publish(model, tmp_path / "repository", HANDLE)
     (tmp_path / "file").touch()
-    done = command(f"--model={model}", f"--repository={pathlib.Path(tmp_path / 'file')}", f"--handle={HANDLE}")
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
-    assert "Traceback" not in done.stderr
+    for repository, said in (("repository", f"error: {HANDLE} is already published"), ("file", "error: ")):
+        with pytest.raises(SystemExit) as stopped:
+            publishing.main([f"--model={model}", f"--repository={tmp_path / repository}", f"--handle={HANDLE}"])
+        assert stopped.value.code.startswith(said)
+        assert len(stopped.value.code.splitlines()) == 1
+
+
+def test_imports():
+    """Looking a handle up needs neither TensorFlow nor the pages; publishing does not need TensorFlow."""
+    code = """
+import sys, official.repository.lookup
+assert not {"tensorflow", "official.repository.html", "official.repository.card"} & set(sys.modules)
+import official.publish
+assert "tensorflow" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

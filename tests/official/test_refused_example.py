@@ -56,7 +56,7 @@ def test_stopped_and_gone_on_with(folder, tmp_path, capsys):
     summary = train.run(tiny_config(settings, {"data.bad_examples": "skip"}), workdir)
     said = capsys.readouterr().out
     assert "data.bad_examples: 'refuse' -> 'skip'" in said
-    assert "Going on from the checkpoint of step 3." in said
+    assert "Resuming from the checkpoint of step 3." in said
     assert f"1 images were skipped as bad, such as {path}" in said
     assert summary["bad_examples"]["count"] == 1
     assert list(summary["bad_examples"]["first"]) == [path]

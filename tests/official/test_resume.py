@@ -138,7 +138,7 @@ def test_longer_run(tmp_path, monkeypatch, capsys):
     assert summary["step"] == 4
     said = capsys.readouterr().out
     assert "train.steps: 3 -> 4" in said
-    assert "Going on from the checkpoint of step 2." in said
+    assert "Resuming from the checkpoint of step 2." in said
 
 
 def test_unfinished_run_of_another_model_is_refused(tmp_path, monkeypatch):

@@ -169,7 +169,7 @@ def test_what_is_not_there_is_refused_at_once(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"^data\.name='glue/rte' is not allowed: it is neither 'rotten_tomatoes'") as error:
         open_data(name="glue/rte", dir=str(tmp_path))
     assert f"no such set is prepared in {tmp_path}" in str(error.value)
-    assert f"python -m official.prepare glue/rte --data-dir={tmp_path}" in str(error.value)
+    assert f"python -m official.prepare glue/rte --data_dir={tmp_path}" in str(error.value)
 
 
 @pytest.mark.skipif(not (PREPARED / "glue" / "sst2").exists(), reason=f"no prepared glue/sst2 in {PREPARED}")

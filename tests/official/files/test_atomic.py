@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from official.files import atomic as replace
-from official.files.atomic import atomic_replace_dir
+from official.files.atomic import atomic_dir, atomic_replace_dir
 from tests.official.kills import found_after_kills
 
 FILES = 5
@@ -42,6 +42,19 @@ def test_first_and_next(tmp_path):
         atomic_replace_dir(make(tmp_path / "made.partial", text), tmp_path / "made")
         assert content(tmp_path / "made") == text
         assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_atomic_dir(tmp_path):
+    """It replaces the folder at its end; if it raises, the old folder stays. What a killed process left is removed."""
+    for text in ("old", "new"):
+        make(tmp_path / "made.partial", "half")
+        with atomic_dir(tmp_path / "made") as folder:
+            make(folder / "inside", text)
+    assert content(tmp_path / "made" / "inside") == "new"
+    with pytest.raises(KeyboardInterrupt), atomic_dir(tmp_path / "made"):
+        raise KeyboardInterrupt
+    assert content(tmp_path / "made" / "inside") == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
 
 
 @pytest.mark.usefixtures("either_way")

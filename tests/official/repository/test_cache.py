@@ -16,12 +16,12 @@ import pytest
 from official.publish import publish, read_repository
 from official.repository.archives import sha256_of
 from official.repository.cache import cache_folder, cached
-from official.repository.index import index_page
+from official.repository.index import index_text
 from official.repository.locations import Bucket, Folder, Server, repositories
 from official.repository.lookup import find_published
 from tests.official.kills import found_after_kills
 from tests.official.model_repository import HANDLE, make_model, make_repository, static_server
-from tests.official.published import check_fetched
+from tests.official.published import check_fetched, make_old
 from tests.official.repository.test_archives import member, write_archive
 from tests.official.tiny import ROOT, environment
 
@@ -57,7 +57,11 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     def do_GET(self):
         given = self.headers.get("Range")
         self.asked.append((self.path, given))
-        content = pathlib.Path(self.translate_path(self.path)).read_bytes()
+        file = pathlib.Path(self.translate_path(self.path))
+        if not file.is_file():
+            self.send_error(404)
+            return
+        content = file.read_bytes()
         start = int(re.fullmatch(r"bytes=(\d+)-", given).group(1)) if given and self.ranges else 0
         if start and start >= len(content):
             self.send_error(416)
@@ -97,11 +101,13 @@ def check_cache(cache, repository):
 @pytest.mark.parametrize("kind", ["folder", "relative folder", "server", "server/"])
 def test_fetched(repository, cache, hub, monkeypatch, kind):
     """From a folder, and from Python's own static file server."""
-    with static_server(repository) as address:
-        monkeypatch.chdir(repository.parent)
-        hub({"folder": repository, "relative folder": repository.name, "server": address, "server/": f"{address}/"}[kind])
-        found = find_published(HANDLE)
-    assert found.is_relative_to(cache)
+    monkeypatch.chdir(repository.parent)
+    bases = {"folder": repository, "relative folder": repository.name}
+    with contextlib.ExitStack() as stack:
+        base = bases.get(kind) or kind.replace("server", stack.enter_context(static_server(repository)))
+        hub(base)
+        folder = find_published(HANDLE)
+    assert folder.is_relative_to(cache)
     check_cache(cache, repository)
 
 
@@ -132,7 +138,27 @@ def test_fetched_once(repository, cache, hub):
         hub(address)
         paths = [find_published(HANDLE) for _ in range(3)]
     assert len(set(paths)) == 1
-    assert [path for path, _ in asked] == ["/index.html", f"/{HANDLE}", "/index.html", "/index.html"]
+    assert [path for path, _ in asked] == ["/index.json", f"/{HANDLE}", "/index.json", "/index.json"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "server"])
+def test_repository_of_version_0_1(repository, cache, hub, kind):
+    """Whose index is inside index.html."""
+    make_old(repository)
+    with serving(repository) as (address, asked, _):
+        hub({"folder": repository, "server": address}[kind])
+        find_published(HANDLE)
+    check_cache(cache, repository)
+    assert kind == "folder" or [path for path, _ in asked] == ["/index.json", "/index.html", f"/{HANDLE}"]
+
+
+def test_index_that_a_server_fails_to_send(repository, cache, hub):
+    """The page holds no index then: the error is that of index.json."""
+    (repository / "index.json").rename(repository / "elsewhere.json")
+    with serving(repository) as (address, *_):
+        hub(address)
+        with pytest.raises(OSError, match=f"{address}/index.json cannot be read"):
+            find_published(HANDLE)
 
 
 def test_of_another_repository(repository, tmp_path, cache, hub):
@@ -177,7 +203,7 @@ def test_unknown_among_many(tmp_path, hub):
     (tmp_path / "repository").mkdir()
     entry = publish(model, tmp_path / "repository", "me/b16/1")
     entries = [entry._replace(handle=f"me/{letter}16/{version}") for letter in "bcde" for version in range(1, 6)]
-    (tmp_path / "repository" / "index.html").write_text(index_page(entries))
+    (tmp_path / "repository" / "index.json").write_text(index_text(entries))
     hub(tmp_path / "repository")
     with pytest.raises(ValueError, match=r"has me/b16/\d, .* and 10 more$"):
         find_published("me/b16/7")
@@ -190,7 +216,7 @@ def test_unknown_among_many(tmp_path, hub):
         (" , ", "since the environment variable WIDENET_HUB names no model repository"),
         (
             "ftp://models",
-            "WIDENET_HUB is not allowed to name 'ftp://models': it takes folders, http:// or https:// addresses and gs://",
+            "WIDENET_HUB='ftp://models' is not allowed: it must be folders, http:// or https:// addresses and gs://",
         ),
     ],
 )
@@ -219,7 +245,7 @@ def test_cache_setting(monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == pathlib.Path.home() / ".cache" / "widenet" / "models"
     monkeypatch.setenv("TFHUB_CACHE_DIR", "gs://bucket")
-    with pytest.raises(ValueError, match="TFHUB_CACHE_DIR='gs://bucket' is not allowed: it must be a folder of this machine"):
+    with pytest.raises(ValueError, match="TFHUB_CACHE_DIR='gs://bucket' is not allowed: it must be a local folder"):
         cache_folder()
 
 
@@ -227,39 +253,39 @@ def test_cache_setting(monkeypatch):
 def test_repository_that_cannot_be_read(repository, tmp_path, hub, base):
     """Those after it are not asked: the handle may mean a model of this one."""
     (tmp_path / "empty").mkdir()
-    with static_server(tmp_path / "empty") as address:
+    with serving(tmp_path / "empty") as (address, *_):
         bases = {"folder": str(tmp_path / "nothing"), "server without index": address, "no server": "http://127.0.0.1:9"}
         hub(bases[base], repository)
         with pytest.raises(OSError) as error:
             find_published(HANDLE)
-    said = f"handle={HANDLE!r} cannot be looked for: {bases[base]}/index.html cannot be read: "
+    said = f"handle={HANDLE!r} cannot be looked for: {bases[base]}/index.json cannot be read: "
     assert str(error.value).startswith(said)
 
 
 def test_no_repository_of_ours(tmp_path, hub):
     (tmp_path / "index.html").write_text("<html>Welcome</html>")
     hub(tmp_path)
-    with pytest.raises(ValueError, match=f"{tmp_path}/index.html is no page of a model repository"):
+    with pytest.raises(OSError, match=f"cannot be looked for: {tmp_path}/index.json cannot be read"):
         find_published(HANDLE)
 
 
 def test_endless_index(repository, hub, monkeypatch):
     """Read no further than is reasonable."""
-    monkeypatch.setattr("official.repository.locations.LARGEST", 100)
+    monkeypatch.setattr("official.repository.locations.MAX_INDEX_BYTES", 100)
     hub(repository)
-    with pytest.raises(ValueError, match=f"{repository}/index.html cannot be understood: it has more than 100 bytes"):
+    with pytest.raises(ValueError, match=f"{repository}/index.json is not a valid index: it has more than 100 bytes"):
         find_published(HANDLE)
 
 
 def test_server_gone(repository, cache, hub, caplog):
     """What was fetched before is taken, and that is told; what was not is refused."""
-    with static_server(repository) as address:
+    with serving(repository) as (address, *_):
         hub(address)
         found = find_published(HANDLE)
     assert find_published(HANDLE) == found
     (record,) = caplog.records
-    assert record.getMessage().startswith(f"{address}/index.html cannot be read: ")
-    assert record.getMessage().endswith(f"taking {HANDLE} as fetched before")
+    assert record.getMessage().startswith(f"{address}/index.json cannot be read: ")
+    assert record.getMessage().endswith(f"using the copy of {HANDLE} in the cache")
     assert cached(address, f"{HANDLE}2") is None
     assert cached("http://elsewhere", HANDLE) is None
 
@@ -274,14 +300,14 @@ def flip(path, position):
 def test_tampered(repository, cache, hub, position):
     """One bit: refused with both sums, and nothing stays. Put right again, it is fetched."""
     flip(repository / HANDLE, position)
-    with static_server(repository) as address:
+    with serving(repository) as (address, *_):
         hub(address)
         with pytest.raises(ValueError) as error:
             find_published(HANDLE)
         said = str(error.value)
         expected = read_repository(repository)[0].sha256
-        assert said.startswith(f"{HANDLE} of {address} is refused: its archive is not the one that was published: its SHA-256 is")
-        assert said.endswith(f", and not {expected}")
+        assert said.startswith(f"{HANDLE} of {address} is refused: the SHA-256 of its archive is ")
+        assert said.endswith(f", and must be {expected}")
         assert list(cache.iterdir()) == []
         flip(repository / HANDLE, position)
         find_published(HANDLE)
@@ -305,7 +331,7 @@ def test_cut_off_and_gone_on_with(repository, cache, hub):
     with serving(repository, limit=100_000) as (address, asked, kind):
         hub(address)
         for have in (100_000, 200_000):
-            with pytest.raises(OSError, match=f"its archive ended after {have:,} of {size:,} bytes; the next time goes on"):
+            with pytest.raises(OSError, match=f"its archive ended after {have:,} of {size:,} bytes; the next download resumes"):
                 find_published(HANDLE)
         kind.limit = None
         find_published(HANDLE)
@@ -345,7 +371,7 @@ def test_wrong_part(repository, cache, hub):
     with serving(repository) as (address, *_):
         hub(address)
         kept_part(repository, cache, b"something else")
-        with pytest.raises(ValueError, match="its archive is not the one that was published"):
+        with pytest.raises(ValueError, match="is refused: the SHA-256 of its archive is "):
             find_published(HANDLE)
         assert list(cache.iterdir()) == []
         find_published(HANDLE)
@@ -386,7 +412,7 @@ def test_hostile_repository(repository, tmp_path, cache, hub, hostile):
     (entry,) = read_repository(repository)
     write_archive(repository / HANDLE, ("saved_model.pb", b"x"), hostile)
     entry = entry._replace(sha256=sha256_of(repository / HANDLE), bytes=(repository / HANDLE).stat().st_size, unpacked_bytes=1000)
-    (repository / "index.html").write_text(index_page([entry]))
+    (repository / "index.json").write_text(index_text([entry]))
     hub(repository)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ValueError, match=f"^{HANDLE} of {repository} is refused: "):

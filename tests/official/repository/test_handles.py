@@ -2,7 +2,7 @@
 
 import pytest
 
-from official.repository.handles import LONGEST, Handle, is_handle, parse_handle, parse_name
+from official.repository.handles import MAX_CHARS, Handle, is_handle, parse_handle, parse_name
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_handle(text, name, version):
         "me/x/\u0661",
         "https://me/x/1",
         "runs/digits/checkpoints/step-1610",
-        "me/" + "x" * LONGEST + "/1",
+        "me/" + "x" * MAX_CHARS + "/1",
     ],
 )
 def test_no_handle(text):
@@ -55,7 +55,7 @@ def test_no_handle(text):
     assert str(error.value).startswith(f"--handle={text!r} is not allowed: a handle is publisher/.../name/version")
 
 
-@pytest.mark.parametrize("text", ["me", "me/x/", "me/x/0", "me/X", "me/" + "x" * LONGEST])
+@pytest.mark.parametrize("text", ["me", "me/x/", "me/x/0", "me/X", "me/" + "x" * MAX_CHARS])
 def test_no_name(text):
     with pytest.raises(ValueError, match="is not allowed: a handle is"):
         parse_name(text)

@@ -26,7 +26,7 @@ def test_a_file(tmp_path):
     [
         (dict(ids=np.zeros([2, 3])), "has no array for the input mask; it has ids"),
         (dict(ids=np.zeros([2, 3]), mask=np.zeros([2])), r"mask is \[2\] and must be \(None, None\)"),
-        (dict(ids=np.zeros([2, 3]), mask=np.zeros([1, 3])), r"all inputs must have as many examples, .* \[1, 2\]"),
+        (dict(ids=np.zeros([2, 3]), mask=np.zeros([1, 3])), r"all inputs must have the same number of examples, .* \[1, 2\]"),
         (dict(ids=np.zeros([0, 3]), mask=np.zeros([0, 3])), r"at least one; here \[0\]"),
     ],
 )

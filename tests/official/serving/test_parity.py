@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from official.serving.parity import Comparison
+from official.serving.parity import ParityCheck
 
 REFERENCE = {"logits": np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], np.float32)}
 
@@ -15,9 +15,9 @@ def moved(example, by):
 
 
 def compared(other, margins=None, reference=REFERENCE, **settings):
-    comparison = Comparison(**settings)
-    comparison.add(reference, other, margins)
-    return comparison.result("The outputs of it")
+    check = ParityCheck(**settings)
+    check.add(reference, other, margins)
+    return check.result("The outputs of it")
 
 
 def test_within_the_limit():
@@ -37,7 +37,7 @@ def test_above_the_limit():
 def test_a_near_tie_may_flip_and_is_counted():
     found = compared(moved(1, 2e-2), [1e-3, 1e-6, 1e-3])
     assert (found.largest, found.near_ties, found.flipped) == (0, 1, 1)
-    assert str(found) == "largest difference 0 in 3 examples; within 1e-06 of another expert: 1, of which flipped: 1"
+    assert str(found) == "largest difference 0 in 3 examples; near ties of experts (within 1e-06): 1, routing flips: 1"
 
 
 def test_another_example_may_not_hide_behind_a_flip():
@@ -48,10 +48,10 @@ def test_another_example_may_not_hide_behind_a_flip():
 
 
 def test_batches_are_put_together():
-    comparison = Comparison()
+    check = ParityCheck()
     for example in (0, 2):
-        comparison.add(REFERENCE, moved(example, 1e-5 * (1 + example)), [1e-7, 1, 1])
-    found = comparison.result("x")
+        check.add(REFERENCE, moved(example, 1e-5 * (1 + example)), [1e-7, 1, 1])
+    found = check.result("x")
     assert found.largest == pytest.approx(3e-5)
     assert (found.examples, found.near_ties) == (6, 2)
 

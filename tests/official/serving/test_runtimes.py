@@ -1,12 +1,12 @@
 """Exported models in other runtimes: the same answers, and refusals where they are not."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from official import export, train
 from official.export import export_for_runtimes
 from official.serving import onnx_format, runtimes, tflite_format
 from official.serving.onnx_format import OnnxModel
@@ -17,7 +17,7 @@ from tests.bert.prepared_texts import write_tsv, write_vocabulary
 from tests.bert.tiny import classification_config
 from tests.official.fresh_exports import export_fresh
 from tests.official.serving.test_signatures import NUMBERS, doubled, save
-from tests.official.tiny import command, run_command, tiny_config
+from tests.official.tiny import tiny_config
 
 # Float32 rounds otherwise in every runtime; the issue of wrong operations is orders of magnitude larger.
 CLOSE = 1e-5
@@ -85,13 +85,13 @@ class TestImages:
     def test_what_is_no_format(self, images, tmp_path):
         with pytest.raises(
             ValueError,
-            match="^--format=torch is not allowed: it must be saved_model, or of onnx, tflite one or more with commas$",
+            match="^--format=torch is not allowed: it must be saved_model, or some of onnx, tflite, with commas$",
         ):
             convert(images[0], ["onnx", "torch"], tmp_path / "out")
 
     def test_a_folder_of_other_things(self, images, tmp_path):
         (tmp_path / "letter.txt").write_text("mine")
-        with pytest.raises(ValueError, match="must be a new folder, or one that this has written before"):
+        with pytest.raises(ValueError, match="must be a new folder, or one that an earlier conversion wrote"):
             convert(images[0], ["tflite"], tmp_path)
 
     def test_a_missing_package(self, images, tmp_path, monkeypatch):
@@ -226,19 +226,25 @@ class TestOtherModels:
 
 
 @pytest.mark.slow
-def test_the_command_line(tmp_path):
-    """A run in bfloat16, whose weights are float32, is converted in float32; a wrong setting is one line."""
-    trained = run_command(command(tmp_path / "run", **{"train.precision": "mixed_bfloat16"}))
-    assert trained.returncode == 0, trained.stderr
-    export = [sys.executable, "-m", "official.export", f"--workdir={tmp_path / 'run'}", "--split=validation", "--rounds=1"]
-    done = run_command([*export, "--format=onnx", "--compared=8", "--evaluated=16"])
-    assert done.returncode == 0, done.stderr
-    assert "to be compared: the first 8 examples of the recipe's validation split." in done.stdout
+def test_the_command_line(tmp_path, capsys):
+    """A checkpoint in bfloat16, whose weights are float32, is converted in float32."""
+    run = train.Run(tiny_config({"train.precision": "mixed_bfloat16"}), tmp_path / "run")
+    run.checkpoints.save(3, 1.0)
+    given = [f"--model={tmp_path / 'run'}", "--split=validation", "--rounds=1", "--compared=8", "--evaluated=16"]
+    export.main([*given, "--format=onnx"])
+    assert "to be compared on the first 8 examples of the recipe's validation split." in capsys.readouterr().out
     assert (tmp_path / "run" / "onnx" / "model.onnx").is_file()
-    refused = run_command([*export, "--format=torch"])
-    assert refused.returncode == 1
-    assert (
-        refused.stderr.splitlines()[-1]
-        == "error: --format=torch is not allowed: it must be saved_model, or of onnx, tflite one or more with commas"
-    )
-    assert "Traceback" not in refused.stderr
+
+
+def test_refused_by_the_command():
+    """An unknown format, and --versioned with another format than saved_model: one line."""
+    for more, said in (
+        (["--format=torch"], "--format=torch is not allowed: it must be saved_model, or some of onnx, tflite, with commas"),
+        (
+            ["--format=onnx", "--versioned"],
+            "--versioned is not allowed with --format=onnx: TensorFlow Serving serves SavedModels",
+        ),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            export.main(["--model=runs/digits", *more])
+        assert stopped.value.code == f"error: {said}"

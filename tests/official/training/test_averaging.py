@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from official.checkpoints.manager import Checkpoints
 from official.config import train_settings
+from official.training.averaging import EvaluateAverages, averaged_weights
 from official.training.optimizers import create_optimizer, create_state
-from official.training.weight_updates import EvaluateAverages, averaged_weights
 
 X, Y = np.eye(4, 3, dtype=np.float32), np.ones((4, 2), np.float32)
 

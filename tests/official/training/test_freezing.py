@@ -23,7 +23,10 @@ def test_only_the_named_layers(model):
 
 @pytest.mark.parametrize(
     "names, allowed",
-    [(("first", "frist"), "among the model's layers: first, second"), (("first", "second"), "so that weights are left to train")],
+    [
+        (("first", "frist"), "among the model's layers: first, second"),
+        (("first", "second"), "it must leave at least one layer trainable"),
+    ],
 )
 def test_refusals(model, names, allowed):
     """The setting, its value and what is allowed; nothing is frozen by half."""

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from official.training.progress import Progress
+from official.training.callbacks import Progress
 
 LOGS = {"loss": 2.34567, "accuracy": 0.125, "val_loss": 2.25, "val_accuracy": 0.5}
 

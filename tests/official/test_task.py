@@ -1,0 +1,168 @@
+"""The contract of a task, and which tasks a config may name."""
+
+import json
+import sys
+
+import pytest
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from official import evaluate, export
+from official.publish import publish
+from official.task import Evaluation, Task, create_task
+
+MODULE = '''
+import pathlib
+import official.task
+pathlib.Path({marker!r}).touch()
+
+class Mine(official.task.Task):
+    """As a program that a stranger's config.json names."""
+
+class Other:
+    pass
+'''
+
+
+class WithoutLoss(Task):
+    """All but a loss, without which Keras would train on what the layers add."""
+
+    create_model = metrics = train_dataset = validation_dataset = evaluation_dataset = evaluation = lambda self: None
+
+
+class Whole(WithoutLoss):
+    def __init__(self, config):
+        self.config = config
+
+    loss = WithoutLoss.metrics
+
+
+def config_of(task):
+    return ConfigDict(dict(task=task))
+
+
+def test_a_task_that_forgets_its_loss():
+    """Refused when it is made, in Python and as a recipe's, and not trained on the balance terms alone."""
+    with pytest.raises(TypeError, match="abstract .*loss"):
+        WithoutLoss()
+    with pytest.raises(
+        ValueError, match=r"^task='tests.official.test_task:WithoutLoss' is not allowed: .* lacks the methods loss$"
+    ):
+        create_task(config_of(f"{__name__}:WithoutLoss"), is_recipe=True)
+    with pytest.raises(ValueError, match=r"lacks the methods create_model, evaluation, evaluation_dataset, loss, metrics, "):
+        create_task(config_of("official.task:Task"))
+    with pytest.raises(TypeError, match="abstract .*add.*write"):
+        Evaluation()
+
+
+def test_optional_methods():
+    """A setting that needs one of them is refused in words, where the task does not have it."""
+    config = config_of(f"{__name__}:Whole")
+    for task in (create_task(config, is_recipe=True), create_task(config, [__name__])):
+        assert isinstance(task, Whole)
+        assert task.config is config
+        assert (task.resources(), task.assets(), task.parts) == ([], {}, ("model",))
+        with pytest.raises(
+            ValueError, match=r"^train\.layer_decay is not allowed: it must be 1, since Whole has no layer_depths"
+        ):
+            task.layer_depths(None)
+        with pytest.raises(ValueError, match="^it must be '', since Whole has no initialize$"):
+            task.initialize(None, {})
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "subprocess:Popen",
+        "strange:Mine",
+        "officials.task:Task",
+        "official.task",
+        "official.task:",
+        ":Mine",
+        "../strange:Mine",
+        "os:system",
+        None,
+    ],
+)
+def test_a_config_may_not_name_anything(task, stranger):
+    """Nothing is imported to find out."""
+    with pytest.raises(ValueError, match="is not allowed: it must be 'module:Class' of an official.task.Task"):
+        create_task(config_of(task), ["strangers"])
+    assert not stranger.exists()
+
+
+@pytest.mark.parametrize(
+    "task", ["vision.classification:Model", "official.task:BadExamples", "official.task:create_task", "vision.nowhere:Task"]
+)
+def test_only_a_task_of_this_project(task):
+    """Its other classes and functions are not made or called either."""
+    with pytest.raises(ValueError, match=r"is not allowed: it must be 'module:Class' of an official\.task\.Task"):
+        create_task(config_of(task))
+
+
+@pytest.fixture
+def stranger(tmp_path, monkeypatch):
+    """The path of a file that is there once the module `strange`, which could be imported, has run."""
+    marker = tmp_path / "strange_code_has_run"
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "strange.py").write_text(MODULE.format(marker=str(marker)))
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    monkeypatch.delitem(sys.modules, "strange", raising=False)
+    return marker
+
+
+@pytest.fixture(params=["strange:Mine", "subprocess:Popen"])
+def config(request):
+    train = dict(precision="float32", batch_size=4)
+    return json.dumps(dict(init="", name="", task=request.param, model={}, data={}, train=train))
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch, config):
+    """{what it is: path or handle} of a model of which each config.json names that task."""
+    workdir, exported = tmp_path / "run", tmp_path / "exported"
+    tf.train.CheckpointManager(tf.train.Checkpoint(x=tf.Variable(1.0)), str(workdir / "checkpoints"), max_to_keep=1).save()
+    (workdir / "config.json").write_text(config)
+    module = tf.Module()
+    module.f = tf.function(lambda x: x, input_signature=[tf.TensorSpec([None, 2], name="x")])
+    tf.saved_model.save(module, str(exported), {"serving_default": module.f})
+    (exported / "assets.extra").mkdir()
+    (exported / "assets.extra" / "config.json").write_text(config)
+    publish(exported, tmp_path / "repository", "me/strange")
+    monkeypatch.setenv("WIDENET_HUB", str(tmp_path / "repository"))
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+    return {"run": workdir, "exported": exported, "handle": "me/strange/1"}
+
+
+def said(monkeypatch, command, *arguments):
+    """What a command ends with."""
+    monkeypatch.setattr(sys, "argv", [command.__name__, *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        command.main()
+    return stopped.value.code
+
+
+def test_no_command_runs_what_a_config_names(models, stranger, monkeypatch, tmp_path, config):
+    """One sentence, whether a run, its export or a published model is evaluated, exported or converted."""
+    task = json.loads(config)["task"]
+    refusal = (
+        f"error: task={task!r} is not allowed: it must be 'module:Class' of an official.task.Task, of this project or of a "
+        "module that --task_module names"
+    )
+    output = f"--output={tmp_path / 'output'}"
+    for model in models.values():
+        assert said(monkeypatch, evaluate, f"--model={model}", output) == refusal
+    assert said(monkeypatch, export, f"--workdir={models['run']}", output) == refusal
+    for model in (models["exported"], models["handle"]):
+        assert said(monkeypatch, export, f"--saved_model={model}", "--format=tflite", output) == refusal
+    assert not stranger.exists()
+    assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize("config", ["strange:Mine"], indirect=True)
+def test_a_module_that_the_user_names(models, stranger, monkeypatch, tmp_path):
+    """It is imported then, and what it has must be a task all the same."""
+    answer = said(monkeypatch, evaluate, f"--model={models['run']}", "--task_module=another", "--task_module=strange")
+    assert answer.startswith("error: task='strange:Mine' is not allowed: ")
+    assert "it lacks the methods create_model, " in answer
+    assert stranger.exists()

@@ -25,7 +25,7 @@ demo-text: $(INSTALLED_TEXT) ## learn words, pretrain a tiny WideNet on real Eng
 	@$(RUN) -m bert.vocabulary --corpus=wikipedia_sample --corpus=imdb --size=8000 --output=$(TEXT)/vocab.txt
 	@$(RUN) -m bert.prepare --corpus=wikipedia_sample --corpus=imdb --vocabulary=$(TEXT)/vocab.txt --max_length=64 \
 		--runner=local --output=$(TEXT)/pretraining_data
-	@$(RUN) -m bert.word_vectors --data=$(TEXT)/pretraining_data --output=$(TEXT)/word_vectors.npz
+	@$(RUN) -m bert.word_vectors --data_dir=$(TEXT)/pretraining_data --output=$(TEXT)/word_vectors.npz
 	@$(RUN) -m official.train --config=bert/configs/pretraining_small.py --workdir=$(TEXT)/pretraining \
 		--config.data.dir=$(TEXT)/pretraining_data --config.data.word_vectors=$(TEXT)/word_vectors.npz
 	@$(RUN) -m official.evaluate --model=$(TEXT)/pretraining

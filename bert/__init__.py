@@ -1,4 +1,15 @@
-"""Text models: BERT, ALBERT and WideNet, by name."""
+"""Text models by name: BERT, ALBERT and WideNet.
+
+    zoo, models, layers, transfer                        the models and their sizes; weights of one model for another
+    tokenizer, tokenizers/                               texts to tokens: WordPiece and SentencePiece inside the graph
+    vocabulary, prepare, word_vectors, fill              commands: python -m bert.NAME --help
+    classification, pretraining, question_answering      the tasks; task and serving have what they share
+    texts/, masked_lm/, squad/                           data, metrics and settings of each task
+    corpus/                                              plain texts and the pretraining data made of them
+    recipes, configs/                                    recipes for python -m official.train
+
+create_model, list_models and model_settings are all that most users need. `python -m bert` prints the models as a table.
+"""
 
 from bert.zoo import create_model, list_models, model_settings
 

@@ -1,4 +1,4 @@
-"""Classification and regression of texts and of pairs of texts as a task of the driver."""
+"""The task of classification and regression of texts and of pairs of texts."""
 
 import pathlib
 import tempfile
@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from bert.serving import text_inputs, text_specs
 from bert.task import TextTask
-from bert.texts.datasets import open_text_data
+from bert.texts.datasets import open_dataset
 from bert.texts.evaluation import TextClassificationEvaluation, TextRegressionEvaluation
 from bert.texts.examples import SCORE_NAME
 from bert.texts.metrics import keras_metrics
@@ -18,14 +18,13 @@ CLASSES_FILE = "classes.txt"
 
 
 class TextClassification(TextTask):
-    """A bert.task.TextTask; labels that are scores make it a regression: one output and the mean squared error.
+    """A bert.task.TextTask; if the labels are scores it is a regression, with one output and the mean squared error.
 
-    `data` holds the settings of bert.texts.settings.data_settings. Filled in where they are None: model.classes, data.classes and
-    data.pairs.
+    `data` has the settings of bert.texts.settings.DATA. model.classes, data.classes and data.pairs are filled in if None.
 
     Raises:
-      ValueError: at construction, for a setting that is not allowed or does not fit the data set, a data set that is not there,
-        or a bad example.
+      ValueError: at construction, for a setting that is not allowed or does not fit the data set, a missing data set, or an
+        unusable example.
     """
 
     kind = "text classification"
@@ -36,7 +35,7 @@ class TextClassification(TextTask):
         check_data_settings(data)
         super().__init__(config)
         is_new = data.pairs is None
-        self._data = open_text_data(data, self.bad_examples)
+        self._data = open_dataset(data, self.bad_examples)
         self.class_names = tuple(self._data.class_names)
         self.is_regression = self.class_names == (SCORE_NAME,)
         if data.classes and tuple(data.classes) != self.class_names:
@@ -50,8 +49,8 @@ class TextClassification(TextTask):
             raise ValueError(f"model.classes={model.classes!r} is not allowed: it must be {needed}")
         self._examples, self._pipelines = {}, {}
         if is_new:
-            # Now, so that a split that there is not, or a bad example, is told before anything is built. An exported model's
-            # config has been through this.
+            # Now, so that an unknown split or an unusable example is reported before anything is built. The config of an exported
+            # model has passed this already.
             for role in ("train", "validation"):
                 self._pipeline(role)
 
@@ -76,14 +75,14 @@ class TextClassification(TextTask):
         return self._pipeline("validation").evaluation_batches(self.config.train.batch_size, self.needs_static)
 
     def evaluation_dataset(self, split):
-        """All good examples of a split once, in batches of (tokens, {"place", "label"}); "label" only where there are labels.
+        """All usable examples of a split once, in batches of (tokens, {"place", "label"}), without "label" if it has no labels.
 
         Args:
-          split: "train", "validation" or "test" for what `data` says of them, any split in TensorFlow Datasets' syntax, of
-            "glue/mnli" also "ax", or of "file" the path of another file.
+          split: "train", "validation" or "test" for the splits of `data`, or any split in TensorFlow Datasets' syntax; for
+            glue/mnli also "ax", and for data.name="file" the path of another file.
 
         Raises:
-          ValueError: a split that there is not.
+          ValueError: an unknown split.
         """
         return self._pipeline(split).evaluation_batches(self.config.train.batch_size, self.needs_static, places=True)
 
@@ -99,7 +98,7 @@ class TextClassification(TextTask):
         return part._replace(kind="text regression", class_names=()) if self.is_regression and name == "model" else part
 
     def endpoints(self, model):
-        """Raw strings to classes, logits and probabilities, or to a score: the endpoint "serve"; and that of TextTask."""
+        """Adds "serve": raw strings to classes, logits and probabilities, or to a score."""
 
         def serve(*texts):
             outputs = model(text_inputs(self.tokenizer, texts, self.config.data.max_length), training=False)
@@ -112,26 +111,26 @@ class TextClassification(TextTask):
         return {"serve": (serve, text_specs(self.config.data.pairs)), **super().endpoints(model)}
 
     def assets(self):
-        """The vocabulary, and the names of the classes, one a line, in the order of the logits."""
-        self._folder = tempfile.TemporaryDirectory()  # goes with the task
+        """The vocabulary, and a file with the names of the classes, one per line, in the order of the logits."""
+        self._folder = tempfile.TemporaryDirectory()  # removed with the task
         path = pathlib.Path(self._folder.name) / CLASSES_FILE
         path.write_text("".join(f"{name}\n" for name in self.class_names), encoding="utf-8")
         return {**super().assets(), CLASSES_FILE: str(path)}
 
     def _split(self, role):
-        """Of the split that plays a role, or of any other split, its name in TensorFlow Datasets' syntax."""
+        """The split of a role, or any other split unchanged, in TensorFlow Datasets' syntax."""
         return self.config.data.get(f"{role}_split") or self._data.splits.get(role, role)
 
     def _loaded(self, role):
-        """The Examples of the split that plays a role, or of any other split as it is named."""
+        """The Examples of a role or of any other split."""
         if role not in self._examples:
-            given = self.config.data.get(f"{role}_split")
+            setting = self.config.data.get(f"{role}_split")
             try:
                 self._examples[role] = self._data.load(self._split(role), self.bad_examples)
             except ValueError as error:
-                raise ValueError(f"data.{role}_split={given!r} is not allowed: {error}" if given else str(error)) from error
+                raise ValueError(f"data.{role}_split={setting!r} is not allowed: {error}" if setting else str(error)) from error
             if role in ("train", "validation") and self._examples[role].labels is None:
-                raise ValueError(f"data.{role}_split={given!r} is not allowed: {self._split(role)!r} has no labels")
+                raise ValueError(f"data.{role}_split={setting!r} is not allowed: {self._split(role)!r} has no labels")
         return self._examples[role]
 
     def _pipeline(self, role):

@@ -9,15 +9,15 @@ from widenet.layer import Layer, at_least_float32, check_initializer, new_initia
 
 register = tf.keras.saving.register_keras_serializable(package="bert")
 
-NEVER = -1e9  # the logit of what cannot be: its probability is 0, and differences of two of them are not NaN
+NEVER = -1e9  # logit with probability 0; unlike -inf, the difference of two is not NaN
 
 
 @register
 class TextEmbedding(Layer):
-    """Embeddings of words, positions and types, added up, normalized and projected to the encoder's width.
+    """Adds the embeddings of words, positions and types, normalizes, and projects to the encoder's width.
 
-    As in ALBERT (arXiv:1909.11942, section 3.1): norm and dropout come before the projection, and there is no projection where
-    the embeddings have the encoder's width, which is BERT's embedding.
+    As in ALBERT (arXiv:1909.11942, section 3.1), norm and dropout come before the projection. If the embeddings have the
+    encoder's width there is no projection, which gives BERT's embedding.
 
     Args:
       vocab_size, max_length, type_vocab_size: numbers of words, positions and types of segments.
@@ -61,7 +61,7 @@ class TextEmbedding(Layer):
         self.dropout = dropout
         self.norm_epsilon = norm_epsilon
         self.initializer = check_initializer("initializer", initializer)
-        # Sum and norm are float32 at least: they cost little here, and no word is rounded before it is added to its position.
+        # Sum and norm are at least float32: they cost little, and embeddings are not rounded before they are added.
         self.norm = IndividualLayerNorm(1, epsilon=norm_epsilon, name="norm", dtype=at_least_float32(self.compute_dtype))
         self._dropout = tf.keras.layers.Dropout(dropout, dtype=self.dtype_policy)
         self.projection = None
@@ -101,7 +101,7 @@ class TextEmbedding(Layer):
         return (self.projection(x) if self.projection else x), words
 
     def _positions(self, word_ids):
-        """[length, E], those of as many tokens as there are."""
+        """The position embeddings of the tokens: [length, E]."""
         length = word_ids.shape[1]
         if length is None:
             length = tf.shape(word_ids)[1]
@@ -113,7 +113,7 @@ class TextEmbedding(Layer):
         return self.position_embedding[:length]
 
     def compute_mask(self, inputs, mask=None):
-        """No id means padding: the model's mask says what does."""
+        """Makes no mask from ids: padding is given by the model's mask input."""
         return None
 
 
@@ -125,13 +125,13 @@ class FirstToken(Layer):
         return x[:, 0]
 
     def compute_mask(self, inputs, mask=None):
-        """Keras would weight losses of what follows with a mask of tokens."""
+        """Drops the mask: Keras would weight losses of later layers with it."""
         return None
 
 
-@register
-class MaskedWords(Layer):
-    """Which words were at masked positions: Dense, activation, norm, and the word embedding again (BERT, arXiv:1810.04805).
+@tf.keras.saving.register_keras_serializable(package="bert", name="MaskedWords")  # the name in saved models
+class MaskedLMHead(Layer):
+    """Logits of the words at masked positions: Dense, activation, norm, and the word embedding again (BERT, arXiv:1810.04805).
 
     Args:
       embedding_dim: width E of the word embedding.
@@ -181,13 +181,13 @@ class MaskedWords(Layer):
         return tf.reshape(logits, [*tf.unstack(tf.shape(positions)), words.shape[0]])
 
     def compute_mask(self, inputs, mask=None):
-        """Predictions stand in another order than tokens."""
+        """Drops the mask of tokens, which does not fit predictions."""
         return None
 
 
 @register
 class Span(Layer):
-    """Where an answer starts and ends: a Dense on each token, and never at padding.
+    """Logits of the start and the end of an answer: a Dense on each token, masked at padding.
 
     Args:
       kernel_initializer: name, config or unseeded instance of a Keras initializer.
@@ -220,5 +220,5 @@ class Span(Layer):
         return tf.where(tf.cast(mask, tf.bool)[..., tf.newaxis], logits, tf.constant(NEVER, logits.dtype))
 
     def compute_mask(self, inputs, mask=None):
-        """Padding is in the logits; a loss over the tokens of an example is one number."""
+        """Drops the mask: the logits account for padding, and the loss has one value per example."""
         return None

@@ -2,14 +2,14 @@
 
 import tensorflow as tf
 
-from bert.layers import FirstToken, MaskedWords, Span, TextEmbedding
-from bert.zoo import TASKS
+from bert.layers import FirstToken, MaskedLMHead, Span, TextEmbedding
 from widenet import Deployment, Encoder, Model
 from widenet.checks import check_choice, check_count
 from widenet.deployment import DEPLOYMENT_SETTINGS
 from widenet.flops import dense_flops, encoder_flops
 from widenet.layer import at_least_float32, compute_dtype_of, new_initializer
 
+TASKS = ("encoder", "pretraining", "classification", "span")
 INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
 
 
@@ -74,7 +74,7 @@ def build_model(
     }
     if task == "pretraining":
         inputs["masked_lm_positions"] = tf.keras.Input((None,), dtype=tf.int32, name="masked_lm_positions")
-        head = MaskedWords(embedding_dim, activation, norm_epsilon, initializer, name="mlm_logits", dtype=wide)
+        head = MaskedLMHead(embedding_dim, activation, norm_epsilon, initializer, name="mlm_logits", dtype=wide)
         outputs["mlm_logits"] = head([x, inputs["masked_lm_positions"], words])
         outputs["next_sentence"] = dense(2, name="next_sentence", dtype=wide)(pooled)
     return Model(inputs, outputs, name=name)

@@ -1,9 +1,11 @@
-"""Makes pretraining data: python -m bert.prepare --corpus=wikipedia_sample --corpus=imdb --vocabulary=vocab.txt --output=DIR
+"""Makes pretraining data from texts.
 
-A corpus is wikipedia_sample or imdb (both inside packages of requirements-text.txt), a Wikipedia dump (.xml.bz2), text files, a
-folder of them, or tfds:NAME; docs/text.md says more. Apache Beam does the work, with any of its runners, whose options may
-follow (--direct_num_workers=8); --runner=local does it in this process without Beam, for a corpus that fits into memory. The
-files are the same whatever does it. The same command goes on where a stopped one was.
+    python -m bert.prepare --corpus=wikipedia_sample --corpus=imdb --vocabulary=vocab.txt --output=DIR
+
+A corpus is wikipedia_sample or imdb (inside packages of requirements-text.txt), a Wikipedia dump (.xml.bz2), text files, a folder
+of them, or tfds:NAME; see docs/text.md. Apache Beam does the work with any of its runners, whose options may follow, such as
+--direct_num_workers=8. --runner=local works in this process without Beam, for a corpus that fits into memory. The files do not
+depend on the runner. The same command resumes a run that was stopped.
 """
 
 import argparse
@@ -19,7 +21,7 @@ with quiet.startup():
     import tensorflow as tf
 
 from bert.corpus import beam
-from bert.corpus.open import open_corpus
+from bert.corpus.open import add_corpus_arguments, open_corpus
 from bert.corpus.shards import Shards, finish_info, read_info, write_info
 from official.cli.status_line import StatusLine
 from official.config import changes
@@ -28,27 +30,27 @@ DEFAULT_RUNNER, LOCAL = "DirectRunner", "local"
 
 
 def prepare(shards, names, runner=LOCAL, options=(), blank_lines=False, tfds_dir="", tfds_feature=""):
-    """Makes those files of pretraining data that are not there yet.
+    """Writes the files of pretraining data that do not exist yet.
 
     Args:
       shards: a bert.corpus.shards.Shards.
       names: of the corpora.
-      runner: "local", or the name of one of Beam's.
+      runner: "local", or the name of a Beam runner.
       options: list of str, for Beam.
-      blank_lines, tfds_dir, tfds_feature: as of bert.corpus.open.open_corpus.
+      blank_lines, tfds_dir, tfds_feature: as in bert.corpus.open.open_corpus.
 
     Returns:
-      What dataset_info.json holds (bert.corpus.shards.read_info).
+      The content of dataset_info.json (bert.corpus.shards.read_info).
 
     Raises:
-      ValueError: a setting that is not allowed, a folder that holds something else, or a corpus that is damaged or empty.
+      ValueError: a setting that is not allowed, a folder with other data, or a corpus that is damaged or empty.
     """
     check_settings(shards)
-    shards.open_tokenizer()  # tells now what is wrong with the vocabulary
+    shards.open_tokenizer()  # now, so that an invalid vocabulary is refused before any work
     if runner != LOCAL:
         beam.check_installed()
     elif options:
-        raise ValueError(f"{options[0]} is no option of bert.prepare, and --runner=local takes no others")
+        raise ValueError(f"{options[0]} is not an option of bert.prepare, and --runner=local has no options")
     corpora = [open_corpus(name, blank_lines, tfds_dir, tfds_feature) for name in names]
     inputs = dict(corpora=[corpus.facts() for corpus in corpora], blank_lines=blank_lines, tfds_feature=tfds_feature)
     check_folder(shards, inputs)
@@ -56,7 +58,7 @@ def prepare(shards, names, runner=LOCAL, options=(), blank_lines=False, tfds_dir
     shards.write_text(shards.vocabulary_name, shards.vocabulary)
     total, missing = len(shards.all_keys()), shards.missing()
     if len(missing) < total:
-        print(f"{total - len(missing)} of {total} files are there already.", flush=True)
+        print(f"{total - len(missing)} of {total} files exist already.", flush=True)
     line = StatusLine(log_every=60)
     try:
         if missing and runner == LOCAL:
@@ -67,8 +69,8 @@ def prepare(shards, names, runner=LOCAL, options=(), blank_lines=False, tfds_dir
         line.clear()
     missing = shards.missing()
     if len(missing) == total:
-        raise ValueError(f"{', '.join(names)}: there is no document in it")
-    for key in missing:  # no document belongs to these
+        raise ValueError(f"corpus={', '.join(names)} is not allowed: it must have a document")
+    for key in missing:  # files without documents
         shards.write(key, [])
     info = finish_info(shards, inputs)
     check_splits(info)
@@ -77,7 +79,7 @@ def prepare(shards, names, runner=LOCAL, options=(), blank_lines=False, tfds_dir
 
 
 def run_here(corpora, shards, missing, line):
-    """Makes the missing files in this process, with all text in memory; those without a document are left out."""
+    """Writes the missing files in this process, with all text in memory, except those that get no document."""
     wanted, texts, size = set(missing), collections.defaultdict(list), 0
     for number, text in enumerate(itertools.chain.from_iterable(corpus.documents() for corpus in corpora), 1):
         key = shards.key_of(text)
@@ -92,7 +94,7 @@ def run_here(corpora, shards, missing, line):
 
 
 def show_files(shards, line):
-    """Shows how many files are there."""
+    """Shows the number of finished files."""
     if line.is_due():
         total = len(shards.all_keys())
         line.show(f"{total - len(shards.missing())} of {total} files are made")
@@ -102,7 +104,7 @@ def check_settings(shards):
     """Refuses settings out of range.
 
     Raises:
-      ValueError: naming the setting, its value and what is allowed.
+      ValueError: names the setting, its value and what is allowed.
     """
     allowed = {
         "max_length": (shards.max_length >= 16, "at least 16"),
@@ -115,96 +117,94 @@ def check_settings(shards):
             raise ValueError(f"{FLAGS.get(setting, setting)}={getattr(shards, setting)!r} is not allowed: it must be {what}")
 
 
-FLAGS = {"number": "shards", "short_share": "short"}  # as the command line calls settings of Shards
+FLAGS = {"number": "shards", "short_share": "short"}  # settings of Shards with another name on the command line
 
 
 def check_folder(shards, inputs):
-    """Refuses a folder whose files are of something else.
+    """Refuses a folder with files of other settings or corpora.
 
     Raises:
-      ValueError: with what differs.
+      ValueError: names the differences.
     """
     before = read_info(shards.folder)
     if before is None:
         if len(shards.missing()) < len(shards.all_keys()):
-            raise ValueError(
-                f"{shards.folder} holds files of unknown settings, without dataset_info.json; choose another --output"
-            )
+            raise ValueError(f"{shards.folder} has files of unknown settings, without dataset_info.json; choose another --output")
         return
     now = {"settings": shards.settings(), "inputs": inputs}
     different = changes({key: before.get(key, {}) for key in now}, now)
     if different:
-        told = "; ".join(f"{key.partition('.')[2]}: {old!r} -> {new!r}" for key, (old, new) in different.items())
+        listed = "; ".join(f"{key.partition('.')[2]}: {old!r} -> {new!r}" for key, (old, new) in different.items())
         raise ValueError(
-            f"{shards.folder} holds pretraining data of other settings ({told}); choose another --output or delete it"
+            f"{shards.folder} has pretraining data of other settings ({listed}); choose another --output or delete it"
         )
 
 
 def check_splits(info):
-    """Refuses data without an example to train on or to evaluate.
+    """Refuses data without examples for training or for evaluation.
 
     Raises:
-      ValueError: naming the split.
+      ValueError: names the split.
     """
     for split, counts in info["splits"].items():
         if not counts["examples"]:
             documents = sum(split["documents"] for split in info["splits"].values())
-            raise ValueError(f"no example of {documents:,} documents is in the {split} split; choose another --validation")
+            raise ValueError(f"the {split} split has no examples of the {documents:,} documents; choose another --validation")
 
 
 def report(info, folder, seconds):
-    """Prints what was made."""
+    """Prints statistics of the data."""
     splits = info["splits"]
     for split, counts in splits.items():
         filled = counts["tokens"] / max(1, counts["examples"]) / info["settings"]["max_length"]
         print(
             f"{split}: {counts['documents']:,} documents of {counts['text_bytes'] / 1e6:.1f} MB; {counts['examples']:,} examples "
-            f"of {counts['tokens']:,} tokens, {filled:.0%} of their length"
+            f"with {counts['tokens']:,} tokens, {filled:.0%} of max_length"
         )
     duplicates = sum(counts["duplicates"] for counts in splits.values())
     size = sum(counts["text_bytes"] for counts in splits.values()) / 1e6
-    print(f"{duplicates:,} documents were left out as the same as another.")
-    print(f"{seconds:.1f} seconds, {size / seconds:.2f} MB of text a second. The data are in {folder}")
+    print(f"{duplicates:,} duplicate documents were dropped.")
+    print(f"{seconds:.1f} seconds, {size / seconds:.2f} MB of text per second. The data are in {folder}")
 
 
-def main():
+def main(argv=None):
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, usage="%(prog)s [options]"
+        prog="python -m bert.prepare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        usage="%(prog)s --corpus=CORPUS --vocabulary=VOCABULARY --output=OUTPUT [options] [options of the runner]",
     )
-    parser.add_argument(
-        "--corpus", action="append", required=True, help="name or path; several of these flags are several corpora"
-    )
+    add_corpus_arguments(parser)
     parser.add_argument("--vocabulary", required=True, help="a BERT vocab.txt, or a SentencePiece .model")
     parser.add_argument("--output", required=True, help="folder for the files")
-    parser.add_argument("--cased", action="store_true", help="the vocabulary tells capital letters from small ones")
+    parser.add_argument("--cased", action="store_true", help="the vocabulary has upper case and accents")
     parser.add_argument("--max_length", type=int, default=512, help="tokens of an example (default: %(default)s)")
     parser.add_argument("--shards", type=int, default=16, help="files of the training split (default: %(default)s)")
     parser.add_argument("--validation", type=float, default=0.05, help="share of documents held out (default: %(default)s)")
     parser.add_argument("--short", type=float, default=0.1, help="share of examples that may be shorter (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--blank_lines", action="store_true", help="a blank line of a text file ends a document")
-    parser.add_argument("--tfds_dir", default="", help="where TensorFlow Datasets' sets are (default: its own folder)")
-    parser.add_argument("--tfds_feature", default="", help="which feature is the text, where a set has several")
-    parser.add_argument("--runner", default=DEFAULT_RUNNER, help="local, or one of Beam's (default: %(default)s)")
-    given, options = parser.parse_known_args()
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
+    parser.add_argument("--blank_lines", action="store_true", help="blank lines of text files separate documents")
+    parser.add_argument("--runner", default=DEFAULT_RUNNER, help="local, or a runner of Beam (default: %(default)s)")
+    args, options = parser.parse_known_args(argv)
     begun = time.perf_counter()
     try:
-        vocabulary = pathlib.Path(given.vocabulary)
+        vocabulary = pathlib.Path(args.vocabulary)
         shards = Shards(
-            folder=given.output,
+            folder=args.output,
             vocabulary=vocabulary.read_bytes(),
             vocabulary_name=vocabulary.name,
-            lower_case=not given.cased,
-            max_length=given.max_length,
-            number=given.shards,
-            validation=given.validation,
-            short_share=given.short,
-            seed=given.seed,
+            lower_case=not args.cased,
+            max_length=args.max_length,
+            number=args.shards,
+            validation=args.validation,
+            short_share=args.short,
+            seed=args.seed,
         )
-        info = prepare(shards, given.corpus, given.runner, options, given.blank_lines, given.tfds_dir, given.tfds_feature)
+        info = prepare(shards, args.corpus, args.runner, options, args.blank_lines, args.data_dir or "", args.tfds_feature)
     except (ValueError, OSError, tf.errors.OpError) as error:
         sys.exit(f"error: {error}")
-    report(info, given.output, time.perf_counter() - begun)
+    report(info, args.output, time.perf_counter() - begun)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,23 @@
-"""Pretraining as a task of the driver: masked words and the order of two segments, as ALBERT does it."""
+"""The pretraining task: masked words and the order of two segments, as in ALBERT (arXiv:1909.11942)."""
 
 import numpy as np
 import tensorflow as tf
 
 from bert.corpus.records import SPECIAL_TOKENS
-from bert.fill import WordFiller
-from bert.masked_lm.data import PretrainingData
+from bert.masked_lm.data import PretrainingData, read_vectors
 from bert.masked_lm.evaluation import PretrainingEvaluation
-from bert.masked_lm.loss import MaskedWordAccuracy, MaskedWordLoss
+from bert.masked_lm.fill_mask import MaskFiller
+from bert.masked_lm.loss import MaskedLMAccuracy, MaskedLMLoss
 from bert.masked_lm.pipeline import PretrainingPipeline
 from bert.masked_lm.settings import check_data_settings
 from bert.task import TextTask
-from bert.word_vectors import read_vectors
 
 
 class Pretraining(TextTask):
-    """An official.task.Task; reads `name`, `init`, `model`, `data` and `train` of the config.
-
-    `model` holds every setting of bert.model_settings, `data` those of bert.masked_lm.settings.data_settings.
+    """A bert.task.TextTask; `data` has the settings of bert.masked_lm.settings.DATA.
 
     Raises:
-      ValueError: at construction, for a setting that is not allowed or does not fit the data, or data that are not there.
+      ValueError: at construction, for a setting that is not allowed or does not fit the data, or missing data.
     """
 
     unit = "sequences"
@@ -48,25 +45,25 @@ class Pretraining(TextTask):
         if self.config.data.word_vectors:
             self._begin_with_vectors(model.get_layer("embedding").word_embedding)
         if self.config.data.frequency_bias:
-            frequencies = np.asarray(self._data.token_counts, np.float64) + 1  # so that words that are never there have one, too
+            frequencies = np.asarray(self._data.token_counts, np.float64) + 1  # plus one, so that no logarithm is infinite
             model.get_layer("mlm_logits").bias.assign(np.log(frequencies / frequencies.sum()))
         return model
 
     def _begin_with_vectors(self, embedding):
         path = self.config.data.word_vectors
-        vectors = read_vectors(path)
+        vectors, _ = read_vectors(path)
         if vectors.shape != embedding.shape:
-            given, allowed = (" x ".join(map(str, shape)) for shape in (vectors.shape, embedding.shape))
-            raise ValueError(f"data.word_vectors={path!r} is not allowed: it has {given} numbers and must have {allowed}")
+            shape, allowed = (" x ".join(map(str, shape)) for shape in (vectors.shape, embedding.shape))
+            raise ValueError(f"data.word_vectors={path!r} is not allowed: it must have {allowed} values, not {shape}")
         embedding.assign(vectors)
 
     def loss(self):
-        """The two losses, whose sum is trained on."""
-        return {"mlm_logits": MaskedWordLoss(), "next_sentence": tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
+        """The two losses; training minimizes their sum."""
+        return {"mlm_logits": MaskedLMLoss(), "next_sentence": tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
 
     def metrics(self):
         accuracy = tf.keras.metrics.SparseCategoricalAccuracy(name="accuracy")
-        return {"mlm_logits": [MaskedWordAccuracy()], "next_sentence": [accuracy]}
+        return {"mlm_logits": [MaskedLMAccuracy()], "next_sentence": [accuracy]}
 
     def train_dataset(self, start_step):
         train = self.config.train
@@ -77,7 +74,7 @@ class Pretraining(TextTask):
         return batches.evaluation_batches(self.config.train.batch_size)
 
     def evaluation_dataset(self, split):
-        """All examples of a split once, "train" or "validation", whose words are masked the same way in every run.
+        """All examples of a split, "train" or "validation", once; every run masks the same words.
 
         Raises:
           ValueError: another split.
@@ -88,8 +85,8 @@ class Pretraining(TextTask):
         return PretrainingEvaluation(self.tokenizer, self._data.token_counts)
 
     def endpoints(self, model):
-        """ "serve": texts with gaps to the words that fit best. "tokens": ids of tokens to logits and encodings."""
-        filler = WordFiller(self.tokenizer, self.config.data.max_length)
+        """ "serve": texts with [MASK]s to the most likely words. "tokens": token ids to logits and encodings."""
+        filler = MaskFiller(self.tokenizer, self.config.data.max_length)
 
         def fill(text):
             return filler.fill(model, text)

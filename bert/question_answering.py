@@ -1,22 +1,22 @@
-"""Extractive question answering as a task of the driver: where in a text the answer to a question stands."""
+"""The task of extractive question answering: finding the answer to a question in a text."""
 
 import tensorflow as tf
 
 from bert.squad.datasets import open_questions
 from bert.squad.evaluation import SquadEvaluation
-from bert.squad.pipeline import QuestionWindows
+from bert.squad.pipeline import QuestionPipeline
 from bert.squad.serving import answer_endpoint
 from bert.squad.settings import check_data_settings
 from bert.task import TextTask
 
 
 class QuestionAnswering(TextTask):
-    """A bert.task.TextTask of examples that are windows: a question and as much of its context as a model takes.
+    """A bert.task.TextTask whose examples are windows: a question and the part of its context that fits into the model.
 
-    `data` holds the settings of bert.squad.settings.data_settings; of these, `questions` is filled in where it is None.
+    `data` has the settings of bert.squad.settings.DATA; `questions` is filled in if it is None.
 
     Raises:
-      ValueError: at construction, for a setting that is not allowed, a data set that is not there, or a bad example.
+      ValueError: at construction, for a setting that is not allowed, a missing data set, or an unusable question.
     """
 
     kind = "question answering"
@@ -29,8 +29,8 @@ class QuestionAnswering(TextTask):
         self._sets = open_questions(data)
         self._windows = {}
         if data.questions is None:
-            # Now, so that a split that there is not, or a bad example, is told before anything is built. The config of a run that
-            # has begun has been through this.
+            # Now, so that an unknown split or an unusable question is reported before anything is built. The config of a resumed
+            # run has passed this already.
             data.questions = len(self.windows("train").questions)
             self.windows("validation")
 
@@ -39,18 +39,18 @@ class QuestionAnswering(TextTask):
         return self.windows("train").tokens_per_window
 
     def windows(self, split):
-        """The squad_data.QuestionWindows of a split.
+        """The bert.squad.pipeline.QuestionPipeline of a split.
 
         Args:
-          split: "train", "validation", of data.name="file" also "test"; of others any split in TensorFlow Datasets' syntax.
+          split: "train" or "validation"; for data.name="file" also "test", otherwise any split in TensorFlow Datasets' syntax.
 
         Raises:
-          ValueError: a split that there is not, or a bad example.
+          ValueError: an unknown split, or an unusable question.
         """
         if split not in self._windows:
             data = self.config.data
             questions = self._sets.load(split)
-            self._windows[split] = QuestionWindows(questions, self.tokenizer, data, self.bad_examples, f"{data.name}, {split}")
+            self._windows[split] = QuestionPipeline(questions, self.tokenizer, data, self.bad_examples, f"{data.name}, {split}")
         return self._windows[split]
 
     def loss(self):
@@ -82,12 +82,12 @@ class QuestionAnswering(TextTask):
         return SquadEvaluation(self.windows(split), self.config.data)
 
     def endpoints(self, model):
-        """Raw strings to answers, with as many windows as a context needs: the endpoint "serve"; and that of TextTask."""
+        """Adds "serve": raw strings to answers, with as many windows as a context needs."""
         return {"serve": answer_endpoint(model, self.tokenizer, self.config.data), **super().endpoints(model)}
 
 
 class SpanLoss(tf.keras.losses.Loss):
-    """The mean of the cross-entropies of start and end: labels int [batch, 2], logits [batch, length, 2]."""
+    """Mean of the cross-entropies, in nats, of start and end; labels int [batch, 2], logits float [batch, length, 2]."""
 
     def call(self, labels, logits):
         return tf.keras.losses.sparse_categorical_crossentropy(labels, tf.transpose(logits, [0, 2, 1]), from_logits=True)
@@ -97,7 +97,7 @@ SPAN_PARTS = {"accuracy": (0, 1), "start_accuracy": (0,), "end_accuracy": (1,)}
 
 
 class SpanAccuracy(tf.keras.metrics.Mean):
-    """The share of windows whose start, end or both are right.
+    """Share of windows with correct start, end, or both.
 
     Args:
       name: of SPAN_PARTS.

@@ -1,4 +1,4 @@
-"""What recipes in bert/configs share."""
+"""Builds the recipes of bert/configs."""
 
 from ml_collections import ConfigDict
 
@@ -9,8 +9,8 @@ from bert.texts.glue import GLUE
 from bert.texts.settings import data_settings
 from official.config import literal_settings, train_settings
 
-# Fine-tuning on GLUE: for MNLI and SST-2 the paper's table. Of the others it has nothing; these are ALBERT's (arXiv:1909.11942,
-# its appendix), which for MNLI are the paper's, and for SST-2 too but for the batches, a quarter as large, and the learning rate.
+# Fine-tuning on GLUE. MNLI and SST-2 are from the paper's table. The paper has no settings for the other tasks; these are
+# ALBERT's (arXiv:1909.11942, appendix). ALBERT's MNLI is as in the paper; its SST-2 has a quarter of the batch and another lr.
 FINE_TUNING = {
     "cola": dict(lr=1e-5, batch_size=16, steps=5336, warmup_steps=320),
     "sst2": dict(lr=4e-5, batch_size=128, steps=5234, warmup_steps=314),
@@ -25,18 +25,18 @@ FINE_TUNING = {
 
 
 def text_recipe(model, task, overrides, data, train):
-    """The config of a recipe for a task on text.
+    """Makes the recipe, a ConfigDict, of a task on text.
 
     Args:
       model: a name of bert.list_models().
       task: "module:Class" of an official.task.Task.
-      overrides: of the model's settings; vocab_size=None is as large as the vocabulary of the data.
-      data: all of the task's settings; `name` is what the data are called.
-      train: of official.config.train_settings, in place of those that fine-tuning has by default: AdamW, decay 0.01, and linear
-        decay of the learning rate.
+      overrides: model settings to change; vocab_size=None takes the size of the data's vocabulary.
+      data: the `data` settings of the task.
+      train: settings of official.config.TRAIN to change. Fine-tuning's defaults are AdamW, weight decay 0.01, and linear decay of
+        the learning rate.
 
     Raises:
-      ValueError: a model or a setting that there is not.
+      ValueError: an unknown model or setting.
     """
     return ConfigDict(
         dict(
@@ -51,28 +51,28 @@ def text_recipe(model, task, overrides, data, train):
 
 
 def classification_recipe(model, overrides, data, train):
-    """The config of a recipe for classification or regression of texts.
+    """Makes the recipe of classification or regression of texts.
 
     Args:
-      model, overrides, train: as of `text_recipe`; classes=None is as many as the data have.
-      data: of bert.texts.settings.data_settings.
+      model, overrides, train: as in `text_recipe`; classes=None takes the number of classes of the data.
+      data: settings of bert.texts.settings.DATA to change.
 
     Raises:
-      ValueError: a model or a setting that there is not.
+      ValueError: an unknown model or setting.
     """
     overrides = {"classes": None, **overrides}
     return text_recipe(model, "bert.classification:TextClassification", overrides, data_settings(**data), train)
 
 
 def glue_recipe(task, model):
-    """Fine-tuning on a task of GLUE of a model that was pretrained.
+    """Makes the recipe of fine-tuning a pretrained model on a GLUE task.
 
     Args:
       task: a key of FINE_TUNING.
       model: a name of bert.list_models().
 
     Raises:
-      ValueError: a task or a model that there is not.
+      ValueError: an unknown task or model.
     """
     if task not in FINE_TUNING:
         raise ValueError(f"task {task!r} is not allowed: it must be one of {', '.join(FINE_TUNING)}")
@@ -87,23 +87,23 @@ def glue_recipe(task, model):
 
 
 def pretraining_recipe(model, overrides, data, train):
-    """The config of a recipe for pretraining.
+    """Makes the recipe of pretraining.
 
     Args:
-      model, overrides: as of `text_recipe`.
-      data: of bert.masked_lm.settings.data_settings.
-      train: of official.config.train_settings, in place of those that pretraining has by default: LAMB, decay 0.01, and linear
-        decay of the learning rate.
+      model, overrides: as in `text_recipe`.
+      data: settings of bert.masked_lm.settings.DATA to change.
+      train: settings of official.config.TRAIN to change. Pretraining's defaults are LAMB, weight decay 0.01, and linear decay of
+        the learning rate.
 
     Raises:
-      ValueError: a model or a setting that there is not.
+      ValueError: an unknown model or setting.
     """
     data = pretraining_settings.data_settings(**data)
     return text_recipe(model, "bert.pretraining:Pretraining", overrides, data, {"optimizer": "lamb", **train})
 
 
 def paper_pretraining(model):
-    """The paper's pretraining, which is ALBERT's, of any model.
+    """Makes the recipe of the paper's pretraining, which is ALBERT's, for any model.
 
     Args:
       model: a name of bert.list_models().
@@ -125,14 +125,14 @@ def paper_pretraining(model):
 
 
 def squad_recipe(model, overrides, data, train):
-    """The config of a recipe for extractive question answering.
+    """Makes the recipe of extractive question answering.
 
     Args:
-      model, overrides, train: as of `text_recipe`.
-      data: of bert.squad.settings.data_settings.
+      model, overrides, train: as in `text_recipe`.
+      data: settings of bert.squad.settings.DATA to change.
 
     Raises:
-      ValueError: a model or a setting that there is not.
+      ValueError: an unknown model or setting.
     """
     data = squad_settings.data_settings(**data)
     return text_recipe(model, "bert.question_answering:QuestionAnswering", overrides, data, train)

@@ -1,4 +1,4 @@
-"""What exported text models are asked, beside what their tasks answer: ids of tokens, and encodings."""
+"""Endpoints of exported text models that do not depend on the task: encodings, and preprocessing of texts."""
 
 import tensorflow as tf
 
@@ -9,29 +9,29 @@ TEXT, PAIR = "text", "text_pair"
 
 
 def text_inputs(tokenizer, texts, max_length, pad=False):
-    """What a model takes, of raw texts or pairs of texts; arguments and results as of bert.tokenizers.packing.pack.
+    """Makes a model's inputs of raw texts or pairs of texts; other arguments and result as of bert.tokenizers.packing.pack.
 
     Args:
-      texts: list of 1 or 2 string [N], of which `beginning` is read.
+      texts: list of 1 or 2 string [N], cut by bert.tokenizers.packing.beginning.
     """
     segments = [tokenizer.tokenize(beginning(part, max_length)) for part in texts]
     return pack(tokenizer, segments, max_length, pad)
 
 
 def text_specs(pairs):
-    """tf.TensorSpecs of texts, or of pairs of texts."""
+    """tf.TensorSpecs of texts or, with `pairs`, of pairs of texts."""
     return [tf.TensorSpec([None], tf.string, name=name) for name in ((TEXT, PAIR) if pairs else (TEXT,))]
 
 
 def encoder_endpoints(encoder, tokenizer, max_length, pairs):
-    """Endpoints of an encoder: "serve" takes raw texts, "tokens" ids; both give `pooled_output`, where there is one.
+    """Makes endpoints of an encoder: "serve" takes raw texts, "tokens" token ids.
 
-    "tokens" gives `sequence_output` too, and so does "serve" where there is nothing else.
+    "tokens" returns `pooled_output`, if the model has one, and `sequence_output`. "serve" returns the first of these.
 
     Args:
       encoder: of bert.models.encoder_of, or an official.exportable.TracedModel.
       tokenizer: a bert.tokenizer.Tokenizer.
-      max_length: to which texts are cut, in tokens.
+      max_length: tokens to which texts are cut.
       pairs: whether an example has two texts.
     """
 
@@ -47,10 +47,10 @@ def encoder_endpoints(encoder, tokenizer, max_length, pairs):
 
 
 def preprocessor(tokenizer, max_length):
-    """Raw texts to an encoder's inputs, as TF Hub has such a module beside each encoder.
+    """Makes the module that turns raw texts into an encoder's inputs, like the preprocessors on TF Hub.
 
-    Called with string [N], or a list of two for pairs, it gives what bert.tokenizers.packing.pack gives, int32 [N, max_length].
-    As signatures, "serve" takes texts and "pairs" pairs of them.
+    Called with string [N], or a list of two for pairs, it returns the inputs of bert.tokenizers.packing.pack, int32 [N,
+    max_length]. Its signature "serve" takes texts, "pairs" takes pairs.
 
     Returns:
       (endpoints, an official.exportable.CallableSpec).

@@ -1,4 +1,4 @@
-"""What every task on text shares: its vocabulary, its model of the zoo, and an endpoint that takes ids of tokens."""
+"""The base class of text tasks: vocabulary, model, exportable parts, and an endpoint that takes token ids."""
 
 import pathlib
 
@@ -17,18 +17,19 @@ from widenet.moe import DROPS_NOTHING
 
 
 class TextTask(Task):
-    """Reads `name`, `init`, `model` and, of `data`, `vocabulary`, `lower_case`, `max_length` and `bad_examples`.
+    """An official.task.Task on text.
 
-    `model` holds every setting of bert.model_settings; vocab_size is filled in where it is None. A vocabulary that the recipe
-    leaves open ("") is that of the run that `init` names.
+    It reads `name`, `init`, `model`, and `vocabulary`, `lower_case`, `max_length` and `bad_examples` of `data`. `model` has every
+    setting of bert.model_settings; vocab_size is filled in if it is None. data.vocabulary="" is filled in with the vocabulary of
+    the run in `init`.
 
     Attributes:
-      model_task: which of bert.zoo.TASKS the model is made for.
+      model_task: the task of the model, as in bert.create_model.
       config: of the run.
       tokenizer: a bert.tokenizer.Tokenizer.
 
     Raises:
-      ValueError: at construction, for a setting that is not allowed, or a vocabulary that is not there or does not fit.
+      ValueError: at construction, for a setting that is not allowed, or a vocabulary that is missing or does not fit.
     """
 
     unit = "examples"
@@ -80,7 +81,7 @@ class TextTask(Task):
         return ExportSpec(self.kind, model, self.endpoints(served), keras_module(traced), **more)
 
     def endpoints(self, model):
-        """The ids of tokens, as the model takes them: the endpoint "tokens"."""
+        """The endpoint "tokens", which takes token ids as the model does."""
         return {"tokens": model_endpoint(model)}
 
     def resources(self):
@@ -88,7 +89,7 @@ class TextTask(Task):
 
     @property
     def needs_static(self):
-        """Whether XLA compiles evaluation, which would do so anew for every length of a batch."""
+        """Whether XLA compiles evaluation; then all batches must have one length, or each length is compiled again."""
         return self.config.train.jit_compile or self.config.train.strategy == "tpu"
 
     def assets(self):
@@ -97,10 +98,10 @@ class TextTask(Task):
 
 
 def open_vocabulary(config):
-    """The tokenizer of a recipe; fills in `data.vocabulary` and `model.vocab_size` where they are left open.
+    """Opens the tokenizer of a recipe, and fills in `data.vocabulary` and `model.vocab_size` if they are open.
 
     Raises:
-      ValueError: no such file, one of another size than the model's, or other words than those of the run in `init`.
+      ValueError: a file that is missing, has another size than the model's, or differs from that of the run in `init`.
     """
     data, model = config.data, config.model
     before = _initial_vocabulary(config.init)
@@ -108,7 +109,7 @@ def open_vocabulary(config):
     if not data.vocabulary:
         raise ValueError(
             "data.vocabulary='' is not allowed: it must be the path of a BERT vocab.txt or of a SentencePiece .model, unless "
-            "init names a run that has one"
+            "init is a run with a vocabulary"
         )
     try:
         tokenizer = open_tokenizer(data.vocabulary, data.lower_case)
@@ -116,23 +117,24 @@ def open_vocabulary(config):
         raise ValueError(f"data.vocabulary={data.vocabulary!r} is not allowed: {error}") from error
     if before and pathlib.Path(before).read_bytes() != pathlib.Path(data.vocabulary).read_bytes():
         raise ValueError(
-            f"data.vocabulary={data.vocabulary!r} is not allowed: its tokens are not those of {before}, which the model in "
+            f"data.vocabulary={data.vocabulary!r} is not allowed: it must have the tokens of {before}, which the model in "
             f"init={config.init!r} was trained with"
         )
     if model.vocab_size is None:
         model.vocab_size = tokenizer.size
     if model.vocab_size != tokenizer.size:
         raise ValueError(
-            f"model.vocab_size={model.vocab_size} is not allowed: data.vocabulary={data.vocabulary!r} has {tokenizer.size} tokens"
+            f"model.vocab_size={model.vocab_size} is not allowed: it must be {tokenizer.size}, the tokens of "
+            f"data.vocabulary={data.vocabulary!r}"
         )
     return tokenizer
 
 
 def _initial_vocabulary(init):
-    """Path of the vocabulary of the run that a model starts from, "" where there is none or nothing is known of it."""
+    """Path of the vocabulary of the run in `init`, "" if it is unknown."""
     try:
         data = find_model(init).config.get("data", {}) if init else {}
-    except ValueError:  # weights alone, or none: reading them tells
+    except ValueError:  # only weights, or nothing, which is refused when weights are read
         return ""
-    path = data.get("vocabulary") or prepared_vocabulary(data.get("dir"))  # a run of pretraining may leave it to its data
+    path = data.get("vocabulary") or prepared_vocabulary(data.get("dir"))  # a pretraining run may use its data's vocabulary
     return path if path and pathlib.Path(path).is_file() else ""

@@ -1,4 +1,4 @@
-"""A text model that starts from the weights of another: another task, deployment, depth, vocabulary or number of positions."""
+"""Starts a text model from the weights of another one with a different task, deployment, depth, vocabulary or length."""
 
 import numpy as np
 
@@ -8,39 +8,38 @@ from widenet.transfer import Row, shapes, transfer_layer
 
 
 def load_pretrained(model, path, setting="path"):
-    """Assigns what a model of the zoo can take from a saved one; see `transfer_weights`.
+    """Assigns the weights of a saved model that fit; see `transfer_weights`.
 
     Args:
-      model: what bert.create_model returns.
-      path: a run's workdir, a folder of checkpoints, a checkpoint's prefix, a SavedModel, or the handle of a published one
-        (official.checkpoints.weights.read_weights).
-      setting: what the caller's user calls the path, for messages.
+      model: of bert.create_model.
+      path: a run's workdir, a folder of checkpoints, a checkpoint's prefix, a SavedModel, or the handle of a published one.
+      setting: name of the path in messages.
 
     Returns:
-      List of Rows, the table of what became of every weight; official.files.tables.text_table makes a text of it.
+      List of Rows, the source of each weight; official.files.tables.text_table formats it.
 
     Raises:
-      ValueError: a path without weights, or the weights of another kind of model.
+      ValueError: a path without weights, or with weights of another kind of model.
     """
     return pretrained.load_pretrained(model, path, transfer_weights, setting)
 
 
 def transfer_weights(model, weights):
-    """Assigns what a model takes of given weights; the rest of it keeps its initial values.
+    """Assigns the given weights that fit a model; its other weights keep their initial values.
 
-    The encoder's follow widenet.transfer. Of the positions as many are taken as both have. All else is taken as it is or not at
-    all: word embedding and masked-word head where the vocabularies are of equal size, which must then be the same, and the
-    classifier where the number of classes is equal.
+    The encoder's weights follow the rules of widenet. Of the position embeddings, as many are taken as both models have. The word
+    embedding and the masked-LM head are taken if the vocabularies have equal sizes, which must then be the same vocabulary, and
+    the classifier if the numbers of classes are equal.
 
     Args:
-      model: what bert.create_model returns.
-      weights: {full name: array}, as official.checkpoints.weights.read_weights returns them.
+      model: of bert.create_model.
+      weights: {full name: array}, of official.checkpoints.weights.read_weights.
 
     Returns:
-      List of widenet.transfer.Row, in the order of the model, then what else the source has.
+      List of Rows, in the order of the model, followed by unused weights of the source.
 
     Raises:
-      ValueError: where not one weight fits.
+      ValueError: no weight fits.
     """
     special = {
         "embedding": _transfer_embedding,
@@ -60,7 +59,7 @@ def _transfer_embedding(name, target, source):
 
 
 def _transfer_positions(name, target, source):
-    """The first ones, which both have: position 7 is as far from the start in one model as in the other."""
+    """Takes the first positions, as many as both have, because a position means the same in both models."""
     if source is None or source[""].shape[1:] != tuple(target[""].shape[1:]):
         return transfer_layer(name, target, source)
     positions, before = target[""].shape[0], source[""].shape[0]

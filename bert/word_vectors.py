@@ -1,9 +1,11 @@
-"""Learns word vectors to begin pretraining with: python -m bert.word_vectors --data=DIR --width=64 --output=vectors.npz
+"""Learns word vectors that initialize the embeddings of a pretraining run.
 
-DIR is what bert.prepare has written. From its training split word2vec (gensim's; continuous bag of words with negative
-sampling, arXiv:1301.3781 and arXiv:1310.4546) learns in a minute which words occur beside which, and a recipe of pretraining
-whose `data.word_vectors` names the file begins with that in place of random embeddings. A short run by masked words alone would
-not come so far. The same data and settings give the same vectors, and what was learned once is not learned again.
+    python -m bert.word_vectors --data_dir=DIR --width=64 --output=vectors.npz
+    python -m official.train --config=bert/configs/pretraining_small.py --config.data.word_vectors=vectors.npz ...
+
+DIR is a folder that bert.prepare has written. The vectors are learned on its training split by gensim's word2vec (continuous bag
+of words with negative sampling, arXiv:1301.3781 and arXiv:1310.4546), which takes about a minute. They help short runs. The same
+data and settings give the same vectors; an output that already has them is not learned again.
 """
 
 import argparse
@@ -12,28 +14,27 @@ import json
 import pathlib
 import sys
 import time
-import zipfile
 
 import numpy as np
 
 from official.cli import quiet
 
 with quiet.startup():
-    import tensorflow as tf
+    import tensorflow  # noqa: F401  (imported by the modules below, and its start-up messages are held back here)
 
 from bert.corpus.records import parse
-from bert.masked_lm.data import PretrainingData
-from official.cli.arguments import positive
+from bert.masked_lm.data import PretrainingData, read_vectors
+from official.cli.arguments import add_data_dir, positive
 from official.files.atomic import atomic_write
 
-FORMAT = 1  # of the file and of what is learned from the same data
-STANDARD_DEVIATION = 0.1  # of all numbers: large beside what noisy first steps of training add to them
+FORMAT = 1  # version of the file and of the vectors for given data
+STANDARD_DEVIATION = 0.1  # of all values: large compared with the noise of the first training steps
 WORD2VEC = dict(window=10, negative=10, sample=1e-4, alpha=0.05, min_count=1)
-RECORDS_AT_ONCE = 1000
+READ_BATCH = 1000  # records that are parsed in one call
 
 
 class Texts:
-    """The texts of pretraining data, again for every iteration: a list of tokens as str for each example.
+    """Iterates over the examples of pretraining data, any number of times; each is a list of token ids as str.
 
     Args:
       data: a PretrainingData.
@@ -44,28 +45,28 @@ class Texts:
         self._names = [str(number) for number in range(len(data.token_counts))]
 
     def __iter__(self):
-        records = self._source.in_order().map(lambda index, record: record).batch(RECORDS_AT_ONCE)
+        records = self._source.in_order().map(lambda index, record: record).batch(READ_BATCH)
         for batch in records.map(lambda record: parse(record)[0]).prefetch(1):
             for row in batch.to_list():
                 yield [self._names[number] for number in row]
 
 
 def learn_vectors(data, width, epochs, seed):
-    """The vectors of all words.
+    """Learns the vectors of all tokens.
 
     Args:
       data: a PretrainingData.
       width: of a vector.
-      epochs: how often the texts are read.
+      epochs: passes over the texts.
       seed: int.
 
     Returns:
-      float32 [vocabulary, width], of mean 0 and standard deviation STANDARD_DEVIATION; of words that are never there, the special
-      tokens among them, random ones.
+      float32 [vocabulary, width] of mean 0 and standard deviation STANDARD_DEVIATION. Tokens that do not occur, such as special
+      tokens, get random vectors.
     """
-    from gensim.models import Word2Vec  # takes seconds, and only this command needs it
+    from gensim.models import Word2Vec  # slow to import, and only this command needs it
 
-    # One thread: with several the result would depend on which is faster.
+    # One thread, because with several the result depends on timing.
     learned = Word2Vec(Texts(data), vector_size=width, epochs=epochs, seed=seed, workers=1, sg=0, **WORD2VEC).wv
     seen = np.array([int(name) for name in learned.index_to_key])
     vectors = np.random.default_rng(seed).standard_normal((len(data.token_counts), width))
@@ -74,52 +75,35 @@ def learn_vectors(data, width, epochs, seed):
     return (STANDARD_DEVIATION * vectors).astype(np.float32)
 
 
-def read_vectors(path):
-    """The vectors of a file that this command has written, float32 [vocabulary, width].
-
-    Raises:
-      ValueError: no such file.
-    """
-    return _read(path, "data.word_vectors")["vectors"]
-
-
-def _read(path, setting):
-    """{name: array} of a file; raises ValueError, naming the setting, where this command has not written it."""
-    try:
-        with tf.io.gfile.GFile(str(path), "rb") as file, np.load(io.BytesIO(file.read())) as found:
-            return {name: found[name] for name in ("vectors", "settings")}
-    except (tf.errors.OpError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        allowed = "a file that python -m bert.word_vectors has written"
-        raise ValueError(f"{setting}={str(path)!r} is not allowed: it must be {allowed}") from error
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="folder that bert.prepare has written")
-    parser.add_argument("--output", required=True, type=pathlib.Path, help="the .npz to write")
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m bert.word_vectors", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_data_dir(parser, "folder that bert.prepare has written", aliases=("--data",), required=True)
+    parser.add_argument("--output", required=True, type=pathlib.Path, help="the .npz file to write")
     parser.add_argument("--width", type=positive, default=64, help="model.embedding_dim of the recipe (default: %(default)s)")
-    parser.add_argument("--epochs", type=positive, default=6, help="how often the texts are read (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    given = parser.parse_args()
+    parser.add_argument("--epochs", type=positive, default=6, help="passes over the texts (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
+    args = parser.parse_args(argv)
     try:
-        data = PretrainingData(given.data)
-        options = dict(width=given.width, epochs=given.epochs, seed=given.seed)
+        data = PretrainingData(args.data_dir)
+        options = dict(width=args.width, epochs=args.epochs, seed=args.seed)
         settings = {"format": FORMAT, "word2vec": WORD2VEC, **options, "data": data.made_of}
-        if given.output.exists() and json.loads(str(_read(given.output, "--output")["settings"])) == settings:
-            print(f"{given.output}: the vectors of these data are there already")
+        if args.output.exists() and json.loads(read_vectors(args.output, "--output")[1]) == settings:
+            print(f"{args.output} has the vectors of these data already")
             return
         started = time.perf_counter()
         vectors = learn_vectors(data, **options)
         content = io.BytesIO()
         np.savez(content, vectors=vectors, settings=json.dumps(settings))
-        given.output.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(given.output, content.getvalue())
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(args.output, content.getvalue())
     except ModuleNotFoundError as error:
-        sys.exit(f"error: the package {error.name} is not there: pip install -r requirements-text.lock")
+        sys.exit(f"error: the package {error.name} is not installed: pip install -r requirements-text.lock")
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     seconds = time.perf_counter() - started
-    print(f"{given.output}: vectors of {len(vectors):,} words, learned in {seconds:.0f} seconds")
+    print(f"{args.output}: vectors of {len(vectors):,} tokens, learned in {seconds:.0f} seconds")
 
 
 if __name__ == "__main__":

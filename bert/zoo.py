@@ -2,8 +2,6 @@
 
 from official.zoo import check_model, override
 
-TASKS = ("encoder", "pretraining", "classification", "span")
-
 # Width, heads, hidden width of dense FFN and of experts, blocks, and the width of the embeddings.
 SIZES = {
     "tiny": dict(width=128, heads=2, ffn_dim=512, expert_dim=512, depth=4, embedding_dim=64),

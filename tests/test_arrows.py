@@ -38,6 +38,30 @@ ARROWS = {
     "official.repeat": "official.training official.files official.cli",
     "official.train": "official.serving official.training official.checkpoints official.task official.config official.files "
     "official.cli",
+    "bert.layers": "widenet",
+    "bert.models": "bert.layers widenet",
+    "bert.transfer": "official.checkpoints widenet",
+    "bert.zoo": "bert.models bert.transfer official.checkpoints official.zoo",
+    "bert.tokenizers": "official.cli",
+    "bert.tokenizer": "bert.tokenizers",
+    "bert.corpus": "bert.tokenizer official.cli official.data",
+    "bert.masked_lm": "bert.corpus bert.tokenizers official.config official.data official.task",
+    "bert.texts": "bert.corpus bert.tokenizers official.config official.data official.evaluation official.task",
+    "bert.squad": "bert.tokenizers official.cli official.config official.data official.task",
+    "bert.serving": "bert.tokenizers official.exportable",
+    "bert.task": "bert.corpus bert.models bert.serving bert.tokenizer bert.transfer official.checkpoints official.data "
+    "official.exportable official.task widenet",
+    "bert.classification": "bert.serving bert.task bert.texts",
+    "bert.pretraining": "bert.corpus bert.masked_lm bert.task",
+    "bert.question_answering": "bert.squad bert.task",
+    "bert.recipes": "bert.masked_lm bert.squad bert.texts official.config",
+    "bert.configs": "bert.recipes",
+    # Commands.
+    "bert.__main__": "bert.models official.cli widenet",
+    "bert.fill": "bert.masked_lm official.checkpoints official.cli official.files official.serving",
+    "bert.prepare": "bert.corpus official.cli official.config",
+    "bert.vocabulary": "bert.corpus bert.tokenizer bert.tokenizers official.cli official.files",
+    "bert.word_vectors": "bert.corpus bert.masked_lm official.cli official.files",
 }
 COVERED = sorted({room.partition(".")[0] for room in ARROWS})
 

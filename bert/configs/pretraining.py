@@ -1,15 +1,15 @@
-"""The paper's pretraining on Wikipedia and BookCorpus: masked words and sentence order, of each model in its table.
+"""The paper's pretraining on Wikipedia and BookCorpus, for every model in its table: masked words and sentence order.
 
 Command, on a TPU with the data prepared in DIR:
     python -m official.train --config=bert/configs/pretraining.py:widenet_base_e4 --workdir=runs/pretraining \
         --config.data.dir=DIR --config.train.strategy=tpu --config.train.tpu=local
 Models: albert_base, bert_base (with factorized embedding), widenet_base_e4, widenet_base_e8, widenet_base_e16 (or any other of
-    the zoo).
+    bert.list_models()).
 Data: python -m bert.prepare --corpus=enwiki-latest-pages-articles.xml.bz2 --corpus=BOOKS --vocabulary=VOCABULARY --output=DIR \
         --shards=1024 --validation=0.001
-    where BOOKS is a folder of text files and VOCABULARY one of 30,000 tokens, such as ALBERT's SentencePiece model.
-Cost: 125,000 steps of 4096 sequences of 512 tokens. Nobody ran it here.
-Accuracy: the paper's, after fine-tuning, stands in bert/configs/glue.py and squad.py.
+    BOOKS is a folder of text files, VOCABULARY has 30,000 tokens, such as ALBERT's SentencePiece model.
+Cost: 125,000 steps of 4096 sequences of 512 tokens. It has not been run here.
+Accuracy: the paper's results after fine-tuning are in bert/configs/glue.py and squad.py.
 """
 
 from bert.recipes import paper_pretraining

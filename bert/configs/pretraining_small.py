@@ -1,13 +1,13 @@
-"""Pretraining of a tiny or small model on the embedded corpora, for two CPU cores.
+"""Pretraining of a tiny or small model on corpora inside packages, for two CPU cores.
 
 Command: python -m official.train --config=bert/configs/pretraining_small.py --workdir=runs/pretraining --config.data.dir=DIR \
     --config.data.word_vectors=vectors.npz
-Models: widenet_tiny_e4 unless another of the zoo is named, as in --config=bert/configs/pretraining_small.py:albert_small
+Models: widenet_tiny_e4, or another one as in --config=bert/configs/pretraining_small.py:albert_small
 Data: python -m bert.prepare --corpus=wikipedia_sample --corpus=imdb --vocabulary=vocab.txt --max_length=64 --output=DIR
-    (pip install -r requirements-text.txt; --runner=local where Beam is not installed), and word vectors to begin with:
-    python -m bert.word_vectors --data=DIR --output=vectors.npz. `make demo-text` does all that.
-Cost and accuracy: 392 seconds on two CPU cores; of the masked words of held-out documents 13.3 % (4.5 % by always naming the most
-    frequent token) at 6.04 nats each (6.75 by frequency alone). The order of segments takes longer to learn: 50.3 %.
+    (pip install -r requirements-text.txt; --runner=local without Beam), and initial word vectors:
+    python -m bert.word_vectors --data_dir=DIR --output=vectors.npz. `make demo-text` runs all of this.
+Cost and accuracy: 392 seconds on two CPU cores; on held-out documents 13.3 % of masked words (most frequent token: 4.5 %) with a
+    masked-LM loss of 6.04 nats (unigram entropy: 6.75). The order of segments takes longer to learn: 50.3 %.
 """
 
 from bert.recipes import pretraining_recipe

@@ -1,20 +1,20 @@
-"""The paper's fine-tuning on SQuAD 1.1 or 2.0 of a model that was pretrained on text.
+"""The paper's fine-tuning of a pretrained model on SQuAD 1.1 or 2.0.
 
 Command: python -m official.train --config=bert/configs/squad.py:2.0,widenet_base_e4 --workdir=runs/squad \
-    --config.init=PRETRAINED, a workdir or SavedModel of a run of pretraining, whose vocabulary is taken
-Arguments: 1.1 or 2.0, and after a comma a name of bert.list_models().
+    --config.init=PRETRAINED, the workdir or SavedModel of a pretraining run, whose vocabulary is used
+Arguments: 1.1 or 2.0, then a comma and a name of bert.list_models().
 Predictions and scores: python -m official.evaluate --model=runs/squad --split=validation
-Data: python -m official.prepare squad/v2.0 (or squad/v1.1), in TensorFlow Datasets' folder or in --config.data.dir=DIR.
+Data: python -m official.prepare squad/v2.0 (or squad/v1.1), in TensorFlow Datasets' default folder or in --config.data.dir=DIR.
 Cost: two epochs of 87,599 questions in windows of 384 tokens (1.1), three of 130,319 in windows of 512 (2.0), in batches of 48.
-    Nobody ran the base models here.
-Accuracy: the paper's F1 and exact match on the development sets of 1.1 and 2.0 are 89.3/82.3 and 80.0/77.1 (albert_base),
+    The base models have not been run here.
+Accuracy: F1 / exact match in the paper, on the development sets of 1.1 and 2.0: 89.3/82.3 and 80.0/77.1 (albert_base),
     89.9/82.8 and 80.3/77.3 (bert_base), 89.6/82.7 and 80.6/77.4 (widenet_base_e4), 90.0/82.7 and 80.6/77.7 (widenet_base_e8),
     90.9/83.8 and 81.0/77.9 (widenet_base_e16).
 """
 
 from bert.recipes import squad_recipe
 
-# The paper's table of hyper-parameters, and whether a question may have no answer.
+# Hyper-parameters from the paper's table.
 VERSIONS = {
     "1.1": dict(
         model=dict(capacity_factor=2.0, balance_weight=0.0, dropout=0.1, attention_dropout=0.1),
@@ -30,7 +30,7 @@ VERSIONS = {
 
 
 def get_config(argument="2.0,widenet_base_e4"):
-    """The recipe; `argument` is a version of SQuAD and, after a comma, a model."""
+    """The recipe; `argument` is "version" or "version,model"."""
     version, _, model = argument.partition(",")
     if version not in VERSIONS:
         raise ValueError(f"version {version!r} is not allowed: it must be one of {', '.join(VERSIONS)}")

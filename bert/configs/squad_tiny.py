@@ -1,12 +1,12 @@
-"""Question answering at a size for two CPU cores: a tiny model on SQuAD, or on files of your own in its format.
+"""Question answering with a tiny model on SQuAD, or on your own files in its format, for two CPU cores.
 
 Command: python -m official.train --config=bert/configs/squad_tiny.py --workdir=runs/squad_tiny --config.init=PRETRAINED, the
-    workdir of a run of bert/configs/pretraining_small.py; or without that, from scratch, --config.data.vocabulary=VOCAB_TXT
-Arguments: a name of bert.list_models() (widenet_tiny_e4 unless another is named).
+    workdir of a run of bert/configs/pretraining_small.py; or from scratch with --config.data.vocabulary=VOCAB_TXT
+Arguments: a name of bert.list_models() (default: widenet_tiny_e4).
 Predictions and scores: python -m official.evaluate --model=runs/squad_tiny --split=validation
-Data: python -m official.prepare squad/v2.0; or your own:
+Data: python -m official.prepare squad/v2.0; or your own files:
     --config.data.name=file --config.data.train_file=TRAIN.json --config.data.validation_file=DEV.json
-Cost and accuracy: no run of it is finished yet.
+Cost and accuracy: not measured yet.
 """
 
 from bert.recipes import squad_recipe

@@ -1,14 +1,14 @@
-"""Fine-tuning on files of your own: TSV or JSONL with a text, maybe a second text, and a class or a score. No code is needed.
+"""Fine-tuning on your own TSV or JSONL files with a text, optionally a second text, and a class or a score.
 
 Command: python -m official.train --config=bert/configs/text_file.py --workdir=runs/mine --config.data.train_file=train.tsv \
-    --config.data.validation_file=dev.tsv --config.init=runs/pretraining, whose vocabulary is taken
-From scratch: --config.data.vocabulary=vocab.txt in place of init. Without a validation file a tenth of the other is held out.
-Another model of the zoo: --config=bert/configs/text_file.py:bert_small
-Data: columns text, text_pair (where there are pairs), and label for classes or score for numbers; other names by
-    --config.data.text_column=... A label is any text. docs/text.md says what is refused, and how.
+    --config.data.validation_file=dev.tsv --config.init=runs/pretraining, whose vocabulary is used
+From scratch: --config.data.vocabulary=vocab.txt instead of init. Without a validation file a tenth of the examples is held out.
+Another model: --config=bert/configs/text_file.py:bert_small
+Data: columns text, text_pair (for pairs), and label (a class, any text) or score (a number); other names by
+    --config.data.text_column=... and so on. See docs/text.md.
 Predictions for new texts: python -m official.evaluate --model=runs/mine --split=new.tsv
-Cost: set --config.train.steps to about three times the number of examples over --config.train.batch_size, for three epochs.
-Accuracy: that of your data.
+Cost: for three epochs set --config.train.steps to 3 * examples / --config.train.batch_size.
+Accuracy: depends on your data.
 """
 
 from bert.recipes import classification_recipe

@@ -1,4 +1,4 @@
-"""The preparation of pretraining data as an Apache Beam pipeline, for corpora of any size on any of Beam's runners."""
+"""Prepares pretraining data with Apache Beam, for corpora of any size on any Beam runner."""
 
 import contextlib
 import importlib.util
@@ -8,31 +8,32 @@ import threading
 
 from bert.corpus.base import CorpusError
 
-POLL = 1.0  # seconds between two looks at what is finished
+POLL = 1.0  # seconds between two progress reports
 
 
 def check_installed():
-    """Raises ValueError where Beam is not."""
+    """Raises ValueError if Beam is not installed."""
     if importlib.util.find_spec("apache_beam") is None:
         raise ValueError(
-            "runner: Apache Beam is not installed (pip install -r requirements-beam.txt); --runner=local does without it, for a "
-            "corpus that fits into memory"
+            "runner: Apache Beam is not installed (pip install -r requirements-beam.txt); --runner=local "
+            "needs no Beam, for a corpus that fits into memory"
         )
 
 
 def run(corpora, shards, missing, runner, options, look):
-    """Makes the missing files; those without a document are left out.
+    """Writes the missing files, except those that get no document.
 
     Args:
-      corpora: list of bert.corpus.open.Corpus.
+      corpora: list of bert.corpus.base.Corpus.
       shards: a bert.corpus.shards.Shards.
-      missing: list of keys.
+      missing: list of keys of shards.
       runner: name of a Beam runner.
-      options: list of str, Beam's and the runner's own.
-      look: function without arguments, called now and then meanwhile.
+      options: list of str, options of Beam and of the runner.
+      look: function without arguments that reports progress, called every POLL seconds.
 
     Raises:
-      ValueError: what a corpus said of one of its files, or a runner that there is not.
+      CorpusError: a corpus file that cannot be read.
+      ValueError: an unknown runner.
     """
     beam, pipeline = _new_pipeline(runner, options)
     wanted = frozenset(missing)
@@ -48,11 +49,11 @@ def run(corpora, shards, missing, runner, options, look):
         try:
             pipeline.run().wait_until_finish()
         except Exception as error:
-            # Raised by another process, it arrives as text.
-            told = re.findall(rf"{CorpusError.__name__}: (.*)", f"{type(error).__name__}: {error}")
-            if not told:
+            # An error of another process arrives as text.
+            messages = re.findall(rf"{CorpusError.__name__}: (.*)", f"{type(error).__name__}: {error}")
+            if not messages:
                 raise
-            raise CorpusError(told[-1].partition(" [while running")[0]) from error
+            raise CorpusError(messages[-1].partition(" [while running")[0]) from error
 
 
 def _new_pipeline(runner, options):
@@ -62,18 +63,18 @@ def _new_pipeline(runner, options):
         from apache_beam.options.pipeline_options import PipelineOptions
 
     if "DirectRunner" in runner:
-        # It tells each of its steps, and an error of a corpus with a traceback; the error is raised all the same.
+        # It logs every step, and the traceback of an error that is raised anyway.
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
         options = ["--default_sdk_harness_log_level=CRITICAL", *options]
     try:
         return beam, beam.Pipeline(runner=runner, options=PipelineOptions(list(options)))
     except ValueError as error:
-        raise ValueError(f"runner={runner!r} is not allowed: it must be local or one of Beam's. {error}") from error
+        raise ValueError(f"runner={runner!r} is not allowed: it must be local or a runner of Beam. {error}") from error
 
 
 @contextlib.contextmanager
 def _quiet_import():
-    """Without the warning that packages for Google's cloud are not installed."""
+    """Hides the warning that Google Cloud packages are not installed."""
     logging.disable(logging.WARNING)
     try:
         yield
@@ -86,7 +87,7 @@ def _keyed(text, shards):
 
 
 class _looking:
-    """Calls a function now and then in a thread of its own."""
+    """Calls a function every POLL seconds in a thread."""
 
     def __init__(self, look):
         self._look = look

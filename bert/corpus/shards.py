@@ -1,7 +1,6 @@
-"""Pretraining data in files: which document goes into which of them, and how one file is made, whole or not at all.
+"""Files of pretraining data: which document goes into which file, and how a file is written atomically.
 
-Nothing here depends on who makes which file or in which order documents come, so the files are the same, byte by byte, whatever
-makes them.
+The files are the same, byte for byte, whichever workers write them and in whatever order the documents come.
 """
 
 import contextlib
@@ -18,11 +17,11 @@ import uuid
 import numpy as np
 
 INFO = "dataset_info.json"
-COUNTS = "counts"  # folder of what is known of each file
-PARTIAL = ".partial"  # ends the name of a file that is being written
+COUNTS = "counts"  # folder with the statistics of each file
+PARTIAL = ".partial"  # suffix of a file that is being written
 SPLITS = ("train", "validation")
-TOKENIZED_AT_ONCE = 1_000_000  # characters
-FORMAT = 1  # of files and folder; one more when either changes
+TOKENIZE_CHARS = 1_000_000  # characters that are tokenized in one call
+FORMAT = 1  # version of the files and of the folder's layout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,15 +29,15 @@ class Shards:
     """The files of one folder.
 
     Attributes:
-      folder: path, local or of any file system that TensorFlow writes to.
-      vocabulary: bytes of the vocabulary's file.
-      vocabulary_name: what that file is called.
+      folder: path, on any file system that TensorFlow writes to.
+      vocabulary: bytes of the vocabulary file.
+      vocabulary_name: name of that file.
       lower_case: whether the tokenizer makes texts lower case.
-      max_length: tokens of an example, its special ones included.
-      number: of files of the training split.
-      validation: share of documents that are for validation, by a hash of their text.
+      max_length: tokens of an example, special ones included.
+      number: number of files of the training split.
+      validation: share of documents held out for validation, by a hash of their text.
       short_share: share of examples that may be shorter.
-      seed: of what is drawn for the examples.
+      seed: of lengths, split points and order of segments.
     """
 
     folder: str
@@ -52,7 +51,7 @@ class Shards:
     seed: int = 0
 
     def settings(self):
-        """What the files' content depends on, other than the corpora, as plain values."""
+        """Plain values that the content of the files depends on, besides the corpora."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         del fields["folder"], fields["vocabulary"]
         return {"format": FORMAT, **fields, "vocabulary_sha256": hashlib.sha256(self.vocabulary).hexdigest()}
@@ -74,25 +73,25 @@ class Shards:
         return max(1, round(self.number * self.validation))
 
     def key_of(self, text):
-        """The file that a document belongs to, by its text alone."""
+        """The key of the file that a document belongs to, which depends on its text only."""
         digest = _digest(text)
         share = int.from_bytes(digest[:8], "little") / 2**64
         place = int.from_bytes(digest[8:], "little")
         return ("validation", place % self._of_validation) if share < self.validation else ("train", place % self.number)
 
     def missing(self):
-        """The keys of the files that are still to be made."""
+        """The keys of the files that do not exist yet."""
         import tensorflow as tf
 
         there = set(tf.io.gfile.listdir(self.folder)) if tf.io.gfile.isdir(self.folder) else set()
         return [key for key in self.all_keys() if self.name(key) not in there]
 
     def write(self, key, texts):
-        """Makes one file of all of its documents, and beside it what is known of it.
+        """Writes one file from all its documents, and its statistics.
 
         Args:
           key: of the file.
-          texts: iterable of str in any order; what is there several times counts once.
+          texts: iterable of str in any order; duplicates are dropped.
 
         Returns:
           The key.
@@ -125,7 +124,7 @@ class Shards:
         return key
 
     def counts(self, key):
-        """What is known of a finished file: {name: int, and "token_counts": int64 [vocabulary]}."""
+        """The statistics of a finished file: {name: int, and "token_counts": int64 [vocabulary]}."""
         import tensorflow as tf
 
         with tf.io.gfile.GFile(self.path(COUNTS, self.name(key)), "rb") as file, np.load(io.BytesIO(file.read())) as found:
@@ -137,10 +136,10 @@ class Shards:
         return records_of(documents, self.open_tokenizer(), self.max_length, self.short_share, self.seed)
 
     def open_tokenizer(self):
-        """The bert.tokenizer.Tokenizer of the vocabulary; once a process.
+        """The bert.tokenizer.Tokenizer of the vocabulary, made once per process.
 
         Raises:
-          ValueError: what is wrong with the vocabulary; names its file, and the line.
+          ValueError: an invalid vocabulary; names its file, and the line.
         """
         return _open_tokenizer(self.vocabulary, self.vocabulary_name, self.lower_case)
 
@@ -153,14 +152,14 @@ class Shards:
             file.write(content.getvalue())
 
     def write_text(self, name, text):
-        """A file of the folder, whole or not at all."""
+        """Writes a file of the folder atomically."""
         import tensorflow as tf
 
         with self._replaced(name) as partial, tf.io.gfile.GFile(partial, "wb") as file:
             file.write(text if isinstance(text, bytes) else text.encode())
 
     def remove_partial(self):
-        """Removes what runs that were killed have left behind."""
+        """Removes partial files of runs that were killed."""
         import tensorflow as tf
 
         for folder in (self.folder, self.path(COUNTS)):
@@ -170,12 +169,12 @@ class Shards:
 
     @contextlib.contextmanager
     def _replaced(self, *parts):
-        """Path to write a file of the folder to: it gets its name when it is done."""
+        """Yields a path to write to; the file gets its own name when it is complete."""
         import tensorflow as tf
 
         gfile, path = tf.io.gfile, self.path(*parts)
         gfile.makedirs(path.rpartition("/")[0])
-        partial = f"{path}.{uuid.uuid4().hex}{PARTIAL}"  # several workers may try to make the same one
+        partial = f"{path}.{uuid.uuid4().hex}{PARTIAL}"  # several workers may write the same file
         try:
             yield partial
             gfile.rename(partial, path, overwrite=True)
@@ -186,20 +185,20 @@ class Shards:
 
 
 def write_info(shards, inputs):
-    """Writes INFO of a folder, without what is known only when all files are there.
+    """Writes INFO of a folder, without the statistics that are known when all files exist.
 
     Args:
       shards: a Shards.
-      inputs: plain values that say what is read.
+      inputs: plain values that describe the corpora.
     """
     shards.write_text(INFO, json.dumps({"settings": shards.settings(), "inputs": inputs}, indent=2) + "\n")
 
 
 def finish_info(shards, inputs):
-    """Adds up what is known of all files and completes INFO.
+    """Adds up the statistics of all files and completes INFO.
 
     Returns:
-      What it holds, as `read_info`.
+      Its content, as of `read_info`.
     """
     splits, token_counts = {}, 0
     for split in SPLITS:
@@ -212,19 +211,20 @@ def finish_info(shards, inputs):
         splits[split] = {**totals, "files": files}
     info = {"settings": shards.settings(), "inputs": inputs, "splits": splits}
     text = json.dumps(info, indent=2).removesuffix("\n}")
-    # One number a token, which would be as many lines.
+    # One line for all tokens instead of one each.
     shards.write_text(INFO, f'{text},\n  "token_counts": {json.dumps(token_counts.tolist())}\n}}\n')
     return {**info, "token_counts": token_counts.tolist()}
 
 
 def read_info(folder):
-    """What INFO of a folder holds; None where there is none.
+    """Reads INFO of a folder.
 
-    {"settings", "inputs", and where all files are there "splits": {split: counts and "files"}, "token_counts": of the training
-    split, a list of int}.
+    Returns:
+      {"settings", "inputs"}, and once all files exist also "splits", {split: counts and "files"}, and "token_counts", a list of
+      int, of the training split. None if the folder has no INFO.
 
     Raises:
-      ValueError: it is no JSON.
+      ValueError: it is not JSON.
     """
     import tensorflow as tf
 
@@ -239,7 +239,7 @@ def read_info(folder):
 
 
 def prepared_vocabulary(folder):
-    """Path of the vocabulary that the data in a folder were made with; "" where there are no such data."""
+    """Path of the vocabulary that the data in a folder were made with, "" if the folder has no data."""
     info = read_info(folder) if folder else None
     return f"{str(folder).rstrip('/')}/{info['settings']['vocabulary_name']}" if info else ""
 
@@ -249,15 +249,15 @@ def _digest(text):
 
 
 def _batches(documents):
-    """Lists of (name, text) of about TOKENIZED_AT_ONCE characters each."""
+    """Lists of (name, text) of about TOKENIZE_CHARS characters each."""
     ends = itertools.accumulate(len(text) for _, text in documents)
-    groups = itertools.groupby(zip(ends, documents, strict=True), key=lambda pair: pair[0] // TOKENIZED_AT_ONCE)
+    groups = itertools.groupby(zip(ends, documents, strict=True), key=lambda pair: pair[0] // TOKENIZE_CHARS)
     return [[document for _, document in group] for _, group in groups]
 
 
 @functools.lru_cache(maxsize=2)
 def _open_tokenizer(vocabulary, name, lower_case):
-    """From the bytes of the vocabulary, as a worker may be on another machine."""
+    """From bytes, because a worker may run on another machine."""
     from bert.tokenizer import open_tokenizer
 
     with tempfile.TemporaryDirectory() as folder:

@@ -1,25 +1,23 @@
-"""Sets of TensorFlow Datasets as corpora: the text of one feature, labels unread."""
+"""Data sets of TensorFlow Datasets as corpora: the text of one feature, without labels."""
 
 import functools
 
-from bert.corpus.base import CorpusError
+from bert.corpus.base import Corpus, CorpusError
 from official.data.tfds import LocalTfds
 
 
 def open_set(name, directory="", feature=""):
-    """A bert.corpus.open.Corpus of a set that TensorFlow Datasets has prepared.
+    """Opens a data set that TensorFlow Datasets has prepared on this machine as a bert.corpus.base.Corpus.
 
     Args:
       name: "tfds:NAME" or "tfds:NAME:SPLIT", the split in TensorFlow Datasets' syntax.
       directory: TensorFlow Datasets' `data_dir`; "" for its default.
-      feature: which one is the text; "" for "text", or for the only text that the set has.
+      feature: the feature that is the text; "" for "text", or for the only text feature.
 
     Raises:
-      ValueError: no such set is prepared, it has no such split or feature, or several texts and none of them named.
+      ValueError: a data set that is not prepared, an unknown split or feature, or several text features and none chosen.
     """
     import tensorflow_datasets as tfds
-
-    from bert.corpus.open import Corpus
 
     _, given, *split = name.split(":", 2)
     found = LocalTfds(given, directory, "none of the other corpora", setting="corpus")
@@ -32,12 +30,12 @@ def open_set(name, directory="", feature=""):
 
 
 def read_records(name, directory, feature, piece):
-    """The text of each record of a part of a file.
+    """Yields the text of each record of a part of a file.
 
     Args:
-      name, directory: of the set, as of official.data.tfds.LocalTfds.
-      feature: the text's name.
-      piece: (path, records to skip, records to take, where -1 is all).
+      name, directory: of the data set, as of official.data.tfds.LocalTfds.
+      feature: name of the text feature.
+      piece: (path, records to skip, records to take; -1 takes all).
 
     Raises:
       CorpusError: a file that is damaged, or a text that is not UTF-8; names the file and the record.

@@ -7,22 +7,22 @@ from xml.etree.ElementTree import ParseError
 from bert.corpus.base import CorpusError
 from bert.corpus.segments import CLOSING, MARKS
 
-ARTICLES = ("0",)  # the namespace; others hold talk, templates and the like
-SHORTEST_LINE = 20  # characters
+ARTICLES = ("0",)  # the namespace; others have talk pages, templates and the like
+MIN_LINE_CHARS = 20  # characters
 
 _ENDS_A_SENTENCE = re.compile(rf"[{MARKS}][{CLOSING}]*$")
 _QUOTES = re.compile("'{2,}")  # italics and bold
-_OPENED = re.compile(r"\(\s*[;:,]\s*")  # a template is gone behind the bracket: "( ; born 1809)"
+_OPENED = re.compile(r"\(\s*[;:,]\s*")  # what a removed template leaves: "( ; born 1809)"
 _EMPTY = re.compile(r"\(\s*\)")
 _BEFORE = re.compile(r"\s+([,.;:!?)])")
 _SPACES = re.compile(r"\s+")
 
 
 def read_dump(path):
-    """Wiki markup of each article of a dump (.xml.bz2), as str.
+    """Yields the wiki markup of each article of a dump (.xml.bz2), as str.
 
     Raises:
-      CorpusError: a file that is cut off, or is no dump; names it and how far it could be read.
+      CorpusError: a file that is cut off or is not a dump; names it and how far it could be read.
     """
     import tensorflow as tf
     from gensim.corpora.wikicorpus import extract_pages
@@ -35,12 +35,12 @@ def read_dump(path):
                 yield markup
     except (EOFError, OSError, ParseError, ValueError, RuntimeError, tf.errors.OpError) as error:
         if not pages:
-            raise CorpusError(f"{path}: it is no Wikipedia dump (.xml.bz2): {error}") from error
+            raise CorpusError(f"{path}: it is not a Wikipedia dump (.xml.bz2): {error}") from error
         raise CorpusError(f"{path}: it is cut off or damaged after {pages:,} pages: {error}") from error
 
 
 def prose(markup):
-    """The article's running text, a paragraph a line; headings, lists, tables and captions that are no sentences are left out.
+    """The running text of an article, with blank lines between paragraphs, without headings, lists, tables and captions.
 
     Args:
       markup: str.
@@ -52,15 +52,15 @@ def prose(markup):
 
     lines = (line.strip() for line in filter_wiki(markup).split("\n"))
     found = "\n\n".join(_tidy(line) for line in lines if _is_prose(line))
-    return found.encode(errors="ignore").decode()  # half a surrogate pair, which markup can spell, is no character
+    return found.encode(errors="ignore").decode()  # markup can spell half of a surrogate pair, which is not a character
 
 
 def _is_prose(line):
-    return len(line) >= SHORTEST_LINE and line[0] not in "*#:;|!{=" and _ENDS_A_SENTENCE.search(line) is not None
+    return len(line) >= MIN_LINE_CHARS and line[0] not in "*#:;|!{=" and _ENDS_A_SENTENCE.search(line) is not None
 
 
 def _tidy(line):
-    """Without what removed markup leaves behind."""
+    """Removes what is left over from removed markup."""
     for pattern, text in ((_QUOTES, ""), (_OPENED, "("), (_EMPTY, ""), (_BEFORE, r"\1"), (_SPACES, " ")):
         line = pattern.sub(text, line)
     return line.strip()

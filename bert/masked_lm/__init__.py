@@ -1,1 +1,1 @@
-"""Masked-LM pretraining: prepared data, masking, batches, loss, evaluation and settings."""
+"""Masked-LM pretraining: prepared data, masking, batches, loss, evaluation, filling of masks, and settings."""

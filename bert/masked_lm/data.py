@@ -1,7 +1,10 @@
-"""The data that bert.prepare has written, to train on."""
+"""Reads what bert.prepare and bert.word_vectors have written."""
 
 import hashlib
+import io
+import zipfile
 
+import numpy as np
 import tensorflow as tf
 
 from bert.corpus.shards import SPLITS, prepared_vocabulary, read_info
@@ -9,7 +12,7 @@ from official.data.sources import RecordSource
 
 
 class PretrainingData:
-    """A folder of prepared data.
+    """A folder of pretraining data.
 
     Args:
       folder: its path.
@@ -18,13 +21,12 @@ class PretrainingData:
       vocabulary: path of the vocabulary in the folder.
       max_length: tokens of an example, special ones included.
       lower_case: whether texts were made lower case.
-      token_counts: list of int, how often each token is in the training split.
-      made_of: what they were prepared with, as plain values: settings, and facts of the corpora.
-      tokens_per_example: mean of the training split, without special ones.
+      token_counts: list of int, the count of each token in the training split.
+      made_of: plain values that identify the data: settings, and facts about the corpora.
+      tokens_per_example: mean over the training split, without special tokens.
 
     Raises:
-      ValueError: no prepared data there, data that are not finished, or a file that is missing or has another size than when it
-        was written.
+      ValueError: a folder without complete data, or a file that is missing or has changed in size.
     """
 
     def __init__(self, folder):
@@ -32,7 +34,7 @@ class PretrainingData:
         if info is None:
             raise ValueError(f"data.dir={folder!r} is not allowed: it must be a folder that python -m bert.prepare has written")
         if "splits" not in info:
-            raise ValueError(f"data.dir={folder!r} is not allowed: it is not finished; the same command of bert.prepare goes on")
+            raise ValueError(f"data.dir={folder!r} is not allowed: it must be complete; the same bert.prepare command resumes it")
         self._folder = str(folder).rstrip("/")
         self.made_of = {key: info[key] for key in ("settings", "inputs")}
         self._splits, settings = info["splits"], info["settings"]
@@ -46,23 +48,23 @@ class PretrainingData:
             self._check_files(self._splits[split]["files"])
 
     def check_vocabulary(self, path):
-        """Refuses a vocabulary file that is another than the data's.
+        """Refuses a vocabulary file with another content than the data's.
 
         Raises:
-          ValueError: naming both.
+          ValueError: names both.
         """
         with tf.io.gfile.GFile(path, "rb") as file:
             digest = hashlib.sha256(file.read()).hexdigest()
         if digest != self._sha256:
-            raise ValueError(f"data.vocabulary={path!r} is not allowed: the data in {self._folder} are of {self.vocabulary}")
+            raise ValueError(f"data.vocabulary={path!r} is not allowed: {self._folder} was made with {self.vocabulary}")
 
     def source(self, split, buffer, limit=0):
-        """An official.data.sources.RecordSource of serialized records.
+        """Makes an official.data.sources.RecordSource of serialized records.
 
         Args:
           split: "train" or "validation".
-          buffer: how many records shuffling keeps in memory.
-          limit: only so many of the first examples, which are any; 0 for all.
+          buffer: number of records that shuffling keeps in memory.
+          limit: number of examples, from the start of the split, which is in random order; 0 for all.
 
         Raises:
           ValueError: another split.
@@ -82,5 +84,26 @@ class PretrainingData:
             path = f"{self._folder}/{name}"
             size = tf.io.gfile.stat(path).length if tf.io.gfile.exists(path) else None
             if size != file["file_bytes"]:
-                found = "is missing" if size is None else f"has {size:,} bytes in place of {file['file_bytes']:,}"
-                raise ValueError(f"{path} {found}; delete it, and the same command of bert.prepare makes it again")
+                problem = "is missing" if size is None else f"has {size:,} bytes instead of {file['file_bytes']:,}"
+                raise ValueError(f"{path} {problem}; delete it, and the same bert.prepare command writes it again")
+
+
+def read_vectors(path, setting="data.word_vectors"):
+    """Reads a file that `python -m bert.word_vectors` has written.
+
+    Args:
+      path: of the file.
+      setting: what the user calls the path, for messages.
+
+    Returns:
+      (float32 [vocabulary, width], the vectors; str, the JSON of the settings that they were learned with).
+
+    Raises:
+      ValueError: a file that does not exist or has another origin; names the setting.
+    """
+    try:
+        with tf.io.gfile.GFile(str(path), "rb") as file, np.load(io.BytesIO(file.read())) as arrays:
+            return arrays["vectors"], str(arrays["settings"])
+    except (tf.errors.OpError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        allowed = "a file that python -m bert.word_vectors has written"
+        raise ValueError(f"{setting}={str(path)!r} is not allowed: it must be {allowed}") from error

@@ -1,4 +1,4 @@
-"""What a pretrained model knows of held-out text, beside what the frequencies of words alone would tell."""
+"""Evaluation of masked words and segment order, with the baseline of word frequencies."""
 
 import csv
 
@@ -9,20 +9,22 @@ from bert.masked_lm.loss import word_losses
 from official.task import Evaluation
 
 WORDS_FILE = "masked_words.csv"
-FILES = {WORDS_FILE: "each masked word: how often it was one, how often it was guessed, and its mean loss"}
+FILES = {WORDS_FILE: "each masked word: how often it was masked and predicted correctly, and its mean loss"}
 
 
 class PretrainingEvaluation(Evaluation):
-    """Masked words and the order of segments.
+    """An official.task.Evaluation of masked words and the order of segments.
 
-    Metrics: `masked_accuracy` and `masked_loss` (mean cross-entropy in nats) of all masked words; `most_frequent_accuracy`, of
-    always guessing the most frequent token, and `unigram_entropy`, the mean cross-entropy of guessing each token as often as it
-    is, both of the same words and with the frequencies of the training split, each counted once more than it is there; and
-    `order_accuracy` and `order_loss`.
+    Metrics:
+      masked_accuracy, masked_loss: of all masked words; the loss is the mean cross-entropy in nats.
+      most_frequent_accuracy: of always predicting the most frequent token, on the same words.
+      unigram_entropy: mean cross-entropy in nats of predicting the frequencies of the training split, with each count plus one,
+        on the same words.
+      order_accuracy, order_loss: of the order of segments.
 
     Args:
-      tokenizer: of bert.tokenizer.
-      token_counts: list of int, how often each token is in the training split.
+      tokenizer: a bert.tokenizer.Tokenizer.
+      token_counts: list of int, the count of each token in the training split.
     """
 
     files = FILES
@@ -31,12 +33,12 @@ class PretrainingEvaluation(Evaluation):
         self._tokenizer = tokenizer
         frequencies = np.where(tokenizer.special, 0, np.asarray(token_counts, np.float64) + 1)
         self._frequencies = frequencies / frequencies.sum()
-        self._words = [np.zeros(tokenizer.size) for _ in range(3)]  # how often, guessed, sum of losses
+        self._words = [np.zeros(tokenizer.size) for _ in range(3)]  # of each token: masked, predicted correctly, sum of losses
         self._order_hits, self._order_loss = 0, 0.0
         self.examples = 0
 
     def reduce(self, inputs, labels, outputs):
-        """Numbers of each word and each example, in place of logits of the whole vocabulary."""
+        """Predictions and losses of each word and example, instead of logits over the whole vocabulary."""
         words, order = labels["mlm_logits"], labels["next_sentence"]
         _, losses = word_losses(words, outputs["mlm_logits"])
         logits = tf.cast(outputs["next_sentence"], tf.float32)

@@ -1,13 +1,13 @@
-"""Loss and metrics of masked words, of which an example has as many as it has; labels of -1 are no words."""
+"""Masked-LM loss and accuracy. Label -1 marks unused prediction slots."""
 
 import tensorflow as tf
 
-register = tf.keras.saving.register_keras_serializable(package="bert")
+register = tf.keras.saving.register_keras_serializable
 
 
-@register
-class MaskedWordLoss(tf.keras.losses.Loss):
-    """Mean cross-entropy in nats of the real words, over all replicas together.
+@register(package="bert", name="MaskedWordLoss")  # the names in saved models
+class MaskedLMLoss(tf.keras.losses.Loss):
+    """Mean cross-entropy in nats over the masked words of all replicas.
 
     Labels int [batch, predictions], logits float [batch, predictions, vocabulary].
     """
@@ -17,14 +17,14 @@ class MaskedWordLoss(tf.keras.losses.Loss):
         share = tf.reduce_mean(is_real)
         replica = tf.distribute.get_replica_context()
         if replica is not None:
-            # Keras takes the mean of the replicas' means; one with more words must count for more.
+            # Keras averages the means of the replicas, but a replica with more words must have more weight.
             share = replica.all_reduce(tf.distribute.ReduceOp.MEAN, share)
         return losses / tf.maximum(share, 1 / 2**30)
 
 
-@register
-class MaskedWordAccuracy(tf.keras.metrics.Mean):
-    """The share of all real words whose logit is the largest; labels and logits as of MaskedWordLoss."""
+@register(package="bert", name="MaskedWordAccuracy")
+class MaskedLMAccuracy(tf.keras.metrics.Mean):
+    """Share of masked words that have the largest logit; labels and logits as of MaskedLMLoss."""
 
     def __init__(self, name="accuracy", dtype=None):
         super().__init__(name, dtype)
@@ -36,15 +36,14 @@ class MaskedWordAccuracy(tf.keras.metrics.Mean):
 
 
 def word_losses(labels, logits):
-    """What each word costs.
+    """The cross-entropy of each word.
 
     Args:
-      labels: int [batch, predictions], -1 where there is no word.
+      labels: int [batch, predictions], -1 for unused slots.
       logits: float [batch, predictions, vocabulary].
 
     Returns:
-      (float32 [batch, predictions], 1 where there is a word and else 0; float32 [batch, predictions], the cross-entropy in nats,
-      and 0 where there is none).
+      Two float32 [batch, predictions]: 1 for words and 0 for unused slots; the cross-entropy in nats, 0 for unused slots.
     """
     is_real = tf.cast(labels >= 0, tf.float32)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(labels, 0), tf.cast(logits, tf.float32))

@@ -1,7 +1,7 @@
-"""Masked words, as ALBERT has them: n-grams of up to three whole words, n with a probability in proportion to 1/n.
+"""Masking of n-grams of whole words as in ALBERT (arXiv:1909.11942, section 4.1): n up to 3, probability proportional to 1/n.
 
-Everything works on batches of static shape and follows from the uniform numbers that are passed in. Axes: B examples, L
-positions, P predictions. A word is a token that begins one and those that continue it; special tokens belong to none.
+Everything works on batches of static shape and is a function of the uniform numbers that are passed in. Axes: B examples, L
+positions, P predictions. A word is a token that starts a word and the tokens that continue it; special tokens are not in words.
 """
 
 from typing import NamedTuple
@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-RANDOM_SHARE = 0.1  # of what is to be predicted is replaced by a random token,
-KEPT_SHARE = 0.1  # and as much left as it is
-DRAWS = 4  # uniform numbers a position
+RANDOM_SHARE = 0.1  # of the predicted tokens, replaced by a random token
+KEPT_SHARE = 0.1  # of the predicted tokens, left unchanged; the others become [MASK]
+DRAWS = 4  # uniform numbers per position
 
 
 class Masked(NamedTuple):
@@ -19,8 +19,8 @@ class Masked(NamedTuple):
 
     Attributes:
       ids: int32 [B, L], the tokens that the model sees.
-      positions: int32 [B, P], increasing; 0 where fewer are to be predicted.
-      labels: int32 [B, P], the tokens that were there; -1 where fewer are to be predicted.
+      positions: int32 [B, P], increasing; 0 for unused slots.
+      labels: int32 [B, P], the original tokens; -1 for unused slots.
     """
 
     ids: tf.Tensor
@@ -29,13 +29,13 @@ class Masked(NamedTuple):
 
 
 class Masking:
-    """Chooses words to predict and hides them.
+    """Chooses the words to predict and masks them.
 
     Args:
-      tokenizer: of bert.tokenizer.
-      rate: share of the tokens that are to be predicted.
-      max_ngram: words that are hidden together, at most.
-      predictions: P, the most of one example.
+      tokenizer: a bert.tokenizer.Tokenizer.
+      rate: share of the tokens to predict.
+      max_ngram: most words that are masked together.
+      predictions: P, prediction slots of an example.
     """
 
     def __init__(self, tokenizer, rate, max_ngram, predictions):
@@ -48,15 +48,15 @@ class Masking:
         self._ordinary = np.flatnonzero(~tokenizer.special).astype(np.int32)
 
     def __call__(self, ids, draws):
-        """Hides words of a batch.
+        """Masks words of a batch.
 
         Args:
           ids: int32 [B, L].
           draws: float32 [B, DRAWS, L], uniform in [0, 1).
 
         Returns:
-          Masked. Of each example's T tokens that are not special, max(1, round(rate * T)) are to be predicted, but at most P, and
-          fewer where all words that are left have too many.
+          Masked. Of an example with T tokens that are not special, max(1, round(rate * T)) are predicted, at most P, and fewer if
+          all remaining words have too many tokens.
         """
         ngram_draws, order_draws, replace_draws, token_draws = tf.unstack(draws, axis=1)
         is_text = ~tf.gather(self._special, ids)
@@ -69,16 +69,16 @@ class Masking:
         return Masked(hidden, *self._targets(ids, chosen))
 
     def _lengths(self, draws):
-        """int32 [B, L], in words, of one n-gram after the other."""
+        """The lengths of consecutive n-grams, in words: int32 [B, L]."""
         return 1 + tf.add_n([tf.cast(draws >= bound, tf.int32) for bound in [*self._ngram_bounds, 1.0]])
 
     def _budget(self, is_text):
-        """int32 [B, 1]: so many tokens are to be predicted at most."""
+        """The most tokens to predict: int32 [B, 1]."""
         tokens = tf.reduce_sum(tf.cast(is_text, tf.float32), axis=1, keepdims=True)
         return tf.minimum(tf.maximum(tf.cast(tf.floor(self._rate * tokens + 0.5), tf.int32), 1), self._predictions)
 
     def _replaced(self, ids, draws, token_draws):
-        """int32 [B, L]: what each token becomes if it is chosen."""
+        """What each token becomes if it is chosen: int32 [B, L]."""
         number = len(self._ordinary)
         drawn = tf.minimum(tf.cast(token_draws * number, tf.int32), number - 1)
         others = tf.where(draws < RANDOM_SHARE + KEPT_SHARE, ids, self._mask)
@@ -94,15 +94,15 @@ class Masking:
 
 
 def divide(words, is_text, lengths):
-    """Divides the words into n-grams, one after the other; none has words on both sides of a special token.
+    """Splits the words into consecutive n-grams; a special token ends an n-gram.
 
     Args:
-      words: int32 [B, L], the number of each token's word; of a special token, whatever.
-      is_text: bool [B, L], False of special tokens.
-      lengths: int32 [B, L], at least 1: the words of the first n-gram, of the second, ...; a special token ends one before that.
+      words: int32 [B, L], the index of each token's word; any value for special tokens.
+      is_text: bool [B, L], False for special tokens.
+      lengths: int32 [B, L], at least 1: the number of words in the first n-gram, in the second, and so on.
 
     Returns:
-      int32 [B, L], a number for each token that those of its n-gram share, from 0 to L - 1; of a special token, whatever.
+      int32 [B, L], the index of each token's n-gram, from 0 to L - 1; any value for special tokens.
     """
     ngrams = tf.searchsorted(tf.cumsum(lengths, axis=1), words, side="right")
     specials = tf.cumsum(tf.cast(~is_text, tf.int32), axis=1)
@@ -110,13 +110,13 @@ def divide(words, is_text, lengths):
 
 
 def choose(words, ngrams, is_text, draws, budget):
-    """Takes n-grams in a random order, word by word; a word for which there is no room is passed over.
+    """Chooses n-grams in a random order, word by word, and skips words for which there is no room.
 
     Args:
-      words, ngrams: int32 [B, L], increasing numbers of each token's word and n-gram.
-      is_text: bool [B, L], the tokens that may be taken.
-      draws: float32 [B, L], of n-gram i at place i.
-      budget: int32 [B, 1], room for so many tokens.
+      words, ngrams: int32 [B, L], increasing indices of each token's word and n-gram.
+      is_text: bool [B, L], the tokens that may be chosen.
+      draws: float32 [B, L], of n-gram i at position i.
+      budget: int32 [B, 1], most tokens to choose.
 
     Returns:
       bool [B, L], True of all tokens of words that were taken.
@@ -135,10 +135,10 @@ def choose(words, ngrams, is_text, draws, budget):
 
 
 def _fitting(lengths, budget):
-    """Which things, taken one after the other where there still is room, find room: bool [B, L].
+    """Which items fit, if they are taken in order as long as there is room: bool [B, L].
 
     Args:
-      lengths: int32 [B, L]; 0 is no thing.
+      lengths: int32 [B, L], of the items; 0 for no item.
       budget: int32 [B, 1].
     """
 
@@ -150,7 +150,7 @@ def _fitting(lengths, budget):
         return tf.reduce_any(used(lengths)[0] > budget)
 
     def pass_over(lengths):
-        """Before the first that does not fit all do. What is behind and longer than the room that is left never will."""
+        """All items before the first that does not fit are taken. Later ones longer than the remaining room never fit."""
         total, before = used(lengths)
         return [tf.where((total > budget) & (lengths > budget - before), 0, lengths)]
 

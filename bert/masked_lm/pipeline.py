@@ -1,4 +1,4 @@
-"""Batches of masked words and segments in or out of order: any step's batch can be made without those before it."""
+"""Batches of masked sequences and swapped segments; the batch of any step can be made without those before it."""
 
 import tensorflow as tf
 
@@ -8,16 +8,15 @@ from official.data.batches import evaluation_batches, example_seed, train_batche
 
 
 class PretrainingPipeline:
-    """From a source's records to batches.
+    """Makes batches of the records of a source.
 
     Inputs are a dict of int32: input_word_ids, input_mask and input_type_ids [batch, max_length], and masked_lm_positions [batch,
-    predictions], 0 where fewer are to be predicted. Labels are a dict by the names of the model's outputs: mlm_logits, int32
-    [batch, predictions], the words, -1 where fewer are to be predicted; next_sentence, int32 [batch], 1 where the segments are
-    swapped.
+    predictions], 0 for unused slots. Labels are a dict with the names of the model's outputs: mlm_logits, int32 [batch,
+    predictions], the masked words, -1 for unused slots; next_sentence, int32 [batch], 1 if the segments are swapped.
 
     Args:
       source: of official.data.sources, whose examples are serialized records (bert.corpus.records).
-      tokenizer: of bert.tokenizer.
+      tokenizer: a bert.tokenizer.Tokenizer.
       data: the recipe's `data` settings (bert.masked_lm.settings).
     """
 
@@ -58,7 +57,7 @@ class PretrainingPipeline:
         return evaluation_batches(self._source, batch_size, self._finish, draw)
 
     def _draws(self, seed):
-        """float32 [DRAWS, max_length] in [0, 1), for masking, and a bool that is True half of the times."""
+        """float32 [DRAWS, max_length] in [0, 1), for masking, and a bool that is True with probability 1/2."""
         drawn = tf.random.stateless_uniform([DRAWS * self._length + 1], seed)
         return tf.reshape(drawn[1:], [DRAWS, self._length]), drawn[0] < 0.5
 
@@ -72,14 +71,15 @@ class PretrainingPipeline:
 
 
 def arrange(tokens, first, flip, ids, length):
-    """[CLS] first [SEP] second [SEP] [PAD]..., or the segments the other way round.
+    """Arranges two segments as [CLS] first [SEP] second [SEP] [PAD]..., or in reverse order.
 
     Args:
-      tokens: RaggedTensor int32 [N, (tokens)], of both segments one after the other; at most length - SPECIAL_TOKENS each.
-      first: int32 [N], how many are the first segment's.
-      flip: bool [N], where the second segment is to come first.
+      tokens: RaggedTensor int32 [N, (tokens)], those of the first segment, then those of the second; at most length -
+        SPECIAL_TOKENS per example.
+      first: int32 [N], number of tokens of the first segment.
+      flip: bool [N], whether the second segment comes first.
       ids: a bert.tokenizer.SpecialIds.
-      length: of all examples.
+      length: tokens of every example.
 
     Returns:
       Dict of int32 [N, length]: input_word_ids, input_mask, input_type_ids.
@@ -90,7 +90,7 @@ def arrange(tokens, first, flip, ids, length):
     place = tf.range(length)
     is_second = place > before + 1
     is_text = ((place > 0) & (place <= before)) | (is_second & (place < number + SPECIAL_TOKENS - 1))
-    # The text's token at each place: flipped, the text begins at its second segment and goes on at its first.
+    # The index in `tokens` of each position; with flip, the second segment's tokens come before the first one's.
     text = tf.where(is_text, place - tf.where(is_second, 2, 1) + shift, 0)
     text = tf.where(text >= number, text - number, text)
     values = tf.gather(tokens.flat_values, tf.where(is_text, text + tf.cast(tokens.row_starts(), tf.int32)[:, tf.newaxis], 0))

@@ -2,46 +2,38 @@
 
 import math
 
-from official.config import check_section, section_settings
+from official.config import Setting, check_section, defaults_of, section_settings
 
 MASKINGS = ("dynamic", "static")
 
+DATA = {
+    "name": Setting("pretraining", "name of the data, for the name of the run"),
+    "dir": Setting("", "folder that python -m bert.prepare has written"),
+    "vocabulary": Setting("", "vocabulary that the data were prepared with ('': the copy in dir)"),
+    "lower_case": Setting(True, "whether the vocabulary is for lower-case text"),
+    "max_length": Setting(512, "tokens of an example; at least those that the data were prepared for"),
+    "masking": Setting("dynamic", "dynamic (words and order of segments drawn anew in every epoch) or static"),
+    "mask_rate": Setting(0.15, "share of the tokens that are predicted"),
+    "max_ngram": Setting(3, "whole words that are masked together, at most"),
+    "predictions": Setting(None, "prediction slots of an example (None: mask_rate * max_length, rounded up)"),
+    "word_vectors": Setting("", "file of python -m bert.word_vectors that initializes the embeddings ('': random)"),
+    "frequency_bias": Setting(False, "initialize the bias of the word logits with log frequencies instead of zeros"),
+    "shuffle_buffer": Setting(10_000, "records that shuffling keeps in memory"),
+    "validation_examples": Setting(0, "held-out examples that are evaluated during training (0: all)"),
+    "bad_examples": Setting("refuse", "must be refuse: prepared data have no unusable examples"),
+}
+
 
 def data_settings(**overrides):
-    """The `data` settings of a recipe, with this project's defaults.
+    """The `data` settings of a recipe, a dict: the defaults of DATA, some of them overridden.
 
-    dir: the folder that `python -m bert.prepare` has written, and name: what it is called; vocabulary: path of the vocabulary
-    that it was made with ("": the copy in the folder); lower_case: whether that is one of lower-case text; max_length: tokens
-    of an example, as many as the data were prepared for or more; masking: "dynamic" for words and order of segments that are
-    drawn anew in every epoch, or "static" for the same ones in all; mask_rate: share of the tokens that are to be predicted;
-    max_ngram: whole words that are masked together, at most; predictions: places for masked words in an example (None: as
-    many as mask_rate of max_length, rounded up); word_vectors: path of a file that `python -m bert.word_vectors` has written,
-    with which the embeddings begin ("": random, as BERT's and ALBERT's); frequency_bias: whether the bias of a word's logit
-    begins at the logarithm of how often the word is in the training split, each counted once more, and not at 0 as BERT's and
-    ALBERT's, so that a short run need not learn that first (as a prior on classes in arXiv:1708.02002, section 3.3);
-    shuffle_buffer: records that shuffling keeps in memory; validation_examples: so many of the held-out examples are
-    evaluated in training (0: all); bad_examples: must be "refuse".
+    word_vectors and frequency_bias are for short runs; BERT and ALBERT start from random embeddings and a bias of 0. The
+    frequencies are those of the training split, each count plus one (a prior on classes as in arXiv:1708.02002, section 3.3).
 
     Raises:
-      ValueError: an override that is no setting.
+      ValueError: an override that is not in DATA.
     """
-    defaults = dict(
-        name="pretraining",
-        dir="",
-        vocabulary="",
-        lower_case=True,
-        max_length=512,
-        masking="dynamic",
-        mask_rate=0.15,
-        max_ngram=3,
-        predictions=None,
-        word_vectors="",
-        frequency_bias=False,
-        shuffle_buffer=10_000,
-        validation_examples=0,
-        bad_examples="refuse",
-    )
-    return section_settings("data", defaults, overrides)
+    return section_settings("data", defaults_of(DATA), overrides)
 
 
 def check_data_settings(data):
@@ -59,6 +51,6 @@ def check_data_settings(data):
         "predictions": (1 <= data.predictions <= data.max_length, f"from 1 to data.max_length={data.max_length}"),
         "shuffle_buffer": (data.shuffle_buffer >= 1, "at least 1"),
         "validation_examples": (data.validation_examples >= 0, "at least 0"),
-        "bad_examples": (data.bad_examples == "refuse", "'refuse': prepared data has no bad examples"),
+        "bad_examples": (data.bad_examples == "refuse", "'refuse': prepared data have no unusable examples"),
     }
     check_section("data", data, allowed)

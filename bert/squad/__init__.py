@@ -1,1 +1,1 @@
-"""Question answering on SQuAD: questions, windows, batches, answers, metrics and settings."""
+"""Question answering on SQuAD: questions, windows, batches, answers, metrics, evaluation and settings."""

@@ -1,6 +1,6 @@
-"""From the logits of all windows of a question to its answers: spans of the context's tokens, their texts and probabilities.
+"""Turns the logits of all windows of a question into its answers: spans of the context, with texts and probabilities.
 
-N: questions; W: their windows (bert.squad.windows); l: positions of the model's inputs; C: candidates a question.
+N: questions; W: their windows (bert.squad.windows); l: positions of the model's inputs; C: candidates per question.
 """
 
 from typing import NamedTuple
@@ -8,17 +8,17 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from bert.squad.windows import context_tokens, counting, windows_of_questions
+from bert.squad.windows import context_tokens, is_max_context, windows_by_question
 
-# So many spans are looked at for every answer that is wanted: several may have the same text.
+# Candidate spans per requested answer; several spans may have the same text.
 SPANS_AN_ANSWER = 8
 
 
 class Spans(NamedTuple):
-    """The best spans of each question, best first, and what speaks for there being no answer.
+    """The best spans of each question, best first, and the logits of "no answer".
 
     Attributes:
-      scores: float32 [N, C], sum of the logits of start and end; -inf where there are no more spans.
+      scores: float32 [N, C], sum of the logits of start and end; -inf for unused candidates.
       tokens: int32 [N, C, 2], first and last token of the context.
       logits: float32 [N, C, 2], of start and end.
       null: float32 [N, 2], the logits of start and end at [CLS], in the window where their sum is the smallest.
@@ -31,21 +31,21 @@ class Spans(NamedTuple):
 
 
 def best_spans(logits, windows, max_answer_length, candidates):
-    """The best spans of at most `max_answer_length` tokens that lie inside the context and begin in the window that counts.
+    """Finds the best spans inside the context that start in the max-context window of their first token.
 
     Args:
       logits: float [W, l, 2], of start and end.
-      windows: squad_windows.Windows of whole questions.
-      max_answer_length: int.
-      candidates: C, how many spans a question.
+      windows: bert.squad.windows.Windows of whole questions.
+      max_answer_length: most tokens of a span.
+      candidates: C.
 
     Returns:
-      Spans. Of equal ones that of the earlier window, with the earlier start, then the shorter one comes first.
+      Spans. Equal scores are sorted by window, then by start, then by length.
     """
     logits = tf.cast(logits, tf.float32)
     positions = tf.shape(logits)[1]
     tokens = context_tokens(windows, positions)
-    start = tf.where(counting(windows, tokens), logits[..., 0], -np.inf)
+    start = tf.where(is_max_context(windows, tokens), logits[..., 0], -np.inf)
     end = tf.where(tokens >= 0, logits[..., 1], -np.inf)
     end = tf.pad(end, [[0, 0], [0, max_answer_length - 1]], constant_values=-np.inf)
     scores = tf.stack([start + end[:, more : more + positions] for more in range(max_answer_length)], axis=-1)
@@ -56,7 +56,7 @@ def best_spans(logits, windows, max_answer_length, candidates):
     span_tokens = tf.stack([span_tokens, span_tokens + last - first], axis=-1)
 
     # From the best spans of each window to the best of each question.
-    numbers = windows_of_questions(windows)
+    numbers = windows_by_question(windows)
     there, numbers = numbers >= 0, tf.maximum(numbers, 0)
 
     def of_questions(values):
@@ -73,24 +73,24 @@ def best_spans(logits, windows, max_answer_length, candidates):
 
 
 def _top(values, count):
-    """tf.math.top_k of [..., n] with exactly `count` places: -inf and place 0 beyond n."""
+    """tf.math.top_k of [..., n] with exactly `count` results, padded with -inf and index 0."""
     found, place = tf.math.top_k(values, tf.minimum(count, tf.shape(values)[1]))
     lacking = [[0, 0], [0, count - tf.shape(found)[1]]]
     return tf.pad(found, lacking, constant_values=-np.inf), tf.pad(place, lacking)
 
 
 def n_best(spans, text_of, count, no_answer):
-    """The best answers of one question that differ in their text, as SQuAD's nbest_predictions.json has them.
+    """The best answers of one question with different texts, in the form of SQuAD's nbest_predictions.json.
 
     Args:
       spans: Spans of one question, NumPy arrays without the axis N.
-      text_of: function of first and last token to the text.
-      count: how many answers at most; "no answer" comes on top of that.
-      no_answer: whether there may be none.
+      text_of: function of first and last token that returns the text.
+      count: most answers, "no answer" not included.
+      no_answer: whether the question may have no answer.
 
     Returns:
-      (list of dict(text, probability, start_logit, end_logit), best first, the text "" where it means that there is none; and by
-      how much "no answer" is ahead of the best answer).
+      (list of dict(text, probability, start_logit, end_logit), best first, where the text "" is "no answer"; the null odds, the
+      logits of "no answer" minus those of the best answer).
     """
     entries = {}
     for tokens, logits in zip(spans.tokens[np.isfinite(spans.scores)], spans.logits, strict=False):

@@ -1,4 +1,4 @@
-"""Where questions come from, by name: sets that TensorFlow Datasets has prepared, and files of the user's own."""
+"""Opens data sets of questions by name: prepared sets of TensorFlow Datasets, and the user's files."""
 
 import pathlib
 
@@ -9,18 +9,18 @@ from official.cli.status_line import StatusLine
 from official.data.sources import RecordSource
 from official.data.tfds import LocalTfds
 
-AT_ONCE = 1024  # so many records are read together
+READ_BATCH = 1024  # records that are parsed in one call
 FILES = ("train", "validation", "test")
 
 
 class PreparedQuestions:
-    """SQuAD 1.1 or 2.0 as TensorFlow Datasets prepares it.
+    """SQuAD 1.1 or 2.0 as prepared by TensorFlow Datasets.
 
     Args:
       data: the recipe's `data` settings.
 
     Raises:
-      ValueError: no such set is there, or it is none of questions.
+      ValueError: a data set that is not prepared on this machine, or without questions.
     """
 
     def __init__(self, data):
@@ -28,10 +28,10 @@ class PreparedQuestions:
         self._splits = dict(train=data.train_split, validation=data.validation_split)
         self._set = LocalTfds(data.name, data.dir, otherwise="not 'file'")
         if not {"id", "question", "context", "answers"} <= set(self._set.info.features):
-            raise ValueError(f"data.name={data.name!r} is not allowed: it has no questions with contexts and answers")
+            raise ValueError(f"data.name={data.name!r} is not allowed: it must have questions with contexts and answers")
 
     def load(self, role):
-        """The questions of a split, in its order.
+        """Reads the questions of a split, in order.
 
         Args:
           role: "train" or "validation", or any split in TensorFlow Datasets' syntax.
@@ -40,7 +40,7 @@ class PreparedQuestions:
           List of Question.
 
         Raises:
-          ValueError: a split that there is not, or has no examples.
+          ValueError: an unknown split, or one without examples.
         """
         split = self._splits.get(role, role)
         try:
@@ -52,7 +52,7 @@ class PreparedQuestions:
         parse = self._set.parser(keys)
         source = RecordSource(files, lambda record: (record,), buffer=1)
         records = source.in_order().map(lambda _, record: parse(record), num_parallel_calls=tf.data.AUTOTUNE)
-        records = records.ragged_batch(AT_ONCE)
+        records = records.ragged_batch(READ_BATCH)
         questions, line = [], StatusLine()
         for batch in records:
             if line.is_due():
@@ -70,12 +70,12 @@ class PreparedQuestions:
 
 
 def _decoded(texts):
-    """Bytes as str; what is not UTF-8 stands in it as lone surrogates, by which it is refused later."""
+    """Bytes as str; invalid UTF-8 becomes lone surrogates, for which locate_answers refuses the question."""
     return [text.decode(errors="surrogateescape") for text in texts]
 
 
 class QuestionFiles:
-    """Files in SQuAD's published JSON format.
+    """The user's files in SQuAD's JSON format.
 
     Args:
       data: the recipe's `data` settings.
@@ -86,24 +86,24 @@ class QuestionFiles:
         self._folder = pathlib.Path(data.dir).expanduser()
 
     def load(self, role):
-        """The questions of the file that plays a role, as PreparedQuestions.load.
+        """Reads the questions of the file for a role, "train", "validation" or "test", as PreparedQuestions.load does.
 
         Raises:
-          ValueError: no such role, no file, or a file that is not as it must be.
+          ValueError: an unknown role, no file, or an invalid file.
         """
         if role not in self._paths:
             raise ValueError(f"{role!r} is not a split: it must be one of {', '.join(FILES)}")
         if not self._paths[role]:
-            raise ValueError(f"data.{role}_file='' is not allowed: it must be the path of a JSON file, as data.name='file'")
+            raise ValueError(f"data.{role}_file='' is not allowed: it must be the path of a JSON file, because data.name='file'")
         path = self._folder / pathlib.Path(self._paths[role]).expanduser()
         return read_json(path, needs_answers=role != "test")
 
 
 def open_questions(data):
-    """The data set that a recipe names, with a method `load`.
+    """Opens the data set of a recipe, which has a method `load`.
 
     Raises:
-      ValueError: no such data set is there.
+      ValueError: an unknown data set, or one that is not on this machine.
     """
     if not data.name:
         raise ValueError("data.name='' is not allowed: it must be 'squad/v1.1', 'squad/v2.0' or 'file'")

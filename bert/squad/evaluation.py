@@ -1,4 +1,4 @@
-"""What an evaluation on SQuAD leaves: predictions in its published formats, exact match and F1."""
+"""Evaluation on SQuAD: exact match, F1, and predictions in SQuAD's formats."""
 
 import json
 
@@ -15,37 +15,37 @@ PREDICTIONS, N_BEST, NULL_ODDS = "predictions.json", "nbest_predictions.json", "
 
 
 class SquadEvaluation(Evaluation):
-    """An official.task.Evaluation of questions, of which all windows must come, in any order and batches.
+    """An official.task.Evaluation of questions; it needs all their windows, in any order and any batches.
 
-    Outputs are logits float [batch, length, 2] of start and end; labels have `place`, int [batch], the numbers of the windows.
+    Outputs are logits float [batch, length, 2] of start and end. Labels have `place`, int [batch], the indices of the windows.
 
     Args:
-      data: a squad_data.QuestionWindows.
+      data: a bert.squad.pipeline.QuestionPipeline.
       settings: the recipe's `data` settings.
 
     Attributes:
-      examples: questions of which all windows have come.
+      examples: number of questions whose windows are complete.
     """
 
     def __init__(self, data, settings):
         self.files = {
             PREDICTIONS: "each question's answer, in SQuAD's format",
-            N_BEST: "its best answers with their probabilities",
+            N_BEST: "each question's best answers with probabilities",
         }
         if settings.no_answer:
-            self.files[NULL_ODDS] = "by how much 'no answer' is ahead of its best answer"
+            self.files[NULL_ODDS] = "each question's logits of 'no answer' minus those of its best answer"
         self.examples = 0
         self._data = data
         self._settings = settings
         self._first_windows = np.searchsorted(data.windows.question, np.arange(len(data.questions) + 1))
-        self._pending = {}  # logits of windows of questions that have others
+        self._pending = {}  # {index: logits} of windows whose question is incomplete
         self._n_best, self._null_odds = {}, {}
 
     def add(self, inputs, labels, outputs, assignments):
         for place, logits in zip(labels["place"].tolist(), outputs, strict=True):
             if not np.all(np.isfinite(logits)):
                 name = self._data.questions[self._data.windows.question[place]].name
-                raise ValueError(f"{name}: what the model gives for it is not finite")
+                raise ValueError(f"{name}: the model's output for it is not finite")
             self._pending[place] = logits
         touched = np.unique(self._data.windows.question[labels["place"]])
         whole = [question for question in touched if all(place in self._pending for place in self._places(question))]
@@ -57,7 +57,7 @@ class SquadEvaluation(Evaluation):
         return range(*self._first_windows[question : question + 2])
 
     def _answer(self, numbers):
-        """Keeps the best answers to the questions of these numbers."""
+        """Keeps the best answers to the questions with these indices."""
         places = [place for number in numbers for place in self._places(number)]
         windows = Windows(*(value[places] for value in self._data.windows))
         windows = windows._replace(question=np.searchsorted(numbers, windows.question).astype(np.int32))
@@ -77,18 +77,17 @@ class SquadEvaluation(Evaluation):
             )
 
     def write(self, folder):
-        """Writes `files`; returns the metrics, none where the answers are not known.
+        """Writes `files` and returns the metrics, none if the answers are not known.
 
-        They are those of bert.squad.metrics.summarize for the predictions as written, in percent. Where there may be no answer,
-        also the threshold on the null odds that these were made with, and for exact match and F1 the best that any threshold
-        gives.
+        The metrics are those of bert.squad.metrics.summarize for the written predictions, in percent. If questions may have no
+        answer, they include the threshold on the null odds that was used, and the best exact match and F1 of any threshold.
 
         Raises:
-          ValueError: not all windows have come.
+          ValueError: windows are missing.
         """
         questions, settings = self._data.questions, self._settings
         if self.examples < len(questions):
-            raise ValueError(f"there are answers to {self.examples} of {len(questions)} questions")
+            raise ValueError(f"only {self.examples} of {len(questions)} questions are answered: windows are missing")
         n_best_of = {question.id: self._n_best[question.id] for question in questions}
         predictions = {name: next(entry["text"] for entry in entries if entry["text"]) for name, entries in n_best_of.items()}
         golds = {question.id: [text for text, _ in question.answers] for question in questions if question.answers is not None}
@@ -108,7 +107,7 @@ class SquadEvaluation(Evaluation):
         return {**summarize(exact, f1, _answerable(golds), settings.no_answer), **best}
 
     def _best_thresholds(self, golds, predictions):
-        """The best scores that any threshold on the null odds gives, in percent, and these thresholds."""
+        """The best scores of any threshold on the null odds, in percent, and their thresholds."""
         odds = np.array([self._null_odds[name] for name in golds])
         found = {}
         for name, scores in zip(("exact", "f1"), score_all(golds, predictions, no_answer=True), strict=True):
@@ -122,7 +121,7 @@ def _answerable(golds):
 
 
 def _joined(windows):
-    """Logits [length, 2] of windows as one array; shorter ones are padded with what no answer begins or ends at."""
+    """Stacks the logits [length, 2] of windows, padded with a logit at which no answer starts or ends."""
     length = max(map(len, windows))
     return np.stack([np.pad(logits, [(0, length - len(logits)), (0, 0)], constant_values=-1e9) for logits in windows])
 

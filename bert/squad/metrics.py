@@ -1,4 +1,4 @@
-"""Scores of answers to SQuAD's questions: exact match and F1 by the published rules of SQuAD 1.1 and 2.0."""
+"""Exact match and F1 by the published rules of SQuAD 1.1 and 2.0."""
 
 import collections
 import re
@@ -11,7 +11,7 @@ WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalized(text):
-    """What is compared of an answer: lower case, without ASCII punctuation, then without English articles, white space folded."""
+    """Normalizes an answer: lower case, no ASCII punctuation, then no English articles, single spaces."""
     bare = text.lower().translate(WITHOUT_PUNCTUATION)
     return " ".join(ARTICLES.sub(" ", bare).split())
 
@@ -20,10 +20,10 @@ def score(golds, prediction, no_answer):
     """The exact match and the F1 of a prediction, each the best over the gold answers.
 
     Args:
-      golds: list of str; empty where the question has no answer.
-      prediction: str; empty says that there is no answer.
-      no_answer: whether the rules of SQuAD 2.0 hold. They pass over golds that normalize to nothing, and a prediction that does
-        agrees with "no answer" in full. By the rules of SQuAD 1.1 its F1 is 0 with any gold.
+      golds: list of str; empty if the question has no answer.
+      prediction: str; empty for "no answer".
+      no_answer: whether to follow SQuAD 2.0, which ignores gold answers that normalize to "", and where a prediction that does so
+        matches "no answer". In SQuAD 1.1 the F1 of such a prediction is 0.
 
     Returns:
       (0 or 1, float in [0, 1]).
@@ -37,7 +37,7 @@ def score(golds, prediction, no_answer):
 
 
 def _f1(gold, prediction, both_empty):
-    """Of two lists of words, as bags."""
+    """F1 of two lists of words as multisets."""
     if not gold and not prediction:
         return both_empty
     shared = sum((collections.Counter(gold) & collections.Counter(prediction)).values())
@@ -51,19 +51,19 @@ def score_all(golds, predictions, no_answer):
     """Exact matches and F1 of many questions.
 
     Args:
-      golds: {question's id: list of str}.
-      predictions: {question's id: str}; those of other questions are passed over.
+      golds: {id of a question: list of str}.
+      predictions: {id of a question: str}; other questions are ignored.
       no_answer: as of `score`.
 
     Returns:
       Two float64 arrays [questions], in the order of `golds`.
 
     Raises:
-      ValueError: no prediction for a question, or no question.
+      ValueError: a question without a prediction, or no questions.
     """
     missing = [name for name in golds if name not in predictions]
     if missing:
-        raise ValueError(f"there is no prediction for {len(missing)} of {len(golds)} questions, such as {missing[0]!r}")
+        raise ValueError(f"{len(missing)} of {len(golds)} questions have no prediction, such as {missing[0]!r}")
     if not golds:
         raise ValueError("there are no questions")
     scores = [score(golds[name], predictions[name], no_answer) for name in golds]
@@ -72,22 +72,22 @@ def score_all(golds, predictions, no_answer):
 
 
 def with_threshold(scores, answerable, odds, threshold):
-    """The scores [N] where a question whose null odds are above the threshold counts as not answered.
+    """The scores [N] if questions with null odds above the threshold are predicted to have no answer.
 
     Args:
-      scores: float [N], of the answers, exact matches or F1.
+      scores: float [N], exact matches or F1 of the answers.
       answerable: bool [N], whether the question has an answer.
-      odds: float [N], larger where there is more likely none.
+      odds: float [N], the null odds; the larger, the less likely an answer.
       threshold: float.
     """
     return np.where(odds > threshold, ~answerable, scores)
 
 
 def best_threshold(scores, answerable, odds):
-    """The threshold on null odds with the highest mean score, the lowest of those that reach it.
+    """Finds the threshold on null odds with the highest mean score, the lowest one if several reach it.
 
-    The candidates are the odds themselves, as in the published evaluation, and one below them all, for which it writes 0.
-    Unlike there, questions of equal odds are answered together, so that the threshold does give the score.
+    The candidates are the odds themselves, as in the published evaluation, and one value below them all, for which that writes 0.
+    Unlike there, questions with equal odds are treated together, so that the threshold really gives the score.
 
     Args:
       scores, answerable, odds: as of `with_threshold`.
@@ -107,12 +107,12 @@ def best_threshold(scores, answerable, odds):
 
 
 def summarize(exact, f1, answerable, no_answer):
-    """Means in percent under the published evaluation's names.
+    """Mean scores in percent, with the names of the published evaluation.
 
     Args:
       exact, f1: float [N].
       answerable: bool [N].
-      no_answer: whether some questions have no answer: adds the means of those that have some and of those that have none.
+      no_answer: whether to add the means over the questions with and without an answer.
     """
     parts = {"": np.ones_like(answerable)}
     if no_answer:

@@ -1,4 +1,4 @@
-"""Questions as windows of tokens in memory, from which any batch can be made.
+"""Questions as windows of tokens in memory, and batches of them.
 
 N: questions; W: windows of all of them.
 """
@@ -11,53 +11,53 @@ import tensorflow as tf
 
 from bert.squad.questions import UnusableQuestion, locate_answers
 from bert.squad.settings import SPECIAL_TOKENS
-from bert.squad.windows import answer_positions, lay_windows, part_of_tokens
+from bert.squad.windows import answer_positions, make_windows, part_of_tokens
 from bert.tokenizers.packing import pack
 from official.cli.status_line import StatusLine
 from official.data.batches import evaluation_batches, train_batches
 from official.data.sources import IndexedSource
 
-AT_ONCE = 512  # so many texts are tokenized together
+TOKENIZE_BATCH = 512  # texts that are tokenized in one call
 MULTIPLE = 8  # of tokens: static lengths are rounded up to it
 
 
-class QuestionWindows:
-    """All questions of a split that can be used, tokenized once; the context of several questions is there once.
+class QuestionPipeline:
+    """The usable questions of a split, tokenized once; a context of several questions is stored once.
 
     Args:
-      questions: list of squad_files.Question.
+      questions: list of bert.squad.questions.Question.
       tokenizer: a bert.tokenizer.Tokenizer.
       data: settings `max_length`, `max_query_length`, `doc_stride` and `no_answer`.
       bad_examples: an official.data.bad_examples.BadExamples.
       name: of the split, for messages.
 
     Attributes:
-      questions: list of the N that can be used.
-      windows: squad_windows.Windows, of NumPy arrays.
+      questions: list of the N usable questions.
+      windows: bert.squad.windows.Windows of NumPy arrays.
       answers: for each question its gold answers as (first, last) token of the context.
-      labels: int32 [W, 2], positions of the first gold answer's start and end; (0, 0) where the window does not hold it.
+      labels: int32 [W, 2], positions of the first gold answer's start and end; (0, 0) if the window does not hold it.
       tokens_per_window: mean number of tokens, with [CLS] and [SEP].
       static_length: tokens of every window in batches of static shape.
 
     Raises:
-      ValueError: a bad example, where `bad_examples` refuses; or no good one.
+      ValueError: an unusable question, if `bad_examples` refuses, or no usable one.
     """
 
     def __init__(self, questions, tokenizer, data, bad_examples, name):
         began, line = time.perf_counter(), StatusLine()
         located = _located(questions, data.no_answer, bad_examples)
         if not located:
-            raise ValueError(f"none of the {len(questions)} questions of {name} can be used")
+            raise ValueError(f"none of the {len(questions)} questions of {name} is usable")
         texts = list(dict.fromkeys(question.context for question, _ in located))
         contexts = _Contexts(texts, _tokenized(texts, tokenizer, line, f"{name}: contexts"))
         usable = contexts.with_tokens(located, bad_examples)
         if not usable:
-            raise ValueError(f"none of the {len(questions)} questions of {name} can be used")
+            raise ValueError(f"none of the {len(questions)} questions of {name} is usable")
         self.questions, self.answers, numbers = (list(column) for column in zip(*usable, strict=True))
         asked = _tokenized([question.question for question in self.questions], tokenizer, line, f"{name}: questions")[0]
         asked = asked[:, : data.max_query_length]
         lengths = asked.row_lengths().numpy().astype(np.int32), np.diff(contexts.splits)[numbers].astype(np.int32)
-        windows = lay_windows(*lengths, data.max_length, data.doc_stride)
+        windows = make_windows(*lengths, data.max_length, data.doc_stride)
         self.labels = answer_positions(windows, [spans[0] if spans else (-1, -1) for spans in self.answers]).numpy()
         self.windows = type(windows)(*(value.numpy() for value in windows))
         tokens = lengths[0][self.windows.question] + self.windows.length + SPECIAL_TOKENS
@@ -69,7 +69,7 @@ class QuestionWindows:
         with tf.device("CPU:0"):  # where input pipelines run
             question = self.windows.question
             self._tokens = asked.flat_values, tf.constant(contexts.tokens)
-            # Where among all those tokens each window's question and its part of the context begin, and how many they are.
+            # Position in these tokens, and length, of each window's question and part of the context.
             first_of_part = contexts.splits[numbers][question] + self.windows.first
             self._firsts = tf.gather(asked.row_starts(), question), tf.constant(first_of_part, tf.int64)
             self._lengths = tf.constant(lengths[0][question], tf.int64), tf.constant(self.windows.length, tf.int64)
@@ -112,10 +112,10 @@ class QuestionWindows:
         return evaluation_batches(self._source, batch_size, finish)
 
     def inputs(self, places, static=True):
-        """The model's inputs, a dict of int32 [B, length], for windows of these numbers, int64 [B].
+        """The model's inputs, a dict of int32 [B, length], for the windows with these indices, int64 [B].
 
         Args:
-          static: whether to `static_length`; else to the longest of these.
+          static: whether to pad to `static_length`, or else to the longest of these windows.
         """
         question, part = (
             part_of_tokens(tokens, tf.gather(firsts, places), tf.gather(lengths, places))
@@ -124,7 +124,7 @@ class QuestionWindows:
         return pack(self._tokenizer, [question, part], self.static_length, pad=static)
 
     def text(self, number, first, last):
-        """What stands in a question's context from one token to another, without white space around it."""
+        """The text of a question's context from one token to another, stripped."""
         return self._contexts.text(self._numbers[number], first, last)
 
     def _name_of(self, place):
@@ -132,13 +132,13 @@ class QuestionWindows:
 
 
 def _longest_first(tokens, question):
-    """The numbers of the windows, int64 [W], ordered by their question's longest window."""
+    """The indices of the windows, int64 [W], sorted by the longest window of their question."""
     longest = np.maximum.reduceat(tokens, np.searchsorted(question, np.arange(question[-1] + 1)))
     return np.argsort(-longest[question], kind="stable")
 
 
 def _located(questions, no_answer, bad_examples):
-    """[(question, its answers in bytes)] of those whose answers are where they are said to be."""
+    """[(question, its answers in bytes)] of the questions whose answers are found."""
     found = []
     for question in questions:
         try:
@@ -149,17 +149,17 @@ def _located(questions, no_answer, bad_examples):
 
 
 def _tokenized(texts, tokenizer, line, what):
-    """(ids, starts, ends) as tokenizer.tokenize_with_offsets gives them."""
+    """(ids, starts, ends) of tokenizer.tokenize_with_offsets."""
     parts = []
-    for first in range(0, len(texts), AT_ONCE):
+    for first in range(0, len(texts), TOKENIZE_BATCH):
         if line.is_due():
             line.show(f"{what} {first:,} of {len(texts):,}")
-        parts.append(tokenizer.tokenize_with_offsets(tf.constant(texts[first : first + AT_ONCE])))
+        parts.append(tokenizer.tokenize_with_offsets(tf.constant(texts[first : first + TOKENIZE_BATCH])))
     return [tf.concat(column, axis=0) for column in zip(*parts, strict=True)]
 
 
 class _Contexts:
-    """Different contexts, tokenized: the tokens of number i are those from splits[i] up to splits[i + 1].
+    """Tokenized contexts without duplicates; context i has the tokens splits[i] to splits[i + 1] - 1.
 
     Args:
       texts: list of str.
@@ -173,7 +173,7 @@ class _Contexts:
         self._bytes = [text.encode() for text in texts]
 
     def with_tokens(self, located, bad_examples):
-        """[(question, its answers in tokens, number of its context)] of those that have any tokens."""
+        """[(question, its answers in tokens, index of its context)] of the questions whose context and answers have tokens."""
         found = []
         for question, spans in located:
             number = self._number_of[question.context]
@@ -186,7 +186,7 @@ class _Contexts:
         return found
 
     def _tokens_of(self, number, start, end):
-        """First and last token of what lies from byte to byte; they may reach beyond it."""
+        """First and last token that overlap bytes [start, end)."""
         tokens = slice(*self.splits[number : number + 2])
         first = int(np.searchsorted(self._ends[tokens], start, side="right"))
         last = int(np.searchsorted(self._starts[tokens], end, side="left")) - 1

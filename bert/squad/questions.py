@@ -1,4 +1,4 @@
-"""Questions and their contexts: from files in SQuAD's published JSON format, or of a set of TensorFlow Datasets."""
+"""Questions with their contexts and answers, and the reader of SQuAD's JSON format."""
 
 import json
 import pathlib
@@ -9,12 +9,12 @@ class Question(NamedTuple):
     """A question about a context.
 
     Attributes:
-      id: of the question, by which predictions are filed.
+      id: of the question; the key of its prediction.
       name: of the question in messages.
       question, context: str.
-      answers: tuple of (text, start), what annotators took for the answer and where it begins in the context, counted in
-        characters (Unicode code points); () where there is none, and None where that is not known.
-      impossible: whether the set says that there is none.
+      answers: tuple of (text, start), the annotated answers and where they start in the context, in characters (Unicode code
+        points); () if there is no answer, None if the answers are not known.
+      impossible: whether the data set marks the question as unanswerable.
     """
 
     id: str
@@ -26,21 +26,20 @@ class Question(NamedTuple):
 
 
 def read_json(path, needs_answers=True):
-    """The questions of a file: {"data": [{"paragraphs": [{"context", "qas": [{"id", "question", "answers"}]}]}]}.
+    """Reads the questions of a file: {"data": [{"paragraphs": [{"context", "qas": [{"id", "question", "answers"}]}]}]}.
 
-    `answers` is a list of {"text", "answer_start"}. `is_impossible` may stand beside it, as in SQuAD 2.0. All else is passed
-    over.
+    `answers` is a list of {"text", "answer_start"}. A question may have `is_impossible`, as in SQuAD 2.0. Other keys are ignored.
 
     Args:
       path: of the file, UTF-8.
-      needs_answers: whether each question must have `answers`; else all of them may lack them.
+      needs_answers: whether every question must have `answers`; otherwise all of them may lack it.
 
     Returns:
       List of Question.
 
     Raises:
-      ValueError: no file, no JSON, a key that lacks, a value of another kind or a question twice; names the file and, where there
-        is one, the question.
+      ValueError: a file that cannot be read or is not JSON, a missing key, a value of the wrong type, or a duplicate question;
+        names the file and, if possible, the question.
     """
     path = pathlib.Path(path)
     try:
@@ -57,14 +56,14 @@ def read_json(path, needs_answers=True):
             for q, entry in enumerate(_value(paragraph, "qas", list, where)):
                 question = _question(entry, context, path, f"{where}, question {q}", needs_answers)
                 if question.id in seen:
-                    raise ValueError(f"{question.name} is there twice")
+                    raise ValueError(f"{question.name} is a duplicate")
                 seen.add(question.id)
                 questions.append(question)
     if not questions:
         raise ValueError(f"{path} has no questions")
     if len({question.answers is None for question in questions}) == 2:
         lacking = next(question for question in questions if question.answers is None)
-        raise ValueError(f"{lacking.name} has no 'answers', and others have")
+        raise ValueError(f"{lacking.name} has no 'answers', unlike other questions")
     return questions
 
 
@@ -85,7 +84,7 @@ KINDS = {list: "a list", str: "a string", int: "an integer", bool: "true or fals
 
 
 def _value(entry, key, kind, where):
-    """entry[key], of that kind."""
+    """entry[key], which must be of that type."""
     if not isinstance(entry, dict) or key not in entry:
         raise ValueError(f"{where} has no {key!r}")
     value = entry[key]
@@ -95,22 +94,21 @@ def _value(entry, key, kind, where):
 
 
 class UnusableQuestion(ValueError):
-    """A question that can be neither trained on nor scored; says what is wrong with it."""
+    """A question that cannot be used for training or scoring, with the reason."""
 
 
 def locate_answers(question, no_answer):
-    """Where the answers lie in the UTF-8 bytes of the context, without the white space around them.
+    """Finds the answers in the UTF-8 bytes of the context, without the white space around them.
 
     Args:
       question: a Question.
       no_answer: whether a question may have no answer.
 
     Returns:
-      List of (start, end), the end exclusive; empty where there is none, or that is not known.
+      List of (start, end), the end exclusive; empty if there is no answer or it is not known.
 
     Raises:
-      UnusableQuestion: no answer, where there must be one; an answer that is not where it is said to be; text that is not
-        Unicode.
+      UnusableQuestion: a missing answer, an answer that is not at its position, or text that is not Unicode.
     """
     context = question.context
     for what, text in (("context", context), ("question", question.question)):
@@ -119,19 +117,19 @@ def locate_answers(question, no_answer):
         except UnicodeEncodeError as error:
             raise UnusableQuestion(f"its {what} is not Unicode: {error}") from error
     if question.impossible and question.answers:
-        raise UnusableQuestion("is_impossible is true, and it has answers")
+        raise UnusableQuestion("is_impossible is true, but it has answers")
     if question.answers == () and not no_answer:
         raise UnusableQuestion("it has no answer, which data.no_answer=False does not allow")
     found = []
     for text, start in question.answers or ():
         if not text.strip():
             raise UnusableQuestion(f"its answer {text!r} is empty")
-        said = f"its answer {text!r} is said to start at character {start}"
+        said = f"its answer {text!r} should start at character {start}"
         if not 0 <= start < len(context):
-            raise UnusableQuestion(f"{said}, and the context has {len(context)}")
+            raise UnusableQuestion(f"{said}, but the context has {len(context)} characters")
         there = context[start : start + len(text)]
         if there != text:
-            raise UnusableQuestion(f"{said}, where the context has {there!r}")
+            raise UnusableQuestion(f"{said}, but the context has {there!r} there")
         before = len(text) - len(text.lstrip())
         first = len(context[: start + before].encode())
         found.append((first, first + len(text.strip().encode())))

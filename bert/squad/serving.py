@@ -1,39 +1,37 @@
-"""What an exported model answers to raw text: from strings to strings, as TensorFlow operations."""
+"""The exported endpoint: raw questions and contexts to answers, in TensorFlow operations."""
 
 import tensorflow as tf
 
 from bert.squad.answers import best_spans
-from bert.squad.windows import lay_windows, part_of_tokens
-from bert.tokenizer import pack
-from bert.tokenizers.packing import beginning
+from bert.squad.windows import make_windows, part_of_tokens
+from bert.tokenizers.packing import beginning, pack
 
-LONGEST_CONTEXT = 2**16  # bytes that are read of a context, some 16,000 tokens: each of its windows costs time and memory
+MAX_CONTEXT_BYTES = 2**16  # about 16,000 tokens; a longer context is cut, because each window costs time and memory
 
 
 def answer_endpoint(model, tokenizer, data):
-    """A function of questions and contexts to the best answers, with all windows that a long context needs, and its signature.
+    """Makes a function that answers questions from contexts, with as many windows as a context needs.
 
     Args:
       model: of the task "span".
-      tokenizer: of bert.tokenizer.open_tokenizer.
+      tokenizer: a bert.tokenizer.Tokenizer.
       data: the recipe's `data` settings.
 
     Returns:
-      (function, list of tf.TensorSpec), an endpoint of an official.task.Task: question, context string [N], of which the first
-      LONGEST_CONTEXT bytes are read, to a dict of
-        answers: string [N, n_best], parts of the context, best first. Several may read the same, at different places. "" where
-          there are no more.
-        starts, ends: int64 [N, n_best], each from which up to which byte of the context.
-        scores: float32 [N, n_best], the sum of the logits of its first and its last token; -inf where there are no more.
-        null_odds: float32 [N], by how much "no answer" is ahead of the first answer.
+      (function, list of tf.TensorSpec), an endpoint of an official.task.Task. The function takes question and context, string
+      [N], of which it reads the first MAX_CONTEXT_BYTES bytes, and returns a dict of
+        answers: string [N, n_best], parts of the context, best first; equal texts may come from different places. "" is unused.
+        starts, ends: int64 [N, n_best], the bytes [start, end) of each answer in the context.
+        scores: float32 [N, n_best], the sum of the logits of the first and the last token; -inf if unused.
+        null_odds: float32 [N], the logits of "no answer" minus those of the first answer.
     """
 
     def call(question, context):
         asked = tokenizer.tokenize(beginning(question, data.max_query_length))[:, : data.max_query_length]
-        context = tf.strings.substr(context, 0, LONGEST_CONTEXT)
+        context = tf.strings.substr(context, 0, MAX_CONTEXT_BYTES)
         tokens, starts, ends = tokenizer.tokenize_with_offsets(context)
         lengths = [tf.cast(ragged.row_lengths(), tf.int32) for ragged in (asked, tokens)]
-        windows = lay_windows(*lengths, data.max_length, data.doc_stride)
+        windows = make_windows(*lengths, data.max_length, data.doc_stride)
         questions = tf.gather(asked, windows.question)
         parts = part_of_tokens(
             tokens.flat_values,
@@ -45,7 +43,7 @@ def answer_endpoint(model, tokenizer, data):
         is_answer = tf.math.is_finite(spans.scores)
 
         def place(offsets, token):
-            """Where in the bytes of the context each answer begins or ends; 0 where there is none."""
+            """The byte of the context where each answer starts or ends; 0 if unused."""
             found = tf.gather(offsets.to_tensor(shape=[None, None]), tf.where(is_answer, token, 0), batch_dims=1)
             return tf.where(is_answer, found, 0)
 

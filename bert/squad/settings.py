@@ -4,61 +4,46 @@ import math
 
 from ml_collections import config_dict
 
-from bert.texts.settings import PADDINGS
-from official.config import check_section, section_settings
+from bert.tokenizers.packing import PADDINGS
+from official.config import Setting, check_section, defaults_of, section_settings
+from official.data.bad_examples import POLICIES
 
 BEST = "best"
 SPECIAL_TOKENS = 3  # of a window: [CLS] and two [SEP]
 
+DATA = {
+    "name": Setting("", "squad/v1.1, squad/v2.0 or file"),
+    "dir": Setting("", "TensorFlow Datasets' data_dir ('': its default), or the folder of the files of name='file'"),
+    "train_split": Setting("train", "split to train on, in TensorFlow Datasets' syntax"),
+    "validation_split": Setting("validation", "split to validate on"),
+    "train_file": Setting("", "name='file': JSON file in SQuAD's format to train on"),
+    "validation_file": Setting("", "name='file': file to validate on"),
+    "test_file": Setting("", "name='file': file to test on; its questions need no answers"),
+    "bad_examples": Setting("refuse", f"what to do about unusable examples: {', '.join(POLICIES)}"),
+    "no_answer": Setting(True, "whether questions may have no answer; scores then follow SQuAD 2.0"),
+    "vocabulary": Setting("", "path of a BERT vocab.txt or of a SentencePiece .model ('': that of the run in init)"),
+    "lower_case": Setting(True, "whether the vocabulary is for lower-case text"),
+    "max_length": Setting(384, "tokens of a window: [CLS], the question, a part of the context and two [SEP]"),
+    "max_query_length": Setting(64, "tokens to which a question is cut"),
+    "doc_stride": Setting(128, "tokens from the start of a context's window to the start of the next one"),
+    "padding": Setting("static", "training batches: static (one length, for XLA and TPUs) or batch (longest window)"),
+    "n_best": Setting(20, "answers to a question that are written or served"),
+    "max_answer_length": Setting(30, "tokens of the longest answer"),
+    "null_threshold": Setting(BEST, "null odds above which a question counts as unanswerable (best: what maximizes F1)"),
+    "questions": Setting(None, "number of training questions (None: filled in when a run starts)"),
+}
+
 
 def data_settings(**overrides):
-    """The `data` settings of a recipe, with this project's defaults.
+    """The `data` settings of a recipe, a dict: the defaults of DATA, some of them overridden.
 
-    name: "squad/v1.1", "squad/v2.0" or "file"; dir: TensorFlow Datasets' `data_dir` ("": its default), or of "file" the folder
-    that the files' paths are relative to; train_split, validation_split: in TensorFlow Datasets' syntax ("train[:90%]");
-    train_file, validation_file, test_file: of "file", in SQuAD's published JSON format; the questions of the last one need no
-    answers; bad_examples: "refuse" or "skip" what cannot be used.
-
-    no_answer: whether a question may have none, as in SQuAD 2.0, whose scores then hold.
-
-    vocabulary: path of a BERT vocab.txt or of a SentencePiece .model; lower_case: whether it is one of lower-case text;
-    max_length: tokens of a window, [CLS], question and two [SEP] included; max_query_length: tokens to which a question is cut;
-    doc_stride: a longer context is seen through windows that begin so many tokens after one another; padding: in training,
-    "static" for batches that all have max_length tokens, as XLA and TPUs want it, or "batch" for batches as long as their longest
-    window.
-
-    n_best: how many answers to a question are told; max_answer_length: tokens of the longest one; null_threshold: a question has
-    no answer where the logits of "no answer" are ahead of those of the best answer by more than this; "best" for what makes the
-    F1 of the evaluated split the highest (0 where its answers are not known).
-
-    Filled in when a run begins, and then in its summary and its exported model: questions: how many are trained on.
+    With null_threshold="best" the threshold is chosen on the evaluated split; it is 0 where the answers are not known.
 
     Raises:
-      ValueError: an override that is no setting.
+      ValueError: an override that is not in DATA.
     """
-    settings = dict(
-        name="",
-        dir="",
-        train_split="train",
-        validation_split="validation",
-        train_file="",
-        validation_file="",
-        test_file="",
-        bad_examples="refuse",
-        no_answer=True,
-        vocabulary="",
-        lower_case=True,
-        max_length=384,
-        max_query_length=64,
-        doc_stride=128,
-        padding="static",
-        n_best=20,
-        max_answer_length=30,
-        null_threshold=BEST,
-        questions=None,
-    )
-    settings = section_settings("data", settings, overrides)
-    # A number or a word.
+    settings = section_settings("data", defaults_of(DATA), overrides)
+    # The command line may replace it by a number or by a word.
     return {**settings, "null_threshold": config_dict.FieldReference(settings["null_threshold"], field_type=object)}
 
 
@@ -66,7 +51,7 @@ def check_data_settings(data):
     """Refuses data settings out of range.
 
     Raises:
-      ValueError: naming the setting, its value and what is allowed.
+      ValueError: names the setting, its value and what is allowed.
     """
     room = data.max_length - SPECIAL_TOKENS - data.max_query_length
     allowed = {

@@ -1,7 +1,7 @@
-"""Contexts longer than a model takes, as windows that overlap: where each begins, and in which one a token counts.
+"""Overlapping windows over contexts that are too long for a model, and the max-context rule of SQuAD.
 
-N: questions; W: windows of all of them, those of one question one after the other; l: positions of the model's inputs, which
-are "[CLS] question [SEP] part of the context [SEP]" and padding. All is TensorFlow operations, for training and exports alike.
+N: questions; W: windows of all of them, sorted by question; l: positions of the model's inputs, which are
+"[CLS] question [SEP] part of the context [SEP]" and padding. Everything is TensorFlow operations, for training and exports.
 """
 
 from typing import NamedTuple
@@ -12,13 +12,13 @@ from bert.squad.settings import SPECIAL_TOKENS
 
 
 class Windows(NamedTuple):
-    """Which part of which context each window has: int32 [W].
+    """The part of a context in each window: int32 [W].
 
     Attributes:
-      question: number of the question, 0 to N - 1, ascending.
-      first: the first token of its part of the context.
-      length: how many tokens the part has.
-      shift: the position of that first token in the model's inputs.
+      question: index of the question, 0 to N - 1, ascending.
+      first: the first token of the context that is in the window.
+      length: number of tokens of the context in the window.
+      shift: position of the first token in the model's inputs.
     """
 
     question: tf.Tensor
@@ -27,16 +27,16 @@ class Windows(NamedTuple):
     shift: tf.Tensor
 
 
-def lay_windows(question_lengths, context_lengths, max_length, stride):
-    """Windows that begin every `stride` tokens of the context, up to the first one that reaches its end.
+def make_windows(question_lengths, context_lengths, max_length, stride):
+    """Makes windows that start every `stride` tokens of the context, up to the first one that reaches its end.
 
     Args:
       question_lengths, context_lengths: int32 [N], in tokens.
-      max_length: tokens of a window, with the question's and the special ones.
-      stride: at most what a window has room for, or tokens would be left out.
+      max_length: tokens of a window, question and special tokens included.
+      stride: at most the room of a window for the context, or tokens would be skipped.
 
     Returns:
-      Windows; at least one a question.
+      Windows, at least one per question.
     """
     room = max_length - SPECIAL_TOKENS - question_lengths
     beyond = tf.maximum(context_lengths - room, 0)
@@ -48,54 +48,55 @@ def lay_windows(question_lengths, context_lengths, max_length, stride):
 
 
 def context_tokens(windows, positions):
-    """Which token of its context stands at each position of the inputs: int32 [W, positions], -1 where none does."""
+    """The token of the context at each position of the inputs: int32 [W, positions], -1 at other positions."""
     inside = tf.range(positions) - windows.shift[:, tf.newaxis]
     is_context = (inside >= 0) & (inside < windows.length[:, tf.newaxis])
     return tf.where(is_context, inside + windows.first[:, tf.newaxis], -1)
 
 
-def windows_of_questions(windows):
-    """The numbers of each question's windows: int32 [N, most windows of a question], -1 where a question has fewer."""
+def windows_by_question(windows):
+    """The indices of each question's windows: int32 [N, most windows of a question], padded with -1."""
     return tf.RaggedTensor.from_value_rowids(tf.range(tf.size(windows.question)), windows.question).to_tensor(-1)
 
 
-def counting(windows, tokens):
-    """In which of its question's windows a token counts: where the smaller of its left and right contexts is the largest.
+def is_max_context(windows, tokens):
+    """SQuAD's max-context rule: whether a window is the one of its question where a token has the most context.
 
-    Of windows equal in that it is the longest, and of those the first.
+    That is the window where the smaller one of the token's left and right contexts is largest; if several are equal, the longest
+    of them, then the first.
 
     Args:
       windows: Windows of whole questions.
-      tokens: as `context_tokens` gives them.
+      tokens: int32 [W, l], of `context_tokens`.
 
     Returns:
-      bool [W, l]; False where no token of the context stands.
+      bool [W, l]; False at positions without a token of the context.
     """
-    rivals = tf.gather(windows_of_questions(windows), windows.question)  # [W, most windows]
+    rivals = tf.gather(windows_by_question(windows), windows.question)  # [W, most windows]
     first, length = (tf.gather(value, tf.maximum(rivals, 0))[..., tf.newaxis] for value in (windows.first, windows.length))
     left = tokens[:, tf.newaxis] - first
     smaller = tf.minimum(left, length - 1 - left)
-    # The published rule adds a hundredth of the length to the smaller context; here in whole numbers.
+    # The published rule adds 0.01 * length to the smaller context; here times 100, in integers.
     worth = tf.where((rivals[..., tf.newaxis] >= 0) & (smaller >= 0), 100 * smaller + length, -1)  # [W, most windows, l]
     best = tf.gather(rivals, tf.argmax(worth, axis=1), batch_dims=1)
     return (tokens >= 0) & (best == tf.range(tf.size(windows.question))[:, tf.newaxis])
 
 
 def part_of_tokens(tokens, first, length):
-    """RaggedTensor [B, (tokens)] of parts of one row of tokens, from `first` int64 [B] on, `length` int64 [B] each."""
+    """RaggedTensor [B, (tokens)] of slices of one row of tokens, with start `first` and size `length`, int64 [B]."""
     return tf.gather(tokens, tf.ragged.range(first, first + length))
 
 
 def answer_positions(windows, answers):
-    """Where the answers stand in the inputs, for training.
+    """The positions of the answers in the inputs, for training.
 
     Args:
       windows: Windows.
-      answers: int32 [N, 2], first and last token of the context; (-1, -1) where there is no answer.
+      answers: int32 [N, 2], first and last token of the context; (-1, -1) for no answer.
 
     Returns:
-      int32 [W, 2], first and last position; (0, 0), the [CLS] token, where a window does not hold the whole answer.
+      int32 [W, 2], first and last position; (0, 0), the [CLS] token, if a window does not hold the whole answer.
     """
     answer = tf.gather(answers, windows.question)
-    held = (answer[:, 0] >= windows.first) & (answer[:, 1] < windows.first + windows.length)  # and -1 is before any window
+    held = (answer[:, 0] >= windows.first) & (answer[:, 1] < windows.first + windows.length)  # False for -1
     return tf.where(held[:, tf.newaxis], answer + (windows.shift - windows.first)[:, tf.newaxis], 0)

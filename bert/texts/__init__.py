@@ -1,1 +1,1 @@
-"""Labelled texts to classify: GLUE and files of the user's own, batches, metrics and settings."""
+"""Classification and regression of texts: data sets (GLUE, user files), batches, metrics, evaluation and settings."""

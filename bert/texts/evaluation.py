@@ -1,4 +1,4 @@
-"""What the evaluation of a text classifier or regression leaves: metrics, pictures, predictions, and GLUE's files of them."""
+"""Evaluation of text classification and regression: metrics, plots, predictions, and submissions to GLUE."""
 
 import abc
 import json
@@ -18,14 +18,14 @@ PREDICTIONS = {"predictions.jsonl": "text, label and prediction of every example
 class TextEvaluation(Evaluation):
     """An official.task.Evaluation of texts.
 
-    Outputs are float [N, classes], logits or one score; labels a dict of `place`, int [N], and `label` where the split has some.
-    Without them only predictions are written and there are no metrics.
+    Outputs are float [N, classes], logits or one score. Labels are a dict of `place`, int [N], the indices of the examples, and
+    `label` if the split has labels. Without labels only predictions are written, and there are no metrics.
 
     Args:
       class_names: of the classes in their order, or (SCORE_NAME,).
-      metrics: names in bert.texts.metrics.
+      metrics: names of bert.texts.metrics.
       examples: the bert.texts.examples.Examples of the split.
-      submission: (name of a file that GLUE's server takes, whether by names of classes), or None.
+      submission: (file name of a submission to GLUE's server, whether it holds names of classes), or None.
     """
 
     def __init__(self, class_names, metrics, examples, submission=None):
@@ -36,7 +36,7 @@ class TextEvaluation(Evaluation):
         self._places, self._outputs = [], []
         self.files = dict(PREDICTIONS)
         if submission:
-            self.files[submission[0]] = "the predictions as GLUE's server takes them"
+            self.files[submission[0]] = "predictions in the format of GLUE's server"
 
     @property
     def examples(self):
@@ -47,7 +47,7 @@ class TextEvaluation(Evaluation):
             raise ValueError(f"the model has {outputs.shape[-1]} outputs and the task {len(self.class_names)} classes")
         if not np.all(np.isfinite(outputs)):
             first = labels["place"][np.argmin(np.all(np.isfinite(outputs), axis=-1))]
-            raise ValueError(f"{self._examples.name_of(int(first))}: what the model gives for it is not finite")
+            raise ValueError(f"{self._examples.name_of(int(first))}: the model's output for it is not finite")
         self._places.append(labels["place"])
         self._outputs.append(np.asarray(outputs, np.float64))
 
@@ -73,23 +73,23 @@ class TextEvaluation(Evaluation):
 
     @abc.abstractmethod
     def _named(self, label):
-        """A label as predictions.jsonl has it."""
+        """A label in the form of predictions.jsonl."""
 
     @abc.abstractmethod
     def _predicted(self, output):
-        """What predictions.jsonl tells of an example's outputs, a dict."""
+        """The fields of predictions.jsonl for an example's outputs, a dict."""
 
     @abc.abstractmethod
     def _submitted(self, outputs, by_name):
-        """The predictions that GLUE's server gets, one an example."""
+        """The predictions of a submission to GLUE's server, one per example."""
 
     @abc.abstractmethod
     def _measured(self, folder, labels, outputs):
-        """{metric: value}; writes pictures into the folder."""
+        """Returns {metric: value} and writes plots into the folder."""
 
 
 class TextClassificationEvaluation(TextEvaluation):
-    """Also writes what official.evaluation.classification does; arguments as of TextEvaluation."""
+    """Also writes the files of official.evaluation.classification; arguments as of TextEvaluation."""
 
     def __init__(self, class_names, metrics, examples, submission=None):
         super().__init__(class_names, metrics, examples, submission)
@@ -118,7 +118,7 @@ class TextClassificationEvaluation(TextEvaluation):
         found = classification_scores(self._metrics, labels, np.argmax(outputs, axis=-1), len(self.class_names))
         shared = self._classification.write(folder)
         if "accuracy" in found:
-            shared.pop("top_1")  # under another name
+            shared.pop("top_1")  # the same as accuracy
         return {**found, **shared}
 
 
@@ -128,7 +128,7 @@ class TextRegressionEvaluation(TextEvaluation):
     def __init__(self, metrics, examples, submission=None):
         super().__init__((SCORE_NAME,), metrics, examples, submission)
         if examples.labels is not None:
-            self.files["scores.png"] = "predicted scores by true ones"
+            self.files["scores.png"] = "predicted scores against true scores"
 
     def _named(self, label):
         return float(label)
@@ -146,6 +146,6 @@ class TextRegressionEvaluation(TextEvaluation):
 
 
 def write_submission(path, numbers, predictions):
-    """Writes predictions as GLUE's server takes them: a header, and a line "index<TAB>prediction" for each, by index."""
+    """Writes a submission to GLUE's server: a header, then lines "index<TAB>prediction", sorted by index."""
     lines = [f"{number}\t{prediction}\n" for number, prediction in sorted(zip(numbers.tolist(), predictions, strict=True))]
     path.write_text("index\tprediction\n" + "".join(lines), encoding="utf-8")

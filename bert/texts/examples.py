@@ -1,4 +1,4 @@
-"""Examples of texts in memory, and parts of them."""
+"""Examples of texts in memory, and how they are split."""
 
 import hashlib
 import itertools
@@ -9,17 +9,17 @@ import numpy as np
 
 from official.data.tfds import memory_splits, split_parts
 
-SCORE_NAME = "score"  # what the one "class" of a regression is called
+SCORE_NAME = "score"  # name of the only "class" of a regression
 
 
 class Examples(NamedTuple):
     """The examples of a split.
 
     Attributes:
-      texts: one list of all examples' texts, str or bytes of UTF-8, or for pairs two.
-      labels: int64 [N], classes, or float32 [N], scores; None where the split has none.
-      numbers: int64 [N], by which predictions name the examples.
-      name_of: function of an example's place to its name in messages.
+      texts: a list with the text of each example, str or UTF-8 bytes; two lists for pairs.
+      labels: int64 [N], classes, or float32 [N], scores; None if the split has no labels.
+      numbers: int64 [N], identify the examples in predictions.
+      name_of: function of an example's index that returns its name for messages.
     """
 
     texts: tuple
@@ -29,22 +29,22 @@ class Examples(NamedTuple):
 
 
 def hash_order(*texts):
-    """The order of examples by the SHA-256 of their text in UTF-8; of a pair, of both with a tab between them.
+    """Sorts examples by the SHA-256 of their text in UTF-8; the texts of a pair are joined by a tab.
 
-    It has nothing to do with what the texts say, and stays the same whatever order they came in.
+    The order is unrelated to the content of the texts and independent of the order of the input.
 
     Args:
       *texts: one list of str, or two of the same length.
 
     Returns:
-      List of places.
+      List of indices.
     """
     digests = [hashlib.sha256("\t".join(parts).encode()).digest() for parts in zip(*texts, strict=True)]
     return sorted(range(len(digests)), key=digests.__getitem__)
 
 
 def select(examples, places):
-    """The Examples at some places of others, in that order."""
+    """The Examples at some indices, in that order."""
     return Examples(
         texts=tuple([texts[place] for place in places] for texts in examples.texts),
         labels=None if examples.labels is None else examples.labels[places],
@@ -54,16 +54,21 @@ def select(examples, places):
 
 
 def held_out(places, share):
-    """(places but for the last 1 / share of them, those last ones, of which there is at least one)."""
+    """Splits off the last 1 / share of the indices, at least one: (the others, those)."""
     last = max(len(places) // share, 1)
     return places[:-last], places[-last:]
 
 
 def part_of(split, splits, name):
-    """The Examples of a split in TensorFlow Datasets' syntax, of {name: Examples}.
+    """The Examples of a split in TensorFlow Datasets' syntax.
+
+    Args:
+      split: such as "train[:90%]+test".
+      splits: {name: Examples}.
+      name: of the data set, for messages.
 
     Raises:
-      ValueError: a split that there is not, or has no examples.
+      ValueError: an unknown split, or one without examples.
     """
     parts = split_parts(split, memory_splits({key: len(splits[key].numbers) for key in splits}), name)
     chosen = [select(splits[part.splitname], range(len(splits[part.splitname].numbers))[part.from_ : part.to]) for part in parts]

@@ -1,4 +1,4 @@
-"""The tasks of GLUE (arXiv:1804.07461) under the names of TensorFlow Datasets: one table."""
+"""A table of the GLUE tasks (arXiv:1804.07461), by their names in TensorFlow Datasets."""
 
 from typing import NamedTuple
 
@@ -9,13 +9,13 @@ class GlueTask(NamedTuple):
     """A row of the table.
 
     Attributes:
-      texts: the features that hold an example's text, one or two.
-      metrics: GLUE's own, by their names in bert.texts.metrics; the first one is the one to choose a checkpoint by.
-      submission: {a part of a split's name: the file in which GLUE's server takes the predictions for it}, the first that fits.
-      names: whether that file holds the names of classes; else their numbers, or scores.
-      classes: how many; 1 where the label is a score.
-      splits: the split of each role.
-      other_sets: {split: (another set, its split)} that the same models are evaluated on.
+      texts: the one or two text features.
+      metrics: GLUE's metrics, by their names in bert.texts.metrics; the first one selects the best checkpoint.
+      submission: {part of a split's name: file of a submission to GLUE's server}; the first part that matches counts.
+      names: whether that file holds names of classes, or else their numbers or scores.
+      classes: number of classes; 1 if the label is a score.
+      splits: {role: split}.
+      other_sets: {split: (another data set, its split)} on which models of this task are evaluated.
     """
 
     texts: tuple
@@ -49,20 +49,20 @@ GLUE = {
     "wnli": GlueTask(SENTENCES, ("accuracy",), {"": "WNLI.tsv"}),
 }
 
-# Sets without a training split, and with what --split= a model of which task is evaluated on them.
+# Data sets without a training split: (the task whose models are evaluated on them, the --split for that).
 EVALUATION_ONLY = {
     "ax": ("mnli", "ax"),
     "mnli_matched": ("mnli", "validation_matched"),
     "mnli_mismatched": ("mnli", "validation_mismatched"),
 }
-SCORES = (0.0, 5.0)  # of the semantic textual similarity; the server refuses others
+SCORES = (0.0, 5.0)  # range of STS-B; the server refuses other scores
 
 
 def glue_task(name):
-    """The GlueTask of a data set's name such as "glue/sst2", or None where it is none of GLUE.
+    """The GlueTask of a data set's name such as "glue/sst2", or None if the name does not begin with "glue/".
 
     Raises:
-      ValueError: a task that there is not, or cannot be trained on.
+      ValueError: an unknown task, or one that cannot be trained on.
     """
     group, _, task = name.partition("/")
     if group != "glue":
@@ -74,10 +74,10 @@ def glue_task(name):
             f"--split={split}"
         )
     if task not in GLUE:
-        raise ValueError(f"data.name={name!r} is not allowed: the tasks of GLUE are {', '.join(f'glue/{key}' for key in GLUE)}")
+        raise ValueError(f"data.name={name!r} is not allowed: it must be one of {', '.join(f'glue/{key}' for key in GLUE)}")
     return GLUE[task]
 
 
 def submission_file(task, split):
-    """Name of the file in which GLUE's server takes a GlueTask's predictions for a split; None where it takes none."""
+    """File name of a GlueTask's submission to GLUE's server for a split, or None if the server takes none."""
     return next((file for part, file in task.submission.items() if part in split), None)

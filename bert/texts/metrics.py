@@ -1,9 +1,9 @@
-"""What predictions on texts are worth: of all of them at once, and as Keras metrics while a model trains.
+"""Metrics of text tasks: of all predictions at once, and as Keras metrics during training.
 
-Both have the same value where all predictions or all labels are equal and the formula divides by zero: 0, as scikit-learn has it
-for F1 and Matthews; SciPy's correlations would be nan, by which no checkpoint can be chosen.
+Where a formula divides by zero because all predictions or all labels are equal, both give 0, as scikit-learn does for F1 and
+Matthews. SciPy's correlations would give nan, which cannot select a best checkpoint.
 
-F1 is that of class 1 where there are two classes, as GLUE has it, and else the mean of the F1 of all classes.
+With two classes, F1 is that of class 1, as in GLUE; otherwise it is the mean over all classes.
 """
 
 import warnings
@@ -20,12 +20,12 @@ register = tf.keras.saving.register_keras_serializable(package="widenet")
 
 
 def classification_scores(names, labels, predicted, classes):
-    """Metrics of all examples, by scikit-learn.
+    """Computes metrics of classes with scikit-learn.
 
     Args:
       names: some of CLASSIFICATION.
       labels, predicted: int [N], classes.
-      classes: how many there are.
+      classes: number of classes.
 
     Returns:
       Dict of floats.
@@ -42,7 +42,7 @@ def classification_scores(names, labels, predicted, classes):
 
 
 def regression_scores(names, labels, predicted):
-    """Metrics of all examples, by SciPy.
+    """Computes metrics of scores with SciPy.
 
     Args:
       names: some of REGRESSION.
@@ -61,10 +61,10 @@ def regression_scores(names, labels, predicted):
 
 
 class Confusions(tf.keras.metrics.Metric):
-    """Counts how often each class was taken for each; float32 counts of up to 2**24 examples a pair are exact.
+    """A confusion matrix; its float32 counts are exact up to 2**24 examples per entry.
 
     Args:
-      classes: how many there are.
+      classes: number of classes.
     """
 
     def __init__(self, classes, name, **kwargs):
@@ -97,7 +97,7 @@ class Confusions(tf.keras.metrics.Metric):
 
 @register
 class F1(Confusions):
-    """F1 of all examples since the last reset: of class 1 of two, and else the mean over the classes."""
+    """F1 of all examples since the last reset: of class 1 if there are two classes, else the mean over the classes."""
 
     def __init__(self, classes, name="f1", **kwargs):
         super().__init__(classes, name, **kwargs)
@@ -110,13 +110,13 @@ class F1(Confusions):
 
 @register
 class Matthews(Confusions):
-    """Matthews' correlation of all examples since the last reset, of any number of classes."""
+    """Matthews correlation of all examples since the last reset, for any number of classes."""
 
     def __init__(self, classes, name="matthews", **kwargs):
         super().__init__(classes, name, **kwargs)
 
     def result(self):
-        # Shares and not counts, whose products would leave float32.
+        # Shares, because products of counts overflow float32.
         shares = tf.math.divide_no_nan(self.counts, tf.reduce_sum(self.counts))
         labels, predicted = tf.reduce_sum(shares, axis=1), tf.reduce_sum(shares, axis=0)
         covariance = tf.linalg.trace(shares) - tf.reduce_sum(labels * predicted)
@@ -126,7 +126,7 @@ class Matthews(Confusions):
 
 @register
 class Pearson(tf.keras.metrics.Metric):
-    """Pearson's correlation of scores and labels since the last reset, from sums of powers in float64."""
+    """Pearson correlation of scores and labels since the last reset, from float64 sums of powers."""
 
     def __init__(self, name="pearson", **kwargs):
         super().__init__(name=name, **kwargs)
@@ -148,14 +148,14 @@ class Pearson(tf.keras.metrics.Metric):
         examples, x, y, xx, yy, xy = tf.unstack(self.sums)
         x, y, xx, yy, xy = (tf.math.divide_no_nan(total, examples) for total in (x, y, xx, yy, xy))
         variances = xx - x * x, yy - y * y
-        # Of equal values rounding may leave a variance that is not quite 0.
+        # Rounding may leave equal values with a variance slightly above 0.
         varies = [variance > 1e-12 * mean for variance, mean in zip(variances, (xx, yy), strict=True)]
         correlation = tf.math.divide_no_nan(xy - x * y, tf.sqrt(tf.maximum(variances[0] * variances[1], 0)))
         return tf.cast(tf.where(varies[0] & varies[1], correlation, tf.zeros_like(correlation)), tf.float32)
 
 
 def keras_metrics(names, classes):
-    """The Keras metrics of these names, as far as they can be computed batch by batch: all but "spearman".
+    """Makes the Keras metrics of some names, without "spearman", which cannot be computed batch by batch.
 
     Args:
       names: some of CLASSIFICATION or of REGRESSION.

@@ -9,7 +9,7 @@ from bert.tokenizers.packing import beginning, pack
 from official.data.batches import evaluation_batches, train_batches
 from official.data.sources import IndexedSource, host_constant
 
-AT_ONCE = 8192  # so many texts are tokenized together
+TOKENIZE_BATCH = 8192  # texts that are tokenized in one call
 MULTIPLE = 8  # of tokens: static lengths are rounded up to it
 
 
@@ -98,8 +98,8 @@ class TextPipeline:
 def _tokenized(texts, tokenizer, max_length):
     """RaggedTensor int32 [N, (tokens)] in the host's memory, the first `max_length` tokens of each text: more are never used."""
     values, lengths = [], []
-    for start in range(0, len(texts), AT_ONCE):
-        tokens = tokenizer.tokenize(beginning(host_constant(texts[start : start + AT_ONCE]), max_length))[:, :max_length]
+    for start in range(0, len(texts), TOKENIZE_BATCH):
+        tokens = tokenizer.tokenize(beginning(host_constant(texts[start : start + TOKENIZE_BATCH]), max_length))[:, :max_length]
         values.append(tokens.flat_values.numpy())
         lengths.append(tokens.row_lengths().numpy())
     with tf.device("CPU:0"):

@@ -1,61 +1,49 @@
 """The `data` settings of recipes for text classification and regression."""
 
-from official.config import check_section, section_settings
+from bert.tokenizers.packing import PADDINGS
+from official.config import Setting, check_section, defaults_of, section_settings
+from official.data.bad_examples import POLICIES
 
-PADDINGS = ("static", "batch")
+DATA = {
+    "name": Setting("", "rotten_tomatoes, file, a GLUE task such as glue/sst2, or another set of TensorFlow Datasets"),
+    "dir": Setting("", "TensorFlow Datasets' data_dir ('': its default), or the folder of the files of name='file'"),
+    "vocabulary": Setting("", "path of a BERT vocab.txt or of a SentencePiece .model ('': that of the run in init)"),
+    "lower_case": Setting(True, "whether the vocabulary is for lower-case text"),
+    "max_length": Setting(128, "tokens to which an example is cut, [CLS] and [SEP] included"),
+    "padding": Setting("static", "training batches: static (one length, for XLA and TPUs) or batch (longest example)"),
+    "cache_mib": Setting(2048, "tokens are kept in memory if the texts take at most this many MiB"),
+    "bad_examples": Setting("refuse", f"what to do about unusable examples: {', '.join(POLICIES)}"),
+    "train_split": Setting("", "split to train on, in TensorFlow Datasets' syntax ('': the data set's own)"),
+    "validation_split": Setting("", "split to validate on ('': the data set's own)"),
+    "test_split": Setting("", "split to test on ('': the data set's own)"),
+    "train_file": Setting("", "name='file': TSV or JSONL file to train on"),
+    "validation_file": Setting("", "name='file': file to validate on ('': a tenth of train_file, by a hash of the text)"),
+    "test_file": Setting("", "name='file': file to test on; it may lack labels"),
+    "text_column": Setting("text", "name='file': column of the text"),
+    "pair_column": Setting("text_pair", "name='file': column of the second text, used if train_file has it"),
+    "label_column": Setting("label", "name='file': column of the class"),
+    "score_column": Setting("score", "name='file': column of the score, for regression"),
+    "classes": Setting(None, "names of the classes in the order of the model's outputs (None: those of the data)"),
+    "pairs": Setting(None, "whether an example has two texts (None: as the data have it)"),
+}
 
 
 def data_settings(**overrides):
-    """The `data` settings of a recipe, with this project's defaults.
+    """The `data` settings of a recipe, a dict: the defaults of DATA, some of them overridden.
 
-    name: "rotten_tomatoes", "file", a task of GLUE such as "glue/sst2", or another set of TensorFlow Datasets; dir: the latter's
-    `data_dir` ("": its default), or of "file" the folder that the files' paths are relative to; vocabulary: path of a BERT
-    vocab.txt or of a SentencePiece .model; lower_case: whether the vocabulary is one of lower-case text; max_length: tokens to
-    which an example is cut, [CLS] and [SEP] included; padding: in training, "static" for batches that all have one length, as XLA
-    and TPUs want it, or "batch" for batches as long as their longest example; cache_mib: the tokens of all examples are kept in
-    memory where their texts take up to so many MiB, and else are made batch by batch; bad_examples: "refuse" or "skip" what
-    cannot be used; train_split, validation_split, test_split: in TensorFlow Datasets' syntax ("train[:90%]"; "": the data set's
-    own).
-
-    Of "file": train_file, validation_file ("": the last tenth of the training file by a hash of its texts) and test_file;
-    text_column, pair_column (used where the training file has it), label_column and score_column: what the columns are called.
-
-    Left open, filled in when a run begins, and kept with the model that it exports: classes: names of the classes in the order of
-    the model's outputs; pairs: whether an example has two texts.
+    A run fills in `classes` and `pairs` when it starts; they are kept with the model that it exports.
 
     Raises:
-      ValueError: an override that is no setting.
+      ValueError: an override that is not in DATA.
     """
-    defaults = dict(
-        name="",
-        dir="",
-        vocabulary="",
-        lower_case=True,
-        max_length=128,
-        padding="static",
-        cache_mib=2048,
-        bad_examples="refuse",
-        train_split="",
-        validation_split="",
-        test_split="",
-        train_file="",
-        validation_file="",
-        test_file="",
-        text_column="text",
-        pair_column="text_pair",
-        label_column="label",
-        score_column="score",
-        classes=None,
-        pairs=None,
-    )
-    return section_settings("data", defaults, overrides)
+    return section_settings("data", defaults_of(DATA), overrides)
 
 
 def check_data_settings(data):
     """Refuses data settings out of range.
 
     Raises:
-      ValueError: naming the setting, its value and what is allowed.
+      ValueError: names the setting, its value and what is allowed.
     """
     allowed = {
         "max_length": (data.max_length >= 5, "at least 5"),

@@ -1,7 +1,7 @@
-"""Examples in files of the user's own: TSV or JSONL, read line by line, and a sentence with file and line where one is wrong.
+"""Reads examples from the user's TSV or JSONL files; errors name file and line.
 
-A TSV file begins with the names of its columns; a tab separates, a line is an example, and quotes are characters like any other.
-A JSONL file has an object a line. Both are UTF-8; empty lines are passed over.
+A TSV file starts with the names of its columns. Columns are separated by tabs, every line is an example, and quotes have no
+special meaning. A JSONL file has one object per line. Both are UTF-8; empty lines are skipped.
 """
 
 import json
@@ -13,7 +13,7 @@ TSV, JSONL = (".tsv", ".tab", ".txt"), (".jsonl", ".ndjson", ".json")
 
 
 class Columns(NamedTuple):
-    """What the columns are called, "" for none. A file need not have all of them."""
+    """Names of the columns; "" disables one. A file need not have all of them."""
 
     text: str = "text"
     text_pair: str = "text_pair"
@@ -21,20 +21,20 @@ class Columns(NamedTuple):
     score: str = "score"
 
 
-class TextFile:
+class TableFile:
     """One file of examples.
 
     Args:
-      path: of a file with an ending of TSV or JSONL.
-      setting: what the user calls the path, for messages ("data.train_file").
+      path: of a file whose name ends in one of TSV or JSONL.
+      setting: the setting that gave the path, for messages ("data.train_file").
       columns: a Columns.
 
     Attributes:
       path: a pathlib.Path.
-      has: {field of Columns: whether the file has that column}; of JSONL its first object decides.
+      has: {field of Columns: whether the file has that column}; in JSONL the first object decides.
 
     Raises:
-      ValueError: no such file, another ending, no column for the text, or two columns of one name.
+      ValueError: a file that does not exist, another suffix, no text column, or two columns of one name.
     """
 
     def __init__(self, path, setting, columns):
@@ -43,7 +43,7 @@ class TextFile:
         if self.path.suffix.lower() not in (*TSV, *JSONL):
             raise ValueError(f"{setting}={str(path)!r} is not allowed: its name must end in {', '.join((*TSV, *JSONL))}")
         if not self.path.is_file():
-            raise ValueError(f"{setting}={str(path)!r} is not allowed: there is no such file")
+            raise ValueError(f"{setting}={str(path)!r} is not allowed: the file does not exist")
         self._is_json = self.path.suffix.lower() in JSONL
         first, names = self._first()
         self.has = {field: bool(name) and name in names for field, name in columns._asdict().items()}
@@ -51,18 +51,18 @@ class TextFile:
             raise self._missing(first, "text", names)
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"{self.path}, line {first}: it has two columns {twice!r}")
+            raise ValueError(f"{self.path}, line {first}: two columns are called {twice!r}")
         self._names, self._header = names, None if self._is_json else first
 
     def need(self, field, instead=None):
-        """Refuses a file without a column.
+        """Refuses a file that lacks a column.
 
         Args:
           field: of Columns.
-          instead: another field that the user may have meant, or None.
+          instead: another field that would do, for the message, or None.
 
         Raises:
-          ValueError: naming the file, the line and the columns that there are.
+          ValueError: names the file, the line and its columns.
         """
         if not self.has[field]:
             raise self._missing(self._first()[0], field, self._names, instead)
@@ -71,11 +71,11 @@ class TextFile:
         """Yields (line, {field: value}) of every good example.
 
         Args:
-          fields: of Columns, all of which each example needs.
-          bad_examples: an official.data.bad_examples.BadExamples that is told of lines that cannot be read.
+          fields: of Columns; every example needs all of them.
+          bad_examples: an official.data.bad_examples.BadExamples, which gets invalid lines.
 
         Raises:
-          ValueError: the first bad line, where `bad_examples` refuses.
+          ValueError: for the first invalid line, if `bad_examples` refuses.
         """
         for line, content in self._lines():
             if line == self._header:
@@ -90,22 +90,22 @@ class TextFile:
         return f"{self.path}, line {line}"
 
     def _lines(self):
-        """Yields (number, bytes) of all lines but empty ones."""
+        """Yields (number, bytes) of all non-empty lines."""
         with self.path.open("rb") as file:
             for line, content in enumerate(file, start=1):
-                content = content.removeprefix(b"\xef\xbb\xbf") if line == 1 else content  # a byte order mark, as of Excel
+                content = content.removeprefix(b"\xef\xbb\xbf") if line == 1 else content  # the byte order mark that Excel writes
                 content = content.removesuffix(b"\n").removesuffix(b"\r")
                 if content.strip(b" \r"):
                     yield line, content
 
     def _first(self):
-        """(line, names of columns) from the header or the first object."""
+        """(line, names of the columns) of the header or of the first object."""
         for line, content in self._lines():
             try:
                 return line, list(_json_object(content)) if self._is_json else _decode(content).split("\t")
             except ValueError as error:
                 raise ValueError(f"{self.path}, line {line}: {error}") from error
-        raise ValueError(f"{self.path} holds no examples")
+        raise ValueError(f"{self.path} has no examples")
 
     def _missing(self, line, field, names, instead=None):
         wanted = " or ".join(repr(getattr(self._columns, name)) for name in (field, instead) if name)
@@ -141,28 +141,28 @@ def _json_object(content):
     except json.JSONDecodeError as error:
         raise ValueError(f"it is not JSON: {error}") from error
     except RecursionError as error:
-        raise ValueError("it is not JSON that can be read: it is nested too deeply") from error
+        raise ValueError("it is JSON that is nested too deeply") from error
     if not isinstance(found, dict):
-        raise ValueError(f"it must be a JSON object, and is {json.dumps(found)[:40]}")
+        raise ValueError(f"it must be a JSON object, not {json.dumps(found)[:40]}")
     return found
 
 
 def _text(value, name):
     if not isinstance(value, str):
-        raise ValueError(f"its {name!r} must be a text, and is {json.dumps(value)[:40]}")
+        raise ValueError(f"its {name!r} must be a string, not {json.dumps(value)[:40]}")
     try:
         value.encode()
-    except UnicodeEncodeError as error:  # as of "\\ud83d" in JSON
+    except UnicodeEncodeError as error:  # such as "\\ud83d" in JSON
         raise ValueError(f"its {name!r} has half of a surrogate pair at character {error.start}") from error
     return value
 
 
 def _label(value, name):
-    """Text as it stands; in JSON also integers, true and false, as they are written there."""
+    """A string; JSON integers, true and false count as their text."""
     if isinstance(value, (bool, int)):
         value = json.dumps(value)
     if not isinstance(value, str) or not value:
-        raise ValueError(f"its {name!r} must be the name of a class, and is {json.dumps(value)[:40]}")
+        raise ValueError(f"its {name!r} must be the name of a class, not {json.dumps(value)[:40]}")
     return _text(value, name)
 
 
@@ -172,7 +172,7 @@ def _score(value, name):
     except (TypeError, ValueError, OverflowError):
         score = math.nan
     if not math.isfinite(score):
-        raise ValueError(f"its {name!r} must be a number, and is {json.dumps(value)[:40]}")
+        raise ValueError(f"its {name!r} must be a number, not {json.dumps(value)[:40]}")
     return score
 
 

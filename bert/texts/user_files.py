@@ -1,4 +1,4 @@
-"""TSV and JSONL files of the user's own as a data set: which classes there are, and the examples of each split."""
+"""The user's TSV and JSONL files as a data set."""
 
 import pathlib
 
@@ -6,22 +6,22 @@ import numpy as np
 
 from bert.texts.examples import SCORE_NAME, Examples, hash_order, held_out, part_of, select
 from bert.texts.metrics import CLASSIFICATION, REGRESSION
-from bert.texts.table_files import JSONL, TSV, Columns, TextFile
+from bert.texts.table_files import JSONL, TSV, Columns, TableFile
 
 
-class TextFiles:
-    """TSV or JSONL files of the user's own (bert.texts.table_files): a text, or a pair of texts, and a class or a score.
+class UserFiles:
+    """TSV or JSONL files (bert.texts.table_files) with a text or a pair of texts, and a class or a score.
 
-    Classes are those of the training file, in the order of their names, or of their numbers where all are numbers. Without a
-    validation file the last tenth of the training file by `hash_order` is for validation. Attributes and methods are those of
-    PreparedTexts; `load` also takes the path of another file, which need not have labels.
+    The classes are those of the training file, sorted by name, or by value if all are integers. Without a validation file, the
+    last tenth of the training file by `hash_order` is the validation split. Attributes and methods as in
+    bert.texts.datasets.PreparedTexts; `load` also takes the path of another file, which may lack labels.
 
     Args:
       data: the recipe's `data` settings.
-      bad_examples: an official.data.bad_examples.BadExamples, told of all lines that cannot be used.
+      bad_examples: an official.data.bad_examples.BadExamples, which gets all unusable lines.
 
     Raises:
-      ValueError: a file that is not there, holds no examples or lacks a column; a training file of one class alone.
+      ValueError: a file that does not exist, has no examples or lacks a column; a training file with only one class.
     """
 
     def __init__(self, data, bad_examples):
@@ -30,7 +30,7 @@ class TextFiles:
         self._files = {name: data[f"{name}_file"] for name in ("train", "validation", "test") if data[f"{name}_file"]}
         self._bad_examples = bad_examples
         self._loaded = {}
-        if data.pairs is not None:  # a run has looked at the training file, which need not be there any more
+        if data.pairs is not None:  # set when the run began; the training file may be gone by now
             self.class_names, self.pairs = tuple(data.classes), data.pairs
         else:
             train = self._open(data.train_file, "data.train_file")
@@ -44,12 +44,12 @@ class TextFiles:
         return "score" if self.class_names == (SCORE_NAME,) else "label"
 
     def load(self, split, bad_examples):
-        del bad_examples  # it is the one that the constructor was given
+        del bad_examples  # the constructor got it
         if pathlib.Path(split).suffix.lower() in (*TSV, *JSONL):
-            return self._read(TextFile(split, "split", self._columns))
+            return self._read(TableFile(split, "split", self._columns))
         names = [name for name in self.splits if name in split]
         if not names:
-            raise ValueError(f"{split!r} is not a split of the files: it must be {', '.join(self.splits)} or another file's path")
+            raise ValueError(f"{split!r} is not a split of the files: it must be {', '.join(self.splits)} or the path of a file")
         return part_of(split, {name: self._split(name) for name in names}, "the files")
 
     def submission(self, split):
@@ -58,23 +58,21 @@ class TextFiles:
     def _open(self, path, setting):
         if not path:
             raise ValueError(f"{setting}={path!r} is not allowed: it must be the path of a TSV or JSONL file")
-        return TextFile(self._folder / pathlib.Path(path).expanduser(), setting, self._columns)
+        return TableFile(self._folder / pathlib.Path(path).expanduser(), setting, self._columns)
 
     def _classes_of(self, train):
-        """The classes of the training file, of which all lines are read."""
+        """The classes of the training file; reads all its lines."""
         if train.has["label"] and train.has["score"]:
             label, score = self._columns.label, self._columns.score
-            raise ValueError(
-                f"{train.path} has columns {label!r} and {score!r}: name the one not meant otherwise, as data.score_column=''"
-            )
+            raise ValueError(f"{train.path} has columns {label!r} and {score!r}: disable one of them, as by data.score_column=''")
         if train.has["score"]:
             return (SCORE_NAME,)
         train.need("label", instead="score")
         labels = {row["label"] for _, row in train.rows(("label",), self._bad_examples)}
         if not labels:
-            raise ValueError(f"{train.path} holds no examples that can be used")
+            raise ValueError(f"{train.path} has no usable examples")
         if len(labels) == 1:
-            raise ValueError(f"{train.path} has one class alone, {labels.pop()!r}: there must be two to tell apart")
+            raise ValueError(f"{train.path} has only one class, {labels.pop()!r}: it must have at least two")
         try:
             return tuple(sorted(labels, key=int))
         except ValueError:
@@ -111,7 +109,7 @@ class TextFiles:
             lines.append(line)
             rows.append(row)
         if not rows:
-            raise ValueError(f"{file.path} holds no examples that can be used")
+            raise ValueError(f"{file.path} has no usable examples")
         labels = None
         if self._target in fields:
             of_row = {"label": lambda row: number_of[row["label"]], "score": lambda row: row["score"]}[self._target]

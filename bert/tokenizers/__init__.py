@@ -1,1 +1,1 @@
-"""Tokenizers inside the graph: normalization, WordPiece, SentencePiece, packing, and a WordPiece trainer."""
+"""Tokenizers inside the graph: normalization, WordPiece, SentencePiece, packing of inputs, and a WordPiece trainer."""

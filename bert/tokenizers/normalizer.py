@@ -1,4 +1,8 @@
-"""Text normalization of BERT and ALBERT as a table for TensorFlow Text's FastBertNormalizer."""
+"""BERT's and ALBERT's rules as tables for FastBertNormalizer; its built-in table differs from BERT's and keeps invalid UTF-8.
+
+For example, the built-in table turns control characters into spaces, which BERT removes, and there is none for ALBERT. TensorFlow
+Text cannot build such tables, so this module writes the double-array trie and the flatbuffer that the operation reads.
+"""
 
 import functools
 import re
@@ -11,21 +15,21 @@ import tensorflow as tf
 
 from official.cli import quiet
 
-# Units of its double array: a node has the byte that leads to it, this bit if it has a value, and the way to its base; a value
-# has the highest bit.
+# Units of the double array. A node holds the byte that leads to it, the bit HAS_VALUE if it has a value, and the offset of its
+# base. A value has the bit LEAF.
 HAS_VALUE = 1 << 8
 OFFSET_BITS = 10
 LEAF = 1 << 31
-# A value: the character is replaced, by so many bytes (the lowest bits) from some place of a pool on (the bits above).
+# A value replaces the character by bytes of a pool: their number in the lowest bits, their position in the bits above.
 REPLACED = 1 << 30
 LENGTH_BITS = 6
 
 
 def bert_character(character, lower_case):
-    """What BERT's basic tokenization makes of a character, before it splits at white space, punctuation and ideographs.
+    """Normalizes a character as BERT's basic tokenization does before it splits at white space, punctuation and ideographs.
 
-    Control characters are left out (other than tab and line ends), white space is a space; with `lower_case` also lower case,
-    decomposed (NFD), without accents (category Mn).
+    Control characters are removed (except tabs and line ends) and white space becomes a space. With `lower_case` the character
+    also becomes lower case, is decomposed (NFD) and loses its accents (category Mn).
     """
     category = unicodedata.category(character)
     if character in "\t\n\r" or category == "Zs":
@@ -40,7 +44,7 @@ def bert_character(character, lower_case):
 
 
 def albert_character(character, lower_case):
-    """What ALBERT's preprocessing makes of a character: white space is a space; decomposed (NFKD), without combining marks."""
+    """Normalizes a character as ALBERT's preprocessing does: white space becomes a space; NFKD without combining marks."""
     if character == "\0":
         return ""
     if character.isspace():
@@ -49,8 +53,8 @@ def albert_character(character, lower_case):
     return kept.lower() if lower_case else kept
 
 
-PUNCTUATION_ENDS = 0x20000  # Unicode has none beyond
-# Ideographs, each of them a word.
+PUNCTUATION_ENDS = 0x20000  # Unicode has no punctuation from here on
+# Ideographs; each is a word.
 IDEOGRAPHS = (
     (0x3400, 0x4DBF),
     (0x4E00, 0x9FFF),
@@ -64,7 +68,7 @@ IDEOGRAPHS = (
 
 
 def words_of(text):
-    """The words, a list of str, of a normalized text as BERT divides it: at spaces, and at what is a word of its own."""
+    """Splits a normalized text into words, a list of str, as BERT does: at spaces, and around punctuation and ideographs."""
     return _word_pattern().findall(text)
 
 
@@ -85,7 +89,7 @@ RULES = {"bert": bert_character, "albert": albert_character}
 
 @functools.lru_cache
 def normalizer(rule, lower_case):
-    """A tensorflow_text.FastBertNormalizer that follows one of RULES. Bytes that are not UTF-8 are left out.
+    """Makes a tensorflow_text.FastBertNormalizer that follows one of RULES and drops bytes that are not UTF-8.
 
     Args:
       rule: "bert" or "albert".
@@ -105,7 +109,7 @@ def normalizer(rule, lower_case):
 
 
 def _may_change(character):
-    """False for most code points, to save a second: ideographs, private and not assigned ones."""
+    """False for most code points (ideographs, private and unassigned ones), which saves a second."""
     code = ord(character)
     if 0xD800 <= code < 0xE000 or 0x3400 <= code < 0xA000:
         return False
@@ -113,14 +117,14 @@ def _may_change(character):
 
 
 def _unknown_punctuation():
-    """Punctuation of Python's Unicode at which TensorFlow Text, whose Unicode is older, would not split."""
+    """Punctuation of Python's Unicode at which TensorFlow Text, with an older Unicode, does not split."""
     found = [c for c in map(chr, range(128, PUNCTUATION_ENDS)) if unicodedata.category(c).startswith("P")]
     words = text_ops().FastWordpieceTokenizer(["[UNK]", "a"]).tokenize([f"a{c}a" for c in found])
     return [c for c, parts in zip(found, words.row_lengths().numpy(), strict=True) if parts == 1]
 
 
 def _model(replacements, lower_case):
-    """The table {UTF-8 bytes of a character: bytes in its place} as FastBertNormalizer's flatbuffer."""
+    """Writes the table {UTF-8 bytes of a character: its replacement} as FastBertNormalizer's flatbuffer."""
     pool = bytearray()
     data = {}
     for replacement in sorted({b"", *replacements.values()}):
@@ -141,19 +145,19 @@ def _model(replacements, lower_case):
 
 
 def _not_utf8():
-    """What the operation takes for a character where a text is not UTF-8: a character cut short, or one byte that begins none."""
+    """Bytes that the operation reads as a character if a text is not UTF-8: a character cut short, or a stray byte."""
     whole = [chr(code).encode() for code in range(0x80, sys.maxunicode, 0x40) if not 0xD800 <= code < 0xE000]
     return {bytes([byte]) for byte in range(0x80, 0x100)} | {key[:end] for key in whole for end in range(1, len(key))}
 
 
 def _trie(values):
-    """A double array as Darts-clone lays it out, roomy rather than small.
+    """A double-array trie in the layout of Darts-clone, not optimized for size.
 
-    A node has a base; its child for a byte lies at base ^ byte, and its own value at base. As bytes after a character's first
-    have 0x80 set, and 0x40 not, two nodes share a block of 256: one has the bases 0 and 0x80 to 0xBF, the other the rest.
+    A node has a base. Its child for a byte is at base ^ byte, and its own value at base. The bytes after a character's first one
+    are 0x80 to 0xBF, so two nodes share a block of 256 units: one with base 0 of the block, one with base 0x40.
 
     Args:
-      values: {key: int}, keys bytes that are not empty and have no zeros.
+      values: {key: int}; keys are non-empty bytes without zeros.
 
     Returns:
       uint32 [units].
@@ -161,7 +165,7 @@ def _trie(values):
     inner = sorted({key[:end] for key in values for end in range(1, len(key))})
     base_of = {b"": 256, **{key: 512 + number // 2 * 256 + number % 2 * 64 for number, key in enumerate(inner)}}
     first_leaf = 512 + (len(inner) + 1) // 2 * 256
-    # A node without children needs a base only for its value, which it shares with others of that value.
+    # A node without children needs a base only for its value; nodes of equal value share one.
     leaf_of = {value: first_leaf + number for number, value in enumerate(sorted(set(values.values())))}
     units = np.zeros(first_leaf + len(leaf_of), np.uint32)
     units[0] = base_of[b""] << OFFSET_BITS
@@ -175,7 +179,7 @@ def _trie(values):
 
 
 def text_ops():
-    """The package tensorflow_text."""
+    """Imports tensorflow_text, which takes seconds, without its warnings."""
     with quiet.hub_import():
         import tensorflow_text
     return tensorflow_text

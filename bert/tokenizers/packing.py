@@ -1,14 +1,15 @@
-"""Tokens of one or two texts as a model wants them: [CLS] a [SEP] b [SEP], padded."""
+"""Packs the tokens of one or two texts into a model's inputs: [CLS] a [SEP] b [SEP], padded."""
 
 import tensorflow as tf
 
-BYTES_OF_A_TOKEN = 128  # many times what a token of any language has
+PADDINGS = ("static", "batch")  # all batches of one length, or each as long as its longest example
+BYTES_OF_A_TOKEN = 128  # far more than a token of any language has
 
 
 def beginning(texts, max_length):
-    """The part of texts that is read where only so many tokens are used: the first 128 bytes for each of them.
+    """Cuts texts to BYTES_OF_A_TOKEN bytes for each of the first `max_length` tokens, the only ones that are used.
 
-    Without that, a text of any length, as a served model may be sent one, would be tokenized to its end.
+    Otherwise a served model would tokenize a text of any length to its end.
 
     Args:
       texts: string [N].
@@ -18,22 +19,22 @@ def beginning(texts, max_length):
 
 
 def pack(tokenizer, segments, max_length, pad=True):
-    """The inputs of a model.
+    """Makes the inputs of a model.
 
-    What is too long is cut as BERT does it: the longer segment loses its last token, the second one where they are equally long,
-    until both fit.
+    Segments that are too long are cut as in BERT: until both fit, the longer one loses its last token, or the second one if they
+    are equally long.
 
     Args:
       tokenizer: a bert.tokenizer.Tokenizer.
       segments: list of 1 or 2 RaggedTensors int32 [N, (tokens)], without special tokens.
-      max_length: tokens of an example at most, special ones included.
-      pad: whether every example gets `max_length` tokens, a static shape; or only as many as the longest of these N has.
+      max_length: most tokens of an example, special ones included.
+      pad: whether to pad to `max_length`, a static shape, or only to the longest of these N examples.
 
     Returns:
-      Dict of int32 [N, length]: input_word_ids; input_mask, 1 but for padding; input_type_ids, 1 for b and the [SEP] after it.
+      Dict of int32 [N, length]: input_word_ids; input_mask, 0 for padding; input_type_ids, 1 for b and the [SEP] after it.
 
     Raises:
-      ValueError: max_length leaves no room, or there are neither 1 nor 2 segments.
+      ValueError: a max_length without room for a token of each segment, or another number of segments.
     """
     if len(segments) not in (1, 2):
         raise ValueError(f"{len(segments)} segments are not allowed: there must be 1 or 2")
@@ -53,18 +54,18 @@ def pack(tokenizer, segments, max_length, pad=True):
 
 
 def _cut(segments, room):
-    """The segments with at most `room` tokens together."""
+    """Cuts the segments to at most `room` tokens together."""
     if len(segments) == 1:
         return [_first(segments[0], room)]
     a, b = segments
-    # One that is shorter than its half keeps all, and the other gets the rest; else each gets its half, the first the larger.
+    # A segment shorter than half the room keeps all, and the other gets the rest. Otherwise each gets half, a the larger one.
     room_of_a = tf.maximum(room - b.row_lengths(), (room + 1) // 2)
     room_of_b = tf.maximum(room - a.row_lengths(), room // 2)
     return [_first(a, room_of_a), _first(b, room_of_b)]
 
 
 def _first(tokens, room):
-    """Of RaggedTensor [N, (tokens)] the first ones, up to `room`, int64 [N] or int."""
+    """The first `room` (int or int64 [N]) tokens of each row of RaggedTensor [N, (tokens)]."""
     lengths = tf.minimum(tokens.row_lengths(), room)
     place = tf.repeat(tokens.row_starts() - tf.cumsum(lengths, exclusive=True), lengths) + tf.range(tf.reduce_sum(lengths))
     return tf.RaggedTensor.from_row_lengths(tf.gather(tokens.flat_values, place), lengths, validate=False)

@@ -1,25 +1,23 @@
-"""SentencePiece models, as ALBERT uses them."""
+"""ALBERT's SentencePiece tokenizer."""
 
 import hashlib
-import re
 import unicodedata
 
 import numpy as np
 import tensorflow as tf
 
-from bert.tokenizer import SpecialIds, Tokenizer
+from bert.tokenizers.base import SpecialIds, Tokenizer
 from bert.tokenizers.normalizer import normalizer, text_ops
 from bert.tokenizers.sentencepiece_model import BYTE, CONTROL, NORMAL, SPECIAL, UNKNOWN, UNUSED, read_model
 
-BYTE_PIECES = re.compile(r"(<0x[0-9A-F]{2}>)+")  # pieces for a character that has none
 WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"
 
 
 class SentencePiece(Tokenizer):
-    """ALBERT's preprocessing, and TensorFlow Text's SentencepieceTokenizer.
+    """ALBERT's preprocessing, followed by TensorFlow Text's SentencepieceTokenizer.
 
-    The preprocessing: runs of white space are one space, `` and '' are ", combining marks are removed (after NFKD), and of "9,"
-    in one piece the comma is split off. SentencePiece's own normalization, which the model holds, follows.
+    The preprocessing turns runs of white space into one space and `` and '' into ", removes combining marks (after NFKD), and
+    splits the comma off a piece such as "9,". The normalization inside the model follows.
 
     Args:
       content: bytes of the model.
@@ -27,7 +25,7 @@ class SentencePiece(Tokenizer):
       path: of the file, for errors.
 
     Raises:
-      ValueError: the file is no such model, or lacks a special token.
+      ValueError: the file is not a SentencePiece model, or lacks a special token.
     """
 
     def __init__(self, content, lower_case, path):
@@ -35,7 +33,7 @@ class SentencePiece(Tokenizer):
         pad, cls, sep, mask = map(pieces.index, SPECIAL)
         ids = SpecialIds(pad=pad, unk=types.index(UNKNOWN), cls=cls, sep=sep, mask=mask)
         special = [kind in (UNKNOWN, CONTROL, UNUSED) for kind in types]
-        # A word starts with a sign of its own, and punctuation is no part of one.
+        # The first piece of a word starts with WORD_START; punctuation is not part of a word.
         in_word = [unicodedata.category(piece[0])[0] in "LNM" or kind == BYTE for piece, kind in zip(pieces, types, strict=True)]
         continues = np.array(in_word) & ~np.array(special)
         super().__init__(pieces, ids, special, continues, normalizer("albert", lower_case))
@@ -43,11 +41,11 @@ class SentencePiece(Tokenizer):
             try:
                 self._pieces = _lasting_tokenizer(model)
             except tf.errors.OpError as error:
-                raise ValueError(f"{path}: it is no SentencePiece model: {error.message.split(' [Op:')[0]}") from None
+                raise ValueError(f"{path}: it is not a SentencePiece model: {error.message.split(' [Op:')[0]}") from None
             self._numbers = _Numbers(pieces, types, self._pieces, ids.unk)
 
     def _prepared(self, texts):
-        # As long as before, for the offsets: the normalizer drops the zero.
+        # The zero, which the normalizer drops, keeps the length for the offsets.
         return tf.strings.regex_replace(texts, "``|''", '"\0')
 
     def _split(self, texts):
@@ -58,19 +56,11 @@ class SentencePiece(Tokenizer):
         starts, ends = (tf.cast(offsets, tf.int64) for offsets in (starts, ends))
         return self._numbers.split_with_offsets(ids, _after_spaces(texts, starts, ends), ends)
 
-    def _joined(self, tokens):
-        alone = set(self._tokens[self.special])
-        text = "".join(f" {token} " if token in alone else token for token in tokens)
-        text = BYTE_PIECES.sub(
-            lambda match: bytes.fromhex(match[0].replace("<0x", "").replace(">", "")).decode(errors="replace"), text
-        )
-        return " ".join(text.replace(WORD_START, " ").split())
-
 
 def _lasting_tokenizer(model):
-    """A tensorflow_text.SentencepieceTokenizer of a model's bytes that works until the process ends.
+    """A tensorflow_text.SentencepieceTokenizer of a model's bytes that outlives tf.keras.backend.clear_session.
 
-    Its own resource is a kernel's, and gone when Keras clears its session; one with a name stays.
+    The tokenizer's own resource belongs to a kernel and is lost when Keras clears its session; a named resource stays.
     """
     module = text_ops()
     from tensorflow_text.python.ops.sentencepiece_tokenizer import gen_sentencepiece_tokenizer
@@ -78,7 +68,7 @@ def _lasting_tokenizer(model):
     class Resource(tf.saved_model.experimental.TrackableResource):
         def __init__(self):
             super().__init__()
-            self._resource_handle = self._create_resource()  # here, not in the first graph that needs it
+            self._resource_handle = self._create_resource()  # now, not in the first graph that uses it
 
         def _create_resource(self):
             name = f"sentencepiece {hashlib.sha256(model).hexdigest()}"
@@ -90,7 +80,7 @@ def _lasting_tokenizer(model):
 
 
 class _Numbers(tf.Module):
-    """Splits the comma off from pieces that end with a digit and a comma.
+    """Splits the comma off pieces that end with a digit and a comma.
 
     Args:
       pieces, types: of the model.
@@ -121,7 +111,7 @@ class _Numbers(tf.Module):
         return tf.gather(self._parts, ids).merge_dims(1, 2)
 
     def split_with_offsets(self, ids, starts, ends):
-        """The same with offsets, RaggedTensors int64; of a piece that is not as long as its text, all parts have its place."""
+        """The same with offsets, RaggedTensors int64; parts of a piece that differs in length from its text have its offsets."""
         if not self._is_number.any():
             return ids, starts, ends
         part_ends = tf.gather(self._ends, ids.flat_values)
@@ -138,16 +128,16 @@ class _Numbers(tf.Module):
 
 
 def _after_spaces(texts, starts, ends):
-    """The starts of tokens, without the spaces that SentencePiece counts as part of the word that follows.
+    """Moves the starts of tokens behind the spaces that SentencePiece counts as part of the next word.
 
     Args:
-      texts: string [N], whose white space is nothing but spaces.
+      texts: string [N], whose only white space is spaces.
       starts, ends: RaggedTensor int64 [N, (tokens)].
     """
     first = tf.cumsum(tf.cast(tf.strings.length(texts), tf.int64), exclusive=True)
     first = tf.repeat(first, starts.row_lengths())
     is_text = tf.io.decode_raw(tf.strings.reduce_join(texts), tf.uint8) != ord(" ")
-    # Beyond the end is a sentinel.
+    # A sentinel beyond the end.
     place = tf.concat([tf.where(is_text)[:, 0], [tf.size(is_text, tf.int64)]], axis=0)
     following = tf.gather(place, tf.searchsorted(place, first + starts.flat_values, out_type=tf.int64)) - first
     return starts.with_flat_values(tf.minimum(following, ends.flat_values))

@@ -1,11 +1,12 @@
-"""Learns which pieces of words, so many of them, make the words of a corpus out of few: WordPiece from the top down.
+"""Learns a WordPiece vocabulary that, unlike TensorFlow Text's, has exactly the requested size; it also needs fewer tokens.
 
-The way is that of TensorFlow Text's guide to subword tokenizers. Every piece of every word is counted. From the longest to the
-shortest, a piece with at least some count is kept, and what it counted is taken from the pieces it begins with. The same is done
-three times more, counting only pieces that begin where the pieces kept so far divide the words. The least count is the one that
-gives as many pieces as asked for. Characters are kept whatever they count.
+The algorithm is the top-down one of TensorFlow Text's guide to subword tokenizers. Count every substring of every word. From the
+longest to the shortest, keep a substring with at least a minimum count, and subtract its count from its prefixes. Repeat three
+times, counting only substrings that start where the kept ones split the words. The minimum count is searched so that the
+vocabulary has the requested size. Single characters are always kept.
 
-Words and their ends lie in a trie, as arrays, so that all this is a few sums from its deepest level up.
+All suffixes of the words are in a trie made of NumPy arrays, so a round is a few sums from its deepest level up. The result
+depends only on the word counts.
 """
 
 import collections
@@ -14,35 +15,35 @@ import numpy as np
 
 ROUNDS = 4
 CONTINUES = "##"
-LONGEST = 50  # characters of a word; others are no words that one learns from
-LEAST_COUNT = 2
-# Characters are kept, from the most frequent on, until that share of a text consists of them; but no more than so many, or than
-# a quarter of the vocabulary, since one may take two tokens.
+MAX_WORD_CHARS = 50  # longer words are ignored
+MIN_COUNT = 2
+# The most frequent characters are kept until they make up COVERAGE of the text, but at most MAX_CHARACTERS or a quarter of the
+# vocabulary, because a character may take two tokens.
 COVERAGE = 0.9999
-MOST_CHARACTERS = 1000
+MAX_CHARACTERS = 1000
 
 
 def learn_pieces(counts, size, special=()):
-    """The tokens of a vocabulary, the most frequent first.
+    """Learns the tokens of a vocabulary, the most frequent first.
 
     Args:
-      counts: {word: how often}, str to int.
-      size: how many tokens; there are fewer only where the words do not have more that occur twice.
-      special: str, tokens that come before all others and count too.
+      counts: {word: count}, str to int.
+      size: number of tokens; there are fewer only if the words have too few pieces that occur twice.
+      special: str, tokens that come first and count towards the size.
 
     Returns:
-      List of str; those that continue a word begin with "##".
+      List of str; tokens that continue a word begin with "##".
 
     Raises:
       ValueError: no words, or a size that is too small for their characters.
     """
-    characters = frequent_characters(counts, max(MOST_CHARACTERS, size // 4))
-    words = sorted(word for word in counts if len(word) <= LONGEST and characters.issuperset(word))
+    characters = frequent_characters(counts, max(MAX_CHARACTERS, size // 4))
+    words = sorted(word for word in counts if len(word) <= MAX_WORD_CHARS and characters.issuperset(word))
     if not words:
-        raise ValueError("there is no word in the texts")
-    trie = PieceTrie(words, np.array([counts[word] for word in words], np.int64))
+        raise ValueError("the texts have no words")
+    trie = SubwordTrie(words, np.array([counts[word] for word in words], np.int64))
     room = size - len(special)
-    few, many = trie.characters() + 1, LEAST_COUNT  # least counts that give at most `room` pieces, and more
+    few, many = trie.characters() + 1, MIN_COUNT  # minimum counts that give at most `room` pieces, and more
     least = np.count_nonzero(trie.pieces(few)[0])
     if least > room:
         characters = f"{least} for single characters and {len(special)} special ones"
@@ -57,7 +58,7 @@ def learn_pieces(counts, size, special=()):
                 few = middle
         kept = trie.pieces(few)[0]
         others, count = trie.pieces(many)
-        # Of what one count less would add, the most frequent.
+        # Fill up with the most frequent pieces that the next lower minimum count would add.
         others = np.flatnonzero(others & ~kept)
         others = others[np.argsort(-count[others], kind="stable")]
         kept[others[: room - np.count_nonzero(kept)]] = True
@@ -66,7 +67,7 @@ def learn_pieces(counts, size, special=()):
 
 
 def frequent_characters(counts, most):
-    """The set of characters that words may have, at most so many."""
+    """The set of characters that words may have, at most `most`."""
     characters = collections.Counter()
     for word, count in counts.items():
         for character in word:
@@ -77,14 +78,14 @@ def frequent_characters(counts, most):
     return set(ranked[: min(enough, most)])
 
 
-class PieceTrie:
-    """All pieces of some words.
+class SubwordTrie:
+    """A trie of all substrings of some words.
 
-    The nodes of depth d are those from levels[d] up to levels[d + 1]; node 0 is the beginning of a word, node 1 any other place
-    in one. Every character of every word is a place, where a suffix of the word begins.
+    The nodes of depth d are levels[d] to levels[d + 1] - 1. Node 0 is the root of pieces that start a word, node 1 of pieces that
+    continue one. A place is a character of a word, where one of its suffixes starts.
 
     Args:
-      words: list of str, none of them empty.
+      words: list of non-empty str.
       counts: int64 [words].
     """
 
@@ -96,8 +97,8 @@ class PieceTrie:
         self._end = self._first + lengths
         word = np.repeat(np.arange(len(words)), lengths)
         self._count = counts[word]  # of each place
-        self._levels, self._parents, self._characters = [0, 2], [None], [None]  # each level's
-        self._suffix = np.zeros(len(word), np.int64)  # of each place: the node of all that follows in the word
+        self._levels, self._parents, self._characters = [0, 2], [None], [None]  # of each level
+        self._suffix = np.zeros(len(word), np.int64)  # of each place: the node of its suffix
         place = np.arange(len(word))
         node = (place != self._first[word]).astype(np.int64)
         while len(place):
@@ -108,38 +109,38 @@ class PieceTrie:
             node = self._levels[-1] + number
             self._levels.append(self._levels[-1] + len(key))
             self._suffix[place] = node
-            goes_on = place + depth + 1 < self._end[word[place]]
-            place, node = place[goes_on], node[goes_on]
+            continues = place + depth + 1 < self._end[word[place]]
+            place, node = place[continues], node[continues]
 
     def characters(self):
-        """How many characters all words have as often as they are there: no piece counts more."""
+        """The number of characters in all words, repetitions included: an upper bound of all counts."""
         return int(self._count.sum())
 
     def pieces(self, least_count):
-        """bool [nodes], whether a piece is kept; and int64 [nodes], what it counts."""
+        """bool [nodes], whether a piece is kept, and int64 [nodes], its count."""
         places = np.arange(len(self._suffix))
         for _ in range(ROUNDS - 1):
-            places = self._divisions(places, least_count)
+            places = self._splits(places, least_count)
         return self._kept(places, least_count)
 
-    def _divisions(self, places, least_count):
-        """The places where words begin, and where they are divided by what is kept of pieces at `places`, the longest first."""
+    def _splits(self, places, least_count):
+        """The places where words start or are split, longest match first, by what is kept of the pieces at `places`."""
         kept, _ = self._kept(places, least_count)
         longest = np.zeros(self._levels[-1], np.int64)  # length of the longest kept piece that a node begins with
         for depth, level in self._from_the_top():
             longest[level] = np.where(kept[level], depth, longest[self._levels[depth - 1] + self._parents[depth]])
         step = longest[self._suffix]
-        is_division = np.zeros(len(step), bool)
+        is_split = np.zeros(len(step), bool)
         place, end = self._first, self._end
         while len(place):
-            is_division[place] = True
+            is_split[place] = True
             place = place + step[place]
-            goes_on = place < end
-            place, end = place[goes_on], end[goes_on]
-        return np.flatnonzero(is_division)
+            continues = place < end
+            place, end = place[continues], end[continues]
+        return np.flatnonzero(is_split)
 
     def _kept(self, places, least_count):
-        """As of `pieces`, of those pieces that begin at `places`."""
+        """The same as `pieces`, counting only pieces that start at `places`."""
         total = np.bincount(self._suffix[places], self._count[places], self._levels[-1])
         taken = np.zeros_like(total)  # what longer pieces have taken
         kept = np.zeros(len(total), bool)
@@ -151,7 +152,7 @@ class PieceTrie:
         return kept, (total - taken).astype(np.int64)
 
     def _from_the_top(self):
-        """Yields (depth, slice of its nodes), from depth 1 on."""
+        """Yields (depth, slice of its nodes), starting with depth 1."""
         for depth in range(1, len(self._levels) - 1):
             yield depth, slice(self._levels[depth], self._levels[depth + 1])
 

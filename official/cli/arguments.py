@@ -15,9 +15,9 @@ def add_model(parser, text, aliases=(), required=True):
     _add(parser, "--model", text, aliases, required)
 
 
-def add_data_dir(parser, text, aliases=()):
+def add_data_dir(parser, text, aliases=(), required=False):
     """Adds --data_dir, the folder of the data set; it is `data_dir` of the parsed arguments. Arguments as of `add_model`."""
-    _add(parser, "--data_dir", text, aliases, required=False)
+    _add(parser, "--data_dir", text, aliases, required)
 
 
 def _add(parser, name, text, aliases, required):

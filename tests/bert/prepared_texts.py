@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
-from bert.texts.datasets import open_text_data
+from bert.texts.datasets import open_dataset
 from bert.texts.settings import data_settings
 from official.data.bad_examples import BadExamples
 
@@ -66,7 +66,7 @@ def write_jsonl(path, *objects):
 
 def open_data(bad_examples=None, **settings):
     """The data set of `data` settings."""
-    return open_text_data(ConfigDict(data_settings(**settings)), bad_examples or BadExamples("refuse"))
+    return open_dataset(ConfigDict(data_settings(**settings)), bad_examples or BadExamples("refuse"))
 
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

@@ -52,8 +52,8 @@ def assert_same(found, expected, atol=1e-5):
         np.testing.assert_allclose(tf.cast(one, tf.float64), tf.cast(other, tf.float64), rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize("name", bert.list_models())
-def test_every_model_gives_what_is_documented(name):
+@pytest.mark.parametrize("name", ["bert_tiny", "albert_tiny", "widenet_tiny_e4"])
+def test_every_family_gives_what_is_documented(name):
     """The documented names, shapes and dtypes, for any batch size and length."""
     model = bert.create_model(name, "pretraining", **TINY)
     for lengths in ((7, 5, 3), (16,)):
@@ -162,7 +162,7 @@ def test_what_optimizers_leave_out_of_decay():
 
 def test_pretraining_loss_by_hand():
     """Cross-entropy of words by weight, of the sentences' order, and the balance terms: what `fit` reports is their sum."""
-    model = randomize(create(task="pretraining", dropout=0.0, attention_dropout=0.0, balance_weight=0.5))
+    model = randomize(create(task="pretraining", depth=1, dropout=0.0, attention_dropout=0.0, balance_weight=0.5))
     for moe in model.get_layer("encoder").moe_layers:
         moe.router.noise = False
     batch, weights = batch_for("pretraining"), np.array([[1, 1, 0], [1, 0, 0], [1, 1, 1]], np.float32)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from bert import prepare as command
 from bert.corpus.records import parse
-from bert.corpus.segments import SHORTEST_STRETCH, sentences
+from bert.corpus.segments import MIN_PAIR_TOKENS, sentences
 from bert.corpus.shards import Shards, read_info
 from bert.prepare import prepare
 from bert.tokenizer import open_tokenizer
@@ -85,14 +85,14 @@ def test_examples_are_the_documents(prepared, texts, vocabulary):
             n = places[tuple(start[:3])]
             assert split_of.setdefault(n, split) == split
             rest = tokens_of[n]
-            while len(rest) >= SHORTEST_STRETCH:
+            while len(rest) >= MIN_PAIR_TOKENS:
                 found = next(tokens for tokens in left if rest[: len(tokens)] == tokens)
                 left.remove(found)
                 used[n] += len(found)
                 rest = rest[len(found) :]
         assert not left
-    assert all(SHORTEST_STRETCH > len(tokens) - n >= 0 for tokens, n in zip(tokens_of, used, strict=True) if n)
-    assert {len(tokens) >= SHORTEST_STRETCH for tokens, n in zip(tokens_of, used, strict=True) if n} == {True}
+    assert all(MIN_PAIR_TOKENS > len(tokens) - n >= 0 for tokens, n in zip(tokens_of, used, strict=True) if n)
+    assert {len(tokens) >= MIN_PAIR_TOKENS for tokens, n in zip(tokens_of, used, strict=True) if n} == {True}
     assert set(split_of.values()) == {"train", "validation"}
 
 
@@ -190,7 +190,7 @@ class TestAgain:
             more = dict(blank_lines=True)
         else:
             shards = shards_of(out, vocabulary, **change)
-        with pytest.raises(ValueError, match=f"holds pretraining data of other settings.*{told}.*choose another --output"):
+        with pytest.raises(ValueError, match=f"has pretraining data of other settings.*{told}.*choose another --output"):
             prepare(shards, [str(corpus)], **more)
         assert digests(out) == before
 
@@ -258,13 +258,13 @@ class TestMistakes:
 
     def test_empty_corpus(self, tmp_path, vocabulary):
         folder = write_texts(tmp_path / "corpus", [" \n", "\n"])
-        with pytest.raises(ValueError, match=f"^{folder}: there is no document in it"):
+        with pytest.raises(ValueError, match=f"^corpus={folder} is not allowed: it must have a document"):
             prepare(shards_of(tmp_path / "out", vocabulary), [str(folder)])
 
     def test_nothing_held_out(self, tmp_path, vocabulary):
         folder = write_texts(tmp_path / "corpus", documents(2))
         with pytest.raises(
-            ValueError, match="^no example of 2 documents is in the validation split; choose another --validation"
+            ValueError, match="^the validation split has no examples of the 2 documents; choose another --validation"
         ):
             prepare(shards_of(tmp_path / "out", vocabulary, validation=1e-9), [str(folder)])
 
@@ -284,7 +284,7 @@ class TestMistakes:
         told = self.run(monkeypatch, *given, f"--vocabulary={bad}", "--runner=local")
         assert told.startswith("error: vocab.txt: ") and "[MASK]" in told
         told = self.run(monkeypatch, *given, f"--vocabulary={vocabulary}", "--runner=local", "--shard=3")
-        assert told.startswith("error: --shard=3 is no option of bert.prepare")
+        assert told.startswith("error: --shard=3 is not an option of bert.prepare")
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
         told = self.run(monkeypatch, *given, f"--vocabulary={vocabulary}")
         assert told.startswith("error: ") and "--runner=local" in told and "\n" not in told
@@ -297,7 +297,7 @@ def test_command(monkeypatch, capsys, tmp_path, corpus, vocabulary, prepared):
     command.main()
     assert digests(tmp_path / "out") == digests(prepared[0])
     told = capsys.readouterr().out
-    assert "train: " in told and "validation: " in told and "MB of text a second" in told
+    assert "train: " in told and "validation: " in told and "MB of text per second" in told
 
 
 class TestBeam:
@@ -323,5 +323,5 @@ class TestBeam:
         (folder / "bad.txt").write_bytes(b"\xff\n")
         with pytest.raises(ValueError, match=rf"^{folder}/bad.txt, line 1: it is not text in UTF-8 \(invalid start byte\)$"):
             prepare(shards_of(tmp_path / "out", vocabulary), [str(folder)], "DirectRunner")
-        with pytest.raises(ValueError, match="^runner='Nobody' is not allowed: it must be local or one of Beam's"):
+        with pytest.raises(ValueError, match="^runner='Nobody' is not allowed: it must be local or a runner of Beam"):
             prepare(shards_of(tmp_path / "out", vocabulary), [str(folder)], "Nobody")

@@ -49,6 +49,12 @@ def finished(folder, tmp_path_factory):
     return workdir
 
 
+@pytest.fixture(scope="module")
+def evaluated(finished):
+    """What the evaluation of the run's checkpoint gives: a dict, and the paths of its files."""
+    return evaluate.evaluate(finished)
+
+
 class TestRun:
     def test_summary(self, finished, folder):
         """Losses and accuracies of both tasks; tokens a second are sequences a second times the tokens of one."""
@@ -67,9 +73,9 @@ class TestRun:
         metrics = json.loads((finished / "summary.json").read_text())["metrics"]
         assert metrics["val_loss"] == pytest.approx(metrics["val_mlm_logits_loss"] + metrics["val_next_sentence_loss"], rel=1e-5)
 
-    def test_evaluation(self, finished, folder):
+    def test_evaluation(self, finished, evaluated, folder):
         """Accuracies are those of the run; the loss is the mean of all words, and not of the batches' means."""
-        written, files = evaluate.evaluate(finished)
+        written, files = evaluated
         metrics = written["metrics"]
         of_run = json.loads((finished / "summary.json").read_text())["metrics"]
         assert metrics["masked_accuracy"] == pytest.approx(of_run["val_mlm_logits_accuracy"], abs=1e-6)
@@ -83,14 +89,14 @@ class TestRun:
         with pytest.raises(ValueError, match="'test' is not a split of pretraining data"):
             evaluate.evaluate(finished, split="test")
 
-    def test_export(self, finished, folder, tmp_path):
+    def test_export(self, finished, evaluated, folder, tmp_path):
         """Moved, with a vocabulary of its own: evaluated as its checkpoint, and filling gaps in raw texts."""
         moved = tmp_path / "model"
         shutil.copytree(finished / "saved_model", moved)
         assert (moved / "assets.extra" / "vocab.txt").read_text() == (folder / "vocab.txt").read_text()
         written, _ = evaluate.evaluate(moved)
         # Other kernels add in another order: 1e-5 for float32.
-        assert written["metrics"] == pytest.approx(evaluate.evaluate(finished)[0]["metrics"], abs=1e-5)
+        assert written["metrics"] == pytest.approx(evaluated[0]["metrics"], abs=1e-5)
         serve = tf.saved_model.load(str(moved)).signatures["serving_default"]
         found = serve(text=tf.constant(["The [MASK] river saw a [MASK].", "No gap.", "[MASK]"]))
         words, probabilities = found["words"].numpy(), found["probabilities"].numpy()
@@ -129,10 +135,10 @@ class TestRun:
         """A text without a gap, a folder without a model, and a model of something else, each by name."""
         with pytest.raises(ValueError, match=r"the text 'no gap' is not allowed: it must have \[MASK\]"):
             fill.fill_texts(finished, ["a [MASK]", "no gap"])
-        with pytest.raises(ValueError, match="must be a finished run of pretraining"):
+        with pytest.raises(ValueError, match="must be a finished pretraining run"):
             fill.fill_texts(tmp_path, ["a [MASK]"])
         tf.keras.Sequential([tf.keras.layers.Dense(1, input_shape=[2])]).export(str(tmp_path / "other"))
-        with pytest.raises(ValueError, match="must be of pretraining; .*other gives output_0"):
+        with pytest.raises(ValueError, match="must be of a pretraining run; .*other has output_0"):
             fill.fill_texts(tmp_path / "other", ["a [MASK]"])
         monkeypatch.setattr("sys.argv", ["fill", f"--model={tmp_path}", "a [MASK]"])
         with pytest.raises(SystemExit, match="^error: --model="):
@@ -253,7 +259,7 @@ class TestMistakes:
         path = write_vocabulary(tmp_path / "vocab.txt")
         Pretraining(config_of(folder, data=dict(vocabulary=str(path))))
         path.write_text(path.read_text().replace("river", "stream"))
-        with pytest.raises(ValueError, match=f"data.vocabulary='{path}' is not allowed: the data in .* are of"):
+        with pytest.raises(ValueError, match=f"data.vocabulary='{path}' is not allowed: .* was made with"):
             Pretraining(config_of(folder, data=dict(vocabulary=str(path))))
 
     def test_damaged_folder(self, folder, tmp_path):
@@ -263,7 +269,7 @@ class TestMistakes:
         file = data / "train-00001-of-00002.tfrecord"
         content = file.read_bytes()
         file.write_bytes(content[:-5])
-        with pytest.raises(ValueError, match=rf"{file} has [\d,]+ bytes in place of {len(content):,}; delete it"):
+        with pytest.raises(ValueError, match=rf"{file} has [\d,]+ bytes instead of {len(content):,}; delete it"):
             Pretraining(config_of(data))
         file.unlink()
         with pytest.raises(ValueError, match=f"{file} is missing"):
@@ -271,7 +277,7 @@ class TestMistakes:
         info = json.loads((data / "dataset_info.json").read_text())
         del info["splits"]
         (data / "dataset_info.json").write_text(json.dumps(info))
-        with pytest.raises(ValueError, match="it is not finished; the same command of bert.prepare goes on"):
+        with pytest.raises(ValueError, match="it must be complete; the same bert.prepare command resumes it"):
             Pretraining(config_of(data))
         (data / "dataset_info.json").write_text("{\n  nothing")
         with pytest.raises(ValueError, match=r"dataset_info.json, line 2: it is not what bert.prepare wrote"):

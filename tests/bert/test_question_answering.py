@@ -250,12 +250,12 @@ def test_batches(task, files):
         (dict(train_file="no.json"), {}, "no.json cannot be read: No such file or directory"),
         (dict(validation_file=""), {}, "data.validation_file='' is not allowed: it must be the path of a JSON file"),
         (dict(vocabulary=""), {}, "data.vocabulary='' is not allowed: "),
-        (dict(vocabulary="no.txt"), {}, "data.vocabulary='no.txt' is not allowed: no.txt: there is no such file"),
+        (dict(vocabulary="no.txt"), {}, "data.vocabulary='no.txt' is not allowed: no.txt: the file does not exist"),
         (dict(max_length=40), {}, "data.max_length=40 is not allowed: it must be at most model.max_length=24"),
         (dict(doc_stride=30), {}, "data.doc_stride=30 is not allowed: it must be from 1 to 15"),
         (dict(no_answer=False), {}, "question q0: it has no answer, which data.no_answer=False does not allow"),
         (dict(name="squad/v1.1"), {}, "data.name='squad/v1.1' is not allowed: it is not 'file', and no such set is prepared in "),
-        ({}, dict(vocab_size=7), "model.vocab_size=7 is not allowed: "),
+        ({}, dict(vocab_size=7), "model.vocab_size=7 is not allowed: it must be "),
     ],
 )
 def test_refused(files, data, model, said):

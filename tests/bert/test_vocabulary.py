@@ -38,7 +38,7 @@ class TestCounts:
         """The same in any batches; and progress is told of."""
         texts = [*SENTENCES, *TEXTS.values()]
         expected = count_words(texts)
-        monkeypatch.setattr(vocabulary, "AT_ONCE", 100)
+        monkeypatch.setattr(vocabulary, "BATCH_BYTES", 100)
         told = []
         assert count_words(texts, progress=lambda *now: told.append(now)) == expected
         assert len(told) > 5
@@ -47,8 +47,8 @@ class TestCounts:
 
     def test_rare_words_are_forgotten(self, monkeypatch):
         """Where there are too many; frequent ones keep their counts."""
-        monkeypatch.setattr(vocabulary, "AT_ONCE", 100)
-        monkeypatch.setattr(vocabulary, "MOST_WORDS", 40)
+        monkeypatch.setattr(vocabulary, "BATCH_BYTES", 100)
+        monkeypatch.setattr(vocabulary, "MAX_WORDS", 40)
         counts, *_ = count_words([f"often x{i}" for i in range(300)])
         assert counts["often"] == 300
         assert len(counts) <= 40
@@ -103,7 +103,7 @@ class TestLearn:
 
     @pytest.mark.parametrize("texts", [[], [""], ["  \n", "\0"]])
     def test_empty_corpus(self, tmp_path, texts):
-        with pytest.raises(ValueError, match="^there is no word in the texts$"):
+        with pytest.raises(ValueError, match="^the texts have no words$"):
             learn_vocabulary(texts, 100, cache_dir=tmp_path)
         assert not list(tmp_path.iterdir())
 
@@ -134,7 +134,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         "arguments, problem",
         [
-            (["--corpus=empty.txt"], "error: there is no word in the texts"),
+            (["--corpus=empty.txt"], "error: the texts have no words"),
             (["--corpus=gone/*.txt"], "error: corpus='gone/*.txt' is not allowed"),
             (["--corpus=a.txt", "--size=7"], "error: size=7 is not allowed: it must be at least"),
             (["--corpus=latin.txt"], "error: latin.txt, line 1: it is not text in UTF-8"),

@@ -13,7 +13,7 @@ from bert.prepare import prepare
 from bert.pretraining import Pretraining
 from bert.recipes import pretraining_recipe
 from bert.tokenizer import open_tokenizer
-from bert.word_vectors import STANDARD_DEVIATION, Texts, learn_vectors
+from bert.word_vectors import STANDARD_DEVIATION, Texts, learn_vectors, main
 from tests.bert.corpus_files import write_texts, write_vocabulary
 from tests.official.tiny import ROOT, environment
 
@@ -43,11 +43,8 @@ def vectors(folder):
     return learn_vectors(PretrainingData(str(folder)), width=8, epochs=100, seed=0)
 
 
-def command(folder, output, *more):
-    arguments = [f"--data={folder}", f"--output={output}", "--width=8", "--epochs=2", *more]
-    return subprocess.run(
-        [sys.executable, "-m", "bert.word_vectors", *arguments], cwd=ROOT, env=environment(), capture_output=True, text=True
-    )
+def arguments(folder, output, *more):
+    return [f"--data_dir={folder}", f"--output={output}", "--width=8", "--epochs=2", *more]
 
 
 def test_texts_are_the_training_splits(folder):
@@ -81,22 +78,27 @@ def test_scale(vectors, folder):
     assert vectors.dtype == np.float32
 
 
-def test_command(folder, tmp_path):
-    """The same bytes again in another process; not learned twice; learned anew where something differs."""
+def test_command(folder, tmp_path, capsys):
+    """The same vectors again in another process, by the flag's older name; not learned twice; learned anew for other settings."""
     first, second = (tmp_path / "new" / f"{name}.npz" for name in "ab")
-    for output in (first, second):
-        done = command(folder, output)
-        assert done.returncode == 0, done.stderr
-        assert "vectors of" in done.stdout
+    main(arguments(folder, first))
+    assert "vectors of" in capsys.readouterr().out
+    older = [f"--data={folder}", *arguments(folder, second)[1:]]
+    command = [sys.executable, "-m", "bert.word_vectors", *older]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (done.stderr, len(done.stdout.splitlines())) == ("", 1)
     assert np.array_equal(np.load(first)["vectors"], np.load(second)["vectors"])
-    assert "are there already" in command(folder, first).stdout
-    assert "learned in" in command(folder, first, "--seed=1").stdout
+    main(arguments(folder, first))
+    assert "has the vectors of these data already" in capsys.readouterr().out
+    main(arguments(folder, first, "--seed=1"))
+    assert "learned in" in capsys.readouterr().out
     assert not np.array_equal(np.load(first)["vectors"], np.load(second)["vectors"])
 
 
 def test_a_run_begins_with_them(folder, tmp_path):
     """Only a run does: a model that is evaluated gets its weights from elsewhere, and needs no file."""
-    assert command(folder, tmp_path / "vectors.npz").returncode == 0
+    main(arguments(folder, tmp_path / "vectors.npz"))
     data = dict(dir=str(folder), max_length=LENGTH, word_vectors=str(tmp_path / "vectors.npz"))
     task = Pretraining(pretraining_recipe("widenet_tiny_e4", SIZES, data, dict(steps=1)))
     expected = np.load(tmp_path / "vectors.npz")["vectors"]
@@ -106,9 +108,9 @@ def test_a_run_begins_with_them(folder, tmp_path):
 
 
 def test_refused(folder, tmp_path):
-    """Data that are none, a file that is none, and vectors of another width, by name."""
-    done = command(tmp_path, tmp_path / "vectors.npz")
-    assert done.returncode == 1 and done.stderr.startswith("error: ") and str(tmp_path) in done.stderr
+    """A folder without data, files of another origin, and vectors of another width, by name."""
+    with pytest.raises(SystemExit, match=f"^error: data.dir='{tmp_path}' is not allowed"):
+        main(arguments(tmp_path, tmp_path / "vectors.npz"))
     assert not list(tmp_path.iterdir())
 
     def begin(path, **sizes):
@@ -117,11 +119,11 @@ def test_refused(folder, tmp_path):
 
     (tmp_path / "empty.npz").touch()
     (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04 and no more")
-    done = command(folder, tmp_path / "torn.npz")
-    assert done.returncode == 1 and f"error: --output='{tmp_path}/torn.npz' is not allowed: it must be a file" in done.stderr
+    with pytest.raises(SystemExit, match=f"^error: --output='{tmp_path}/torn.npz' is not allowed: it must be a file"):
+        main(arguments(folder, tmp_path / "torn.npz"))
     for path in (*(tmp_path / f"{name}.npz" for name in ("missing", "empty", "torn")), folder / "vocab.txt"):
         with pytest.raises(ValueError, match=f"data.word_vectors='{path}' is not allowed: it must be a file that"):
             begin(path)
-    assert command(folder, tmp_path / "vectors.npz").returncode == 0
-    with pytest.raises(ValueError, match=r"it has \d+ x 8 numbers and must have \d+ x 4"):
+    main(arguments(folder, tmp_path / "vectors.npz"))
+    with pytest.raises(ValueError, match=r"it must have \d+ x 4 values, not \d+ x 8"):
         begin(tmp_path / "vectors.npz", embedding_dim=4)

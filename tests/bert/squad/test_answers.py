@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from bert.squad.answers import Spans, best_spans, n_best
-from bert.squad.windows import context_tokens, counting, lay_windows
+from bert.squad.windows import context_tokens, is_max_context, make_windows
 
 
 def every_span(logits, windows, tokens, counts, max_answer_length):
@@ -29,11 +29,11 @@ def test_best_spans_are_those_of_a_full_search(graph):
     call = tf.function(best_spans) if graph else best_spans
     for stride, max_answer_length, candidates in ((3, 4, 6), (7, 1, 40), (2, 30, 500)):
         contexts = tf.constant([0, 1, 9, 25, 40])
-        windows = lay_windows(tf.constant([3, 1, 5, 2, 3]), contexts, 16, stride)
+        windows = make_windows(tf.constant([3, 1, 5, 2, 3]), contexts, 16, stride)
         tokens = context_tokens(windows, 18)  # two more positions than a window has tokens
         logits = random.normal(size=(len(windows.question), 18, 2)).astype(np.float32)
         logits[tokens.numpy() < 0] += 100
-        counts, numbers = counting(windows, tokens).numpy(), tokens.numpy()
+        counts, numbers = is_max_context(windows, tokens).numpy(), tokens.numpy()
         expected = every_span(logits, windows, numbers, counts, max_answer_length)
         spans = Spans(*(value.numpy() for value in call(tf.constant(logits), windows, max_answer_length, candidates)))
         for question, of_question in expected.items():
@@ -50,7 +50,7 @@ def test_best_spans_are_those_of_a_full_search(graph):
 
 def test_max_answer_length():
     """Start at token 1 and end at token 4 of five are the best: four tokens, which three do not reach."""
-    windows = lay_windows(tf.constant([2]), tf.constant([5]), 12, 4)
+    windows = make_windows(tf.constant([2]), tf.constant([5]), 12, 4)
     logits = np.zeros((1, 12, 2), np.float32)
     logits[0, 4 + 1, 0], logits[0, 4 + 4, 1], logits[0, 4 + 2, 1] = 5, 5, 1
     assert best_spans(tf.constant(logits, tf.float64), windows, 4, 1).tokens.numpy().tolist() == [[[1, 4]]]
@@ -59,7 +59,7 @@ def test_max_answer_length():
 
 
 def test_an_end_before_its_start_is_no_answer():
-    windows = lay_windows(tf.constant([2]), tf.constant([3]), 12, 4)
+    windows = make_windows(tf.constant([2]), tf.constant([3]), 12, 4)
     logits = np.full((1, 12, 2), -1, np.float32)
     logits[0, 4 + 2, 0], logits[0, 4 + 0, 1] = 10, 10
     spans = best_spans(tf.constant(logits), windows, 3, 2)

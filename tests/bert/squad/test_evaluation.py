@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from bert.squad.datasets import open_questions
 from bert.squad.evaluation import SquadEvaluation
 from bert.squad.metrics import score
-from bert.squad.pipeline import QuestionWindows
+from bert.squad.pipeline import QuestionPipeline
 from bert.squad.questions import locate_answers, read_json
 from bert.squad.settings import data_settings
 from bert.tokenizer import open_tokenizer
@@ -30,7 +30,7 @@ def settings(**overrides):
 def windows_of(questions, folder, data):
     texts = [text for question in questions for text in (question.context, question.question)]
     tokenizer = open_tokenizer(write_vocabulary(folder / "vocab.txt", texts, words=3000))
-    return QuestionWindows(questions, tokenizer, data, BadExamples("refuse"), data.name)
+    return QuestionPipeline(questions, tokenizer, data, BadExamples("refuse"), data.name)
 
 
 def evaluate(windows, data, logits, folder, batch=4):
@@ -48,7 +48,7 @@ def evaluate(windows, data, logits, folder, batch=4):
 
 @pytest.fixture
 def small(tmp_path):
-    """QuestionWindows of PARAGRAPHS: three windows for each of the first three questions, and one."""
+    """QuestionPipeline of PARAGRAPHS: three windows for each of the first three questions, and one."""
     questions = read_json(write_questions(tmp_path / "some.json", PARAGRAPHS))
     return windows_of(questions, tmp_path, settings(name="file"))
 
@@ -162,9 +162,9 @@ def test_refused(small, tmp_path):
     evaluation = SquadEvaluation(small, settings())
     evaluation.add(None, {"place": np.arange(5)}, small_logits(small)[:5], None)
     assert evaluation.examples == 1
-    with pytest.raises(ValueError, match=r"^there are answers to 1 of 4 questions$"):
+    with pytest.raises(ValueError, match=r"^only 1 of 4 questions are answered: windows are missing$"):
         evaluation.write(tmp_path)
-    with pytest.raises(ValueError, match=r"some.json, question q2: what the model gives for it is not finite$"):
+    with pytest.raises(ValueError, match=r"some.json, question q2: the model's output for it is not finite$"):
         evaluation.add(None, {"place": np.array([6])}, np.full([1, 16, 2], np.nan), None)
 
 

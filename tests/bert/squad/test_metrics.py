@@ -92,7 +92,7 @@ def test_all_questions_in_order():
 
 
 def test_questions_without_prediction():
-    with pytest.raises(ValueError, match=r"^there is no prediction for 2 of 3 questions, such as 'y'$"):
+    with pytest.raises(ValueError, match=r"^2 of 3 questions have no prediction, such as 'y'$"):
         score_all({"x": ["1"], "y": [], "z": []}, {"x": "1"}, no_answer=True)
     with pytest.raises(ValueError, match=r"^there are no questions$"):
         score_all({}, {}, no_answer=True)

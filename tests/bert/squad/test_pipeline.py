@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
 from bert.squad.datasets import open_questions
-from bert.squad.pipeline import QuestionWindows
+from bert.squad.pipeline import QuestionPipeline
 from bert.squad.questions import Question, read_json
 from bert.squad.settings import check_data_settings, data_settings
 from bert.tokenizer import open_tokenizer
@@ -39,7 +39,7 @@ def settings(**overrides):
 
 
 def windows_of(questions, tokenizer, bad_examples=None, **overrides):
-    return QuestionWindows(questions, tokenizer, settings(**overrides), bad_examples or BadExamples("refuse"), "some set, train")
+    return QuestionPipeline(questions, tokenizer, settings(**overrides), bad_examples or BadExamples("refuse"), "some set, train")
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_answers_in_any_script(tmp_path):
     [
         (question("", name="q7"), "its context has no tokens"),
         (question("It \u200b opened.", "\u200b", name="q7"), r"its answer '\u200b' has no tokens"),
-        (question("It opened.", name="q7")._replace(answers=(("It", 1),)), "its answer 'It' is said to start"),
+        (question("It opened.", name="q7")._replace(answers=(("It", 1),)), "its answer 'It' should start"),
     ],
 )
 def test_questions_that_cannot_be_used(tokenizer, bad, said):
@@ -133,7 +133,7 @@ def test_questions_that_cannot_be_used(tokenizer, bad, said):
     assert list(bad_examples.found) == ["file, question q7"]
     assert found.questions == expected.questions == good
     np.testing.assert_array_equal(found.labels, expected.labels)
-    with pytest.raises(ValueError, match=r"^none of the 1 questions of some set, train can be used$"):
+    with pytest.raises(ValueError, match=r"^none of the 1 questions of some set, train is usable$"):
         windows_of([bad], tokenizer, BadExamples("skip"))
 
 
@@ -252,7 +252,7 @@ class TestFiles:
 
     def test_some_answers_are_known(self, tmp_path):
         path = write_questions(tmp_path / "test.json", {"b": {"?": None, "!": ["b"]}})
-        with pytest.raises(ValueError, match=re.escape(f"{path}, question q0 has no 'answers', and others have")):
+        with pytest.raises(ValueError, match=re.escape(f"{path}, question q0 has no 'answers', unlike other questions")):
             read_json(path, needs_answers=False)
 
 
@@ -302,7 +302,7 @@ class TestPrepared:
         [
             (dict(name=""), "data.name='' is not allowed: it must be 'squad/v1.1', 'squad/v2.0' or 'file'"),
             (dict(name="squad/v1.1"), "data.name='squad/v1.1' is not allowed: it is not 'file', and no such set is prepared in "),
-            (dict(name="some_texts"), "data.name='some_texts' is not allowed: it has no questions with contexts and answers"),
+            (dict(name="some_texts"), "data.name='some_texts' is not allowed: it must have questions with contexts and answers"),
         ],
     )
     def test_not_there(self, folder, data, said):

@@ -65,7 +65,7 @@ WRONG = [
         ", question q1 has 'answer_start': True, which is not an integer",
     ),
     ({"data": [article(entry(is_impossible=None))]}, ", question q1 has 'is_impossible': None, which is not true or false"),
-    ({"data": [article(entry()), article(entry())]}, ", question q1 is there twice"),
+    ({"data": [article(entry()), article(entry())]}, ", question q1 is a duplicate"),
 ]
 
 
@@ -98,19 +98,19 @@ def test_answers_in_bytes():
     assert locate_answers(question(), no_answer=True) == []
 
 
-SAID = "is said to start at character"
+SAID = "should start at character"
 
 
 @pytest.mark.parametrize(
     "wrong, said",
     [
         (question(), "it has no answer, which data.no_answer=False does not allow"),
-        (question([("1990", 21)], impossible=True), "is_impossible is true, and it has answers"),
-        (question([("1990", 45)]), f"its answer '1990' {SAID} 45, and the context has 45"),
-        (question([("1990", -5)]), f"its answer '1990' {SAID} -5, and the context has 45"),
-        (question([("1990", 20)]), f"its answer '1990' {SAID} 20, where the context has ' 199'"),
-        (question([("1990", 21), ("2001.", 21)]), f"its answer '2001.' {SAID} 21, where the context has '1990.'"),
-        (question([("2001. The end", 40)]), f"its answer '2001. The end' {SAID} 40, where the context has '2001.'"),
+        (question([("1990", 21)], impossible=True), "is_impossible is true, but it has answers"),
+        (question([("1990", 45)]), f"its answer '1990' {SAID} 45, but the context has 45 characters"),
+        (question([("1990", -5)]), f"its answer '1990' {SAID} -5, but the context has 45 characters"),
+        (question([("1990", 20)]), f"its answer '1990' {SAID} 20, but the context has ' 199' there"),
+        (question([("1990", 21), ("2001.", 21)]), f"its answer '2001.' {SAID} 21, but the context has '1990.' there"),
+        (question([("2001. The end", 40)]), f"its answer '2001. The end' {SAID} 40, but the context has '2001.' there"),
         (question([(" ", 5)]), "its answer ' ' is empty"),
         (question(context="\ud800"), "its context is not Unicode: 'utf-8' codec can't encode character '\\ud800' in position 0"),
     ],

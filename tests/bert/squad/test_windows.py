@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert.squad.windows import Windows, answer_positions, context_tokens, counting, lay_windows
+from bert.squad.windows import Windows, answer_positions, context_tokens, is_max_context, make_windows
 
 
 def loop_of_windows(context_length, room, stride):
@@ -20,7 +20,7 @@ def loop_of_windows(context_length, room, stride):
 
 def lay(questions, contexts, max_length, stride):
     """Windows as NumPy arrays."""
-    return Windows(*(value.numpy() for value in lay_windows(tf.constant(questions), tf.constant(contexts), max_length, stride)))
+    return Windows(*(value.numpy() for value in make_windows(tf.constant(questions), tf.constant(contexts), max_length, stride)))
 
 
 def test_by_hand():
@@ -73,17 +73,17 @@ def test_tokens_count_where_their_context_is_largest():
         questions = random.integers(1, 6, 4).astype(np.int32)
         contexts = random.integers(0, 30, 4).astype(np.int32)
         stride = int(random.integers(1, max_length - 3 - 5 + 1))
-        windows = lay_windows(tf.constant(questions), tf.constant(contexts), max_length, stride)
-        found = counting(windows, context_tokens(windows, max_length)).numpy()
+        windows = make_windows(tf.constant(questions), tf.constant(contexts), max_length, stride)
+        found = is_max_context(windows, context_tokens(windows, max_length)).numpy()
         np.testing.assert_array_equal(found, expected_to_count(windows, max_length))
         assert found.sum() == contexts.sum()
 
 
 def test_tokens_count_for_more_in_much_longer_windows():
     """Token 342 has 85 tokens around it in a window of 300, which is more than 86 in one of 182: 88 against 87.82."""
-    windows = lay_windows(tf.constant([3]), tf.constant([438]), 306, 128)
+    windows = make_windows(tf.constant([3]), tf.constant([438]), 306, 128)
     assert windows.length.numpy().tolist() == [300, 300, 182]
-    found = counting(windows, context_tokens(windows, 306)).numpy()
+    found = is_max_context(windows, context_tokens(windows, 306)).numpy()
     assert found[:, 5 + 342 - 128].tolist() == [False, True, False]
     np.testing.assert_array_equal(found, expected_to_count(windows, 306))
 
@@ -101,5 +101,5 @@ def test_tokens_count_for_more_in_much_longer_windows():
 )
 def test_answers_in_the_inputs(answer, positions):
     """The first question of test_by_hand: tokens 0-3, 2-5 and 4-6, from position 4 on."""
-    windows = lay_windows(tf.constant([2]), tf.constant([7]), 9, 2)
+    windows = make_windows(tf.constant([2]), tf.constant([7]), 9, 2)
     assert [tuple(row) for row in answer_positions(windows, tf.constant([answer])).numpy().tolist()] == positions

@@ -91,5 +91,5 @@ def test_outputs_that_do_not_fit():
     batch = {"place": np.array([0, 2]), "label": np.array([0, 2])}
     with pytest.raises(ValueError, match=r"^the model has 2 outputs and the task 3 classes$"):
         evaluation.add({}, batch, np.zeros([2, 2]), None)
-    with pytest.raises(ValueError, match=r"^example 2: what the model gives for it is not finite$"):
+    with pytest.raises(ValueError, match=r"^example 2: the model's output for it is not finite$"):
         evaluation.add({}, batch, np.array([[0, 1, 2], [0, np.nan, 2]]), None)

@@ -110,7 +110,7 @@ class TestTsv:
         expected = {
             f"{validation}, line 2": "it has 1 columns, and line 1 names 2",
             f"{validation}, line 3": "it has 3 columns, and line 1 names 2",
-            f"{validation}, line 6": "its 'label' must be the name of a class, and is \"\"",
+            f"{validation}, line 6": "its 'label' must be the name of a class, not \"\"",
             f"{validation}, line 7": "its label is 'ugly', and the training file has bad, good",
             f"{validation}, line 8": "it is not UTF-8: invalid start byte at byte 0",
         }
@@ -126,7 +126,7 @@ class TestTsv:
     @pytest.mark.parametrize("score", ["", "high", "nan", "inf", "1,5"])
     def test_score_that_is_no_number(self, tmp_path, score):
         path = write_tsv(tmp_path / "train.tsv", ("text", "score"), ("a", 1), ("b", score))
-        refused(f"{path}, line 3: its 'score' must be a number, and is {json.dumps(score)}", train_file=path)
+        refused(f"{path}, line 3: its 'score' must be a number, not {json.dumps(score)}", train_file=path)
 
     def test_files_that_cannot_be_used(self, train, tmp_path):
         """Each by its name, and the line where there is one."""
@@ -134,26 +134,26 @@ class TestTsv:
         empty.write_text("\n\n")
         write_tsv(header, ("text", "label"))
         write_tsv(none, ("sentence", "label"), ("a", "b"))
-        refused(f"{empty} holds no examples", train_file=empty)
-        refused(f"{header} holds no examples that can be used", train_file=header)
-        refused(f"{header} holds no examples that can be used", train_file=train, validation_file=header)
+        refused(f"{empty} has no examples", train_file=empty)
+        refused(f"{header} has no usable examples", train_file=header)
+        refused(f"{header} has no usable examples", train_file=train, validation_file=header)
         refused(f"{none}, line 1: it has no column 'text'; its columns are 'sentence', 'label'", train_file=none)
         one = write_tsv(tmp_path / "one.tsv", ("text", "label"), ("a", "x"), ("b", "x"))
-        refused(f"{one} has one class alone, 'x': there must be two to tell apart", train_file=one)
+        refused(f"{one} has only one class, 'x': it must have at least two", train_file=one)
         neither = write_tsv(tmp_path / "neither.tsv", ("text", "class"), ("a", "x"))
         refused(f"{neither}, line 1: it has no column 'label' or 'score'; its columns are 'text', 'class'", train_file=neither)
         refused(f"{neither}, line 1: it has no column 'label'; its", train_file=train, validation_file=neither)
         both = write_tsv(tmp_path / "both.tsv", ("text", "label", "score"), ("a", "x", 1))
-        refused(f"{both} has columns 'label' and 'score': name the one not meant otherwise", train_file=both)
+        refused(f"{both} has columns 'label' and 'score': disable one of them", train_file=both)
         twice = write_tsv(tmp_path / "twice.tsv", ("text", "label", "text"), ("a", "x", "b"))
-        refused(f"{twice}, line 1: it has two columns 'text'", train_file=twice)
+        refused(f"{twice}, line 1: two columns are called 'text'", train_file=twice)
         pairs = write_tsv(tmp_path / "pairs.tsv", ("text", "text_pair", "label"), ("a", "b", "good"), ("a", "b", "bad"))
         refused(f"{train}, line 1: it has no column 'text_pair'", train_file=pairs, validation_file=train)
 
     def test_paths_that_lead_nowhere(self, train, tmp_path):
         refused("data.train_file='' is not allowed: it must be the path of a TSV or JSONL file", train_file="")
         missing = tmp_path / "missing.tsv"
-        refused(f"data.train_file={str(missing)!r} is not allowed: there is no such file", train_file=missing)
+        refused(f"data.train_file={str(missing)!r} is not allowed: the file does not exist", train_file=missing)
         refused(f"data.validation_file={str(missing)!r} is not", train_file=train, validation_file=missing)
         table = tmp_path / "train.xlsx"
         refused(f"data.train_file={str(table)!r} is not allowed: its name must end in .tsv, ", train_file=table)
@@ -161,9 +161,9 @@ class TestTsv:
     def test_splits_that_there_are_not(self, train):
         found = open_data(name="file", train_file=str(train))
         for split, said in (
-            ("dev", "'dev' is not a split of the files: it must be train, validation or another file's path"),
+            ("dev", "'dev' is not a split of the files: it must be train, validation or the path of a file"),
             ("train[9:]", "'train[9:]' is not a split of the files (train of 3 examples): "),
-            ("gone.tsv", "split='gone.tsv' is not allowed: there is no such file"),
+            ("gone.tsv", "split='gone.tsv' is not allowed: the file does not exist"),
         ):
             with pytest.raises(ValueError, match="^" + re.escape(said)):
                 found.load(split, None)
@@ -187,14 +187,14 @@ class TestJsonl:
         "line, said",
         [
             ('{"text": "a", "label": "x"', "it is not JSON: Expecting"),
-            ('["a", "x"]', 'it must be a JSON object, and is ["a", "x"]'),
+            ('["a", "x"]', 'it must be a JSON object, not ["a", "x"]'),
             ('{"text": "a"}', "it has no 'label'"),
             ('{"label": "x"}', "it has no 'text'"),
-            ('{"text": null, "label": "x"}', "its 'text' must be a text, and is null"),
-            ('{"text": "a", "label": 1.5}', "its 'label' must be the name of a class, and is 1.5"),
-            ('{"text": "a", "label": ["x"]}', "its 'label' must be the name of a class, and is"),
+            ('{"text": null, "label": "x"}', "its 'text' must be a string, not null"),
+            ('{"text": "a", "label": 1.5}', "its 'label' must be the name of a class, not 1.5"),
+            ('{"text": "a", "label": ["x"]}', "its 'label' must be the name of a class, not"),
             ('{"text": "\\ud83d", "label": "x"}', "its 'text' has half of a surrogate pair at character 0"),
-            ("[" * 100_000, "it is not JSON that can be read"),
+            ("[" * 100_000, "it is JSON that is nested too deeply"),
         ],
     )
     def test_bad_lines(self, tmp_path, line, said):
@@ -206,7 +206,7 @@ class TestJsonl:
     def test_score_that_is_no_number(self, tmp_path, score):
         path = write_jsonl(tmp_path / "train.jsonl", {"text": "a", "score": 1})
         path.write_text(path.read_text() + f'{{"text": "b", "score": {score}}}\n')
-        refused(f"{path}, line 2: its 'score' must be a number, and is", train_file=path)
+        refused(f"{path}, line 2: its 'score' must be a number, not", train_file=path)
 
     def test_first_line_decides(self, tmp_path):
         path = tmp_path / "train.jsonl"

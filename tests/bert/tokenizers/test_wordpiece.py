@@ -222,8 +222,8 @@ def test_tables(tokenizers, vocabulary):
     assert [token for token, special in zip(tokens, ours.special, strict=True) if special] == [*SPECIAL, "[unused0]"]
     assert [bool(c) for c in ours.continues] == [token.startswith("##") and token != "##" for token in tokens]
     assert ours.to_tokens([4, 0]) == ["[MASK]", "[PAD]"]
-    ids = [2, *ours.tokenize(["Déjà vu, 중 film"]).to_list()[0], 4, 3, 0, 0]
-    assert ours.to_text(np.array(ids)) == "deja vu , 중 film [MASK]".replace("중", "[UNK]")
+    ids = ours.tokenize(["Déjà vu, 중 film"]).to_list()[0]
+    assert " ".join(ours.to_tokens(ids)).replace(" ##", "") == "deja vu , [UNK] film"
 
 
 def test_no_texts(tokenizers):
@@ -251,23 +251,23 @@ class TestFiles:
         "content, problem",
         [
             (b"", ": it is empty"),
-            (b"\n", ", line 1: there is no token"),
-            (b"[PAD]\na\nb\na\n", ", line 4: a is there a second time, after line 2"),
-            (b"[PAD]\n\nb\n", ", line 2: there is no token"),
-            (b"[PAD]\nb\n\n", ", line 3: there is no token"),
+            (b"\n", ", line 1: it has no token"),
+            (b"[PAD]\na\nb\na\n", ", line 4: a is a duplicate of line 2"),
+            (b"[PAD]\n\nb\n", ", line 2: it has no token"),
+            (b"[PAD]\nb\n\n", ", line 3: it has no token"),
             (b"[PAD]\ncaf\xe9\n", ", line 2: it is not UTF-8 (unexpected end of data at byte 4)"),
             (b"\xff\xfe[\0P\0", ", line 1: it is not UTF-8 (invalid start byte at byte 1)"),
             (b"[PAD]\n" + b"a" * 257, ", line 2: a token of 257 bytes is too long: at most 256"),
-            (b"[PAD]\nb\0c", ", line 2: 'b\\x00c' has a null character, which no text keeps"),
+            (b"[PAD]\nb\0c", ", line 2: 'b\\x00c' has a null character, which is removed from all texts"),
         ],
     )
     def test_line(self, tmp_path, content, problem):
         assert self.refusal(tmp_path, content) == problem
 
     def test_no_file(self, tmp_path):
-        with pytest.raises(ValueError, match=r"gone\.txt: there is no such file"):
+        with pytest.raises(ValueError, match=r"gone\.txt: the file does not exist"):
             open_tokenizer(tmp_path / "gone.txt")
-        with pytest.raises(ValueError, match="there is no such file"):
+        with pytest.raises(ValueError, match="the file does not exist"):
             open_tokenizer(tmp_path)
 
     def test_line_ends(self, tmp_path):

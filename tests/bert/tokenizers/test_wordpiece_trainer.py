@@ -10,7 +10,7 @@ import tensorflow_text
 from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_lib
 
 from bert.corpus.movie_reviews import read_reviews
-from bert.tokenizers.wordpiece_trainer import ROUNDS, PieceTrie, frequent_characters, learn_pieces
+from bert.tokenizers.wordpiece_trainer import ROUNDS, SubwordTrie, frequent_characters, learn_pieces
 from bert.vocabulary import count_words
 from tests.bert.tokenizer_references import SPECIAL
 
@@ -37,9 +37,9 @@ def plain_pieces(counts, least_count):
 
 
 def kept_pieces(counts, least_count):
-    """The same by PieceTrie."""
+    """The same by SubwordTrie."""
     words = sorted(counts)
-    trie = PieceTrie(words, np.array([counts[word] for word in words]))
+    trie = SubwordTrie(words, np.array([counts[word] for word in words]))
     kept, count = trie.pieces(least_count)
     return {trie.text(node): count[node] for node in np.flatnonzero(kept)}
 
@@ -110,7 +110,7 @@ def test_long_words_are_left_out():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="^there is no word in the texts$"):
+    with pytest.raises(ValueError, match="^the texts have no words$"):
         learn_pieces({}, 100)
     expected = "^size=5 is not allowed: it must be at least 6, 4 for single characters and 2 special ones$"
     with pytest.raises(ValueError, match=expected):

@@ -19,9 +19,8 @@ def pipeline(recipe, images, batch, jpegs="", data_dir=""):
 
     from official.data.bad_examples import BadExamples
     from vision.caching import cached
-    from vision.data import open_dataset
+    from vision.data import file_source, open_dataset
     from vision.pipeline import ImagePipeline
-    from vision.sources import file_source
 
     path, _, argument = recipe.partition(":")
     config = runpy.run_path(path)["get_config"](*([argument] if argument else []))

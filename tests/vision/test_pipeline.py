@@ -20,8 +20,8 @@ from tests.vision.pictures import (
 )
 from vision import pipeline as pipelines
 from vision.caching import cached
+from vision.data import EncodedSource, array_source, file_source
 from vision.pipeline import ImagePipeline
-from vision.sources import EncodedSource, array_source, file_source
 
 EXAMPLES = 23
 SIZE = 8
@@ -246,7 +246,7 @@ class TestBadExamples:
 
     def test_batch_without_a_good_example(self, spoiled):
         only_bad = file_source([spoiled.name_of(i) for i in (4, 5)], [0, 1])
-        with pytest.raises(tf.errors.InvalidArgumentError, match="no example of a batch can be used"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="no example of a batch is usable"):
             next(iter(pipeline_of(only_bad, "skip").train_batches(2, 0, 0)))
 
     def test_on_two_replicas(self, spoiled):

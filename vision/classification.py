@@ -75,8 +75,8 @@ class ImageClassification(Task):
         return build_model(name=self._config.name, **{**settings, **others})
 
     def part(self, name):
-        """The "model", whose signatures return classes and whose module returns "logits" and "features"; or the "encoder", without
-        a head, which returns "features".
+        """The "model", whose signatures return classes and whose module returns "logits" and "features"; or the "encoder", which
+        has no head and returns "features".
         """
         self.check_part(name)
         model = self._build_model(**DROPS_NOTHING)

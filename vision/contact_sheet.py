@@ -20,8 +20,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from absl import app, flags, logging
 
+from official.cli import recipe_flag
 from official.cli.recipe_flag import CONFIG, parse_flags
 from vision.classification import ImageClassification
+
+flags.adopt_module_key_flags(recipe_flag)  # so that --help lists --config
 
 OUTPUT = flags.DEFINE_string("output", None, "PNG file to write.")
 EXAMPLES = flags.DEFINE_integer("examples", 8, "Number of examples, one per row.", lower_bound=1)

@@ -1,4 +1,4 @@
-"""Every model of the zoo at a tiny size: forward, one step, saved and exported; initial values, policies and FLOPs."""
+"""Models of the zoo at a tiny size: forward, one step, saved and exported; initial values, policies and FLOPs."""
 
 import math
 
@@ -32,10 +32,20 @@ def compiled(model):
     return model
 
 
-class TestZoo:
-    """One model of each name, which the tests of this class share."""
+FAMILIES = ("vit_ti16", "vit_moe_b16", "widenet_ti16")
 
-    @pytest.fixture(scope="class", params=vision.list_models())
+
+def test_families_stand_for_all_names():
+    """At the tiny size every model has the settings of one of FAMILIES; test_zoo holds the sizes."""
+    tiny = {name: vision.model_settings(name, **tiny_settings(name)) for name in vision.list_models()}
+    assert all(settings in [tiny[family] for family in FAMILIES] for settings in tiny.values())
+    assert len({str(tiny[family]) for family in FAMILIES}) == 3
+
+
+class TestZoo:
+    """One model of each family, which the tests of this class share."""
+
+    @pytest.fixture(scope="class", params=FAMILIES)
     def model(self, request):
         tf.keras.utils.set_random_seed(0)
         return vision.create_model(request.param, **tiny_settings(request.param))

@@ -29,10 +29,11 @@ def recipe(argument):
     return config
 
 
-def imported_files(config, workdir):
-    """The files of the project that are imported once a run is finished, relative to its root, in order."""
+def imported_files(config, workdir, recipe_file):
+    """The recipe and the files of the project that are imported once its run is finished, relative to its root, in order."""
     train.run(config, workdir)
-    return own_files(module.__file__ for module in list(sys.modules.values()) if getattr(module, "__file__", None))
+    imported = [module.__file__ for module in list(sys.modules.values()) if getattr(module, "__file__", None)]
+    return own_files([*imported, pathlib.Path(recipe_file).absolute()])
 
 
 def files_of_step(config, workdir):
@@ -60,7 +61,8 @@ def main():
     parser.add_argument("--step", action="store_true", help="only the files that run in one training step")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        files = (files_of_step if given.step else imported_files)(recipe(given.config), f"{folder}/run")
+        config, workdir = recipe(given.config), f"{folder}/run"
+        files = files_of_step(config, workdir) if given.step else imported_files(config, workdir, given.config.partition(":")[0])
     lines = [len((ROOT / path).read_text(encoding="utf-8").splitlines()) for path in files]
     for path, count in zip(files, lines, strict=True):
         print(f"{count:6,}  {path}")

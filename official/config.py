@@ -187,3 +187,9 @@ def changes(before, after, prefix=""):
 def is_fixed(key):
     """Whether a setting, by its dotted key, must stay the same when a run is resumed."""
     return key not in FREE and any(key == fixed or key.startswith(fixed + ".") for fixed in FIXED)
+
+
+def came_later(key, before):
+    """Whether a dotted key is a setting of the model that a run's plain config lacks, since it was added after the run began."""
+    section, _, setting = key.partition(".")
+    return section == "model" and setting not in before.get(section, {})

@@ -22,9 +22,9 @@ from absl import app, flags, logging
 
 from official import config as configs
 from official.checkpoints.manager import BestCheckpoint, Checkpoints, NoSuchMetric
-from official.checkpoints.trained_models import change_data
 from official.checkpoints.weights import read_weights
 from official.cli.recipe_flag import CONFIG, parse_flags
+from official.files.atomic import atomic_write
 from official.files.summary import metrics_of_step, report, run_facts, write_summary
 from official.files.tables import Table, read_table, text_table
 from official.files.workdir import (
@@ -117,8 +117,8 @@ class Run:
             )
             self.first_step = self.checkpoints.restore()
         if config.train.precision == "auto":
-            (self.workdir / PRECISION_TXT).write_text(self.precision + "\n")
-        (self.workdir / CONFIG_JSON).write_text(json.dumps(recipe, indent=2) + "\n")
+            atomic_write(self.workdir / PRECISION_TXT, f"{self.precision}\n".encode())
+        atomic_write(self.workdir / CONFIG_JSON, (json.dumps(recipe, indent=2) + "\n").encode())
 
     def _update_scales(self):
         if self.config.train.layer_decay == 1:
@@ -279,7 +279,7 @@ def finished_summary(config, workdir):
         before = configs.completed(json.loads((workdir / CONFIG_JSON).read_text()))
         changes = configs.changes(before, configs.to_plain(config))
         listed = "; ".join(f"{key}: {old!r} -> {new!r}" for key, (old, new) in changes.items())
-        if any(configs.is_fixed(key) for key in changes):
+        if any(configs.is_fixed(key) and not configs.came_later(key, before) for key in changes):
             raise ValueError(f"{workdir} holds a run with other settings ({listed}); choose another --workdir or delete it")
         if changes:
             print(f"Settings changed since this run began: {listed}")
@@ -308,14 +308,26 @@ def fit_calls(first_step, steps, every):
     return calls
 
 
+def with_flags(config, model, data_dir):
+    """The recipe's config with the values of --model and --data_dir, unless they are None.
+
+    Raises:
+      ValueError: --data_dir for a recipe without data.dir.
+    """
+    if model is not None:
+        config.init = model
+    if data_dir is not None:
+        if "dir" not in config.get("data", {}):
+            raise ValueError(f"--data_dir={data_dir} is not allowed: the recipe has no data.dir")
+        config.data.dir = data_dir
+    return config
+
+
 def main(argv):
     if CONFIG.value is None or WORKDIR.value is None:
         raise app.UsageError("--config and --workdir are needed")
     try:
-        config = CONFIG.value
-        if MODEL.value is not None:
-            config.init = MODEL.value
-        change_data(config, "this run", DATA_DIR.value, {})
+        config = with_flags(CONFIG.value, MODEL.value, DATA_DIR.value)
         finished = finished_summary(config, WORKDIR.value)
         training = None if finished else Run(config, WORKDIR.value)
     except (ValueError, OSError) as error:

@@ -129,8 +129,8 @@ class FirstToken(Layer):
         return None
 
 
-@tf.keras.saving.register_keras_serializable(package="bert", name="MaskedWords")  # the name in saved models
-class MaskedLMHead(Layer):
+@register
+class MaskedWords(Layer):  # .keras files store its weights under the name of the class
     """Logits of the words at masked positions: Dense, activation, norm, and the word embedding again (BERT, arXiv:1810.04805).
 
     Args:

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from bert.layers import FirstToken, MaskedLMHead, Span, TextEmbedding
+from bert.layers import FirstToken, MaskedWords, Span, TextEmbedding
 from widenet import Deployment, Encoder, Model
 from widenet.checks import check_choice, check_count
 from widenet.deployment import DEPLOYMENT_SETTINGS
@@ -74,7 +74,7 @@ def build_model(
     }
     if task == "pretraining":
         inputs["masked_lm_positions"] = tf.keras.Input((None,), dtype=tf.int32, name="masked_lm_positions")
-        head = MaskedLMHead(embedding_dim, activation, norm_epsilon, initializer, name="mlm_logits", dtype=wide)
+        head = MaskedWords(embedding_dim, activation, norm_epsilon, initializer, name="mlm_logits", dtype=wide)
         outputs["mlm_logits"] = head([x, inputs["masked_lm_positions"], words])
         outputs["next_sentence"] = dense(2, name="next_sentence", dtype=wide)(pooled)
     return Model(inputs, outputs, name=name)

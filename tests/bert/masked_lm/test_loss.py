@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from bert.layers import MaskedWords
 from bert.masked_lm.loss import MaskedLMAccuracy, MaskedLMLoss, word_losses
 
 
@@ -86,3 +87,14 @@ def test_two_replicas():
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert loss == pytest.approx(expected_loss, rel=1e-6)
     assert np.abs(expected).max() > 0.01
+
+
+def test_names_in_saved_models():
+    """Keras finds classes by their registered names, and a layer's weights in a .keras file by the name of its class."""
+    registered = {
+        MaskedLMLoss: "bert>MaskedWordLoss",
+        MaskedLMAccuracy: "bert>MaskedWordAccuracy",
+        MaskedWords: "bert>MaskedWords",
+    }
+    assert {kind: tf.keras.saving.get_registered_name(kind) for kind in registered} == registered
+    assert MaskedWords.__name__ == "MaskedWords"

@@ -35,8 +35,7 @@ def add_task_modules(parser):
         metavar="MODULE",
         action="append",
         default=[],
-        help="Python module that may define the task of the model's config, which runs its code; repeatable (default: only "
-        "this project's modules)",
+        help="module that may define the task; runs its code",
     )
 
 

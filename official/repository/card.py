@@ -11,6 +11,7 @@ from official.cli.status_line import format_bytes
 from official.files.saved_model_layout import CONFIG_FILE, FACTS_FILE
 from official.files.workdir import CONFIG_JSON, CURVES_PNG, EVALUATION, METRICS_JSON
 from official.repository import html
+from official.repository.index import PAGE
 
 MAX_CLASSES = 50  # class names on a card
 MAX_VALUE_CHARS = 300  # of a setting, such as a list of a thousand classes
@@ -199,7 +200,7 @@ def html_card(entry, facts, pictures):
       pictures: {title: relative address}.
     """
     body = [
-        f"<p>{html.link('../' * entry.handle.count('/') + 'index.html', 'All models')}. {_address(entry, html.link)}</p>",
+        f"<p>{html.link('../' * entry.handle.count('/') + PAGE, 'All models')}. {_address(entry, html.link)}</p>",
         f"<pre>{escape(_usage(entry.handle))}</pre>",
     ]
     for title, rows, folded in card_sections(entry, facts):

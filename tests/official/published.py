@@ -1,4 +1,4 @@
-"""What is looked at after a process that publishes or loads was killed (tests.official.kills). Imports no TensorFlow."""
+"""Checks after a process that publishes or loads was killed (tests.official.kills). Imports no TensorFlow."""
 
 import atexit
 import contextlib
@@ -89,12 +89,12 @@ def upgrading(folder):
 
 
 def fetching(folder):
-    """A model of a repository's folder: "old" where it is not in the cache, "new" where it is; and then it can be had."""
+    """A model of a repository's folder: "old" if it is not in the cache, "new" if it is. Afterwards it can be loaded."""
     return _loading(folder, str(folder / "repository"))
 
 
 def downloading(folder):
-    """The same, of a static file server."""
+    """The same from a static file server."""
     server = contextlib.ExitStack()
     atexit.register(server.close)
     return _loading(folder, server.enter_context(static_server(folder / "repository")))
@@ -115,7 +115,9 @@ def _loading(folder, base):
         for place in places:
             check_fetched(place, folder / "repository-model")
         act()
-        (place,) = (path for path in cache.iterdir() if path.suffix != ".lock")  # an empty file, where the kill came after all
+        (place,) = (
+            path for path in cache.iterdir() if path.suffix != ".lock"
+        )  # a kill at the very end leaves the empty lock file
         check_fetched(place, folder / "repository-model")
         return "new" if places else "old"
 
@@ -123,7 +125,7 @@ def _loading(folder, base):
 
 
 def check_fetched(place, model):
-    """What the cache has of a model: all of it."""
+    """Checks that a folder of the cache has all files of a model."""
     assert json.loads((place / "source.json").read_text())["handle"] == HANDLE
     assert sorted(path.name for path in place.iterdir()) == [MODEL, "source.json"]
     assert files(place / MODEL) == files(model)

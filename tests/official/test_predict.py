@@ -1,4 +1,4 @@
-"""Many answers of a model, by its signature alone: order, bad inputs, and going on after a stop."""
+"""Batch inference by a signature: order, invalid inputs, and resuming."""
 
 import json
 import math
@@ -16,12 +16,12 @@ ROWS = [{"text": text} for text in ("one", "bad", "three words here", "", "five"
 
 
 class Lengths(tf.Module):
-    """Tells how long strings are, and refuses "bad" as an exported model refuses an image."""
+    """Returns the lengths of strings, and refuses "bad" as an exported model refuses an invalid image."""
 
     def answers(self, texts):
         bad = tf.where(texts == "bad")[:, 0]
-        told = tf.strings.reduce_join(tf.strings.join(["text[", tf.strings.as_string(bad[:1]), "]: it is bad"]))
-        with tf.control_dependencies([tf.debugging.Assert(tf.equal(tf.size(bad), 0), [told])]):
+        message = tf.strings.reduce_join(tf.strings.join(["text[", tf.strings.as_string(bad[:1]), "]: it is bad"]))
+        with tf.control_dependencies([tf.debugging.Assert(tf.equal(tf.size(bad), 0), [message])]):
             length = tf.strings.length(texts)
         share = tf.cast(length, tf.float32) / 10
         return {"length": length, "upper": tf.strings.upper(texts), "shares": tf.stack([share, tf.math.log(share)], axis=1)}
@@ -52,7 +52,7 @@ def run(folder, model="texts", inputs="rows.jsonl", output="out.jsonl", **settin
 
 @pytest.mark.parametrize("batch_size", [1, 2, 32])
 def test_lines_of_json(folder, batch_size):
-    """In their order, whatever the batch; a bad one has its own line and loses the others nothing; not a number is null."""
+    """In the order of the inputs, for any batch size. An invalid input gets an error, the others their outputs; NaN is null."""
     output = f"{batch_size}.jsonl"
     result, rows = run(folder, output=output, batch_size=batch_size)
     assert result == (5, 1)
@@ -62,12 +62,12 @@ def test_lines_of_json(folder, batch_size):
     assert rows[2]["upper"] == "THREE WORDS HERE"
     assert rows[2]["shares"] == pytest.approx([1.6, math.log(1.6)], rel=1e-6)  # float32
     assert rows[3]["shares"] == [0, None]
-    # In as few digits as tell a float32.
+    # In the fewest digits that identify a float32.
     assert re.search(r"\[1\.6, 0\.4700\d{1,5}\]", (folder / output).read_text())
 
 
 def test_files(folder):
-    """A glob, in the order of its paths; one that cannot be read is told of."""
+    """A glob, in the order of its paths; a file that cannot be read gets an error."""
     for name in ("b.txt", "a.txt", "c.txt"):
         (folder / name).write_text(name * 2)
     (folder / "c.txt").write_text("bad")
@@ -83,7 +83,7 @@ def test_files(folder):
 
 
 def test_pairs_and_bad_lines(folder):
-    """Several strings by name; a line that is no JSON, no object, or lacks one is told of."""
+    """Several strings by name; a line that is not JSON, not an object, or lacks a string gets an error."""
     lines = ['{"text": "a", "text_pair": "é"}', "{", "[1]", '{"text": "a"}', '{"text": "a", "text_pair": 1}']
     (folder / "pairs.jsonl").write_text("\n".join(lines) + "\n")
     result, rows = run(folder, "pairs", "pairs.jsonl", "pairs_out.jsonl")
@@ -97,9 +97,9 @@ def test_pairs_and_bad_lines(folder):
         run(folder, "pairs", "*.txt", "pairs_out.jsonl")
 
 
-def test_goes_on(folder):
-    """Whole lines are kept as they are, and a torn one is written anew."""
-    path = folder / "going.jsonl"
+def test_resumes(folder):
+    """Complete lines are kept as they are, an incomplete one is written again."""
+    path = folder / "resumed.jsonl"
     _, expected = run(folder, output=path.name)
     lines = path.read_text().splitlines(keepends=True)
     kept = lines[0].replace('"ONE"', '"KEPT"')
@@ -116,7 +116,7 @@ def test_goes_on(folder):
 
 @pytest.mark.parametrize("line", ['{"input": "rows.jsonl:2"}', "not JSON", "[]"])
 def test_an_output_of_other_inputs(folder, line):
-    """Is refused and left alone."""
+    """It is refused and stays as it is."""
     path = folder / "other.jsonl"
     path.write_text(line + "\n")
     with pytest.raises(ValueError, match=r"other\.jsonl, line 1, is not of the input rows\.jsonl:1"):
@@ -139,7 +139,7 @@ def test_refused(folder, settings, said):
 
 
 def test_plain():
-    """Bytes that are no UTF-8, nested arrays and integers, as JSON has them."""
+    """Invalid UTF-8, nested arrays, integers and floats."""
     assert predict.plain(b"\xff") == "\ufffd"
     assert predict.plain(np.array([[1, 2]], np.int32)) == [[1, 2]]
     assert predict.plain(np.array([b"a"], object)) == ["a"]

@@ -1,4 +1,4 @@
-"""Publishing: what a static file server and a person find in a repository, and what is refused."""
+"""Publishing: the files in a repository, and what is refused."""
 
 import html.parser
 import json
@@ -39,7 +39,7 @@ def pictures_of(*paths):
 
 @pytest.fixture
 def exported(tmp_path):
-    """A SavedModel in its run's workdir, with all that there may be to tell of it; some of it tries to get out of its cell."""
+    """A SavedModel in its run's workdir, with every fact that a card can have, some of them with markup."""
     run = tmp_path / "run"
     model = make_model(run / "saved_model")
     config = {
@@ -101,7 +101,7 @@ class Page(html.parser.HTMLParser):
 
 
 def test_first(model, tmp_path):
-    """The archive lies under the handle itself, where a client of TF Hub's protocol asks for it; the index tells its SHA-256."""
+    """The archive is under the handle itself, as clients of TF Hub's protocol expect it; the index has its SHA-256."""
     repository = tmp_path / "new" / "repository"
     entry = publish(model, repository, NAME, licence="Apache-2.0")
     assert entry.handle == HANDLE
@@ -114,7 +114,7 @@ def test_first(model, tmp_path):
 
 
 def test_next_versions(model, tmp_path):
-    """The next free number, after the largest one; and any that is free, by name."""
+    """The number after the largest one, or any free number that is given."""
     handles = [publish(model, tmp_path / "repository", handle).handle for handle in (NAME, NAME, f"{NAME}/7", NAME, f"{NAME}/3")]
     assert handles == [f"{NAME}/{version}" for version in (1, 2, 7, 8, 3)]
     assert publish(model, tmp_path / "repository", "me/vision").handle == "me/vision/1"
@@ -123,7 +123,7 @@ def test_next_versions(model, tmp_path):
 
 
 def test_immutable(model, tmp_path):
-    """Refused, even of the same model, with the way to go on; and nothing has changed."""
+    """A version cannot be replaced, not even by the same model; nothing changes."""
     repository = tmp_path / "repository"
     publish(model, repository, HANDLE)
     publish(model, repository, NAME)
@@ -138,14 +138,14 @@ def test_immutable(model, tmp_path):
 
 
 def test_same_bytes(model, tmp_path):
-    """Of one model, wherever and as whatever it is published."""
+    """The archive of a model has the same bytes wherever it is published."""
     first = publish(model, tmp_path / "a", HANDLE)
     second = publish(model, tmp_path / "b", "other/x")
     assert first.sha256 == second.sha256
 
 
 def test_file_in_the_way(model, tmp_path):
-    """Not of a publication that was killed: somebody's, or the index is gone. Nothing is overwritten."""
+    """Files that are not of a killed publication, for example because the index was deleted, are not overwritten."""
     repository = tmp_path / "repository"
     publish(model, repository, HANDLE)
     (repository / "index.html").unlink()
@@ -156,7 +156,7 @@ def test_file_in_the_way(model, tmp_path):
     assert files_and_digests(repository) == before
 
 
-def test_somebody_elses_index(model, tmp_path):
+def test_another_site(model, tmp_path):
     """The root of a site."""
     (tmp_path / "index.html").write_text("<html>Welcome</html>")
     with pytest.raises(ValueError, match="index.html is not the page of a model repository"):
@@ -198,7 +198,7 @@ def test_page_of_a_killed_publication(model, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("failing", ["_stage", "_place", "index_page"])
 def test_failure_leaves_nothing(model, tmp_path, monkeypatch, failing):
-    """As a full disk: at once, and after the files were placed."""
+    """Such as a full disk: early, and after the files were moved to their places."""
     repository = tmp_path / "repository"
     publish(model, repository, HANDLE)
     before = files_and_digests(repository)
@@ -228,7 +228,7 @@ def test_failure_leaves_nothing(model, tmp_path, monkeypatch, failing):
     ],
 )
 def test_refused_settings(model, tmp_path, settings, message):
-    """Before there is a trace of it in the repository."""
+    """Before anything is written."""
     with pytest.raises(ValueError) as error:
         publish(**{"model": model, "repository": tmp_path / "repository", "handle": HANDLE, **settings})
     assert str(error.value).startswith(message)
@@ -236,14 +236,14 @@ def test_refused_settings(model, tmp_path, settings, message):
 
 
 def test_card(exported, tmp_path):
-    """Parameters, metrics of the exported step, data, licence, plots; in both cards, as text and not as markup."""
+    """Parameters, metrics of the exported step, data, licence and plots are on both cards, escaped."""
     extra = tmp_path / "a plot, mine.JPG"
     pictures_of(extra)
     publish(exported, tmp_path / "repository", HANDLE, licence="MIT <b>", plots=[extra])
     page = Page(tmp_path / "repository" / f"{HANDLE}.html")
     text = "\n".join(page.text)
     markdown = (tmp_path / "repository" / f"{HANDLE}.md").read_text()
-    for told in (
+    for fact in (
         HANDLE,
         "190,954",
         "image classification",
@@ -252,9 +252,9 @@ def test_card(exported, tmp_path):
         "small <script>alert(1)</script>",
         "<b>zero</b> ö",
     ):
-        assert told in text
-    for told in (r"MIT \<b\>", r"digits\|", "0.975", r"small \<script\>alert\(1\)\</script\>"):
-        assert told in markdown
+        assert fact in text
+    for fact in (r"MIT \<b\>", r"digits\|", "0.975", r"small \<script\>alert\(1\)\</script\>"):
+        assert fact in markdown
     assert "script" not in [tag for tag, _ in page.tags]
     assert "b" not in [tag for tag, _ in page.tags]
     for card in (text, markdown):
@@ -272,7 +272,7 @@ def test_card(exported, tmp_path):
 
 
 def test_card_of_a_bare_model(model, tmp_path):
-    """Nothing but a SavedModel: what is not known is said not to be stated."""
+    """Only a SavedModel: unknown facts are "not stated"."""
     publish(model, tmp_path / "repository", HANDLE)
     text = "\n".join(Page(tmp_path / "repository" / f"{HANDLE}.html").text)
     assert text.count("not stated") == 4  # model, task, parameters, licence
@@ -280,7 +280,7 @@ def test_card_of_a_bare_model(model, tmp_path):
 
 
 def test_licence_of_the_model(exported, tmp_path):
-    """It travels with the model, unless another is named."""
+    """It comes from the model, unless another is given."""
     facts = exported / "assets.extra" / "model.json"
     write_json(facts, {**json.loads(facts.read_text()), "licence": "BSD-3-Clause"})
     assert publish(exported, tmp_path / "repository", NAME).licence == "BSD-3-Clause"
@@ -288,7 +288,7 @@ def test_licence_of_the_model(exported, tmp_path):
 
 
 def test_index(exported, model, tmp_path):
-    """A row a name, newest version first; every link leads to a file; it needs nothing from elsewhere."""
+    """A row for each name, newest version first; every link leads to a file in the repository."""
     repository = tmp_path / "repository"
     for folder, handle in ((exported, NAME), (exported, NAME), (model, "other/x")):
         publish(folder, repository, handle)
@@ -334,7 +334,7 @@ def test_index_of_hostile_text():
     ],
 )
 def test_index_that_cannot_be_right(change):
-    """Nothing is fetched by such data."""
+    """It is refused as a whole."""
     text = json.dumps({"format": 1, "models": [{**ENTRY._asdict(), **change}]})
     with pytest.raises(ValueError, match=r"https://here/index\.json is not a valid index"):
         parse_index(text, "https://here/index.json")

@@ -1,4 +1,4 @@
-"""Archives: the same bytes each time, and nothing unpacked that should not be."""
+"""Archives: deterministic packing, and unpacking of hostile archives."""
 
 import gzip
 import io
@@ -39,7 +39,7 @@ def test_there_and_back(model, tmp_path):
 
 
 def test_bytes_follow_from_the_contents(model, tmp_path):
-    """Neither from times, modes, owners and places, nor from the order in which files were made."""
+    """Not on times, modes, owners, paths or the order in which files were created."""
     pack(model, tmp_path / "first")
     copy = tmp_path / "elsewhere" / "copy"
     copy.mkdir(parents=True)
@@ -55,7 +55,7 @@ def test_bytes_follow_from_the_contents(model, tmp_path):
 
 
 def test_as_others_read_it(model, tmp_path):
-    """Python's own extraction, which trusts it, finds the SavedModel at the root."""
+    """Python's own extraction finds the SavedModel at the root."""
     pack(model, tmp_path / "archive")
     with tarfile.open(tmp_path / "archive", "r:gz") as archive:
         archive.extractall(tmp_path / "unpacked")
@@ -70,7 +70,7 @@ def test_no_saved_model(tmp_path):
 
 @pytest.mark.parametrize("made", ["link", "pipe"])
 def test_not_packed(tmp_path, made):
-    """What could not be unpacked."""
+    """Files that could not be unpacked."""
     folder = make_model(tmp_path / "model")
     if made == "link":
         (folder / made).symlink_to("/etc/passwd")
@@ -100,7 +100,7 @@ def write_archive(path, *members, **options):
 
 
 def refusal(tmp_path, archive, size=SIZE):
-    """What `unpack` says of an archive; nothing may be there afterwards that was not there before."""
+    """The message of `unpack` for an archive; no file may be left of it."""
     (tmp_path / "outside").write_text("as it was")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ValueError) as error:
@@ -136,13 +136,13 @@ LINK, OUTSIDE = "is not a regular file or a folder", "leads out of its folder, o
     ],
 )
 def test_refused_member(tmp_path, hostile, said):
-    """Beside a good one; the size is allowed for, so that it is not what is refused."""
+    """Beside a good one; the stated size is large enough, so that it is not the reason."""
     archive = write_archive(tmp_path / "archive", SAVED_MODEL, hostile)
     assert refusal(tmp_path, archive, 2 * len(CONTENT)) == said
 
 
 def test_link_then_through_it(tmp_path):
-    """A link out of the folder, and then a file that would be written where it leads."""
+    """A link out of the folder, then a file that would be written through it."""
     link = member("variables", type=tarfile.SYMTYPE, linkname=str(tmp_path))
     archive = write_archive(tmp_path / "archive", SAVED_MODEL, link, ("variables/outside", b"x"))
     assert refusal(tmp_path, archive, 100) == f"'variables' {LINK}"
@@ -164,7 +164,7 @@ def test_other_names_of_the_root(tmp_path):
     ],
 )
 def test_stated_size(tmp_path, size, said):
-    """It must be the one that the index tells, and may not be beyond all bounds."""
+    """It must be the size in the index, and at most MAX_BYTES."""
     assert refusal(tmp_path, write_archive(tmp_path / "archive", SAVED_MODEL), size) == said
 
 
@@ -175,7 +175,7 @@ def write_zeros(path, begin):
 
 
 def test_bomb(tmp_path):
-    """A gigabyte of zeros in a megabyte: what was stated is written at most, and not more than a piece is in memory."""
+    """A gigabyte of zeros in a megabyte: at most the stated size is written, and one chunk is in memory."""
     archive = write_zeros(tmp_path / "archive", member("saved_model.pb", size=1 << 30))
     assert archive.stat().st_size < 2 << 20
     assert refusal(tmp_path, archive, 1 << 20).startswith("it has more than the stated 1,048,576 bytes unpacked")
@@ -183,7 +183,7 @@ def test_bomb(tmp_path):
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
 def test_bomb_in_a_header(tmp_path, kind):
-    """A header of a gigabyte, which tarfile would read into memory whole: in a process that has not that much."""
+    """A header of a gigabyte, which tarfile would read at once, in a process that may not use that much memory."""
     archive = write_zeros(tmp_path / "archive", member("header", size=1 << 30, type=kind))
     code = f"""
 import pathlib, resource
@@ -200,7 +200,7 @@ except ValueError as error:
 
 
 def test_bomb_of_headers(tmp_path):
-    """Each says that another follows, as deep as Python lets functions call themselves."""
+    """Each header announces another one, beyond Python's recursion limit."""
     header = member("header", type=tarfile.XHDTYPE)[0].tobuf()
     archive = tmp_path / "archive"
     archive.write_bytes(gzip.compress(header * 5000))
@@ -208,14 +208,14 @@ def test_bomb_of_headers(tmp_path):
 
 
 def test_bomb_of_files(tmp_path, monkeypatch):
-    """Empty ones take no bytes, but a place each."""
+    """Empty files add no bytes, but are limited in number."""
     monkeypatch.setattr(archives, "MAX_FILES", 20)
     archive = write_archive(tmp_path / "archive", SAVED_MODEL, *((f"file-{number}", b"") for number in range(20)))
     assert refusal(tmp_path, archive) == "it has more than 20 files"
 
 
 def test_negative_size(tmp_path):
-    """It would lead tarfile back to where it was, again and again."""
+    """It would make tarfile read the same header again and again."""
     header = bytearray(member("saved_model.pb")[0].tobuf())
     header[124:136] = b"\xff" * 10 + b"\xfe\x00"  # -512, base 256
     header[148:156] = b"        "
@@ -227,7 +227,7 @@ def test_negative_size(tmp_path):
 
 @pytest.mark.parametrize("size", [0, 5, 100, 100_000, -50])
 def test_cut_off(tmp_path, model, size):
-    """At the beginning, in the midst and at the end."""
+    """At the beginning, in the middle and at the end."""
     whole = pack(model, tmp_path / "archive")
     (tmp_path / "cut").write_bytes((tmp_path / "archive").read_bytes()[:size])
     assert refusal(tmp_path, tmp_path / "cut", whole)
@@ -244,6 +244,6 @@ def test_no_archive(tmp_path, content):
 
 
 def test_no_saved_model_at_the_root(tmp_path):
-    """In a folder of its own it would not be found."""
+    """In a subfolder it would not be found."""
     archive = write_archive(tmp_path / "archive", ("model/saved_model.pb", CONTENT))
     assert refusal(tmp_path, archive) == "it has no saved_model.pb at its root"

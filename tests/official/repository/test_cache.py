@@ -1,4 +1,4 @@
-"""Fetching published models: checked, once, whole or not at all, whatever the server does and whoever is killed."""
+"""Downloads of published models: checked, once, complete or not at all, with failing servers and killed processes too."""
 
 import contextlib
 import functools
@@ -112,7 +112,7 @@ def test_fetched(repository, cache, hub, monkeypatch, kind):
 
 
 def test_what_tensorflow_reads(repository, cache):
-    """gs:// goes through tf.io.gfile; here it reads a folder, since there is no bucket at hand."""
+    """gs:// goes through tf.io.gfile; here it reads a folder in place of a bucket."""
     bucket = Bucket(str(repository))
     (entry,) = bucket.entries()
     assert entry == read_repository(repository)[0]
@@ -125,7 +125,7 @@ def test_what_tensorflow_reads(repository, cache):
 
 
 def test_fetched_through_tensorflow(repository, cache, hub, monkeypatch):
-    """The whole way, with such a bucket for a folder's path."""
+    """From handle to cache, with such a bucket."""
     monkeypatch.setattr("official.repository.locations.Folder", Bucket)
     hub(repository)
     find_published(HANDLE)
@@ -133,7 +133,7 @@ def test_fetched_through_tensorflow(repository, cache, hub, monkeypatch):
 
 
 def test_fetched_once(repository, cache, hub):
-    """Then only the index is asked for."""
+    """Afterwards only the index is read."""
     with serving(repository) as (address, asked, _):
         hub(address)
         paths = [find_published(HANDLE) for _ in range(3)]
@@ -162,7 +162,7 @@ def test_index_that_a_server_fails_to_send(repository, cache, hub):
 
 
 def test_of_another_repository(repository, tmp_path, cache, hub):
-    """The same handle elsewhere is another model, and of the first that has it."""
+    """The same handle elsewhere is another model; the first repository that has it is used."""
     other = make_repository(tmp_path / "other", seed=1)
     hub(tmp_path / "repository", other)
     first = find_published(HANDLE)
@@ -173,7 +173,7 @@ def test_of_another_repository(repository, tmp_path, cache, hub):
 
 
 def test_made_anew(repository, cache, hub):
-    """A repository that was deleted and filled again has other models under the handles: by their SHA-256."""
+    """A repository that was deleted and filled again has other models under the same handles, which differ in SHA-256."""
     hub(repository)
     before = find_published(HANDLE)
     shutil.rmtree(repository)
@@ -184,7 +184,7 @@ def test_made_anew(repository, cache, hub):
 
 
 def test_unknown(repository, tmp_path, hub):
-    """Where it was looked for, and what is there."""
+    """The message says which repositories were searched, and what they have."""
     other = make_repository(tmp_path / "other", "you/text/x/3")
     for _ in range(2):
         publish(tmp_path / "other-model", other, "you/text/y")
@@ -198,7 +198,7 @@ def test_unknown(repository, tmp_path, hub):
 
 
 def test_unknown_among_many(tmp_path, hub):
-    """The nearest are named, and how many more there are."""
+    """The most similar are named, and the number of the others."""
     model = make_model(tmp_path / "model", size=1000)
     (tmp_path / "repository").mkdir()
     entry = publish(model, tmp_path / "repository", "me/b16/1")
@@ -227,7 +227,7 @@ def test_setting(hub, setting, said):
 
 
 def test_places(hub):
-    """In order; commas part them, since addresses have colons."""
+    """In order, separated by commas, since addresses have colons."""
     hub(" https://models/x/", "gs://bucket/models", "here", "", "http://localhost:8000")
     found = repositories()
     assert [type(place) for place in found] == [Server, Bucket, Folder, Server]
@@ -236,7 +236,7 @@ def test_places(hub):
 
 
 def test_cache_setting(monkeypatch):
-    """TensorFlow Hub's, which may name a bucket there; here it may not."""
+    """TensorFlow Hub's variable, which may name a bucket there but not here."""
     monkeypatch.setenv("TFHUB_CACHE_DIR", "~/models")
     assert cache_folder() == pathlib.Path.home() / "models"
     monkeypatch.delenv("TFHUB_CACHE_DIR")
@@ -251,7 +251,7 @@ def test_cache_setting(monkeypatch):
 
 @pytest.mark.parametrize("base", ["folder", "server without index", "no server"])
 def test_repository_that_cannot_be_read(repository, tmp_path, hub, base):
-    """Those after it are not asked: the handle may mean a model of this one."""
+    """Later ones are not searched: the handle may name a model of this one."""
     (tmp_path / "empty").mkdir()
     with serving(tmp_path / "empty") as (address, *_):
         bases = {"folder": str(tmp_path / "nothing"), "server without index": address, "no server": "http://127.0.0.1:9"}
@@ -262,7 +262,7 @@ def test_repository_that_cannot_be_read(repository, tmp_path, hub, base):
     assert str(error.value).startswith(said)
 
 
-def test_no_repository_of_ours(tmp_path, hub):
+def test_another_site(tmp_path, hub):
     (tmp_path / "index.html").write_text("<html>Welcome</html>")
     hub(tmp_path)
     with pytest.raises(OSError, match=f"cannot be looked for: {tmp_path}/index.json cannot be read"):
@@ -270,7 +270,7 @@ def test_no_repository_of_ours(tmp_path, hub):
 
 
 def test_endless_index(repository, hub, monkeypatch):
-    """Read no further than is reasonable."""
+    """It is read up to a limit."""
     monkeypatch.setattr("official.repository.locations.MAX_INDEX_BYTES", 100)
     hub(repository)
     with pytest.raises(ValueError, match=f"{repository}/index.json is not a valid index: it has more than 100 bytes"):
@@ -278,7 +278,7 @@ def test_endless_index(repository, hub, monkeypatch):
 
 
 def test_server_gone(repository, cache, hub, caplog):
-    """What was fetched before is taken, and that is told; what was not is refused."""
+    """A model in the cache is used, with a warning; another one is refused."""
     with serving(repository) as (address, *_):
         hub(address)
         found = find_published(HANDLE)
@@ -298,7 +298,7 @@ def flip(path, position):
 
 @pytest.mark.parametrize("position", [0, 1000, -1])
 def test_tampered(repository, cache, hub, position):
-    """One bit: refused with both sums, and nothing stays. Put right again, it is fetched."""
+    """One bit: refused with both sums, and nothing is kept. Once repaired, it is fetched."""
     flip(repository / HANDLE, position)
     with serving(repository) as (address, *_):
         hub(address)
@@ -315,7 +315,7 @@ def test_tampered(repository, cache, hub, position):
 
 
 def test_longer(repository, cache, hub):
-    """Not read to its end."""
+    """It is not read to its end."""
     with (repository / HANDLE).open("ab") as archive:
         archive.write(bytes(10_000_000))
     hub(repository)
@@ -325,8 +325,8 @@ def test_longer(repository, cache, hub):
     assert list(cache.iterdir()) == []
 
 
-def test_cut_off_and_gone_on_with(repository, cache, hub):
-    """A connection that ends early: an error, and the next time the rest alone is asked for."""
+def test_cut_off_and_resumed(repository, cache, hub):
+    """A connection that ends early is an error; the next download asks for the rest only."""
     size = read_repository(repository)[0].bytes
     with serving(repository, limit=100_000) as (address, asked, kind):
         hub(address)
@@ -341,7 +341,7 @@ def test_cut_off_and_gone_on_with(repository, cache, hub):
 
 
 def kept_part(repository, cache, content):
-    """Puts what was fetched of an archive into the cache, as a kill leaves it."""
+    """Puts a part of an archive into the cache, as a killed process leaves it."""
     find_published(HANDLE)
     (place,) = cache.iterdir()
     shutil.rmtree(place)
@@ -352,8 +352,8 @@ def kept_part(repository, cache, content):
 
 @pytest.mark.parametrize("ranges", [True, False])
 @pytest.mark.parametrize("have", [0, 1, 1000, "all but one", "all"])
-def test_gone_on_with(repository, cache, hub, ranges, have):
-    """What a killed process had is kept where the server can begin there, and else fetched anew."""
+def test_resumed(repository, cache, hub, ranges, have):
+    """The part of a killed process is kept if the server supports ranges, and downloaded again if not."""
     archive = (repository / HANDLE).read_bytes()
     have = {"all but one": len(archive) - 1, "all": len(archive)}.get(have, have)
     with serving(repository, ranges=ranges) as (address, asked, _):
@@ -367,7 +367,7 @@ def test_gone_on_with(repository, cache, hub, ranges, have):
 
 
 def test_wrong_part(repository, cache, hub):
-    """It is found out by the SHA-256, and not there the next time."""
+    """The SHA-256 shows it, and it is removed."""
     with serving(repository) as (address, *_):
         hub(address)
         kept_part(repository, cache, b"something else")
@@ -379,7 +379,7 @@ def test_wrong_part(repository, cache, hub):
 
 
 def test_archive_that_is_shorter_than_published(repository, cache, hub):
-    """Nothing is there from the byte on that is asked for (416); then it is fetched from its beginning, and again too short."""
+    """The server has nothing at the first missing byte (416): the archive is downloaded again, and is too short again."""
     with (repository / HANDLE).open("r+b") as archive:
         archive.truncate(50_000)
     with serving(repository) as (address, asked, _):
@@ -408,7 +408,7 @@ def test_no_archive(repository, hub):
     ids=["outside", "link", "device", "larger than stated"],
 )
 def test_hostile_repository(repository, tmp_path, cache, hub, hostile):
-    """Whose index tells the SHA-256 of what it has."""
+    """Its index has the right SHA-256 of the hostile archive."""
     (entry,) = read_repository(repository)
     write_archive(repository / HANDLE, ("saved_model.pb", b"x"), hostile)
     entry = entry._replace(sha256=sha256_of(repository / HANDLE), bytes=(repository / HANDLE).stat().st_size, unpacked_bytes=1000)
@@ -421,8 +421,8 @@ def test_hostile_repository(repository, tmp_path, cache, hub, hostile):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_two_processes_at_once(repository, cache, hub):
-    """Four, and one of them fetches."""
+def test_four_processes_at_once(repository, cache, hub):
+    """Of four processes, one downloads."""
     code = f"from official.repository.lookup import find_published; print(find_published({HANDLE!r}))"
     with serving(repository) as (address, asked, _):
         more = {"WIDENET_HUB": address, "TFHUB_CACHE_DIR": str(cache)}
@@ -439,7 +439,7 @@ def test_two_processes_at_once(repository, cache, hub):
 
 @pytest.mark.parametrize("case", ["fetching", "downloading"])
 def test_killed_at_every_step(case):
-    """Before each operation on files: not in the cache, and from some step on in it; the next time it is there."""
+    """Before each operation on files: the model is not in the cache, and from some step on it is; the next call completes it."""
     found = found_after_kills("at_every_step", f"tests.official.published:{case}")
     assert found == sorted(found, reverse=True)
     assert set(found) == {"old", "new"}

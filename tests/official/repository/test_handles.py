@@ -1,4 +1,4 @@
-"""Handles and what is none."""
+"""Handles, and strings that are not handles."""
 
 import pytest
 
@@ -48,7 +48,7 @@ def test_handle(text, name, version):
     ],
 )
 def test_no_handle(text):
-    """Among them paths out of a folder, and names of a version's own files."""
+    """Among them paths out of a folder, and file names of a version."""
     assert not is_handle(text)
     with pytest.raises(ValueError) as error:
         parse_handle(text, "--handle")

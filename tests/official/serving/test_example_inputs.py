@@ -11,7 +11,7 @@ TEXT = {"ids": tf.TensorSpec([None, None], tf.int32), "mask": tf.TensorSpec([Non
 
 
 def test_a_file(tmp_path):
-    """Of a single input the array may have any name; batches are cut, types are those of the signature."""
+    """The array of a single input may have any name; it is split into batches, and gets the dtype of the signature."""
     images = np.arange(20 * 4, dtype=np.float64).reshape(20, 2, 2, 1)
     np.savez(tmp_path / "images.npz", anything=images)
     found = read_examples(tmp_path / "images.npz", IMAGE)
@@ -65,7 +65,7 @@ def test_random_ones():
 
 
 def test_of_a_data_set():
-    """In its own batches, whose lengths differ, up to the number asked for; inputs that are not asked for stay behind."""
+    """In its own batches, whose lengths differ, up to the requested number; other inputs are dropped."""
 
     def batches():
         for size, length in ((3, 2), (3, 4), (3, 1)):
@@ -81,7 +81,7 @@ def test_of_a_data_set():
 
 
 def test_as_many_as_a_call_takes():
-    """From the start again where there are fewer."""
+    """Repeated from the start if there are fewer."""
     images = np.arange(3 * 4, dtype=np.float32).reshape(3, 2, 2, 1)
     dataset = tf.data.Dataset.from_tensors((images, 0))
     found = dataset_examples(dataset, IMAGE, 3, "x").first(7)

@@ -1,4 +1,4 @@
-"""Outputs of two runtimes, compared: worked out by hand."""
+"""Comparison of the outputs of two runtimes, with results worked out by hand."""
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def test_batches_are_put_together():
 
 
 def test_what_a_batch_shares():
-    """A scalar is held to the limit, unless an example of its batches has flipped."""
+    """The limit holds for a scalar too, unless an example has a routing flip."""
     reference, other = ({**outputs, "balance_loss": loss} for outputs, loss in ((REFERENCE, 0.5), (moved(0, 1.0), 0.6)))
     assert compared(other, [1e-7, 1, 1], reference).flipped == 1
     with pytest.raises(ValueError, match=r"differ by 0\.1 "):
@@ -70,7 +70,7 @@ def test_no_limit():
 
 
 def test_numbers_that_are_not_finite():
-    """The same ones agree; one against a number does not, whatever the limit."""
+    """Equal ones agree; one against a number does not."""
     odd = {"logits": np.array([[np.inf, np.nan]])}
     assert compared(odd, reference=odd).largest == 0
     with pytest.raises(ValueError, match="differ by inf"):

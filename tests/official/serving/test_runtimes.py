@@ -1,4 +1,4 @@
-"""Exported models in other runtimes: the same answers, and refusals where they are not."""
+"""Exported models in other runtimes: the same outputs, and refusal if they differ."""
 
 import json
 
@@ -19,9 +19,9 @@ from tests.official.fresh_exports import export_fresh
 from tests.official.serving.test_signatures import NUMBERS, doubled, save
 from tests.official.tiny import tiny_config
 
-# Float32 rounds otherwise in every runtime; the issue of wrong operations is orders of magnitude larger.
+# Every runtime rounds float32 differently; wrong operations differ by orders of magnitude more.
 CLOSE = 1e-5
-LARGE = {"model.width": 64, "model.expert_dim": 64}  # kernels of the 1,024 elements from which on TFLite quantizes
+LARGE = {"model.width": 64, "model.expert_dim": 64}  # TFLite quantizes kernels from 1,024 elements on
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +34,15 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def converted(images, tmp_path_factory):
-    """(folder, what was told) of both formats."""
+    """(folder, report) of both formats."""
     output = tmp_path_factory.mktemp("converted") / "of" / "digits"
     return output, convert(images[0], ["onnx", "tflite"], output, split="validation", compared=20, evaluated=40, rounds=2)
 
 
 @pytest.mark.slow
 class TestImages:
-    def test_what_is_told(self, converted):
-        """Every model has size and latency at both batches; what is float32 is held to the limit and loses no accuracy."""
+    def test_report(self, converted):
+        """Every model has size and latency at both batch sizes; float32 models keep to the limit and lose no accuracy."""
         folder, written = converted
         assert json.loads((folder / REPORT_FILE).read_text()) == written
         assert sorted(path.name for path in folder.iterdir()) == ["model-int8.tflite", "model.onnx", "model.tflite", REPORT_FILE]
@@ -53,7 +53,7 @@ class TestImages:
         assert [row["file"] for row in written["models"]] == [None, "model.onnx", "model.tflite", "model-int8.tflite"]
         for row in written["models"]:
             assert all(row["milliseconds"][batch] > 0 for batch in ("1", "32"))
-            # Three batches of 16 are the fewest that have 40 examples.
+            # 40 examples need three batches of 16.
             assert round(row["metrics"]["top_1"] * 48, 6) == round(row["metrics"]["top_1"] * 48)
         for row in (onnx, lite):
             assert row["largest"] < CLOSE
@@ -67,7 +67,7 @@ class TestImages:
 
     @pytest.mark.parametrize("batch", [1, 7, 64])
     def test_answers_of_any_batch(self, images, converted, batch):
-        """Against the Keras model: the example's answer, with batch-mates that all want what it wants."""
+        """Equal to the Keras model's for one example, in batches whose tokens all want the same experts."""
         folder, _ = converted
         alone = np.random.default_rng(1).uniform(-1, 1, [1, 8, 8, 1]).astype(np.float32)
         expected = images[1](alone, training=False).numpy()
@@ -82,7 +82,7 @@ class TestImages:
         assert [line.split("  ")[0] for line in lines[2:6]] == ["SavedModel", "ONNX", "TFLite", "TFLite, int8"]
         assert "top_1 0." in lines[5]
 
-    def test_what_is_no_format(self, images, tmp_path):
+    def test_unknown_format(self, images, tmp_path):
         with pytest.raises(
             ValueError,
             match="^--format=torch is not allowed: it must be saved_model, or some of onnx, tflite, with commas$",
@@ -105,7 +105,7 @@ class TestImages:
 
 
 class Twisted:
-    """A runtime that is wrong in the first example of every batch."""
+    """A runtime with wrong outputs for the first example of every batch."""
 
     def __init__(self, path):
         self._model = TFLiteModel(path)
@@ -116,7 +116,7 @@ class Twisted:
 
 @pytest.mark.slow
 class TestWrongAnswers:
-    """The TFLite file is copied and not made again, which takes its time."""
+    """The TFLite file is copied, since converting it again takes long."""
 
     @pytest.fixture
     def twisted(self, converted, monkeypatch):
@@ -136,7 +136,7 @@ class TestWrongAnswers:
         assert (output / REPORT_FILE).read_text() == "old"
 
     def test_near_ties_are_counted(self, images, twisted, tmp_path, monkeypatch):
-        """Experts that are all as good: every example is a near tie, and the first of each batch flips."""
+        """Experts with equal probabilities: every example is a near tie, and the first of each batch flips."""
         read = runtimes.read_weights
 
         def without_router(path):
@@ -166,7 +166,7 @@ class TestTexts:
         return folder
 
     def test_both_formats(self, texts):
-        """Batches of any length, with padding, whose shape the converters do not know."""
+        """Batches of any length, with padding; their shape is unknown to the converters."""
         place, written = export_for_runtimes(
             str(texts / "model"), ["onnx", "tflite"], split="validation", compared=8, evaluated=8, rounds=1
         )
@@ -185,7 +185,7 @@ class TestTexts:
                     np.testing.assert_allclose(found[name], array, atol=CLOSE)
 
     def test_an_encoder(self, texts):
-        """It has no head, so that it is compared, routers and all, but not evaluated."""
+        """It is compared, routers included, but not evaluated, since it has no head."""
         _, written = export_for_runtimes(str(texts / "encoder"), ["onnx"], split="validation", compared=8, rounds=1)
         row = written["models"][1]
         assert row["largest"] < CLOSE
@@ -197,10 +197,10 @@ MATRIX = tf.TensorSpec([None, 2, 2], tf.float32, name="x")
 
 
 class TestOtherModels:
-    """SavedModels that are not this project's, without a recipe."""
+    """SavedModels of other projects, without a recipe."""
 
     @pytest.mark.parametrize("write, words", [(onnx_format.convert, "ONNX"), (tflite_format.convert, "TFLite")])
-    def test_an_operation_that_is_not_there(self, write, words, tmp_path):
+    def test_missing_operation(self, write, words, tmp_path):
         model = save(tmp_path / "m", serve=(lambda x: {"y": tf.linalg.inv(x)}, MATRIX))
         with pytest.raises(ValueError, match=f"^{words} has no MatrixInverse, which 'serve' uses$"):
             write(numeric_signature(model), tmp_path / "file")
@@ -214,7 +214,7 @@ class TestOtherModels:
             write(numeric_signature(model), tmp_path / "file")
 
     def test_without_a_recipe(self, tmp_path):
-        """Random examples, no accuracy, and nothing known of routers."""
+        """Random examples, no accuracy, and unknown near ties."""
         model = save(tmp_path / "m", serve=(doubled, NUMBERS))
         written = convert(model, ["onnx"], tmp_path / "out", compared=5, rounds=1)
         row = written["models"][1]

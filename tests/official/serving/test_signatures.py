@@ -1,4 +1,4 @@
-"""Which signature of a SavedModel other runtimes can run."""
+"""The signature of a SavedModel that other runtimes can run."""
 
 import pytest
 import tensorflow as tf
@@ -32,7 +32,7 @@ def named(x):
 
 
 def test_the_only_one_of_numbers(tmp_path):
-    """Strings may be neither given nor taken; the alias that every SavedModel has is no second one."""
+    """Signatures with strings do not count, and neither does the alias that every SavedModel has."""
     texts, names = (counted, TEXTS), (named, NUMBERS)
     save(tmp_path / "m", serving_default=(doubled, NUMBERS), serve=(doubled, NUMBERS), classify=texts, label=names)
     found = numeric_signature(tmp_path / "m")
@@ -61,7 +61,7 @@ def test_refused(tmp_path):
 
 
 def test_compute_dtypes(tmp_path):
-    """Those of matrix products, wherever in the functions of the graph they are."""
+    """Those of matrix products, also in inner functions of the graph."""
     inner = tf.function(lambda x: tf.matmul(tf.cast(x, tf.bfloat16), tf.ones([2, 2], tf.bfloat16)))
 
     def mixed(x):

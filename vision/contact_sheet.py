@@ -21,10 +21,10 @@ import matplotlib.pyplot as plt
 from absl import app, flags, logging
 
 from official.cli import recipe_flag
-from official.cli.recipe_flag import CONFIG, parse_flags
+from official.cli.recipe_flag import CONFIG, given_recipe, parse_flags
 from vision.classification import ImageClassification
 
-flags.adopt_module_key_flags(recipe_flag)  # so that --help lists --config
+flags.adopt_module_key_flags(recipe_flag)  # --help lists --config and --data_dir
 
 OUTPUT = flags.DEFINE_string("output", None, "PNG file to write.")
 EXAMPLES = flags.DEFINE_integer("examples", 8, "Number of examples, one per row.", lower_bound=1)
@@ -62,7 +62,7 @@ def main(argv):
     if CONFIG.value is None or OUTPUT.value is None:
         raise app.UsageError("--config and --output are needed")
     try:
-        task = ImageClassification(CONFIG.value)
+        task = ImageClassification(given_recipe())
         figure = draw_sheet(task, EXAMPLES.value, EPOCHS.value)
         pathlib.Path(OUTPUT.value).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(OUTPUT.value, dpi=110)

@@ -55,9 +55,10 @@ def test_refused_settings(monkeypatch, tmp_path):
     config = digits.get_config()
     config.data.crop = "middle"
     monkeypatch.setattr(contact_sheet, "CONFIG", types.SimpleNamespace(value=config))
+    monkeypatch.setattr(contact_sheet, "given_recipe", lambda: config)
     monkeypatch.setattr(contact_sheet, "OUTPUT", types.SimpleNamespace(value=str(tmp_path / "sheet.png")))
     message = "error: data.crop='middle' is not allowed: it must be one of none, inception"
     with pytest.raises(SystemExit, match=f"^{message}$"):
         contact_sheet.main([])
-    with pytest.raises(SystemExit, match=r"did you mean --config\.data\.crop\?"):
+    with pytest.raises(SystemExit, match=r"did you mean data\.crop\?"):
         parse_flags(["contact_sheet", "--config=vision/configs/digits.py", "--config.data.crob=none"])

@@ -108,7 +108,7 @@ class TestZoo:
 
 def test_use_as_in_keras(tmp_path):
     """A user's own arrays with what Keras offers and nothing of the driver: fit learns them, evaluate, predict, export."""
-    model = vision.create_model("widenet_ti16", **FEW_EXPERTS)
+    model = vision.create_model("widenet_ti16", **{**FEW_EXPERTS, "depth": 1})
     labels = np.arange(48) % 3
     images = random_images(48) * 0.1 + (labels - 1)[:, np.newaxis, np.newaxis, np.newaxis] * 0.8  # dark, grey, bright
     images = images.astype(np.float32)
@@ -144,7 +144,7 @@ def test_an_example_does_not_depend_on_its_batch():
 def test_policies(policy, dtype, name):
     """Weights stay wide, logits are never below float32, and a step under each policy gives a finite loss."""
     tf.keras.mixed_precision.set_global_policy(policy)
-    model = vision.create_model(name, **FEW_EXPERTS)
+    model = vision.create_model(name, **{**FEW_EXPERTS, "depth": 1})
     logits = model(random_images(2))
     assert logits.dtype == dtype
     assert {weight.dtype for weight in model.weights} == {dtype}

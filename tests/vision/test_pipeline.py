@@ -1,4 +1,4 @@
-"""Batches: the same whatever step a run goes on from and however many threads there are, and none with a bad example in it."""
+"""Batches: the same from any first step and with any number of threads, and without bad examples."""
 
 import numpy as np
 import pytest
@@ -54,18 +54,17 @@ def source(request):
 
 
 class TestTraining:
-    @pytest.mark.parametrize("batch_size, steps, starts", [(4, 14, (1, 13)), (30, 3, (1,))])
-    def test_may_start_at_any_step(self, source, batch_size, steps, starts):
-        """Bit by bit the batches of a run that was not stopped, over the ends of epochs, and with a batch larger than the set.
+    @pytest.mark.parametrize("batch_size, steps, start", [(4, 14, 7), (30, 3, 1)])
+    def test_may_start_at_any_step(self, source, batch_size, steps, start):
+        """Bit for bit the batches of a run that was not stopped, from inside a later epoch on, and with a batch larger than the set.
 
-        The driver sets another global seed when a run goes on.
+        The driver sets another global seed when a run resumes.
         """
         pipeline = pipeline_of(source, **AUGMENTED)
         whole = digests(pipeline.train_batches(batch_size, 5, 0), steps)
         assert len(set(whole)) == steps
-        for start in starts:
-            tf.random.set_seed(start)
-            assert digests(pipeline.train_batches(batch_size, 5, start), steps - start) == whole[start:]
+        tf.random.set_seed(start)
+        assert digests(pipeline.train_batches(batch_size, 5, start), steps - start) == whole[start:]
 
     @pytest.mark.parametrize("kind", ["files", "records"])
     def test_threads_change_nothing(self, request, kind):

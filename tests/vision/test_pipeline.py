@@ -56,7 +56,7 @@ def source(request):
 class TestTraining:
     @pytest.mark.parametrize("batch_size, steps, start", [(4, 14, 7), (30, 3, 1)])
     def test_may_start_at_any_step(self, source, batch_size, steps, start):
-        """Bit for bit the batches of a run that was not stopped, from inside a later epoch on, and with a batch larger than the set.
+        """Bit for bit the batches of a run that was not stopped, from inside an epoch, and with a batch larger than the set.
 
         The driver sets another global seed when a run resumes.
         """

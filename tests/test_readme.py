@@ -57,6 +57,16 @@ def test_zoo_table_is_what_the_command_prints(folder):
         assert lines[name][1:3] == cells[:2], name
 
 
+def row(first):
+    """The cells of the README's only table row whose first cell begins with `first`."""
+    (found,) = (line for line in README.splitlines() if line.startswith(f"| {first}"))
+    return [cell.strip() for cell in found.strip("|").split("|")]
+
+
+def percentages(cells):
+    return re.findall(r"([\d.]+) %", " ".join(cells))
+
+
 def test_figures_of_the_demo_are_those_of_its_summary():
     """The caption under the curve and the summary of the run that drew it."""
     summary = json.loads((ROOT / "docs/results/digits/summary.json").read_text())
@@ -71,19 +81,22 @@ def test_figures_of_the_demo_are_those_of_its_summary():
 
 
 def test_figures_of_speed_are_those_of_the_benchmarks():
-    """The section's ratios, rounded, and its comparisons, from the files that the benchmarks wrote."""
-    section = " ".join(README.partition("## Speed")[2].partition("\n## ")[0].split())
+    """The ratios of the tables, rounded, from the files that the benchmarks wrote."""
 
     def ratios(name):
         found = json.loads((ROOT / f"docs/results/benchmarks/{name}.json").read_text())
         return {row["name"]: row["ratio"] for row in found["rows"]}
 
-    whole, half, garden = map(float, re.search(r"takes (\S+) of .*? and (\S+) of it in .*? is (\S+) times", section).groups())
-    assert whole == round(ratios("step-train-float32")["widenet_b16, none dropped"], 2)
-    assert half == round(ratios("step-train-bfloat16")["widenet_b16, none dropped"], 2)
-    layer = ratios("layer-train-float32")
-    assert garden == round(layer["Model Garden MoeLayer"], 1)
-    assert min(ratio for name, ratio in layer.items() if "Hugging Face" in name) > 2
+    found = {"`widenet_b16`, no token dropped": [], "TF Model Garden": [], "Hugging Face Switch": [], "Hugging Face Mixtral": []}
+    for precision in ("float32", "bfloat16"):
+        step, layer = ratios(f"step-train-{precision}"), ratios(f"layer-train-{precision}")
+        found["`widenet_b16`, no token dropped"].append(f"{step['widenet_b16, none dropped']:.2f}")
+        found["TF Model Garden"].append(f"{layer['Model Garden MoeLayer']:.2f}")
+        for peer in ("Hugging Face Switch", "Hugging Face Mixtral"):
+            measured = [ratio for name, ratio in layer.items() if name.startswith(peer)]
+            found[peer].append(f"{min(measured):.2f} to {max(measured):.2f}")
+    for name, cells in found.items():
+        assert row(name)[2:] == cells, name
 
 
 # The folders of docs/results with a run, and what it is a run of.
@@ -128,23 +141,28 @@ def test_accuracies_are_those_of_the_runs():
     found = [variants[0]["mean"]]
     for name in ("fashion_mnist_40", "cifar10_40"):
         found.append(json.loads((ROOT / "docs/results" / name / "evaluation.json").read_text())["metrics"]["top_1"])
-    pattern = r"15-minute recipe gets ([\d.]+) %.*?40-minute one ([\d.]+) %;.*?recipe ([\d.]+) %"
-    told = re.search(pattern, README, re.DOTALL).groups()
-    assert list(told) == [f"{100 * accuracy:.1f}" for accuracy in found]
+    shown = ["fashion_mnist.py:15", "fashion_mnist.py:40", "cifar10.py:40"]
+    names = ["Fashion-MNIST", "Fashion-MNIST", "CIFAR-10"]
+    for name, recipe, accuracy in zip(names, shown, found, strict=True):
+        assert percentages(row(f"{name}, `vision/configs/{recipe}`")) == [f"{100 * accuracy:.1f}"], recipe
 
 
 def test_figures_of_text_are_those_of_the_runs():
     """Of pretraining on held-out documents, and of fine-tuning with and without it on the test split."""
     evaluated = json.loads((ROOT / "docs/results/pretraining_small/evaluation.json").read_text())["metrics"]
     reviews = json.loads((ROOT / "docs/results/benchmarks/rotten-tomatoes.json").read_text())
-    section = " ".join(README.partition("## Text")[2].partition("\n## ")[0].split())
-    pattern = r"guesses ([\d.]+) % .*?instead, ([\d.]+) %\); .*?costs ([\d.]+) nats, .*? alone costs ([\d.]+)\."
-    shares = [f"{100 * evaluated[name]:.1f}" for name in ("masked_accuracy", "most_frequent_accuracy")]
-    costs = [f"{evaluated[name]:.2f}" for name in ("masked_loss", "unigram_entropy")]
-    assert list(re.search(pattern, section).groups()) == shares + costs
-    pattern = r"after it, ([\d.]+) % .*?from scratch, ([\d.]+) %; .*?by ([\d.]+) ± ([\d.]+) points.*?has ([\d.]+) %"
-    found = [*reviews["means"].values(), reviews["difference"], reviews["standard_error"], reviews["majority"]]
-    assert list(re.search(pattern, section).groups()) == [f"{100 * value:.1f}" for value in found]
+    for what, names, scale in (
+        ("accuracy", ("masked_accuracy", "most_frequent_accuracy"), "{:.1%}"),
+        ("loss in nats", ("masked_loss", "unigram_entropy"), "{:.2f}"),
+    ):
+        shown = row(f"masked words of held-out documents, {what}")
+        assert [cell.partition(" (")[0].replace(" %", "%") for cell in shown[1:]] == [scale.format(evaluated[n]) for n in names]
+    means = [f"{100 * value:.1f}" for value in reviews["means"].values()]
+    assert percentages(row("Rotten Tomatoes' test split")) == [*means, f"{100 * reviews['majority']:.1f}"]
+    recipe = "Rotten Tomatoes, `bert/configs/rotten_tomatoes.py`, after pretraining"
+    assert percentages([*row(recipe), *row("Rotten Tomatoes, the same from scratch")]) == means
+    gain, error = re.search(r"gains ([\d.]+) ± ([\d.]+) percentage points", README).groups()
+    assert [gain, error] == [f"{100 * reviews[name]:.1f}" for name in ("difference", "standard_error")]
     assert len(reviews["paired"]["pretrained"]) == 5
     assert reviews["difference"] > reviews["standard_error"]
 

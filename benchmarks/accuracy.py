@@ -1,14 +1,14 @@
-"""Whether bfloat16 trains as well as float32: python -m benchmarks.accuracy --config=RECIPE --workdir=DIR
+"""Compares training in bfloat16 and float32: python -m benchmarks.accuracy --config=RECIPE --workdir=DIR
 
-Trains a recipe in both precisions with several seeds, one run after the other, and prints the accuracy of the last epoch of
-each. A run that is finished in the workdir is not done again, and one that was stopped goes on.
+Trains a recipe in both precisions with several seeds, one run after the other, and prints the validation accuracy after the last
+epoch of each. Finished runs in the workdir are not repeated, and stopped ones are resumed.
 """
 
 import argparse
 import pathlib
 import sys
 
-from benchmarks.alternate import write_json
+from benchmarks.harness import write_json
 from official.cli.arguments import positive
 from official.training.seeds import RunFailed, figures, train_and_evaluate
 
@@ -23,7 +23,7 @@ def accuracy(config, precision, seed, workdir):
 
 
 def verdict(accuracies):
-    """The two means, their difference, and whether it lies within the spread (largest less smallest) of either's seeds."""
+    """The means, their difference, and whether it lies within the larger spread of the two (largest minus smallest seed)."""
     found = {precision: figures(values) for precision, values in accuracies.items()}
     means = {precision: of["mean"] for precision, of in found.items()}
     difference = means["mixed_bfloat16"] - means["float32"]
@@ -32,10 +32,10 @@ def verdict(accuracies):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, help="the recipe")
     parser.add_argument("--workdir", required=True, type=pathlib.Path, help="folder of the runs")
-    parser.add_argument("--seeds", type=positive, default=3, help="how many (default: 3)")
+    parser.add_argument("--seeds", type=positive, default=3, help="number of seeds (default: 3)")
     parser.add_argument("--json", type=pathlib.Path, help="file to write the results to")
     given = parser.parse_args()
     accuracies = {precision: [] for precision in PRECISIONS}
@@ -47,7 +47,7 @@ def main():
     except RunFailed as error:
         sys.exit(f"error: {error}")
     found = verdict(accuracies)
-    print(", ".join(f"{precision} {mean:.4f}" for precision, mean in found["means"].items()) + " in the mean;")
+    print(", ".join(f"{precision} {mean:.4f}" for precision, mean in found["means"].items()) + " on average;")
     within = "within" if found["within_spread"] else "NOT within"
     print(f"the difference, {found['difference']:+.4f}, is {within} the spread of the seeds, {found['spread']:.4f}")
     if given.json:

@@ -1,4 +1,4 @@
-"""Image models as contestants: a train step as `fit` does it, or a forward pass as `predict` does it."""
+"""Cases of image models: a training step as in `fit`, or a forward pass as in `predict`."""
 
 import runpy
 import statistics
@@ -6,19 +6,19 @@ import statistics
 import tensorflow as tf
 
 
-def anchor(precision, mode, batch):
-    """benchmarks/anchor.py with Keras's own mixed precision and tfa's own LAMB."""
-    from benchmarks.anchor import shared_vit
+def dense_baseline(precision, mode, batch):
+    """benchmarks/dense_baseline.py with Keras's mixed precision and the LAMB of TensorFlow Addons."""
+    from benchmarks.dense_baseline import shared_vit
     from official.training.optimizers import tfa
 
     tf.keras.utils.set_random_seed(0)
     tf.keras.mixed_precision.set_global_policy(precision)
     model = shared_vit()
-    return contestant(model, lamb(tfa.optimizers.LAMB), mode, batch)
+    return case(model, lamb(tfa.optimizers.LAMB), mode, batch)
 
 
 def zoo(name, precision, mode, batch, optimizer="lamb", **settings):
-    """A model of the zoo with this project's LAMB, or with Keras's AdamW ("adamw")."""
+    """A model of the zoo with this project's LAMB, or with optimizer="adamw" Keras's AdamW."""
     import vision
     from official.training.optimizers import LAMB
     from vision.models import forward_flops
@@ -27,26 +27,26 @@ def zoo(name, precision, mode, batch, optimizer="lamb", **settings):
     tf.keras.mixed_precision.set_global_policy(precision)
     model = vision.create_model(name, **settings)
     optimizer = lamb(LAMB) if optimizer == "lamb" else tf.keras.optimizers.AdamW(1e-4, weight_decay=0.1)
-    step, facts = contestant(model, optimizer, mode, batch)
-    passes = 3 if mode == "train" else 1  # a backward pass has two products for each of the forward pass
+    step, facts = case(model, optimizer, mode, batch)
+    passes = 3 if mode == "train" else 1  # the backward pass has two products for each of the forward pass
     facts["flops"] = passes * batch * forward_flops(model)
     facts["expert flops"] = facts["flops"] - passes * batch * forward_flops(model, kept=0)
     return step, facts
 
 
 def recipe(path, argument):
-    """The model of a recipe as its runs train it, in float32."""
+    """The model and optimizer of a recipe, in float32."""
     from official.training.optimizers import create_optimizer
     from vision.models import build_model
 
     config = runpy.run_path(path)["get_config"](argument)
     tf.keras.utils.set_random_seed(0)
     model = build_model(name=config.name, **{key: config.model[key] for key in config.model})
-    return contestant(model, create_optimizer(config.train), "train", config.train.batch_size)
+    return case(model, create_optimizer(config.train), "train", config.train.batch_size)
 
 
 def lamb(kind):
-    """The recipes' LAMB, of either class."""
+    """LAMB as in the recipes; `kind` is its class."""
     excluded = [r"(^|/)(bias|bias_in|bias_out|gamma|beta|embeddings)(:\d+)?$"]
     return kind(
         1e-4,
@@ -60,11 +60,11 @@ def lamb(kind):
     )
 
 
-def contestant(model, optimizer, mode, batch):
-    """(step, facts) of a model; `step` returns when its result is there.
+def case(model, optimizer, mode, batch):
+    """(step, facts) of a model; `step` returns when its result is computed.
 
     Args:
-      mode: "train": loss, gradients and LAMB; "forward": inference.
+      mode: "train" (loss, gradients and optimizer) or "forward" (inference).
     """
     images = tf.random.stateless_uniform([batch, *model.input_shape[1:]], [0, 0], -1, 1)
     labels = tf.random.stateless_uniform([batch], [0, 1], 0, model.output_shape[-1], tf.int32)

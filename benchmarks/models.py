@@ -1,22 +1,22 @@
-"""A whole image model against Hugging Face's on PyTorch: python -m benchmarks.models
+"""Whole image models against Hugging Face's on PyTorch: python -m benchmarks.models
 
-ViT-B/16 at 224 pixels: ours (vit_b16) and theirs have the same blocks; WideNet-B/16, which has a third of the parameters, is
-beside them. A train step is forward, cross entropy, backward and optimizer; PyTorch has no LAMB, so both use AdamW here. Needs
+ViT-B/16 at 224 pixels: vit_b16 and Hugging Face's model have the same blocks. WideNet-B/16 has a third of the parameters. A
+training step is forward, cross entropy, backward and optimizer; all use AdamW, since PyTorch has no LAMB. Needs
 `sh benchmarks/peers/setup.sh torch`.
 """
 
-from benchmarks import arguments
-from benchmarks.alternate import Contestant
+from benchmarks import command
+from benchmarks.harness import Case
 from benchmarks.layer import TORCH_PRECISIONS, torch_rows
 from benchmarks.peers.environments import available
 
 
-def contestants(precision, mode, batch, compiled):
+def cases(precision, mode, batch, compiled):
     """Ours first."""
     own = dict(precision=precision, mode=mode, batch=batch, optimizer="adamw")
     rows = [
-        Contestant("vit_b16", "benchmarks/image_models.py", "zoo", dict(own, name="vit_b16")),
-        Contestant(
+        Case("vit_b16", "benchmarks/image_models.py", "zoo", dict(own, name="vit_b16")),
+        Case(
             "widenet_b16, none dropped", "benchmarks/image_models.py", "zoo", dict(own, name="widenet_b16", capacity_factor=None)
         ),
     ]
@@ -26,14 +26,14 @@ def contestants(precision, mode, batch, compiled):
 
 
 def main():
-    parser = arguments.parser(__doc__)
+    parser = command.parser(__doc__)
     parser.add_argument("--precision", choices=list(TORCH_PRECISIONS), default="float32")
     parser.add_argument("--mode", choices=["train", "forward"], default="train")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--compiled", action="store_true", help="also PyTorch's model through torch.compile")
     given = parser.parse_args()
-    rows = contestants(given.precision, given.mode, given.batch, given.compiled)
-    arguments.run(f"whole models, {given.mode} step, batch {given.batch}, {given.precision}", rows, given)
+    rows = cases(given.precision, given.mode, given.batch, given.compiled)
+    command.run(f"whole models, {given.mode} step, batch {given.batch}, {given.precision}", rows, given)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The machine's matrix-product peak as a contestant: the fastest of some large products, measured beside the models."""
+"""Case of the machine's peak: the fastest of several large matrix products."""
 
 import time
 
@@ -8,7 +8,7 @@ SHAPES = ((2048, 2048, 2048), (4096, 4096, 4096), (3136, 768, 4096), (3136, 4096
 
 
 def products(precision, seconds=1.0):
-    """(step, facts): `step` repeats the fastest of SHAPES for about so many seconds; facts["flops"] is what one step does."""
+    """(step, facts): `step` repeats the fastest product of SHAPES for about `seconds`; facts["flops"] are those of one step."""
     dtype = tf.bfloat16 if precision == "mixed_bfloat16" else tf.float32
 
     def rate(shape):

@@ -1,10 +1,11 @@
-"""What pretraining is worth to a recipe:
-python -m benchmarks.pretrained --config=bert/configs/rotten_tomatoes.py --init=runs/pretraining --workdir=runs/pretrained
+"""Accuracy of a recipe with and without pretraining:
+python -m benchmarks.pretrained --config=bert/configs/rotten_tomatoes.py --model=runs/pretraining --workdir=runs/pretrained \\
+    --json=pretrained.json
 
-Trains the recipe from the pretrained model and from scratch, with the same seeds and under the same settings, evaluates each run
-on the split, and prints the accuracies, the mean of the paired differences with its standard error, and what always naming the
-commonest class would reach. Settings may be changed for both: --config.data.vocabulary=vocab.txt. The file of --json is written
-after every run: a run whose result stands there is not done again, and one that was stopped goes on.
+Trains the recipe from the pretrained model and from scratch, with the same seeds and settings, and evaluates each run on the
+split. Prints the accuracies, the mean paired difference with its standard error, and the accuracy of always predicting the most
+frequent class. Settings can be changed for all runs: --config.data.vocabulary=vocab.txt. The file of --json is written after
+every run. Runs in this file are not repeated, and stopped ones are resumed.
 """
 
 import argparse
@@ -14,8 +15,8 @@ import pathlib
 import statistics
 import sys
 
-from benchmarks.alternate import write_json
-from official.cli.arguments import parse_with_settings, positive
+from benchmarks.harness import write_json
+from official.cli.arguments import add_model, parse_with_settings, positive
 from official.files.workdir import EVALUATION
 from official.training.seeds import RunFailed, call_each, cores_each, paired_difference, train_and_evaluate
 
@@ -23,12 +24,12 @@ STARTS = ("pretrained", "from scratch")
 
 
 def result(start, seed, given, settings):
-    """Trains and evaluates one run; what is kept of it. Raises as train_and_evaluate."""
-    init = [f"--config.init={given.init.resolve()}"] if start == "pretrained" else []
+    """Trains and evaluates one run; returns its results. Raises as train_and_evaluate."""
+    init = [f"--config.init={pathlib.Path(given.model).resolve()}"] if start == "pretrained" else []
     workdir = given.workdir.resolve() / f"{start.replace(' ', '_')}-{seed}"
     arguments = [*init, f"--config.train.seed={seed}", *settings]
     summary, metrics = train_and_evaluate(given.config, workdir, arguments, given.split, cores_each(given.parallel))
-    # By "\n" alone: texts have other ends of lines in them, which str.splitlines takes for such.
+    # Not str.splitlines, which also splits at other line separators that texts may contain.
     predictions = (workdir / EVALUATION / given.split / "predictions.jsonl").read_text(encoding="utf-8").strip().split("\n")
     return dict(
         accuracy=metrics["accuracy"],
@@ -40,13 +41,13 @@ def result(start, seed, given, settings):
 
 
 def majority(labels):
-    """The share of the commonest label."""
+    """The share of the most frequent label."""
     counts = collections.Counter(labels)
     return max(counts.values()) / counts.total()
 
 
 def compared(runs):
-    """Of the seeds that have both runs: accuracies, their means, and the mean paired difference with its standard error."""
+    """Accuracies of the seeds with both runs, their means, and the mean paired difference with its standard error."""
     found = {(run["start"], run["seed"]): run["accuracy"] for run in runs}
     seeds = sorted(seed for start, seed in found if start == STARTS[0] and (STARTS[1], seed) in found)
     if not seeds:
@@ -62,13 +63,13 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--config", required=True, help="the recipe; settings as --config.SETTING=VALUE")
-    parser.add_argument("--init", required=True, type=pathlib.Path, help="the pretrained run or its SavedModel")
+    add_model(parser, "the pretrained run or its SavedModel", aliases=["--init"])
     parser.add_argument("--workdir", required=True, type=pathlib.Path, help="folder of the runs")
-    parser.add_argument("--json", required=True, type=pathlib.Path, help="file to write the results to, and to go on from")
-    parser.add_argument("--seeds", type=positive, default=5, help="how many (default: 5)")
+    parser.add_argument("--json", required=True, type=pathlib.Path, help="file to write the results to, and to resume from")
+    parser.add_argument("--seeds", type=positive, default=5, help="number of seeds (default: 5)")
     parser.add_argument("--split", default="test", help="to evaluate on (default: %(default)s)")
     parser.add_argument("--parallel", type=positive, default=1, help="runs at a time (default: 1)")
-    fixed = {"train.seed": "both have the seeds from 0 on, as many as --seeds says", "init": "it is what is compared"}
+    fixed = {"train.seed": "the seeds are 0, 1 and so on, as many as --seeds", "init": "it is what differs between the runs"}
     given, settings = parse_with_settings(parser, fixed)
     runs = json.loads(given.json.read_text())["runs"] if given.json.exists() else []
     done = {(run["start"], run["seed"]) for run in runs}
@@ -83,9 +84,9 @@ def main():
         sys.exit(f"error: {error}")
     found = json.loads(given.json.read_text())
     error = found["standard_error"]
-    print(", ".join(f"{start} {mean:.4f}" for start, mean in found["means"].items()) + " in the mean;")
+    print(", ".join(f"{start} {mean:.4f}" for start, mean in found["means"].items()) + " on average;")
     print(f"the difference is {found['difference']:+.4f}" + ("" if error is None else f", its standard error {error:.4f};"))
-    print(f"the commonest class would be {found['majority']:.4f}")
+    print(f"always the most frequent class: {found['majority']:.4f}")
 
 
 if __name__ == "__main__":

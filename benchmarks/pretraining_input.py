@@ -1,23 +1,25 @@
-"""Whether pretraining's input pipeline keeps up with the train step: python -m benchmarks.pretraining_input --data=DIR
+"""The pretraining input pipeline against a training step, in sequences per second:
+python -m benchmarks.pretraining_input --data_dir=DIR
 
-Sequences a second of the pipeline alone, which is started anew for every round so that nothing lies ready, beside a train step of
-widenet_base_e4 on the same batches. DIR is what bert.prepare has written, with --max_length=512 as in the paper's recipe:
+The pipeline runs alone and is restarted in every round, so that nothing is prefetched. The step is that of widenet_base_e4 on the
+same batches. DIR was written by bert.prepare, with --max_length=512 as in the paper's recipe:
 
     python -m bert.prepare --corpus=wikipedia_sample --vocabulary=vocab.txt --output=DIR --max_length=512 --runner=local
 """
 
 import pathlib
 
-from benchmarks import arguments
-from benchmarks.alternate import Contestant
+from benchmarks import command
+from benchmarks.harness import Case
 from benchmarks.input_pipeline import add_rates
+from official.cli.arguments import add_data_dir
 
 STEP_SEQUENCES = 2
 OWN = "benchmarks/pretraining_input.py"
 
 
 def _task(data, batch):
-    """The task of the paper's recipe, on prepared data of any length."""
+    """The task of the paper's recipe, for prepared data of any length."""
     from bert.corpus.shards import read_info
     from bert.pretraining import Pretraining
     from bert.recipes import paper_pretraining
@@ -30,7 +32,7 @@ def _task(data, batch):
 
 
 def pipeline(data, sequences, batch, masking="dynamic"):
-    """Training batches of prepared data; a contestant (benchmarks/serve.py)."""
+    """A case (benchmarks/worker.py): training batches of prepared data."""
     task = _task(data, batch)
     task.config.data.masking = masking
     batches = task.train_dataset(0).take(sequences // batch)
@@ -43,7 +45,7 @@ def pipeline(data, sequences, batch, masking="dynamic"):
 
 
 def train_step(data, precision, batch):
-    """Losses, gradients and LAMB of widenet_base_e4 on one batch of prepared data; a contestant."""
+    """A case: losses, gradients and LAMB of widenet_base_e4 on one batch of prepared data."""
     import tensorflow as tf
 
     from benchmarks.image_models import lamb
@@ -63,24 +65,24 @@ def train_step(data, precision, batch):
     return step, {"parameters": model.count_params()}
 
 
-def contestants(precision, data):
-    """The train step and pipelines."""
+def cases(precision, data):
+    """The training step and the pipelines."""
     step = dict(data=data, precision=precision, batch=STEP_SEQUENCES)
     return [
-        Contestant("train step", OWN, "train_step", step, f"widenet_base_e4, batch {STEP_SEQUENCES}, {precision}"),
-        Contestant("dynamic masking", OWN, "pipeline", dict(data=data, sequences=2048, batch=64)),
-        Contestant("static masking", OWN, "pipeline", dict(data=data, sequences=2048, batch=64, masking="static")),
+        Case("train step", OWN, "train_step", step, f"widenet_base_e4, batch {STEP_SEQUENCES}, {precision}"),
+        Case("dynamic masking", OWN, "pipeline", dict(data=data, sequences=2048, batch=64)),
+        Case("static masking", OWN, "pipeline", dict(data=data, sequences=2048, batch=64, masking="static")),
     ]
 
 
 def main():
-    parser = arguments.parser(__doc__)
+    parser = command.parser(__doc__)
     parser.add_argument("--precision", choices=["float32", "mixed_bfloat16"], default="mixed_bfloat16")
-    parser.add_argument("--data", required=True, help="folder that bert.prepare has written")
+    add_data_dir(parser, "folder that bert.prepare has written", aliases=["--data"], required=True)
     given = parser.parse_args()
-    rows = contestants(given.precision, str(pathlib.Path(given.data).resolve()))
+    rows = cases(given.precision, str(pathlib.Path(given.data_dir).resolve()))
     columns = ("sequences a second", "times the step's")
-    arguments.run("pretraining input", rows, given, columns, lambda rows: add_rates(rows, "sequences", STEP_SEQUENCES))
+    command.run("pretraining input", rows, given, columns, lambda rows: add_rates(rows, "sequences", STEP_SEQUENCES))
 
 
 if __name__ == "__main__":

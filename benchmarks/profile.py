@@ -1,6 +1,7 @@
-"""Where one step of a contestant goes, by kind of operation: python -m benchmarks.profile FILE FUNCTION JSON
+"""Time of one step of a case by kind of operation: python -m benchmarks.profile FILE FUNCTION JSON
 
-Operations run one after the other here, each on all threads, so that their times add up to the step's.
+The arguments are those of benchmarks/worker.py. Operations run one after the other, each on all threads, so that their times
+add up to the time of the step.
 """
 
 import argparse
@@ -15,10 +16,10 @@ import time
 import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-from benchmarks.alternate import write_json
+from benchmarks.harness import write_json
 from official.cli.arguments import positive
 
-# The frame around a function that XLA compiled, which bears no name of its own.
+# The frame around a function compiled by XLA, which has no name of its own.
 COMPILED_FRAME = "ExecutorState::ProcessAsync::Start"
 
 
@@ -43,7 +44,7 @@ def profile(step):
 
 
 def _kind(event):
-    """Of an operation, whose event is called name:kind; None for all else that a profile has."""
+    """The kind of an operation, whose event is called name:kind; None for other events."""
     if event == COMPILED_FRAME:
         return "compiled by XLA"
     match = re.fullmatch(r"[^: ]+:(\w+)", event)

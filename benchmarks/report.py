@@ -1,22 +1,21 @@
 """Writes the measured tables of docs/performance.md, docs/results.md and docs/runtimes.md: python -m benchmarks.report
 
-A table stands between <!-- NAME --> and <!-- end -->, and comes from docs/results/benchmarks/NAME.json, which is what a
-benchmark wrote with --json, or official.export as runtimes.json. The table `runs` has the folders of docs/results with a run's
-summary.json and, as evaluation.json, the metrics.json that official.evaluate wrote of it. Nothing between the marks is written
-by hand.
+The table between <!-- NAME --> and <!-- end --> is made from docs/results/benchmarks/NAME.json, which a benchmark wrote with
+--json, or official.export as runtimes.json; do not edit it by hand. The table `runs` is made from the folders of docs/results
+that have a run's summary.json and, as evaluation.json, the metrics.json of official.evaluate.
 """
 
 import collections
 import json
 import re
 
-from benchmarks.alternate import ROOT
+from benchmarks.harness import ROOT
 from official.files.workdir import SUMMARY_JSON
 from official.training.seeds import paired_difference
 
 DOCUMENTS = (ROOT / "docs/performance.md", ROOT / "docs/results.md", ROOT / "docs/runtimes.md")
 RESULTS = ROOT / "docs/results/benchmarks"
-# Facts of a contestant that have a column where a row has them, with their format.
+# Facts that have a column if a row has them, with their format.
 FACTS = {
     "kept": ".1%",
     "share of peak": ".1%",
@@ -29,7 +28,7 @@ FACTS = {
 
 
 def rewritten(text, results=RESULTS):
-    """The text with every table as its file has it.
+    """The text with every table made from its file.
 
     Raises:
       FileNotFoundError: a table without a file.
@@ -46,7 +45,7 @@ def rewritten(text, results=RESULTS):
 
 
 def times_table(found):
-    """Markdown of what benchmarks.arguments.run wrote."""
+    """Markdown of the results of benchmarks.command.run."""
     rows = found["rows"]
     facts = [fact for fact in FACTS if any(fact in row["facts"] for row in rows)]
     if all(row["facts"].get("kept", 1) == 1 for row in rows):
@@ -71,7 +70,7 @@ def times_table(found):
 
 
 def accuracy_table(found):
-    """Markdown of what benchmarks.accuracy wrote."""
+    """Markdown of the results of benchmarks.accuracy."""
     seeds = len(next(iter(found["accuracies"].values())))
     lines = [["", *(f"seed {seed}" for seed in range(seeds)), "mean"], ["---", *["---:"] * (seeds + 1)]]
     for precision, accuracies in found["accuracies"].items():
@@ -82,7 +81,7 @@ def accuracy_table(found):
 
 
 def profile_table(found):
-    """Markdown of what benchmarks.profile wrote."""
+    """Markdown of the results of benchmarks.profile."""
     lines = [["operation", "time", "of the step", "calls"], ["---", "---:", "---:", "---:"]]
     for kind, milliseconds, calls in found["operations"]:
         lines.append([kind, f"{milliseconds:.0f} ms", f"{milliseconds / found['milliseconds']:.1%}", str(calls)])
@@ -90,7 +89,7 @@ def profile_table(found):
 
 
 def variants_table(found):
-    """Markdown of what benchmarks.variants wrote."""
+    """Markdown of the results of benchmarks.variants."""
     seeds = max(len(row["accuracies"]) for row in found["variants"])
     lines = [["", "parameters", *(f"seed {seed}" for seed in range(seeds)), "mean", "spread", "less the first", "minutes"]]
     lines.append(["---", *["---:"] * (len(lines[0]) - 1)])
@@ -108,12 +107,12 @@ def variants_table(found):
 
 
 def paired_table(found):
-    """Markdown of what benchmarks.pretrained wrote."""
+    """Markdown of the results of benchmarks.pretrained."""
     seeds = len(next(iter(found["paired"].values())))
     lines = [["", *(f"seed {seed}" for seed in range(seeds)), "mean"], ["---", *["---:"] * (seeds + 1)]]
     for start, accuracies in found["paired"].items():
         lines.append([start, *(f"{value:.2%}" for value in (*accuracies, found["means"][start]))])
-    lines.append(["always the commonest class", *[""] * seeds, f"{found['majority']:.2%}"])
+    lines.append(["always the most frequent class", *[""] * seeds, f"{found['majority']:.2%}"])
     difference = (
         f"The mean of the paired differences is {found['difference']:+.2%}, its standard error {found['standard_error']:.2%}."
     )
@@ -121,7 +120,7 @@ def paired_table(found):
 
 
 def runs_table(folder):
-    """Markdown of the finished runs in the folders of a folder."""
+    """Markdown of the finished runs in a folder."""
     lines = [["run", "parameters", "steps", "minutes", "split", ""], ["---", "---:", "---:", "---:", "---", "---"]]
     for file in sorted(folder.glob("*/evaluation.json")):
         evaluated, summary = json.loads(file.read_text()), json.loads((file.parent / SUMMARY_JSON).read_text())
@@ -133,7 +132,7 @@ def runs_table(folder):
 
 
 def latency_table(found):
-    """Markdown of what benchmarks.latency wrote: medians, and in brackets the ratio to the first column with its interval."""
+    """Markdown of the results of benchmarks.latency: medians, in brackets the ratio to the first column and its interval."""
     kinds = [row["name"] for row in found["latencies"][0]["rows"]]
     lines = [["model", "batch", "rounds", *kinds], ["---", "---:", "---:", *["---:"] * len(kinds)]]
     for group in sorted(found["latencies"], key=lambda group: (group["model"], group["batch"])):
@@ -151,7 +150,7 @@ def latency_table(found):
 
 
 def runtimes_table(found):
-    """Markdown of the runtimes.json that official.export wrote beside the models it converted."""
+    """Markdown of the runtimes.json that official.export writes."""
     batches = list(found["models"][0]["milliseconds"])
     metrics = list(found["models"][0]["metrics"])
     lines = [["", "MiB", "difference", "near ties", *(f"batch {batch}" for batch in batches)]]
@@ -166,7 +165,7 @@ def runtimes_table(found):
     return f"{_markdown(lines)}\n\n{how} on {found['cores']} cores, commit {found['git_commit'][:7]}."
 
 
-# By a key that only results of that kind have.
+# {key that only results of one kind have: function of the results to a table}.
 TABLES = {
     "rows": times_table,
     "accuracies": accuracy_table,

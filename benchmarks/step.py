@@ -1,34 +1,34 @@
-"""WideNet-B/16 against a dense model of the same matrix products in plain Keras: python -m benchmarks.step
+"""WideNet-B/16 against a dense model with the same matrix products in plain Keras: python -m benchmarks.step
 
-The anchor (benchmarks/anchor.py) is float32. "share of peak" is the FLOPs, counted from the model's shapes and without what was
-dropped, over the time, over the rate of the fastest large matrix product of this machine, measured in the same rounds.
+The dense baseline (benchmarks/dense_baseline.py) is float32. "share of peak" is FLOP/s relative to the fastest large matrix
+product of this machine, measured in the same rounds. FLOPs are counted from the model's shapes, without dropped assignments.
 """
 
-from benchmarks import arguments
-from benchmarks.alternate import Contestant
+from benchmarks import command
+from benchmarks.harness import Case
 
 MODELS = "benchmarks/image_models.py"
 
 
-def contestants(precision, mode, batch):
-    """Anchor, WideNet with nothing dropped and at the default capacity, its dense relative, and the peak."""
+def cases(precision, mode, batch):
+    """The dense baseline, WideNet without drops and at the default capacity, our dense model, and the peak."""
     common = dict(mode=mode, batch=batch)
     wide = dict(common, name="widenet_b16", precision=precision)
     rows = [
-        Contestant("anchor", MODELS, "anchor", dict(common, precision="float32"), "plain Keras, dense, FFN 8192, float32"),
-        Contestant("widenet_b16, none dropped", MODELS, "zoo", dict(wide, capacity_factor=None), precision),
+        Case("dense baseline", MODELS, "dense_baseline", dict(common, precision="float32"), "plain Keras, FFN 8192, float32"),
+        Case("widenet_b16, none dropped", MODELS, "zoo", dict(wide, capacity_factor=None), precision),
     ]
     if mode == "train":
-        note = f"{precision}; what is dropped is not computed"
-        rows.append(Contestant("widenet_b16, capacity 1.2", MODELS, "zoo", wide, note))
+        note = f"{precision}; dropped assignments are not computed"
+        rows.append(Case("widenet_b16, capacity 1.2", MODELS, "zoo", wide, note))
     dense = dict(wide, moe_blocks=0, ffn_dim=8192)
-    rows.append(Contestant("our dense, FFN 8192", MODELS, "zoo", dense, precision))
-    rows.append(Contestant("peak", "benchmarks/peak.py", "products", dict(precision=precision), f"matrix products, {precision}"))
+    rows.append(Case("our dense, FFN 8192", MODELS, "zoo", dense, precision))
+    rows.append(Case("peak", "benchmarks/peak.py", "products", dict(precision=precision), f"matrix products, {precision}"))
     return rows
 
 
 def shares_of_peak(rows):
-    """Adds facts["share of peak"] to the rows whose FLOPs are known; the last row is the peak."""
+    """Adds facts["share of peak"] to the rows with known FLOPs; the last row is the peak."""
     peak = rows[-1]["facts"]["flops"] / rows[-1]["median_seconds"]
     for row in rows:
         if "flops" in row["facts"]:
@@ -38,14 +38,14 @@ def shares_of_peak(rows):
 
 
 def main():
-    parser = arguments.parser(__doc__)
+    parser = command.parser(__doc__)
     parser.add_argument("--precision", choices=["float32", "mixed_bfloat16"], default="float32")
     parser.add_argument("--mode", choices=["train", "forward"], default="train")
     parser.add_argument("--batch", type=int, default=8)
     given = parser.parse_args()
     title = f"{given.mode} step, 224 pixels, batch {given.batch}, {given.precision}"
-    rows = contestants(given.precision, given.mode, given.batch)
-    arguments.run(title, rows, given, ("kept", "share of peak"), shares_of_peak)
+    rows = cases(given.precision, given.mode, given.batch)
+    command.run(title, rows, given, ("kept", "share of peak"), shares_of_peak)
 
 
 if __name__ == "__main__":

@@ -1,31 +1,31 @@
-"""How fast texts become tokens: python -m benchmarks.tokenizer
+"""Speed of tokenizers, in MB of text per second: python -m benchmarks.tokenizer
 
-MB of text a second, one call at a time as a single worker of an input pipeline makes them: this project's WordPiece, which has
-BERT's own rules, beside TensorFlow Text's tokenizers as they come.
+One call at a time, as in one thread of an input pipeline: this project's WordPiece, which follows BERT's rules, and the
+tokenizers of TensorFlow Text.
 """
 
 import itertools
 import tempfile
 
-from benchmarks import arguments
-from benchmarks.alternate import Contestant
+from benchmarks import command
+from benchmarks.harness import Case
 
-AT_ONCE = 100  # texts in one call
+TEXTS_PER_CALL = 100
 
 
 def tokenizer(kind, vocabulary, corpus, megabytes):
-    """Tokenizes the first texts of a corpus; a contestant (benchmarks/serve.py).
+    """A case (benchmarks/worker.py): tokenizes the first texts of a corpus.
 
     Args:
       kind: a key of `_functions`.
       vocabulary: path of a vocab.txt.
-      corpus: as bert.corpus.open.open_corpus names it.
-      megabytes: how much text at least.
+      corpus: name for bert.corpus.open.open_corpus.
+      megabytes: least amount of text.
     """
     import tensorflow as tf
 
     texts = first_texts(corpus, megabytes)
-    batches = [tf.constant(texts[start : start + AT_ONCE]) for start in range(0, len(texts), AT_ONCE)]
+    batches = [tf.constant(texts[start : start + TEXTS_PER_CALL]) for start in range(0, len(texts), TEXTS_PER_CALL)]
     function = tf.function(_functions(vocabulary)[kind](), input_signature=[tf.TensorSpec([None], tf.string)])
 
     def step():
@@ -36,7 +36,7 @@ def tokenizer(kind, vocabulary, corpus, megabytes):
 
 
 def first_texts(corpus, megabytes):
-    """The first documents of a corpus, list of str, of at least so many MB together."""
+    """The first documents of a corpus, list of str, with at least `megabytes` MB together."""
     from bert.corpus.open import open_corpus
 
     texts, size = [], 0
@@ -49,7 +49,7 @@ def first_texts(corpus, megabytes):
 
 
 def _functions(vocabulary):
-    """{kind: function without arguments, which makes a function of texts}."""
+    """{kind: function that creates a tokenizer, a function of texts}."""
     import tensorflow as tf
     import tensorflow_text
 
@@ -73,17 +73,17 @@ def _functions(vocabulary):
     }
 
 
-def contestants(vocabulary, corpus, megabytes):
-    """All of them; those after the third are not this project's."""
+def cases(vocabulary, corpus, megabytes):
+    """Three cases of this project, then those of TensorFlow Text."""
     notes = {
         "tokenize": "bert.tokenizer's WordPiece",
-        "tokenize_with_offsets": "and where each token was",
+        "tokenize_with_offsets": "with the position of each token",
         "pack": "tokenized and packed to 128 tokens",
-        "FastBertTokenizer": "of TensorFlow Text, with its own table of characters",
+        "FastBertTokenizer": "of TensorFlow Text, with its own character table",
         "BertTokenizer": "of TensorFlow Text",
     }
     settings = dict(vocabulary=str(vocabulary), corpus=corpus, megabytes=megabytes)
-    return [Contestant(kind, "benchmarks/tokenizer.py", "tokenizer", dict(settings, kind=kind), notes[kind]) for kind in notes]
+    return [Case(kind, "benchmarks/tokenizer.py", "tokenizer", dict(settings, kind=kind), notes[kind]) for kind in notes]
 
 
 def add_rates(rows):
@@ -97,16 +97,16 @@ def main():
     from bert.corpus.open import open_corpus
     from bert.vocabulary import learn_vocabulary
 
-    parser = arguments.parser(__doc__)
+    parser = command.parser(__doc__)
     parser.add_argument("--corpus", default="imdb", help="as bert.prepare takes it (default: imdb)")
-    parser.add_argument("--megabytes", type=float, default=3.0, help="of text in every step (default: 3)")
-    parser.add_argument("--size", type=arguments.positive, default=30_000, help="tokens in the vocabulary (default: 30,000)")
+    parser.add_argument("--megabytes", type=float, default=3.0, help="of text per step (default: 3)")
+    parser.add_argument("--size", type=command.positive, default=30_000, help="tokens in the vocabulary (default: 30,000)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         texts = itertools.islice(open_corpus(given.corpus).documents(), 20_000)
         vocabulary = learn_vocabulary(texts, given.size, cache_dir=folder)
-        rows = contestants(vocabulary, given.corpus, given.megabytes)
-        arguments.run("tokenizers", rows, given, ("MB a second",), add_rates)
+        rows = cases(vocabulary, given.corpus, given.megabytes)
+        command.run("tokenizers", rows, given, ("MB a second",), add_rates)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,18 @@
-"""Training steps of a recipe's variants in turns: python -m benchmarks.variant_steps --config=vision/configs/fashion_mnist.py:15
+"""Step times of a recipe's variants: python -m benchmarks.variant_steps --config=vision/configs/fashion_mnist.py:15
 
-The first row is the recipe itself. Whether the vision transformer that it is compared with takes as long is read off here.
+The first row is the recipe itself. Shows whether the vision transformer that it is compared with has the same step time.
 """
 
-from benchmarks import arguments
-from benchmarks.alternate import Contestant
+from benchmarks import command
+from benchmarks.harness import Case
 from benchmarks.variants import VARIANTS
 
 
-def contestants(config):
-    """A Contestant for each variant of the recipe."""
+def cases(config):
+    """One case for each variant of the recipe."""
     path, _, argument = config.partition(":")
     return [
-        Contestant(
+        Case(
             variant or "the recipe",
             "benchmarks/image_models.py",
             "recipe",
@@ -24,10 +24,10 @@ def contestants(config):
 
 
 def main():
-    parser = arguments.parser(__doc__)
+    parser = command.parser(__doc__)
     parser.add_argument("--config", required=True, help="the recipe, with its argument")
     given = parser.parse_args()
-    arguments.run(f"training step of {given.config}", contestants(given.config), given)
+    command.run(f"training step of {given.config}", cases(given.config), given)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Variants of a recipe under several seeds, side by side:
+"""Accuracies of a recipe's variants with several seeds:
 python -m benchmarks.variants --config=vision/configs/fashion_mnist.py:15 --workdir=runs/variants --json=variants.json
 
-Trains each variant with each seed, evaluates the last checkpoint on the test split, and prints the accuracies with their mean and
-spread. A variant is what stands after the comma in the recipe's argument (fashion_mnist.py:15,shared_norms); "" is the recipe
-itself. The file of --json is written after every run: a run whose result stands there is not done again, and one that was stopped
-goes on. Small models use several cores better by a run each: --parallel=2 does two runs at a time, on half of the cores each.
+Trains each variant with each seed, evaluates the last checkpoint on the test split, and prints mean and spread of the accuracies.
+A variant is the part after the comma in the recipe's argument (fashion_mnist.py:15,shared_norms); "" is the recipe itself. The
+file of --json is written after every run. Runs in this file are not repeated, and stopped ones are resumed. Small models use
+several cores better with one run each: --parallel=2 does two runs at a time, on half of the cores each.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import pathlib
 import statistics
 import sys
 
-from benchmarks.alternate import write_json
+from benchmarks.harness import write_json
 from official.cli.arguments import positive
 from official.training.seeds import RunFailed, call_each, cores_each, figures, train_and_evaluate
 
@@ -21,7 +21,7 @@ VARIANTS = ("", "shared_norms", "no_moe", "no_sharing", "vit")
 
 
 def result(config, seed, workdir, cores):
-    """Trains and evaluates one variant on so many cores; what the table tells of it. Raises as train_and_evaluate."""
+    """Trains and evaluates one variant on `cores` cores; returns its results. Raises as train_and_evaluate."""
     summary, test = train_and_evaluate(config, workdir, [f"--config.train.seed={seed}"], "test", cores)
     return {
         "accuracy": test["top_1"],
@@ -35,7 +35,7 @@ def result(config, seed, workdir, cores):
 
 
 def rows_of(runs, variants):
-    """Per variant that has results: its accuracies by seed, their mean, and their spread (largest less smallest)."""
+    """Rows of the variants with results: accuracies by seed, their mean, and their spread (largest minus smallest)."""
     rows = []
     for variant in variants:
         own = [run for run in runs if run["variant"] == variant]
@@ -55,12 +55,12 @@ def rows_of(runs, variants):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, help="the recipe, with its argument")
     parser.add_argument("--workdir", required=True, type=pathlib.Path, help="folder of the runs")
-    parser.add_argument("--json", required=True, type=pathlib.Path, help="file to write the results to, and to go on from")
-    parser.add_argument("--variants", default=",".join(VARIANTS), help="separated by commas; an empty one is the recipe itself")
-    parser.add_argument("--seeds", type=positive, default=3, help="how many (default: 3)")
+    parser.add_argument("--json", required=True, type=pathlib.Path, help="file to write the results to, and to resume from")
+    parser.add_argument("--variants", default=",".join(VARIANTS), help="names, separated by commas; '' is the recipe itself")
+    parser.add_argument("--seeds", type=positive, default=3, help="number of seeds (default: 3)")
     parser.add_argument("--parallel", type=positive, default=1, help="runs at a time (default: 1)")
     given = parser.parse_args()
     variants = given.variants.split(",")

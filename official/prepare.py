@@ -12,7 +12,7 @@ from official.cli.arguments import add_data_dir
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m official.prepare", description=__doc__.split("\n")[0])
     parser.add_argument("name", help="as TensorFlow Datasets calls it")
     add_data_dir(parser, "folder to prepare it in (default: TensorFlow Datasets' own folder)", ["--data-dir"])
     parser.add_argument("--manual_dir", "--manual-dir", help="folder that has the files of the data set already")

@@ -23,7 +23,8 @@ from absl import app, flags, logging
 from official import config as configs
 from official.checkpoints.manager import BestCheckpoint, Checkpoints, NoSuchMetric
 from official.checkpoints.weights import read_weights
-from official.cli.recipe_flag import CONFIG, parse_flags
+from official.cli import recipe_flag
+from official.cli.recipe_flag import CONFIG, given_recipe, parse_flags
 from official.files.atomic import atomic_write
 from official.files.summary import metrics_of_step, report, run_facts, write_summary
 from official.files.tables import Table, read_table, text_table
@@ -46,9 +47,10 @@ from official.training.devices import create_strategy, fastest_precision, is_chi
 from official.training.fine_tuning import freeze, update_scales
 from official.training.optimizers import create_optimizer, create_state
 
+flags.adopt_module_key_flags(recipe_flag)  # --help lists --config and --data_dir
+
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 MODEL = flags.DEFINE_string("model", None, "Trained model whose weights the run starts from: the same as --config.init.")
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set: the same as --config.data.dir.")
 
 
 def run(config, workdir):
@@ -308,26 +310,13 @@ def fit_calls(first_step, steps, every):
     return calls
 
 
-def with_flags(config, model, data_dir):
-    """The recipe's config with the values of --model and --data_dir, unless they are None.
-
-    Raises:
-      ValueError: --data_dir for a recipe without data.dir.
-    """
-    if model is not None:
-        config.init = model
-    if data_dir is not None:
-        if "dir" not in config.get("data", {}):
-            raise ValueError(f"--data_dir={data_dir} is not allowed: the recipe has no data.dir")
-        config.data.dir = data_dir
-    return config
-
-
 def main(argv):
     if CONFIG.value is None or WORKDIR.value is None:
         raise app.UsageError("--config and --workdir are needed")
     try:
-        config = with_flags(CONFIG.value, MODEL.value, DATA_DIR.value)
+        config = given_recipe()
+        if MODEL.value is not None:
+            config.init = MODEL.value
         finished = finished_summary(config, WORKDIR.value)
         training = None if finished else Run(config, WORKDIR.value)
     except (ValueError, OSError) as error:

@@ -1,4 +1,11 @@
-"""Image models: ViT, ViT-MoE and WideNet, by name."""
+"""Image models by name (ViT, ViT-MoE, WideNet), and everything that image recipes need.
+
+Models: zoo (sizes and settings), models (builds one), embedding (patches, pooling), transfer (start from other weights).
+Data: data (data sets by name), decoding, preprocessing (settings; one image), randaugment, image_operations, caching,
+  mixup, pipeline (batches).
+Task: classification (what official.train runs), serving (signatures that take image files), recipes and configs/.
+Commands: python -m vision prints the models; vision.contact_sheet draws augmented images; vision.prepare downloads data.
+"""
 
 from vision.zoo import create_model, list_models, model_settings
 

@@ -1,4 +1,4 @@
-"""Prints the zoo as a table: python -m vision"""
+"""Prints the table of all models: python -m vision"""
 
 from official.cli import quiet
 
@@ -13,11 +13,11 @@ from widenet.cost import instances
 def main():
     print(f"{'model':<14}{'parameters':>13}{'GFLOPs':>9}  instances over all blocks")
     for name in vision.list_models():
-        with tf.Graph().as_default():  # where weights are only described: billions of numbers need not be drawn
+        with tf.Graph().as_default():  # in a graph no weights are allocated
             model = vision.create_model(name)
         flops = forward_flops(model) / 1e9
         print(f"{name:<14}{model.count_params():>13,}{flops:>9.1f}  {instances(model.get_layer('encoder'))}", flush=True)
-    print("\nGFLOPs: billions of operations in the matrix products of one forward pass, 224 pixels; a multiply-add is two.")
+    print("\nGFLOPs: billions of operations in matrix products, one forward pass at 224 pixels; a multiply-add counts as two.")
 
 
 if __name__ == "__main__":

@@ -1,29 +1,29 @@
-"""Decoded images kept in memory, where they fit."""
+"""A cache of decoded images in memory, for splits that fit."""
 
 import numpy as np
 import tensorflow as tf
 
 from official.data.sources import host_constant
-from vision.decoding import decode_crop, what_is_wrong, whole
-from vision.sources import PixelSource
+from vision.data import PixelSource
+from vision.decoding import decode_crop, image_problem, whole
 
-AT_ONCE = 64  # so many images are handed to Python together
+DECODE_BATCH = 64  # images that are passed to Python together
 
 
 def cached(source, channels, limit_mib, classes, bad_examples):
-    """The source with all its images decoded once and held in memory, or the source itself where they do not fit.
+    """A source with all images decoded in memory, or the source itself if they do not fit or are decoded already.
 
-    Images may differ in size: they lie in one array, one after the other. Bad examples are refused or left out here.
+    Images may differ in size. Bad examples are refused or skipped here.
 
     Args:
-      source: of vision.sources.
-      channels: to decode, 1 or 3.
-      limit_mib: how large all pixels may be together, in MiB, by an estimate from the first ones; 0 keeps none.
-      classes: how many; other labels are bad.
+      source: of vision.data.
+      channels: of the decoded images, 1 or 3.
+      limit_mib: largest size of all pixels, in MiB, estimated from the images decoded so far; 0 for no cache.
+      classes: number of classes; labels are 0 to classes - 1.
       bad_examples: an official.data.bad_examples.BadExamples.
 
     Raises:
-      ValueError: a bad example, where `bad_examples` refuses; or no good one.
+      ValueError: a bad example, if `bad_examples` refuses, or no usable one.
     """
     limit = limit_mib * 2**20
     if source.decoded or not limit:
@@ -32,12 +32,12 @@ def cached(source, channels, limit_mib, classes, bad_examples):
     for batch_indices, batch_pixels, batch_shapes, batch_labels in _decoded(source, channels):
         pixels += batch_pixels.flat_values.numpy().tobytes()
         indices += batch_indices.numpy().tolist()
-        # As large as all will be if the others are like those so far: what is far too large is known after a few.
+        # An estimate for the whole split, so that one that is far too large is given up after a few images.
         if len(pixels) / len(indices) * source.examples > limit:
             return source
         shapes += batch_shapes.numpy().tolist()
         labels += batch_labels.numpy().tolist()
-    _tell_of_undecoded(source, channels, set(indices), bad_examples)
+    _report_undecoded(source, channels, set(indices), bad_examples)
     good = []
     for i, label in enumerate(labels):
         problem = label_problem(label, classes)
@@ -46,41 +46,41 @@ def cached(source, channels, limit_mib, classes, bad_examples):
         else:
             good.append(i)
     if not good:
-        raise ValueError(f"none of the {source.examples} examples can be used, such as {source.name_of(0)}")
+        raise ValueError(f"none of the {source.examples} examples is usable, such as {source.name_of(0)}")
     return _memory_source(source, np.frombuffer(pixels, np.uint8), np.array(shapes), labels, indices, good)
 
 
 def label_problem(label, classes):
-    """What is wrong with a label, or None."""
+    """Why a label is invalid, or None."""
     return None if 0 <= label < classes else f"its label is {label}, which is not one of {classes} classes"
 
 
 def _decoded(source, channels):
-    """What can be decoded: tf.data.Dataset of (indices [N], uint8 pixels [N, ragged], shapes [N, 3], labels [N])."""
+    """tf.data.Dataset of (indices [N], uint8 pixels [N, ragged], shapes [N, 3], labels [N]) of the images that can be decoded."""
 
     def decode(index, image, label):
         pixels = decode_crop(source.read(image), channels, whole)
         return index, tf.reshape(pixels, [-1]), tf.shape(pixels), label
 
-    return source.in_order().map(decode, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors().ragged_batch(AT_ONCE)
+    return source.in_order().map(decode, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors().ragged_batch(DECODE_BATCH)
 
 
-def _tell_of_undecoded(source, channels, decoded, bad_examples):
-    """Adds all examples to `bad_examples` whose indices are not in `decoded`."""
+def _report_undecoded(source, channels, decoded, bad_examples):
+    """Adds the examples whose indices are not in `decoded` to `bad_examples`."""
     if len(decoded) == source.examples:
         return
     for index, image, _ in source.in_order().as_numpy_iterator():
         if index not in decoded:
-            bad_examples.add(source.name_of(index), what_is_wrong(source.read, image, channels))
+            bad_examples.add(source.name_of(index), image_problem(source.read, image, channels))
 
 
 def _memory_source(source, pixels, shapes, labels, indices, good):
-    """Of the images [N] that lie in `pixels` one after the other, those whose numbers are in `good`."""
+    """A PixelSource of the images whose positions are in `good`; `pixels` has the values of all N images, one after the other."""
     sizes = shapes.prod(axis=1)
     starts = host_constant((np.cumsum(sizes) - sizes)[good], tf.int64)
     shape_of, label_of = host_constant(shapes[good], tf.int64), host_constant(np.array(labels)[good], tf.int64)
     pixels = host_constant(pixels)
-    # Where all are of one shape TensorFlow may know it.
+    # A shape that all images share is known to TensorFlow.
     static = shapes[0].tolist() if (shapes == shapes[0]).all() else [None, None, int(shapes[0][2])]
 
     def get(i):

@@ -1,4 +1,4 @@
-"""Image classification as a task of the driver."""
+"""The image classification task (official.task.Task)."""
 
 import functools
 
@@ -19,14 +19,14 @@ from widenet.moe import DROPS_NOTHING
 
 
 class ImageClassification(Task):
-    """Reads `name`, `model`, `data` and `train` of the config.
+    """Trains a model of the zoo on a data set of vision.data.
 
-    `model` holds every setting of vision.model_settings, `data` those of vision.preprocessing.data_settings, of which `classes`
-    is filled in where it is None. Where it is not, as in an exported model's config, the data set is looked for when its examples
-    are asked for.
+    The config's `model` has all settings of vision.model_settings, its `data` those of vision.preprocessing.DATA. data.classes
+    is filled in if it is None. If it is set, as in the config of an exported model, the data set is only opened when its examples
+    are needed.
 
     Raises:
-      ValueError: at construction, for a setting that is not allowed or does not fit the data set, or a data set not there.
+      ValueError: from the constructor, for a setting that is not allowed or does not fit the data set, or a missing data set.
     """
 
     unit = "images"
@@ -41,11 +41,11 @@ class ImageClassification(Task):
         self.bad_examples = BadExamples(data.bad_examples)
         if data.mixup and config.train.batch_size % 2:
             size = config.train.batch_size
-            raise ValueError(f"train.batch_size={size} is not allowed: it must be even, for data.mixup mixes two by two")
+            raise ValueError(f"train.batch_size={size} is not allowed: it must be even, since data.mixup makes pairs")
         self._pipelines = {}
         if data.classes is None:
             data.classes = tuple(self._data.class_names)
-            # Now, so that a split that there is not, or a bad example among those in memory, is told before anything is built.
+            # Now, so that an unknown split or a bad example in memory is refused before the model is built.
             for role in ("train", "validation"):
                 self._pipeline(role)
 
@@ -55,17 +55,17 @@ class ImageClassification(Task):
 
     @functools.cached_property
     def _data(self):
-        """The data set, which must fit the model."""
+        """The data set; raises ValueError if it does not fit the model."""
         data, model = self._config.data, self._config.model
-        found = open_dataset(data.name, data.dir)
-        names = list(found.class_names)
+        dataset = open_dataset(data.name, data.dir)
+        names = list(dataset.class_names)
         if data.classes is not None and list(data.classes) != names:
             raise ValueError(f"data.classes={data.classes!r} is not allowed: data.name={data.name!r} has {names!r}")
-        for setting, allowed in {"classes": (len(names),), "channels": found.channels}.items():
+        for setting, allowed in {"classes": (len(names),), "channels": dataset.channels}.items():
             if model[setting] not in allowed:
                 needed = " or ".join(map(str, allowed))
                 raise ValueError(f"model.{setting}={model[setting]!r} is not allowed: data.name={data.name!r} needs {needed}")
-        return found
+        return dataset
 
     def create_model(self):
         return self._build_model()
@@ -75,7 +75,9 @@ class ImageClassification(Task):
         return build_model(name=self._config.name, **{**settings, **others})
 
     def part(self, name):
-        """ "model" gives classes, and as a module "logits" and "features"; "encoder" has no head and gives "features"."""
+        """The "model", whose signatures return classes and whose module returns "logits" and "features"; or the "encoder", which
+        has no head and returns "features".
+        """
         self.check_part(name)
         model = self._build_model(**DROPS_NOTHING)
         images, features = model.input, features_of(model)
@@ -88,7 +90,7 @@ class ImageClassification(Task):
         return ExportSpec(self.kind, model, endpoints, module, class_names=self.class_names, settings=DROPS_NOTHING)
 
     def endpoints(self, model):
-        """Encoded images to classes: the endpoint "classify"; and float images to logits: "serve"."""
+        """ "classify": encoded images to classes; "serve": float images to logits."""
         return {"classify": classify_endpoint(model, self.class_names, self._config), "serve": model_endpoint(model)}
 
     def layer_depths(self, model):
@@ -116,10 +118,10 @@ class ImageClassification(Task):
         """All good examples of a split once, in global batches.
 
         Args:
-          split: "train", "validation" or "test" for what `data` says of them, or any split in TensorFlow Datasets' syntax.
+          split: "train", "validation" or "test" as set in `data`, or any split in TensorFlow Datasets' syntax.
 
         Raises:
-          ValueError: a split that there is not.
+          ValueError: an unknown split.
         """
         return self._pipeline(split).evaluation_batches(self._config.train.batch_size)
 
@@ -129,10 +131,10 @@ class ImageClassification(Task):
         return ClassificationEvaluation(self.class_names)
 
     def augmented(self, examples, epochs):
-        """The first training examples, to look at.
+        """The first training examples, for inspection.
 
         Returns:
-          (images, labels) as evaluated, and a list of such pairs, one an epoch, as trained on: float32 arrays
+          (images, labels) without augmentation, and a list of (images, labels) with that of each epoch: float32 arrays
           [examples, size, size, channels] in [-1, 1] and [examples, classes].
         """
         pipeline = self._pipeline("train")
@@ -142,12 +144,12 @@ class ImageClassification(Task):
         return batches[0], batches[1:]
 
     def _source(self, role):
-        """Of the split that plays a role, or of any other split as it is named."""
-        given = self._config.data.get(f"{role}_split")
+        """The source of a role, "train", "validation" or "test", or of a split by its name."""
+        split = self._config.data.get(f"{role}_split")
         try:
-            return self._data.source(given or self._data.splits.get(role, role), self._config.data.shuffle_buffer)
+            return self._data.source(split or self._data.splits.get(role, role), self._config.data.shuffle_buffer)
         except ValueError as error:
-            raise ValueError(f"data.{role}_split={given!r} is not allowed: {error}" if given else str(error)) from error
+            raise ValueError(f"data.{role}_split={split!r} is not allowed: {error}" if split else str(error)) from error
 
     def _pipeline(self, role):
         if role not in self._pipelines:

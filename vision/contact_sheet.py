@@ -1,8 +1,8 @@
-"""Draws what a recipe's augmentation makes of its images:
+"""Draws training images with a recipe's augmentation:
 python -m vision.contact_sheet --config=vision/configs/digits.py --output=sheet.png
 
-Each row is one example of the training split: as it is evaluated, then as it is trained on in one epoch after the other. Any
-setting of the recipe can be changed on the command line, as in training.
+Each row is one example of the training split: without augmentation, then with that of each epoch. Settings of the recipe can be
+changed as in training: --config.data.SETTING=VALUE.
 """
 
 import pathlib
@@ -20,16 +20,19 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from absl import app, flags, logging
 
-from official.cli.recipe_flag import CONFIG, parse_flags
+from official.cli import recipe_flag
+from official.cli.recipe_flag import CONFIG, given_recipe, parse_flags
 from vision.classification import ImageClassification
 
-OUTPUT = flags.DEFINE_string("output", None, "The PNG file to write.")
-EXAMPLES = flags.DEFINE_integer("examples", 8, "How many examples, a row each.", lower_bound=1)
-EPOCHS = flags.DEFINE_integer("epochs", 8, "How many epochs, a column each.", lower_bound=1)
+flags.adopt_module_key_flags(recipe_flag)  # --help lists --config and --data_dir
+
+OUTPUT = flags.DEFINE_string("output", None, "PNG file to write.")
+EXAMPLES = flags.DEFINE_integer("examples", 8, "Number of examples, one per row.", lower_bound=1)
+EPOCHS = flags.DEFINE_integer("epochs", 8, "Number of epochs, one per column.", lower_bound=1)
 
 
 def draw_sheet(task, examples, epochs):
-    """The figure of an ImageClassification's first training examples."""
+    """A matplotlib figure of an ImageClassification's first training examples."""
     originals, batches = task.augmented(examples, epochs)
     columns = [("as evaluated", originals), *((f"epoch {epoch}", batch) for epoch, batch in enumerate(batches))]
     figure, axes = plt.subplots(
@@ -47,9 +50,9 @@ def draw_sheet(task, examples, epochs):
 
 
 def _label_text(distribution, names):
-    """The likeliest class and, where examples are mixed, the one after it."""
+    """The most probable class and, if examples are mixed, the second one."""
     first, second = distribution.argsort()[::-1][:2]
-    uniform = distribution.min()  # what label smoothing gives to every class
+    uniform = distribution.min()  # the share that label smoothing gives to every class
     if distribution[second] - uniform < 0.01:
         return names[first]
     return f"{names[first]} {distribution[first]:.2f}\n{names[second]} {distribution[second]:.2f}"
@@ -59,7 +62,7 @@ def main(argv):
     if CONFIG.value is None or OUTPUT.value is None:
         raise app.UsageError("--config and --output are needed")
     try:
-        task = ImageClassification(CONFIG.value)
+        task = ImageClassification(given_recipe())
         figure = draw_sheet(task, EXAMPLES.value, EPOCHS.value)
         pathlib.Path(OUTPUT.value).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(OUTPUT.value, dpi=110)

@@ -1,4 +1,8 @@
-"""Data sets of labelled images by name: their classes, their splits, and where each split's examples come from."""
+"""Data sets of labelled images by name: their classes, splits, and the source of each split's examples.
+
+An example has two parts: an image and an int64 label. An image is pixels if the source's `decoded` is True, or else a string from
+which the source's `read`, a TensorFlow operation, makes encoded bytes.
+"""
 
 import pathlib
 import random
@@ -6,19 +10,53 @@ import random
 import numpy as np
 import tensorflow as tf
 
+from official.data.sources import IndexedSource, RecordSource, host_constant
 from official.data.tfds import LocalTfds, default_splits, memory_splits, split_parts
-from vision.sources import EncodedSource, array_source, file_source
 
 IMAGE_FILES = (".jpg", ".jpeg", ".png")  # what tfds.ImageFolder looks for
-SPLITS = {  # of each role, where official.data.tfds.default_splits would be wrong
-    # The test split has no labels; results are told of the 50,000 images that the set calls its validation split.
+SPLITS = {  # splits by role, of sets for which official.data.tfds.default_splits would be wrong
+    # The test split has no labels; the literature reports results on the 50,000 images of the validation split.
     "imagenet2012": dict(train="train[:99%]", validation="train[99%:]", test="validation"),
 }
 
 
+class PixelSource(IndexedSource):
+    """Images that are pixels, uint8 or float32 in [0, 1]."""
+
+    decoded = True
+    read = staticmethod(tf.identity)
+
+
+class FileSource(IndexedSource):
+    """Images that are paths of image files."""
+
+    decoded = False
+    read = staticmethod(tf.io.read_file)
+
+
+class EncodedSource(RecordSource):
+    """Images that are encoded bytes in records."""
+
+    decoded = False
+    read = staticmethod(tf.identity)
+
+
+def array_source(images, labels, name):
+    """A PixelSource of images [N, height, width, channels] and labels [N] in memory; `name` stands in messages."""
+    images, labels = host_constant(images), host_constant(labels, tf.int64)
+    return PixelSource(len(labels), lambda index: (images[index], labels[index]), f"{name}, image {{}}".format)
+
+
+def file_source(paths, labels):
+    """A FileSource."""
+    names = [str(path) for path in paths]
+    images, labels = host_constant(names), host_constant(labels, tf.int64)
+    return FileSource(len(paths), lambda index: (images[index], labels[index]), names.__getitem__)
+
+
 class Digits:
-    """scikit-learn's 1,797 scans of handwritten digits, 8 x 8 grey pixels (UCI ML repository, "Optical Recognition of Handwritten
-    Digits"), inside its wheel. Every fifth image is for validation.
+    """The 1,797 scans of handwritten digits, 8 x 8 grey pixels, that scikit-learn's wheel contains (UCI ML repository, "Optical
+    Recognition of Handwritten Digits"). Every fifth image is for validation.
     """
 
     channels = (1,)
@@ -29,7 +67,7 @@ class Digits:
 
     def source(self, split, buffer):
         """A PixelSource of float32 pixels in [0, 1]."""
-        del buffer  # nothing is read from a disk
+        del buffer  # everything is in memory
         if split not in self.splits:
             raise ValueError(f"{split!r} is not a split of digits: it must be one of {', '.join(self.splits)}")
         from sklearn import datasets
@@ -42,14 +80,14 @@ class Digits:
 
 
 class Tfds:
-    """An image-classification set that TensorFlow Datasets has prepared, read from its TFRecord files.
+    """An image-classification set prepared by TensorFlow Datasets, read from its TFRecord files.
 
     Args:
-      name: as TensorFlow Datasets calls it, with a configuration where it has several ("imagenet_v2/topimages").
-      directory: where it was prepared, TensorFlow Datasets' `data_dir`; "" for its default.
+      name: of TensorFlow Datasets, with a configuration if there are several ("imagenet_v2/topimages").
+      directory: TensorFlow Datasets' `data_dir`; "" for its default.
 
     Raises:
-      ValueError: no such set is there, or it is none of labelled images. Nothing is downloaded.
+      ValueError: the set is not prepared there, or is not for image classification. Nothing is downloaded.
     """
 
     channels = (1, 3)
@@ -59,7 +97,7 @@ class Tfds:
 
         self._set = LocalTfds(name, directory, otherwise="neither 'digits' nor 'folder'")
         info = self._set.info
-        # A set that somebody stored with tfds.dataset_builders.store_as_tfds_dataset does not say what its pairs are.
+        # Sets written by tfds.dataset_builders.store_as_tfds_dataset have no supervised_keys.
         image, label = info.supervised_keys or ("image", "label")
         kinds = {image: tfds.features.Image, label: tfds.features.ClassLabel}
         if not all(key in info.features and isinstance(info.features[key], kind) for key, kind in kinds.items()):
@@ -73,10 +111,10 @@ class Tfds:
 
         Args:
           split: in TensorFlow Datasets' syntax, "train[:90%]".
-          buffer: how many records shuffling keeps in memory.
+          buffer: size of the shuffle buffer, in records.
 
         Raises:
-          ValueError: a split that there is not, or has no examples.
+          ValueError: an unknown or empty split.
         """
         import tensorflow_datasets as tfds
 
@@ -84,17 +122,17 @@ class Tfds:
         features = self._set.parser((self._image, self._label), decoders={self._image: tfds.decode.SkipDecoding()})
 
         def parse(record):
-            found = features(record)
-            return found[self._image], tf.cast(found[self._label], tf.int64)
+            example = features(record)
+            return example[self._image], tf.cast(example[self._label], tf.int64)
 
         return EncodedSource(files, parse, buffer)
 
 
 class Folder:
-    """Image files in DIRECTORY/SPLIT/CLASS/, laid out as for tfds.ImageFolder, and in its order: each split is shuffled once.
+    """Image files in DIRECTORY/SPLIT/CLASS/, the layout and the order of tfds.ImageFolder: each split is shuffled once.
 
     Raises:
-      ValueError: no such folder, or no images in it.
+      ValueError: the folder does not exist, or has no images.
     """
 
     channels = (1, 3)
@@ -115,14 +153,14 @@ class Folder:
                 "SPLIT/CLASS, such as train/cat/1.jpg"
             )
         for split, files in self._files.items():
-            # Or a part of a split, in the order of the classes, would hold only some of them.
+            # Sorted by class, a part of a split such as train[:90%] would lack the last classes.
             random.Random(split).shuffle(files)
         self._infos = memory_splits({name: len(files) for name, files in self._files.items()})
         self.splits = default_splits(self._files)
 
     def source(self, split, buffer):
         """A FileSource; arguments and errors as of Tfds.source."""
-        del buffer  # files can be read in any order
+        del buffer  # files have random access
         parts = split_parts(split, self._infos, self._root)
         files = [file for part in parts for file in self._files[part.splitname][part.from_ : part.to]]
         return file_source(*zip(*files, strict=True))
@@ -133,14 +171,14 @@ def _folders(folder):
 
 
 def open_dataset(name, directory=""):
-    """The data set of that name: `class_names`, `splits` by role, `channels` it can be decoded to, and `source(split, buffer)`.
+    """The data set with that name: `class_names`, `splits` by role, allowed `channels`, and `source(split, buffer)`.
 
     Args:
       name: "digits", "folder", or an image-classification set of TensorFlow Datasets.
-      directory: where it is on disk; "" for TensorFlow Datasets' default folder.
+      directory: the folder's path, or TensorFlow Datasets' `data_dir`; "" for its default.
 
     Raises:
-      ValueError: no such data set in the directory.
+      ValueError: the data set is not in the directory.
     """
     if not name:
         raise ValueError("data.name='' is not allowed: it must be 'digits', 'folder' or a data set of TensorFlow Datasets")

@@ -1,4 +1,4 @@
-"""From encoded images to pixels, as TensorFlow operations."""
+"""Decoding and cropping of images, as TensorFlow operations."""
 
 import functools
 import math
@@ -7,28 +7,28 @@ import tensorflow as tf
 
 from official.data.bad_examples import op_message
 
-# With fewer pixels along a side there is nothing to see, and nothing to resize from.
+# Images with a shorter side are bad examples.
 SMALLEST_SIDE = 2
-# Widest ratio of width to height that inception_box draws; the narrowest is its inverse.
+# Largest ratio of width to height that inception_box draws; the smallest is its inverse.
 WIDEST_BOX = 4 / 3
-# Red, green and blue in grey, as ITU-R BT.601 has them and JPEG means them, in parts of 2**16.
+# Weights of red, green and blue in grey (ITU-R BT.601, as in JPEG), in units of 2**-16.
 GREY_WEIGHTS = (19595, 38470, 7471)
 
 
 def decode_crop(image, channels, choose_box):
-    """A box of an image; of a JPEG only what the box needs is decoded.
+    """A box of an image; of a JPEG file only that box is decoded.
 
     Args:
       image: string [] (JPEG, PNG, GIF's first frame or BMP), or the pixels [height, width, channels] of any dtype.
-      channels: 1 or 3, of the result. Grey becomes color and color grey; CMYK becomes RGB; transparency is left out, and of 16
-        bits the higher 8 are taken.
+      channels: 1 or 3, of the result. Images are converted between grey, RGB and CMYK; transparency is dropped, and 16-bit
+        values keep their higher 8 bits.
       choose_box: function of an int32 shape [3] to the int32 box [4] (top, left, height, width).
 
     Returns:
       The box, [height, width, channels], uint8 or the dtype of `image`.
 
     Raises:
-      tf.errors.InvalidArgumentError: where the bytes are no image, or a side has fewer than SMALLEST_SIDE pixels.
+      tf.errors.InvalidArgumentError: the bytes are not an image, or a side has fewer than SMALLEST_SIDE pixels.
     """
 
     def checked_box(shape):
@@ -37,7 +37,7 @@ def decode_crop(image, channels, choose_box):
 
     def crop(pixels):
         top, left, height, width = tf.unstack(checked_box(tf.shape(pixels)))
-        # Slices would lose the static shape.
+        # A slice would lose the static shape.
         return pixels if choose_box is whole else pixels[top : top + height, left : left + width]
 
     def jpeg():
@@ -45,7 +45,7 @@ def decode_crop(image, channels, choose_box):
         decode = functools.partial(tf.io.decode_and_crop_jpeg, image, checked_box(shape), dct_method="INTEGER_ACCURATE")
         if channels == 3:
             return decode(channels=3)
-        # The decoder makes no grey of the four channels of CMYK.
+        # The decoder does not convert CMYK, which has four channels, to grey.
         return tf.cond(shape[2] == 4, lambda: to_grey(decode(channels=3)), lambda: decode(channels=1))
 
     def other():
@@ -56,7 +56,7 @@ def decode_crop(image, channels, choose_box):
 
 
 def to_grey(pixels):
-    """uint8 [height, width, 3] to [height, width, 1]; grey stays exactly what it is."""
+    """uint8 [height, width, 3] to [height, width, 1]; grey pixels keep their value exactly."""
     weighted = tf.reduce_sum(tf.cast(pixels, tf.int32) * GREY_WEIGHTS, axis=-1, keepdims=True)
     return tf.cast((weighted + 2**15) // 2**16, tf.uint8)
 
@@ -67,14 +67,14 @@ def whole(shape):
 
 
 def inception_box(shape, seed, smallest_area, largest_area=1.0):
-    """A random box, as Inception was trained on (arXiv:1409.4842, section 6).
+    """A random box, as in the training of Inception (arXiv:1409.4842, section 6).
 
     Args:
       shape: int32 [3].
       seed: int [2].
-      smallest_area, largest_area: the box's area is uniform between these shares of the image's. The logarithm of its aspect
-        ratio is uniform between those of 3/4 and 4/3, as far as a box of that area fits. The largest area is less in an image
-        too long for it; where not even the smallest fits, the box is the whole image.
+      smallest_area, largest_area: the box's area is uniform between these shares of the image's area. The logarithm of its
+        aspect ratio is uniform between those of 3/4 and 4/3, or between those for which a box of that area fits. In a long
+        image the largest area is reduced to what fits; if even the smallest does not fit, the box is the whole image.
 
     Returns:
       int32 [4]: top, left, height, width.
@@ -97,10 +97,9 @@ def inception_box(shape, seed, smallest_area, largest_area=1.0):
 
 
 def central_box(shape, share):
-    """The square in the middle whose side is that share of the image's shorter side.
+    """The central square whose side is `share` of the image's shorter side: int32 [4].
 
-    Resized to 224 pixels, a share of 224/256 is what others call resizing the shorter side to 256 and cropping 224 from the
-    middle.
+    A share of 224/256, resized to 224 pixels, is the usual "resize the shorter side to 256, then crop the central 224 pixels".
     """
     shorter = tf.cast(tf.minimum(shape[0], shape[1]), tf.float32)
     side = tf.maximum(tf.cast(tf.round(share * shorter), tf.int32), 1)
@@ -108,9 +107,9 @@ def central_box(shape, share):
 
 
 def or_else(make, otherwise):
-    """(make(), True), or (otherwise, False) where an operation of make() fails.
+    """(make(), True), or (otherwise, False) if an operation of make() fails.
 
-    TensorFlow's graphs catch no errors, but its data sets can leave out elements that fail.
+    TensorFlow graphs cannot catch errors, but a tf.data.Dataset can skip elements that raise one.
 
     Args:
       make: function without arguments that returns a tensor.
@@ -120,12 +119,12 @@ def or_else(make, otherwise):
     return tried.concatenate(tf.data.Dataset.from_tensors((otherwise, False))).take(1).get_single_element()
 
 
-def what_is_wrong(read, image, channels):
-    """A clause about why an image cannot be read, or why `decode_crop` refuses it; runs eagerly.
+def image_problem(read, image, channels):
+    """Why an image cannot be read or decoded, a clause; runs eagerly.
 
     Args:
       read: function of `image` to its encoded bytes.
-      image: bytes, of what stands for the image.
+      image: bytes, as in the source's examples (vision.data).
       channels: 1 or 3.
     """
     try:
@@ -137,8 +136,8 @@ def what_is_wrong(read, image, channels):
     try:
         height, width = tf.io.decode_image(encoded, expand_animations=False).shape[:2]
         if min(height, width) < SMALLEST_SIDE:
-            return f"it has {height} x {width} pixels, and a side must have {SMALLEST_SIDE}"
+            return f"it has {height} x {width} pixels, and each side must have at least {SMALLEST_SIDE}"
         decode_crop(encoded, channels, whole)
     except tf.errors.OpError as error:
         return f"it cannot be decoded ({op_message(error)})"
-    return "it could not be decoded"  # what the disk gave before was something else
+    return "it could not be decoded"  # but it can now: the file was different at the first attempt

@@ -1,4 +1,4 @@
-"""From images to tokens, and from tokens to one feature vector."""
+"""Layers from images to tokens, and from tokens to one feature vector."""
 
 import tensorflow as tf
 
@@ -10,19 +10,19 @@ register = tf.keras.saving.register_keras_serializable(package="vision")
 
 @register
 class PatchEmbedding(Layer):
-    """Patches projected to tokens, an optional class token in front, learned positions (ViT, arXiv:2010.11929, section 3.1).
+    """Patch projection, an optional class token in front, and learned positions (ViT, arXiv:2010.11929, section 3.1).
 
-    The projection is a Dense on flattened patches and not a Conv2D, which computes the same: of a convolution's kernel
-    Keras's Glorot initializer takes the patch for a receptive field, and would start a 16-pixel patch eleven times smaller.
+    The projection is a Dense layer on flattened patches. A Conv2D would compute the same, but Keras's Glorot initializer counts
+    the patch as a receptive field, and would initialize the kernel of a 16-pixel patch eleven times smaller.
 
     Args:
       width: size of a token.
       patch_size: side of the square patches, in pixels; divides the images' sides.
-      class_token: whether a learned token comes first.
+      class_token: whether a learned token is prepended.
       kernel_initializer: name, config or unseeded instance of a Keras initializer, for the projection.
 
-    Weights: `projection` (a Dense), `class_token_embedding` [1, 1, width] where there is one, zeros at first, and
-    `position_embedding` [1, tokens, width], normal of standard deviation 0.02 at first.
+    Weights: `projection` (a Dense), `class_token_embedding` [1, 1, width] (initially 0) with a class token, and
+    `position_embedding` [1, tokens, width] (initially normal with standard deviation 0.02).
     """
 
     def __init__(self, width, patch_size, class_token, kernel_initializer="glorot_uniform", **kwargs):
@@ -64,7 +64,7 @@ class PatchEmbedding(Layer):
 
 @register
 class Pooling(Layer):
-    """From all tokens to one vector an image.
+    """From all tokens to one vector per image.
 
     Args:
       pool: "token" (the class token) or "gap" (the mean of all tokens).

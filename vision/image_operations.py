@@ -1,7 +1,8 @@
-"""The image operations of RandAugment (arXiv:1909.13719), as Pillow computes them, in TensorFlow.
+"""The image operations of RandAugment (arXiv:1909.13719) in TensorFlow, bit for bit as Pillow computes them.
 
-Axis legend: H height, W width, C channels (1 or 3). An operation takes a uint8 image [H, W, C], H and W static or not, and gives
-one of the same shape; any other raises ValueError. Strengths are numbers or scalar tensors: float64, or float32 for factors.
+Axes: H height, W width, C channels (1 or 3). An operation takes a uint8 image [H, W, C], H and W static or dynamic, and returns
+one of the same shape; it raises ValueError for any other image. Strengths are numbers or scalar tensors: float64, or float32 for
+factors. Docstrings name the function of Pillow.
 """
 
 import functools
@@ -12,11 +13,11 @@ import tensorflow as tf
 from vision.decoding import to_grey
 from widenet.checks import check_count, refuse
 
-FILL = 128  # of pixels that come from outside the image
+FILL = 128  # value of pixels from outside the image
 
 
 def _image_operation(operation):
-    """Refuses what is not a uint8 image and keeps what is known of the shape."""
+    """Decorator that refuses anything but a uint8 image, and keeps the static shape."""
 
     @functools.wraps(operation)
     def checked(image, *args, **kwargs):
@@ -32,14 +33,14 @@ def _image_operation(operation):
 
 @_image_operation
 def identity(image):
-    """The image as it is."""
+    """The unchanged image."""
     return image
 
 
 @_image_operation
 def auto_contrast(image):
-    """Stretches each channel linearly to the whole of [0, 255]; a channel of one value stays. `ImageOps.autocontrast`."""
-    # In float64, step by step as Pillow, so that rounding down gives the same.
+    """Stretches each channel linearly to [0, 255]; a constant channel is unchanged. `ImageOps.autocontrast`."""
+    # In float64 and with the steps of Pillow, so that rounding down gives the same.
     low = tf.cast(tf.reduce_min(image, axis=[0, 1]), tf.float64)
     span = tf.cast(tf.reduce_max(image, axis=[0, 1]), tf.float64) - low
     scale = 255 / tf.where(span > 0, span, 255)
@@ -49,12 +50,12 @@ def auto_contrast(image):
 
 @_image_operation
 def equalize(image):
-    """Makes the histogram of each channel as flat as a function of the value can. `ImageOps.equalize`."""
+    """Equalizes the histogram of each channel. `ImageOps.equalize`."""
     levels, channels = tf.cast(image, tf.int32), image.shape[-1]
     by_channel = tf.transpose(tf.reshape(levels, [-1, channels]))
     histogram = tf.math.bincount(by_channel, minlength=256, maxlength=256, axis=-1)
     pixels_below = tf.cumsum(histogram, axis=-1, exclusive=True)
-    # The pixels of the highest value that occurs are not spread: all the others share 255 steps.
+    # As in Pillow, the pixels of the highest value are left out, and all others share 255 steps.
     highest = tf.reduce_max(by_channel, axis=-1, keepdims=True)
     step = tf.gather(pixels_below, highest, batch_dims=1) // 255
     table = tf.minimum((step // 2 + pixels_below) // tf.maximum(step, 1), 255)
@@ -78,7 +79,7 @@ def posterize(image, bits):
 
 @_image_operation
 def color(image, factor):
-    """Moves each pixel from its grey (factor 0) to itself (1) or beyond; a grey image stays. `ImageEnhance.Color`."""
+    """Blends the grey image (factor 0) with the image (1), or extrapolates; a grey image is unchanged. `ImageEnhance.Color`."""
     if image.shape[-1] == 1:
         return image
     return _blend(_to_grey(image), image, factor)
@@ -86,7 +87,7 @@ def color(image, factor):
 
 @_image_operation
 def contrast(image, factor):
-    """Moves each value from the rounded mean of the grey image (factor 0) to itself (1) or beyond. `ImageEnhance.Contrast`."""
+    """Blends the grey image's rounded mean (factor 0) with the image (1), or extrapolates. `ImageEnhance.Contrast`."""
     grey = tf.cast(_to_grey(image), tf.int64)
     pixels = tf.size(grey, tf.int64)
     mean = (2 * tf.reduce_sum(grey) + pixels) // (2 * pixels)
@@ -95,20 +96,20 @@ def contrast(image, factor):
 
 @_image_operation
 def brightness(image, factor):
-    """Multiplies each value: black is factor 0. `ImageEnhance.Brightness`."""
+    """Multiplies each value by the factor. `ImageEnhance.Brightness`."""
     return _blend(0, image, factor)
 
 
 @_image_operation
 def sharpness(image, factor):
-    """Moves each value from its smoothed one (factor 0) to itself (1) or beyond. `ImageEnhance.Sharpness`.
+    """Blends the smoothed image (factor 0) with the image (1), or extrapolates. `ImageEnhance.Sharpness`.
 
-    Smoothing is the mean over 3 x 3 pixels, the central one counted five times, rounded; pixels at the border stay as they are.
+    Smoothing is the rounded mean of 3 x 3 pixels, the central one counted five times; pixels at the border are unchanged.
     """
     padded = tf.pad(tf.cast(image, tf.float32), [[1, 1], [1, 1], [0, 0]])
     rows = padded[:-2] + padded[1:-1] + padded[2:]
     total = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] + 4 * padded[1:-1, 1:-1]
-    # A whole number of thirteenths is never near a half, so float32 rounds as exact arithmetic does.
+    # A multiple of 1/13 is never close to a half, so float32 rounds like exact arithmetic.
     sharpened = _blend(tf.floor(total / 13 + 0.5), image, factor)
     y, x = _pixel_indices(image)
     is_inner = (y > 0) & (y < tf.reduce_max(y)) & (x > 0) & (x < tf.reduce_max(x))
@@ -117,7 +118,7 @@ def sharpness(image, factor):
 
 @_image_operation
 def rotate(image, degrees):
-    """Turns the image about its centre, counter-clockwise. `Image.rotate`."""
+    """Rotates the image about its centre, counter-clockwise. `Image.rotate`."""
     angle = tf.convert_to_tensor(degrees, tf.float64) * (math.pi / 180)
     cos, sin = tf.cos(angle), tf.sin(angle)
     center_y, center_x = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float64) / 2)
@@ -128,39 +129,39 @@ def rotate(image, degrees):
 
 @_image_operation
 def shear_x(image, amount):
-    """Moves the row whose centre is at y to the left by `amount` * y pixels."""
+    """Shifts the row with its centre at y to the left by `amount` * y pixels."""
     return _affine(image, (1, amount, 0), (0, 1, 0))
 
 
 @_image_operation
 def shear_y(image, amount):
-    """Moves the column whose centre is at x up by `amount` * x pixels."""
+    """Shifts the column with its centre at x up by `amount` * x pixels."""
     return _affine(image, (1, 0, 0), (amount, 1, 0))
 
 
 @_image_operation
 def translate_x(image, fraction):
-    """Moves the image to the left by a fraction of its width, to the nearest whole pixel."""
+    """Shifts the image to the left by a fraction of its width, rounded to whole pixels."""
     return _affine(image, (1, 0, _pixels(fraction, tf.shape(image)[1])), (0, 1, 0))
 
 
 @_image_operation
 def translate_y(image, fraction):
-    """Moves the image up by a fraction of its height, to the nearest whole pixel."""
+    """Shifts the image up by a fraction of its height, rounded to whole pixels."""
     return _affine(image, (1, 0, 0), (0, 1, _pixels(fraction, tf.shape(image)[0])))
 
 
 def _affine(image, row_x, row_y):
-    """`Image.transform` with AFFINE and NEAREST, and FILL where nothing was.
+    """`Image.transform` with AFFINE and NEAREST; pixels from outside the image are FILL.
 
-    An output pixel with its centre at (x, y) = (column + 0.5, row + 0.5) is the input pixel at (a x + b y + c, d x + e y + f);
-    row_x = (a, b, c) and row_y = (d, e, f), numbers or float64 scalars.
+    The output pixel with its centre at (x, y) = (column + 0.5, row + 0.5) is read from (a x + b y + c, d x + e y + f) of the
+    input; row_x = (a, b, c) and row_y = (d, e, f), numbers or float64 scalars.
     """
     height, width = tf.unstack(tf.shape(image, tf.int64)[:2])
     y, x = _pixel_indices(image)
 
     def source(row, size):
-        """The index of the source pixel plus 1; 0 and size + 1 are outside. In Pillow's units of 2^-16 pixels."""
+        """Index of the source pixel plus 1; 0 and size + 1 are outside. Computed in Pillow's units of 2**-16 pixels."""
         a, b, c = (tf.convert_to_tensor(value, tf.float64) for value in row)
         a, b, c = (tf.cast(tf.floor(value * 65536 + 0.5), tf.int64) for value in (a, b, c + a * 0.5 + b * 0.5))
         return tf.clip_by_value(tf.bitwise.right_shift(a * x + b * y + c, 16), -1, size) + 1

@@ -1,4 +1,4 @@
-"""Training on mixtures of examples (mixup) and on softened labels. Every random number follows from the seeds given."""
+"""Mixup and label smoothing. Every random number follows from the seeds argument."""
 
 import tensorflow as tf
 
@@ -6,24 +6,24 @@ from widenet.checks import check_not_negative, check_rate, refuse
 
 
 def mixup(images, labels, seeds, alpha):
-    """Mixes examples 2k and 2k + 1 of a batch with each other (arXiv:1710.09412), each in a share of its own:
+    """Mixes examples 2k and 2k + 1 of a batch with each other (mixup, arXiv:1710.09412):
 
       x'_i = s_i x_i + (1 - s_i) x_partner(i),    s_i ~ Beta(alpha, alpha) from seed i alone,
 
-    and the same for labels. What becomes of an example follows from its pair, however large the batch.
+    and labels likewise. The result of an example depends on its pair alone, not on the batch size.
 
     Args:
       images: float [batch, height, width, channels], batch even.
       labels: float [batch, classes], distributions over the classes.
       seeds: int [batch, 2].
-      alpha: a finite number of at least 0. At 0 nothing is mixed, in an odd batch either; large ones mix half and half.
+      alpha: a finite number of at least 0. 0 mixes nothing and allows odd batches; with large values every s_i is about 1/2.
 
     Returns:
       Images and labels of the same shapes and dtypes.
 
     Raises:
-      ValueError: for an alpha that is not allowed, an odd batch, or images or labels that are not floats.
-      tf.errors.InvalidArgumentError: for an odd batch whose size is known only when it runs.
+      ValueError: an alpha that is not allowed, an odd batch, or images or labels that are not floats.
+      tf.errors.InvalidArgumentError: an odd batch of dynamic size, when it runs.
     """
     check_not_negative("alpha", alpha)
     images, labels = _floats("images", images), _floats("labels", labels)
@@ -43,27 +43,27 @@ def smooth_labels(labels, amount):
 
     Args:
       labels: float [..., classes], distributions over the classes.
-      amount: a number from 0 up to, not including, 1.
+      amount: a number in [0, 1).
 
     Returns:
       The same shape and dtype.
 
     Raises:
-      ValueError: for an amount that is not allowed, or labels that are not floats.
+      ValueError: an amount that is not allowed, or labels that are not floats.
     """
     check_rate("amount", amount)
     labels = _floats("labels", labels)
     return (1 - amount) * labels + amount / labels.shape[-1]
 
 
-# Compiled, since an eager tf.map_fn takes milliseconds an example.
+# A tf.function, since an eager tf.map_fn takes milliseconds per example.
 @tf.function(reduce_retracing=True, autograph=False)
 def draw_shares(seeds, alpha):
-    """Numbers of Beta(alpha, alpha), each from its own seed.
+    """Samples of Beta(alpha, alpha), each from its own seed.
 
-    A share is g / (g + h) for g and h of Gamma(alpha). Where alpha is small both are often too small for a float, so their
-    logarithms are drawn: Gamma(alpha) is Gamma(alpha + 1) * U ** (1 / alpha) for U uniform in (0, 1] (Marsaglia and Tsang, "A
-    simple method for generating gamma variables", 2000, section 6).
+    A sample is g / (g + h) for g and h of Gamma(alpha). Both underflow for a small alpha, so their logarithms are drawn:
+    Gamma(alpha) is Gamma(alpha + 1) * U ** (1 / alpha) for U uniform in (0, 1] (Marsaglia and Tsang, "A simple method for
+    generating gamma variables", 2000, section 6).
 
     Args:
       seeds: int [batch, 2].
@@ -95,7 +95,7 @@ def _mix_pairs(values, shares):
 
 
 def _floats(setting, values):
-    """A tensor of floats; integers would be mixed and softened to others in silence."""
+    """A tensor of floats; integers are refused, since mixing would silently round them."""
     values = tf.convert_to_tensor(values)
     if not values.dtype.is_floating:
         refuse(setting, values.dtype.name, "of a floating type")

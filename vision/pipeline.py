@@ -1,24 +1,24 @@
-"""Batches of images: any step's training batch can be made without those before it."""
+"""Batches of images for training and evaluation (official.data.batches)."""
 
 import functools
 
 import tensorflow as tf
 
-from official.data.sources import example_seed, with_data_sharding
+from official.data.batches import evaluation_batches, example_seed, train_batches
 from vision.caching import label_problem
-from vision.decoding import or_else, what_is_wrong
+from vision.decoding import image_problem, or_else
 from vision.mixup import mixup, smooth_labels
 from vision.preprocessing import evaluation_image, training_image
 
 
 class ImagePipeline:
-    """From a source's examples to batches.
+    """Batches of a source's examples.
 
     Args:
-      source: of vision.sources.
-      size, channels: of the images that the model takes.
-      classes: how many.
-      data: the recipe's `data` settings (vision.preprocessing.data_settings).
+      source: of vision.data.
+      size, channels: of the model's images.
+      classes: number of classes.
+      data: the recipe's `data` settings (vision.preprocessing.DATA).
       bad_examples: an official.data.bad_examples.BadExamples.
     """
 
@@ -31,35 +31,31 @@ class ImagePipeline:
         self._bad_examples = bad_examples
 
     def train_batches(self, batch_size, seed, start_step):
-        """Endless augmented batches of static shape, epoch after epoch, each a new permutation of the source.
+        """Endless augmented batches of static shape.
 
-        The example at a position of the stream and its random numbers follow from (seed, epoch, index) alone, so a run that goes
-        on at `start_step` sees what it would have seen, whatever the number of threads. The place of a bad example is taken by
-        the next good one of its batch, and a batch without any good one is an error.
+        A bad example is replaced by the next good one of its batch; a batch without any good one is an error.
 
         Args:
-          batch_size: even where data.mixup mixes the examples two by two.
+          batch_size: even if data.mixup is above 0, since mixup makes pairs.
+          seed, start_step: as of official.data.batches.train_batches.
 
         Returns:
           tf.data.Dataset of (float32 [batch, size, size, channels] in [-1, 1], float32 [batch, classes], rows sum to 1).
         """
-
-        examples = self._source.shuffled(seed, start_step * batch_size)
-        examples = examples.map(functools.partial(self._train_example, seed), num_parallel_calls=tf.data.AUTOTUNE)
-        batches = examples.batch(batch_size, drop_remainder=True).map(self._finish, num_parallel_calls=tf.data.AUTOTUNE)
-        return with_data_sharding(batches.prefetch(tf.data.AUTOTUNE))
+        per_example = functools.partial(self._train_example, seed)
+        return train_batches(self._source, seed, start_step, batch_size, self._finish, per_example)
 
     def first_examples(self, count, seed, epoch):
-        """The first examples of the source as they are trained on in one epoch, a batch of `train_batches` but for the order."""
+        """One batch, as of `train_batches`, of the source's first examples in order, augmented as in the given epoch."""
         examples = self._source.in_order().take(count)
         examples = examples.map(functools.partial(self._train_example, seed, tf.constant(epoch, tf.int64)))
         return next(iter(examples.batch(count).map(self._finish)))
 
     def evaluation_batches(self, batch_size):
-        """Every good example once and in order; the last batch may be smaller, and so is one with bad examples.
+        """Every good example once, in order. The last batch may be smaller, as are batches with bad examples.
 
         Returns:
-          tf.data.Dataset as of `train_batches`, labels one-hot and of a known number of batches.
+          tf.data.Dataset as of `train_batches`, with one-hot labels and a known number of batches.
         """
 
         def make_example(index, image, label):
@@ -71,10 +67,8 @@ class ImagePipeline:
             with tf.control_dependencies([_some(ok)]):
                 return tf.boolean_mask(pixels, ok), tf.boolean_mask(labels, ok)
 
-        examples = self._source.in_order().map(make_example, num_parallel_calls=tf.data.AUTOTUNE)
-        # Left out of their batches and not of the stream: so the number of batches is known, for which Keras asks.
-        batches = examples.batch(batch_size).map(good_ones, num_parallel_calls=tf.data.AUTOTUNE)
-        return with_data_sharding(batches.prefetch(tf.data.AUTOTUNE))
+        # Bad examples are dropped from batches, not from the stream, so that the number of batches is known.
+        return evaluation_batches(self._source, batch_size, good_ones, make_example)
 
     def _train_example(self, seed, epoch, index, image, label):
         seed_of_image, seed_of_mixup = tf.unstack(tf.random.split(example_seed(seed, epoch, index), 2))
@@ -87,21 +81,21 @@ class ImagePipeline:
         return dict(size=self._size, channels=self._channels)
 
     def _checked(self, prepare, index, image, label):
-        """(prepare(image), whether the example is good); a bad one is told of, and its pixels are zeros."""
+        """(prepare(image), whether the example is good). A bad one is reported, and its pixels are zeros."""
         shape = [self._size, self._size, self._channels]
         if self._source.decoded:
             pixels, decoded = prepare(image), tf.constant(True)
         else:
             pixels, decoded = or_else(lambda: prepare(self._source.read(image)), tf.zeros(shape))
         ok = decoded & (label >= 0) & (label < self._classes)
-        name = tf.constant("") if self._source.decoded else image  # what _tell can read again
-        refusal = tf.cond(ok, lambda: "", lambda: tf.numpy_function(self._tell, [index, name, label, decoded], tf.string))
+        encoded = tf.constant("") if self._source.decoded else image
+        refusal = tf.cond(ok, lambda: "", lambda: tf.numpy_function(self._report, [index, encoded, label, decoded], tf.string))
         with tf.control_dependencies([tf.debugging.Assert(tf.equal(refusal, ""), [refusal])]):
             return tf.ensure_shape(pixels, shape), tf.identity(ok)
 
-    def _tell(self, index, image, label, decoded):
-        """The sentence of a refusal, or "": an error raised here would be logged with its traceback."""
-        problem = label_problem(label, self._classes) if decoded else what_is_wrong(self._source.read, image, self._channels)
+    def _report(self, index, image, label, decoded):
+        """The sentence of a refusal, or "". It is returned, since TensorFlow logs raised errors with their tracebacks."""
+        problem = label_problem(label, self._classes) if decoded else image_problem(self._source.read, image, self._channels)
         try:
             self._bad_examples.add(self._source.name_of(int(index)), problem)
         except ValueError as refusal:
@@ -109,17 +103,17 @@ class ImagePipeline:
         return ""
 
     def _finish(self, pixels, label, seeds, ok):
-        """Fills the places of bad examples, and makes the labels' distributions."""
-        pixels, label, seeds = (tf.gather(x, _good_places(ok)) for x in (pixels, label, seeds))
+        """Replaces bad examples, and turns labels into distributions over the classes."""
+        pixels, label, seeds = (tf.gather(x, _good_positions(ok)) for x in (pixels, label, seeds))
         labels = smooth_labels(tf.one_hot(label, self._classes), self._data.label_smoothing)
         return mixup(pixels, labels, seeds, self._data.mixup)
 
 
-def _good_places(ok):
-    """For each place of a batch [B] the next good one at or after it, around the end: int64 [B].
+def _good_positions(ok):
+    """For each position of a batch, the first good one at or after it, with wrap-around: bool [B] to int64 [B].
 
     Raises:
-      tf.errors.InvalidArgumentError: where there is none.
+      tf.errors.InvalidArgumentError: if there is none.
     """
     good = tf.where(ok)[:, 0]
     with tf.control_dependencies([_some(ok)]):
@@ -128,4 +122,4 @@ def _good_places(ok):
 
 
 def _some(ok):
-    return tf.debugging.Assert(tf.reduce_any(ok), ["no example of a batch can be used"])
+    return tf.debugging.Assert(tf.reduce_any(ok), ["no example of a batch is usable"])

@@ -1,4 +1,4 @@
-"""Prepares a data set of TensorFlow Datasets: python -m vision.prepare fashion_mnist, which is python -m official.prepare."""
+"""Prepares an image data set: python -m vision.prepare fashion_mnist. The same command as python -m official.prepare."""
 
 from official.prepare import main
 

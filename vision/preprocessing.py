@@ -1,66 +1,58 @@
-"""What becomes of one image before it is batched, in training and in evaluation."""
+"""The `data` settings of image recipes, and what they do to one image before it is batched.
+
+In training, in this order: a box of the image is resized to the model's size; flip; random crop of the padded image; affine
+transformation; RandAugment. In evaluation and serving: a box is resized. Every random number follows from the seed argument.
+"""
+
+import math
 
 import tensorflow as tf
 
-from official.config import check_section, section_settings
-from vision.augmentation import random_affine, random_pad_crop
+from official.config import Setting, check_section, defaults_of, section_settings
+from official.data.bad_examples import POLICIES
 from vision.decoding import central_box, decode_crop, inception_box, whole
-from vision.randaugment import rand_augment
 
 CROPS = ("none", "inception")
 
+DATA = {
+    "name": Setting("", "digits, folder (image files in dir/SPLIT/CLASS/) or a set of TensorFlow Datasets"),
+    "dir": Setting("", "the folder of name='folder', or TensorFlow Datasets' data_dir ('': its default)"),
+    "train_split": Setting("", "split to train on, such as train[:90%] ('': the data set's own)"),
+    "validation_split": Setting("", "split to validate on ('': the data set's own)"),
+    "test_split": Setting("", "split to test on ('': the data set's own)"),
+    "cache_mib": Setting(2048, "decoded images are kept in memory if a split takes at most this many MiB (0: never)"),
+    "shuffle_buffer": Setting(8192, "records in the shuffle buffer, of images that are not kept in memory"),
+    "bad_examples": Setting("refuse", f"what to do about unusable images and labels: {', '.join(POLICIES)}"),
+    "crop": Setting("none", "training: inception (random box of the image) or none (all of it), resized"),
+    "min_area": Setting(0.05, "smallest share of the image's area that crop='inception' takes"),
+    "flip": Setting(False, "training: flip half of the images left to right"),
+    "pad": Setting(0, "training: pixels of black on each side before a random crop (0: no crop)"),
+    "rotate": Setting(0.0, "training: largest rotation, in degrees"),
+    "scale": Setting(0.0, "training: largest change of each axis' zoom from 1"),
+    "shift": Setting(0.0, "training: largest translation along each axis, in pixels"),
+    "randaugment_layers": Setting(0, "training: number of RandAugment operations"),
+    "randaugment_magnitude": Setting(15, "training: strength of RandAugment, from 0 to 30"),
+    "label_smoothing": Setting(0.0, "training: share of each label that is spread over all classes"),
+    "mixup": Setting(0.0, "training: alpha of mixup (0: none)"),
+    "eval_crop": Setting(0.0, "evaluation: side of the central square, as a share of the shorter side (0: whole image)"),
+    "max_pixels": Setting(2**25, "largest image, in pixels, that an exported model decodes"),
+    "classes": Setting(None, "names of the classes in the order of the logits (None: those of the data)"),
+}
+
 
 def data_settings(**overrides):
-    """The `data` settings of a recipe, with this project's defaults.
+    """The `data` settings of a recipe, a dict: the defaults of DATA, some of them overridden.
 
-    name: "digits", "folder" (image files in dir/SPLIT/CLASS/) or an image-classification set of TensorFlow Datasets; dir: where
-    it is, or TensorFlow Datasets' `data_dir` ("": its default); train_split, validation_split, test_split: in TensorFlow
-    Datasets' syntax ("train[:90%]"; "": the default of vision.data); cache_mib: decoded images are kept in memory where all of a
-    split fit into so many MiB; shuffle_buffer: records that a shuffle holds where they do not; bad_examples: "refuse" or "skip"
-    what cannot be decoded, has a side of one pixel or a label that there is not.
-
-    Of training images, in this order: crop: "inception" takes a random box of at least min_area of the image, "none" all of it,
-    either resized to the model's image size; flip: left and right, for half of them; pad: a random crop after so many pixels of
-    black on each side; rotate (degrees), scale and shift (pixels): of vision.augmentation.random_affine; randaugment_layers and
-    randaugment_magnitude: of vision.randaugment.rand_augment; label_smoothing; mixup: the alpha of vision.mixup.mixup, 0 for
-    none. In evaluation the central square whose side is eval_crop of the image's shorter one is resized; where eval_crop is 0,
-    the whole image, whatever its shape. max_pixels: an exported model decodes no image of more.
-
-    Left open, filled in when a run begins, and kept with the model that it exports: classes: names of the classes in the order of
-    the logits.
+    A run fills in `classes` when it starts; they are kept with the model that it exports.
 
     Raises:
-      ValueError: an override that is no setting.
+      ValueError: an override that is not in DATA.
     """
-    defaults = dict(
-        name="",
-        dir="",
-        train_split="",
-        validation_split="",
-        test_split="",
-        cache_mib=2048,
-        shuffle_buffer=8192,
-        bad_examples="refuse",
-        crop="none",
-        min_area=0.05,
-        flip=False,
-        pad=0,
-        rotate=0.0,
-        scale=0.0,
-        shift=0.0,
-        randaugment_layers=0,
-        randaugment_magnitude=15,
-        label_smoothing=0.0,
-        mixup=0.0,
-        eval_crop=0.0,
-        max_pixels=2**25,
-        classes=None,
-    )
-    return section_settings("data", defaults, overrides)
+    return section_settings("data", defaults_of(DATA), overrides)
 
 
 def complete_data_settings(data):
-    """Gives a run's `data`, which may have been written before some settings were there, the defaults of those."""
+    """Adds to the `data` of an older config.json the defaults of settings that it lacks."""
     with data.unlocked():
         for setting, value in data_settings().items():
             if setting not in data:
@@ -91,13 +83,13 @@ def check_data_settings(data):
 
 
 def training_image(image, seed, size, channels, data):
-    """An augmented training image; every random number follows from the seed.
+    """An augmented training image.
 
     Args:
       image: encoded, string [], or pixels [height, width, channels], uint8 or float32 in [0, 1].
       seed: int64 [2].
-      size: side of the result.
-      channels: of the result.
+      size: side of the result, in pixels.
+      channels: of the result, 1 or 3.
       data: the recipe's `data` settings.
 
     Returns:
@@ -116,6 +108,8 @@ def training_image(image, seed, size, channels, data):
     if data.rotate or data.scale or data.shift:
         image = random_affine(image, seeds[3], data.rotate, data.scale, data.shift)
     if data.randaugment_layers:
+        from vision.randaugment import rand_augment  # most recipes do without it
+
         pixels = tf.image.convert_image_dtype(image, tf.uint8, saturate=True)
         pixels = rand_augment(pixels, seeds[4], data.randaugment_layers, data.randaugment_magnitude)
         image = tf.image.convert_image_dtype(pixels, tf.float32)
@@ -123,7 +117,7 @@ def training_image(image, seed, size, channels, data):
 
 
 def evaluation_image(image, size, channels, eval_crop):
-    """An image as it is evaluated and served; arguments, results and errors as of `training_image`."""
+    """An image for evaluation and serving; arguments, result and errors as of `training_image`."""
     box = (lambda shape: central_box(shape, eval_crop)) if eval_crop else whole
     return to_model_range(_resized(decode_crop(image, channels, box), size, channels))
 
@@ -139,3 +133,51 @@ def _resized(pixels, size, channels):
     if pixels.shape[:2] != (size, size):
         image = tf.image.resize(image, [size, size])
     return tf.ensure_shape(image, [size, size, channels])
+
+
+def random_affine(image, seed, rotate, scale, shift):
+    """Rotates, zooms and translates an image about its centre, bilinearly; what comes from outside the image is black.
+
+    Args:
+      image: float [height, width, channels].
+      seed: int [2].
+      rotate: the angle is uniform in [-rotate, rotate] degrees.
+      scale: the zoom factor of each axis is uniform in [1 - scale, 1 + scale].
+      shift: the translation along each axis is uniform in [-shift, shift] pixels.
+
+    Returns:
+      The same shape and dtype.
+    """
+    unit = tf.random.stateless_uniform([5], seed, -1.0, 1.0)
+    angle = unit[0] * (rotate * math.pi / 180)
+    zoom_x, zoom_y = 1 + unit[1] * scale, 1 + unit[2] * scale
+    center_x, center_y = (image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2
+    # Rows of the matrix that maps an output pixel (x, y) to the input pixel it is read from.
+    a, b = tf.cos(angle) / zoom_x, -tf.sin(angle) / zoom_x
+    c, d = tf.sin(angle) / zoom_y, tf.cos(angle) / zoom_y
+    x = center_x - a * center_x - b * center_y + unit[3] * shift
+    y = center_y - c * center_x - d * center_y + unit[4] * shift
+    transform = tf.stack([a, b, x, c, d, y, 0.0, 0.0])
+    moved = tf.raw_ops.ImageProjectiveTransformV3(
+        images=image[tf.newaxis],
+        transforms=transform[tf.newaxis],
+        output_shape=image.shape[:2],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+    )
+    return tf.reshape(moved, image.shape)
+
+
+def random_pad_crop(image, seed, pad):
+    """Translates an image by whole pixels, uniformly up to `pad` along each axis; what comes from outside the image is black.
+
+    Args:
+      image: float [height, width, channels].
+      seed: int [2].
+
+    Returns:
+      The same shape and dtype.
+    """
+    padded = tf.pad(image, [[pad, pad], [pad, pad], [0, 0]])
+    return tf.image.stateless_random_crop(padded, image.shape, seed)

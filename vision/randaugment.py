@@ -1,4 +1,4 @@
-"""RandAugment (arXiv:1909.13719). Every random number follows from the seed given."""
+"""RandAugment (arXiv:1909.13719). Every random number follows from the seed argument."""
 
 import functools
 
@@ -7,7 +7,7 @@ import tensorflow as tf
 from vision import image_operations as operations
 from widenet.checks import check_count, is_number, refuse
 
-# Those without a strength, those with one, and those with one of either sign.
+# Operations without a strength, with a strength, and with a strength of either sign.
 FIXED = (operations.identity, operations.auto_contrast, operations.equalize)
 GRADED = (
     operations.solarize,
@@ -22,10 +22,9 @@ OPERATIONS = FIXED + GRADED + SIGNED
 
 
 def rand_augment(image, seed, layers, magnitude):
-    """Applies `layers` operations, each drawn uniformly from all 14 of them, one after the other.
+    """Applies `layers` operations, one after the other, each drawn uniformly from the 14 of OPERATIONS.
 
-    With m = magnitude / 10, so that m = 1 gives the largest strengths of AutoAugment (arXiv:1805.09501, table 6) and larger ones
-    go on linearly:
+    The strengths are linear in m = magnitude / 10; m = 1 gives the largest ones of AutoAugment (arXiv:1805.09501, table 6):
 
       operation                                 strength
       identity, auto-contrast, equalize         none
@@ -36,19 +35,19 @@ def rand_augment(image, seed, layers, magnitude):
       posterize                                 8 - 4 m bits, rounded, at least 1
       colour, contrast, brightness, sharpness   factor 0.1 + 1.8 m
 
-    Both signs are equally probable. Only the operations drawn are computed.
+    Both signs are equally likely. Only the drawn operations are computed.
 
     Args:
-      image: uint8 [height, width, channels], channels 1 or 3; height and width static or not.
+      image: uint8 [height, width, channels], channels 1 or 3; height and width static or dynamic.
       seed: int [2].
-      layers: how many operations, an int of at least 0.
+      layers: number of operations, an int of at least 0.
       magnitude: a number from 0 to 30.
 
     Returns:
       uint8 of the same shape.
 
     Raises:
-      ValueError: for a setting or an image that is not allowed.
+      ValueError: a setting or an image that is not allowed.
     """
     check_count("layers", layers, minimum=0)
     strength = strengths(magnitude)
@@ -64,10 +63,10 @@ def strengths(magnitude):
     """The table of rand_augment, in the units of vision.image_operations.
 
     Returns:
-      {function of GRADED or SIGNED: strength}; those of SIGNED are not negative.
+      {operation of GRADED or SIGNED: strength}, without signs.
 
     Raises:
-      ValueError: for a magnitude that is not a number from 0 to 30.
+      ValueError: a magnitude that is not a number from 0 to 30.
     """
     if not is_number(magnitude) or not 0 <= magnitude <= 30:
         refuse("magnitude", magnitude, "a number from 0 to 30")
@@ -89,10 +88,11 @@ def strengths(magnitude):
 
 
 def draw_operations(seed, layers):
-    """What rand_augment does with a seed.
+    """The operations that rand_augment draws from a seed.
 
     Returns:
-      int32 [layers], indices into OPERATIONS; float64 [layers], signs 1 or -1 for those of SIGNED. All independent and uniform.
+      int32 [layers], indices into OPERATIONS; float64 [layers], signs 1 or -1 for operations of SIGNED. All are independent and
+      uniform.
     """
     drawn = tf.random.stateless_uniform([layers], seed, 0, 2 * len(OPERATIONS), tf.int32)
     return drawn // 2, tf.cast(1 - 2 * (drawn % 2), tf.float64)

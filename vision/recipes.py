@@ -1,4 +1,4 @@
-"""What recipes in vision/configs share."""
+"""Builders of the recipes in vision/configs."""
 
 from ml_collections import ConfigDict
 
@@ -6,7 +6,7 @@ import vision
 from official.config import literal_settings, train_settings
 from vision.preprocessing import data_settings
 
-# The rows of the paper's ablation, as overrides of a WideNet; a ViT-MoE has as many blocks of experts at the end.
+# Rows of the paper's ablation, as overrides of a WideNet. Without sharing, the last two blocks are MoE, as in a ViT-MoE.
 ABLATIONS = {
     "shared_norms": dict(norm_groups=1),
     "no_moe": dict(moe_blocks=0),
@@ -19,12 +19,12 @@ def image_recipe(model, overrides, data, train):
 
     Args:
       model: a name of vision.list_models().
-      overrides: of the model's settings.
-      data: of vision.preprocessing.data_settings.
-      train: of official.config.train_settings.
+      overrides: settings of the model to change.
+      data: settings of vision.preprocessing.DATA to change.
+      train: settings of official.config.TRAIN to change.
 
     Raises:
-      ValueError: a model or a setting that there is not.
+      ValueError: an unknown model or setting.
     """
     data = data_settings(**data)
     return ConfigDict(
@@ -40,15 +40,15 @@ def image_recipe(model, overrides, data, train):
 
 
 def small_classifier(model, data, image_size, patch_size, **train):
-    """The recipe of a model of the zoo at a size that two CPU cores train in a minute or two: grey images, ten classes.
+    """The recipe of a small model that trains in a minute or two on two CPU cores: grey images, ten classes.
 
     Args:
       model, data: as of `image_recipe`.
       image_size, patch_size: of the model, in pixels.
-      **train: settings of official.config.train_settings other than its and this recipe's defaults.
+      **train: settings of official.config.TRAIN to change.
 
     Raises:
-      ValueError: a model or a setting that there is not.
+      ValueError: an unknown model or setting.
     """
     overrides = dict(
         classes=10,
@@ -66,10 +66,10 @@ def small_classifier(model, data, image_size, patch_size, **train):
 
 
 def choose(argument, choices, what):
-    """choices[argument].
+    """choices[argument]; `what` names the argument in messages.
 
     Raises:
-      ValueError: naming the argument and what is allowed.
+      ValueError: an unknown argument; names the known ones.
     """
     if argument not in choices:
         raise ValueError(f"{what} {argument!r} is not allowed: it must be one of {', '.join(filter(None, choices))}")
@@ -77,13 +77,13 @@ def choose(argument, choices, what):
 
 
 def imagenet_recipe(model, **overrides):
-    """The paper's pretraining on ImageNet-1K (its appendix's table of hyper-parameters) of any model.
+    """The paper's pretraining on ImageNet-1K, with the hyper-parameters of its appendix.
 
     Args:
       model: a name of vision.list_models().
-      **overrides: of the model's settings.
+      **overrides: settings of the model to change.
     """
-    steps_per_epoch = 1_268_355 / 4096  # 99 % of the training split; the rest is for validation
+    steps_per_epoch = 1_268_355 / 4096  # 99 % of the training split
     return image_recipe(
         model,
         dict(dropout=0.1, **overrides),
@@ -115,11 +115,14 @@ def scratch_recipe(data, argument, sizes, image_size, channels, examples):
 
     Args:
       data: name of the data set.
-      argument: a key of `sizes`, and after a comma the name of a variant: a key of ABLATIONS, or "vit".
-      sizes: {name: settings of the WideNet; `epochs`; `pad` of vision.preprocessing.data_settings; `hidden`, the hidden width
-        of each expert; and `vit_width`, the width of the ViT whose training step takes as long (benchmarks/variant_steps.py)}.
+      argument: a key of `sizes`, optionally with a comma and a variant: a key of ABLATIONS, or "vit".
+      sizes: {name: dict of settings of the WideNet and of
+          epochs: length of the run,
+          pad: of vision.preprocessing.DATA,
+          hidden: hidden width of each expert,
+          vit_width: width of the ViT with the same step time (measured by benchmarks/variant_steps.py)}.
       image_size, channels: of the images.
-      examples: of the training split.
+      examples: size of the training split.
 
     Raises:
       ValueError: an argument that is not allowed.
@@ -127,7 +130,7 @@ def scratch_recipe(data, argument, sizes, image_size, channels, examples):
     size, _, variant = argument.partition(",")
     settings = dict(choose(size, sizes, "size"))
     hidden, vit_width, epochs, pad = (settings.pop(name) for name in ("hidden", "vit_width", "epochs", "pad"))
-    # The experts that a token goes to are together as wide as the dense layers of the models without experts.
+    # A dense layer is as wide as the two experts of a token together.
     settings |= dict(expert_dim=hidden, ffn_dim=2 * hidden, representation=False)
     variants = {"": ("widenet_ti16", {}), "vit": ("vit_ti16", dict(width=vit_width, ffn_dim=4 * vit_width))}
     variants |= {name: ("widenet_ti16", overrides) for name, overrides in ABLATIONS.items()}

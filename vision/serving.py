@@ -1,6 +1,6 @@
-"""What an exported image model takes: encoded images as a request has them, decoded in the graph as in evaluation.
+"""Signatures of exported image models: they take encoded images, and decode them in the graph as in evaluation.
 
-A bad image is an error that names its place in the request, and an image that is too large is refused before it is decoded.
+A bad image raises an error that names its index in the request. An image that is too large is refused before it is decoded.
 """
 
 import tensorflow as tf
@@ -10,23 +10,23 @@ from vision.decoding import or_else
 from vision.preprocessing import evaluation_image
 
 PNG = b"\x89PNG\r\n\x1a\n"
-PNG_HEADER = 24  # bytes, up to and with width and height
-AT_ONCE = 4  # images that are decoded at the same time: what decoding may take of memory is this times max_pixels
-TOLD = 5  # so many bad images of a request are told of
+PNG_HEADER = 24  # bytes, up to and including width and height
+PARALLEL_DECODES = 4  # decoding takes memory for at most this many images of max_pixels
+MAX_REPORTED = 5  # bad images of a request that the error names
 GOOD = ""
 
 
 def classify_endpoint(model, class_names, config):
-    """Encoded images to classes: (function, list of tf.TensorSpec), an endpoint of an official.task.Task.
+    """The endpoint (official.task.Task.endpoints) from encoded images to classes.
 
     Args:
-      model: images to logits.
+      model: function of images to logits.
       class_names: list of str, in the order of the logits.
-      config: of the run; read are its `data` and the model's image_size and channels.
+      config: of the run, for `data`, model.image_size and model.channels.
 
     Returns:
-      A function of `image_bytes`, string [batch], to a dict of class_ids int32 [batch], labels string [batch], and probabilities
-      float32 [batch, classes]; it raises as decode_request.
+      A function of `image_bytes`, string [batch], to a dict of class_ids int32 [batch], labels string [batch] and probabilities
+      float32 [batch, classes], which raises the errors of decode_request; and the list of its arguments' tf.TensorSpecs.
     """
     decode = request_decoder(config)
 
@@ -39,7 +39,7 @@ def classify_endpoint(model, class_names, config):
 
 
 def features_endpoints(model, config):
-    """Endpoints of a model that gives features: "embed" takes encoded images, "serve" float ones."""
+    """Endpoints of a model from images to features: "embed" takes encoded images, "serve" float ones."""
     decode = request_decoder(config)
 
     def embed(image_bytes):
@@ -52,25 +52,25 @@ IMAGE_BYTES = tf.TensorSpec([None], tf.string, name="image_bytes")
 
 
 def request_decoder(config):
-    """decode_request with the settings of a run's config."""
+    """decode_request as a function of image_bytes alone, with the settings of a run's config."""
     data, model = config.data, config.model
     size, channels, eval_crop, max_pixels = model.image_size, model.channels, data.eval_crop, data.max_pixels
     return lambda image_bytes: decode_request(image_bytes, size, channels, eval_crop, max_pixels)
 
 
 def decode_request(image_bytes, size, channels, eval_crop, max_pixels):
-    """Each image as vision.preprocessing.evaluation_image makes it.
+    """Decodes and preprocesses images with vision.preprocessing.evaluation_image.
 
     Args:
-      image_bytes: string [batch], JPEG or PNG.
+      image_bytes: string [batch], JPEG or PNG files.
       size, channels, eval_crop: as of evaluation_image.
-      max_pixels: an image of more is refused by what its header says, before anything of it is decoded.
+      max_pixels: larger images are refused because of their header, before they are decoded.
 
     Returns:
       float32 [batch, size, size, channels] in [-1, 1].
 
     Raises:
-      tf.errors.InvalidArgumentError: where there is a bad image; names the first ones by their places in the batch.
+      tf.errors.InvalidArgumentError: a bad image; names the indices of the first MAX_REPORTED ones.
     """
     nothing = tf.zeros([size, size, channels])
 
@@ -84,21 +84,21 @@ def decode_request(image_bytes, size, channels, eval_crop, max_pixels):
         return tf.cond(tf.equal(problem, GOOD), decode, lambda: (nothing, problem))
 
     specs = (tf.TensorSpec(nothing.shape, tf.float32), tf.TensorSpec([], tf.string))
-    pixels, problems = tf.map_fn(decode_one, image_bytes, fn_output_signature=specs, parallel_iterations=AT_ONCE)
+    pixels, problems = tf.map_fn(decode_one, image_bytes, fn_output_signature=specs, parallel_iterations=PARALLEL_DECODES)
     with tf.control_dependencies([_refuse(problems)]):
         return tf.identity(pixels)
 
 
 def _refuse(problems):
-    """An assertion that none of the problems, string [batch], says anything."""
+    """Asserts that all problems, string [batch], are GOOD."""
     is_bad = tf.not_equal(problems, GOOD)
-    places = tf.strings.as_string(tf.where(is_bad)[:TOLD, 0])
-    told = tf.strings.join(["image_bytes[", places, "]: ", tf.boolean_mask(problems, is_bad)[:TOLD]])
-    return tf.debugging.Assert(~tf.reduce_any(is_bad), [tf.strings.reduce_join(told, separator="; ")])
+    indices = tf.strings.as_string(tf.where(is_bad)[:MAX_REPORTED, 0])
+    messages = tf.strings.join(["image_bytes[", indices, "]: ", tf.boolean_mask(problems, is_bad)[:MAX_REPORTED]])
+    return tf.debugging.Assert(~tf.reduce_any(is_bad), [tf.strings.reduce_join(messages, separator="; ")])
 
 
 def header_problem(image, max_pixels):
-    """What is wrong with an encoded image, as far as its header says: a clause, string []; GOOD where it is nothing.
+    """Why the header of an encoded image is invalid, a clause, string []; GOOD if it is valid.
 
     Args:
       image: string [].
@@ -111,7 +111,7 @@ def header_problem(image, max_pixels):
 
     def png():
         def sides():
-            # Two numbers of four bytes, the highest first.
+            # Width and height, big-endian numbers of four bytes.
             numbers = tf.cast(tf.io.decode_raw(tf.strings.substr(image, PNG_HEADER - 8, 8), tf.uint8), tf.int64)
             width, height = tf.unstack(tf.reduce_sum(tf.reshape(numbers, [2, 4]) * [2**24, 2**16, 2**8, 1], axis=1))
             return _size_problem(height, width, max_pixels)
@@ -128,8 +128,8 @@ def header_problem(image, max_pixels):
 
 def _size_problem(height, width, max_pixels):
     height, width = tf.cast(height, tf.int64), tf.cast(width, tf.int64)
-    # A side alone is looked at first: the product of two that a header claims may be more than an int64 holds.
+    # Sides are compared first, since the product of the sides in a damaged header may overflow an int64.
     is_large = (tf.maximum(height, width) > max_pixels) | (height * width > max_pixels)
     sides = tf.strings.as_string(tf.stack([height, width]))
-    told = tf.strings.join(["it has ", sides[0], " x ", sides[1], f" pixels, and at most {max_pixels} are decoded"])
-    return tf.where(is_large, told, GOOD)
+    message = tf.strings.join(["it has ", sides[0], " x ", sides[1], f" pixels, and at most {max_pixels} are decoded"])
+    return tf.where(is_large, message, GOOD)

@@ -1,4 +1,4 @@
-"""An image model that starts from the weights of another: other classes, another image size, another deployment."""
+"""Transfer of weights to an image model with other classes, another image size or another deployment."""
 
 import functools
 import math
@@ -11,48 +11,38 @@ from widenet.weight_transfer import Row, counted, mismatch, shapes, split_names,
 
 
 def load_pretrained(model, path, setting="path"):
-    """Assigns what a model of the zoo can take from a saved one; see `transfer_weights`.
+    """Assigns the weights of a saved model that fit `model`, as `transfer_weights` does.
 
-    Args:
-      model: what vision.create_model returns.
-      path: a run's workdir, a folder of checkpoints, a checkpoint's prefix, a SavedModel, or the handle of a published one
-        (official.checkpoints.weights.read_weights).
-      setting: what the caller's user calls the path, for messages.
-
-    Returns:
-      List of Rows, the table of what became of every weight; official.files.tables.text_table makes a text of it.
-
-    Raises:
-      ValueError: a path without weights, or the weights of another kind of model.
+    Arguments, result and errors are those of official.checkpoints.pretrained.load_pretrained, without `transfer`.
     """
     return pretrained.load_pretrained(model, path, transfer_weights, setting)
 
 
 def transfer_weights(model, weights):
-    """Assigns what a model takes of given weights; the rest of it keeps its initial values.
+    """Assigns the weights that fit a model; its other weights keep their initial values.
 
     The encoder's follow widenet.weight_transfer. Positions are resampled to the model's grid of patches. Head, representation
-    layer and patch projection are taken as they are or not at all: the head where the number of classes is equal, the projection
-    where a patch has as many values.
+    layer and patch projection are taken if their shapes are equal: the head if the number of classes is, the projection if the
+    number of values in a patch is.
 
     Args:
-      model: what vision.create_model returns.
+      model: from vision.create_model.
       weights: {full name: array}, as official.checkpoints.weights.read_weights returns them.
 
     Returns:
-      List of widenet.weight_transfer.Row, in the order of the model, then what else the source has.
+      List of Rows, in the order of the model, then of the source's other weights.
 
     Raises:
-      ValueError: where not one weight fits.
+      ValueError: no weight fits.
     """
     return transfer_model(model, weights, {"embedding": _transfer_embedding, "head": counted("bias", "classes")})
 
 
 def resample_positions(positions, rows):
-    """Bicubic resampling of learned positions to another grid, as for ViT (arXiv:2010.11929, section 3.2).
+    """Bicubic resampling of learned positions to another grid (ViT, arXiv:2010.11929, section 3.2).
 
     Args:
-      positions: float [1, n * n, width], of a square grid row by row.
+      positions: float [1, n * n, width], a square grid in row-major order.
       rows: side of the new grid.
 
     Returns:
@@ -69,10 +59,10 @@ def _transfer_embedding(name, target, source):
 
 
 def _transfer_positions(targets, sources, name, target, source):
-    """The grid's positions, resampled where there are other ones, and apart from them the class token's.
+    """The grid's positions, resampled if the grids differ, and the class token's position.
 
     Args:
-      targets, sources: all parts of the embeddings, which tell whether there is a class token.
+      targets, sources: all parts of the embeddings; they have the part "class_token" if the model has a class token.
       name, target, source: as in widenet.weight_transfer.transfer_layer.
     """
     shape = shapes(target)
@@ -83,7 +73,7 @@ def _transfer_positions(targets, sources, name, target, source):
     first, grid = np.split(source, [int(had_token)], axis=1)
     side, old_side = (math.isqrt(tokens) for tokens in (target.shape[1] - has_token, grid.shape[1]))
     if old_side**2 != grid.shape[1]:
-        return {}, [Row(name, shape, "fresh", f"{grid.shape[1]} positions in the source, which are no square grid")]
+        return {}, [Row(name, shape, "fresh", f"{grid.shape[1]} positions in the source, which are not a square grid")]
     row = Row(name, shape, "loaded")
     if side != old_side:
         grid = resample_positions(grid, side)

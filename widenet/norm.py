@@ -65,7 +65,7 @@ class IndividualLayerNorm(Layer):
 def _compiled_norm(x, gamma, beta, epsilon):
     """A layer norm of [N, D] whose elementwise parts are compiled, and whose sums are products with a constant vector.
 
-    Otherwise TensorFlow reads all of x for every operation (`python -m benchmarks.worth --part=encoder` measures both).
+    Otherwise TensorFlow reads all of x for every operation (`python -m benchmarks.ablation --part=encoder` measures both).
     """
     width = x.shape[1]
     wide = tf.cast(x, gamma.dtype)

@@ -1,4 +1,4 @@
-"""Where the peers' environments are."""
+"""Python environments of the other libraries."""
 
 import pathlib
 import sys
@@ -11,8 +11,8 @@ class Peer(NamedTuple):
     """Another library.
 
     Attributes:
-      name: of its environment, as benchmarks/peers/setup.sh takes it.
-      file: path from the repository's root of its contestants.
+      name: of its environment, the argument of benchmarks/peers/setup.sh.
+      file: Python file of its cases, relative to the repository's root.
     """
 
     name: str
@@ -27,12 +27,12 @@ GARDEN = Peer("garden", "benchmarks/peers/garden.py")
 HUGGING_FACE = Peer("torch", "benchmarks/peers/huggingface.py")
 
 
-def available(contestants):
-    """Those whose interpreter is there; says which are left out and how to get them."""
+def available(cases):
+    """The cases whose interpreter exists; prints which are left out, and how to install them."""
     for peer in (GARDEN, HUGGING_FACE):
-        if not peer.python.exists() and any(contestant.python == str(peer.python) for contestant in contestants):
+        if not peer.python.exists() and any(case.python == str(peer.python) for case in cases):
             print(
-                f"left out, for want of an environment: {peer.file}; make it with sh benchmarks/peers/setup.sh {peer.name}",
+                f"{peer.file} is left out, as its environment is missing; make it with: sh benchmarks/peers/setup.sh {peer.name}",
                 file=sys.stderr,
             )
-    return [contestant for contestant in contestants if contestant.python is None or pathlib.Path(contestant.python).exists()]
+    return [case for case in cases if case.python is None or pathlib.Path(case.python).exists()]

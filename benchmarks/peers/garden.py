@@ -1,6 +1,6 @@
-"""TF Model Garden's mixture-of-experts layer as a contestant of benchmarks/serve.py; `sh benchmarks/peers/setup.sh garden` first.
+"""Case (benchmarks/worker.py) of TF Model Garden's mixture-of-experts layer. Needs `sh benchmarks/peers/setup.sh garden`.
 
-Imports nothing of this project: it runs isolated, in an environment where `official` is the Model Garden.
+Imports nothing of this project: it runs isolated, in an environment in which `official` is the Model Garden.
 """
 
 import importlib.metadata
@@ -24,19 +24,19 @@ def moe_layer(
     sequences_per_group=1.0,
     jit_compile=None,
 ):
-    """MoeLayer on inputs for which it does exactly the work of dropless token choice of `top_k` experts.
+    """MoeLayer on inputs for which it does exactly the work of dropless token choice with `top_k` experts.
 
-    The Model Garden has experts that choose tokens and no other router. Each expert is given room for its even share of
-    tokens * top_k, and the inputs are such that every token's `top_k` best experts are the ones that choose it. So no row of an
-    expert's batch is padding, none is missing, and "kept" in the facts is the share of tokens' assignments that this is true of.
+    The Model Garden's only router lets experts choose tokens. Each expert has capacity for its even share of tokens * top_k, and
+    the inputs are such that every token is chosen by its `top_k` best experts. So an expert's batch has no padding and lacks
+    no row. facts["kept"] is the share of the tokens' assignments for which this holds.
 
     Args:
       precision: "float32" or "mixed_bfloat16".
       mode: "train": outputs and the gradients of inputs and weights; "forward": outputs.
       sequence: tokens of one sequence.
-      sequences_per_group: how many sequences share an expert's room; fewer make the dispatch masks smaller.
-      jit_compile: whether XLA compiles the step. None is the fastest: it does in float32 alone, as its products of bfloat16
-        take nearly twice as long as TensorFlow's own.
+      sequences_per_group: number of sequences that share an expert's capacity; fewer make the dispatch masks smaller.
+      jit_compile: whether XLA compiles the step. None selects the fastest: only in float32, since XLA's bfloat16 products take
+        nearly twice as long as TensorFlow's.
     """
     jit_compile = precision == "float32" if jit_compile is None else jit_compile
     tf.keras.utils.set_random_seed(0)
@@ -81,14 +81,14 @@ def moe_layer(
             "tf-models-official": importlib.metadata.version("tf-models-official"),
         },
         "settings": {"sequences_per_group": sequences_per_group, "jit_compile": jit_compile},
-        "differs": "experts choose tokens, by masks that are matrix products; the inputs are balanced, so that it computes what "
-        "dropless token choice would.",
+        "differs": "experts choose tokens, with dispatch masks as matrix products; balanced inputs make it the work of "
+        "dropless token choice.",
     }
     return step, facts
 
 
 def _balanced_inputs(tokens, top_k, router_kernel):
-    """Random normal [tokens, width], moved just enough for the router to give every expert as many tokens in every group."""
+    """Random normal [tokens, width], changed just enough for the router to give all experts equally many tokens per group."""
     experts = router_kernel.shape[1]
     inputs = np.random.default_rng(0).standard_normal((tokens, router_kernel.shape[0]))
     logits = np.full((tokens, experts), -3.0)
@@ -98,7 +98,7 @@ def _balanced_inputs(tokens, top_k, router_kernel):
 
 
 def _kept(router, inputs, group, top_k):
-    """The share of tokens' own choices of experts that the router dispatches."""
+    """The share of the tokens' top-k assignments that the router dispatches."""
     group = int(group)
     experts = router.num_experts
     inputs = tf.reshape(inputs, [-1, group, inputs.shape[-1]])

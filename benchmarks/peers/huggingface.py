@@ -1,14 +1,13 @@
-"""Layers and models of Hugging Face Transformers in PyTorch on the CPU, as contestants of benchmarks/serve.py.
+"""Cases (benchmarks/worker.py) of layers and models of Hugging Face Transformers in PyTorch on the CPU.
 
-`sh benchmarks/peers/setup.sh torch` first. Imports nothing of this project.
+Needs `sh benchmarks/peers/setup.sh torch`. Imports nothing of this project.
 
-Settings that all of them have:
-  precision: "float32"; "mixed_bfloat16", which is torch.autocast; "bfloat16", with weights and optimizer in bfloat16 as well.
-  mode: "train", see the function; "forward": outputs without a gradient.
-  compiled: whether torch.compile compiles it.
-  keep_memory: whether the C library is told to keep freed memory. PyTorch gives large tensors back to the system at once, and the
-    system clears new ones at the next step, which takes up to a third of the time of a step; nobody who installs PyTorch gets
-    this unasked, so False is what users see.
+Settings of all cases:
+  precision: "float32"; "mixed_bfloat16" (torch.autocast); or "bfloat16" (weights and optimizer in bfloat16, too).
+  mode: "train", see the function, or "forward", outputs without gradients.
+  compiled: whether to use torch.compile.
+  keep_memory: whether the C library keeps freed memory. By default (False) large tensors are returned to the system, which clears
+    new ones at the next step; that takes up to a third of a step's time.
 """
 
 import contextlib
@@ -23,7 +22,7 @@ from transformers.models.switch_transformers.modeling_switch_transformers import
 
 
 def switch_layer(tokens, width, experts, hidden, top_k, precision, mode, compiled=False, keep_memory=False, sequence=196):
-    """Switch Transformers' sparse layer on inputs that give every expert as many rows as `top_k` experts a token would.
+    """Switch Transformers' sparse layer, on inputs that give every expert as many rows as `top_k` experts per token would.
 
     In mode "train": outputs and the gradients of inputs and weights.
     """
@@ -32,7 +31,7 @@ def switch_layer(tokens, width, experts, hidden, top_k, precision, mode, compile
         d_model=width,
         d_ff=hidden,
         num_experts=experts,
-        expert_capacity=sequence,  # room for all; unlike in the Model Garden it is free, because no expert's batch is padded
+        expert_capacity=sequence,  # room for all tokens, at no cost, since experts' batches are not padded
         dense_act_fn="gelu",
         dropout_rate=0.0,
         router_jitter_noise=0.0,
@@ -47,7 +46,7 @@ def switch_layer(tokens, width, experts, hidden, top_k, precision, mode, compile
         "flops": 4 * rows * width * hidden,
         "differs": f"each token has one expert, and there are {rows} tokens for as many expert rows; no biases.",
     }
-    return _layer_contestant(layer, inputs, precision, mode, compiled, facts)
+    return _layer_case(layer, inputs, precision, mode, compiled, facts)
 
 
 def mixtral_layer(
@@ -63,17 +62,17 @@ def mixtral_layer(
     sequence=196,
     experts_implementation=None,
 ):
-    """Mixtral's sparse layer with gated experts of as many multiplications as plain ones of `hidden` features.
+    """Mixtral's sparse layer, whose gated experts have as many multiplications as plain ones with `hidden` features.
 
     In mode "train": outputs and the gradients of inputs and weights.
 
     Args:
-      experts_implementation: one of the library's: "eager" loops over the experts, "grouped_mm" sorts the rows by expert. None
-        is the fastest: "grouped_mm" in float32, and "eager" otherwise, as autocast leaves "grouped_mm" in float32.
+      experts_implementation: "eager" (a loop over the experts) or "grouped_mm" (rows sorted by expert). None selects the fastest:
+        "grouped_mm" in float32, and "eager" otherwise, since autocast leaves "grouped_mm" in float32.
     """
     _start(keep_memory)
     experts_implementation = experts_implementation or ("grouped_mm" if precision == "float32" else "eager")
-    # A gated expert has three matrices in place of two. Multiples of 32 keep its rows aligned.
+    # A gated expert has three matrices instead of two. Multiples of 32 keep its rows aligned.
     intermediate = round(hidden * 2 / 3 / 32) * 32
     config = transformers.MixtralConfig(
         hidden_size=width,
@@ -85,23 +84,23 @@ def mixtral_layer(
     layer = MixtralSparseMoeBlock(config)
     with torch.no_grad():
         for parameter in layer.parameters():
-            parameter.normal_(std=0.02)  # alone, the layer leaves its weights as they were in memory
+            parameter.normal_(std=0.02)  # the layer alone does not initialize its weights
     inputs = _balanced_inputs(tokens, top_k, layer.gate.weight).reshape(-1, sequence, width)
     facts = {
         "kept": 1.0,  # it has no capacity
         "flops": 6 * tokens * top_k * width * intermediate,
         "experts_implementation": experts_implementation,
-        "differs": f"gated SiLU experts of three matrices, {intermediate} features wide, in place of two of {hidden}; no biases.",
+        "differs": f"gated SiLU experts of three matrices, {intermediate} features wide, instead of two of {hidden}; no biases.",
     }
-    return _layer_contestant(layer, inputs, precision, mode, compiled, facts)
+    return _layer_case(layer, inputs, precision, mode, compiled, facts)
 
 
 def vit_step(batch, precision, mode, compiled=False, keep_memory=False, attention="sdpa", optimizer="fused"):
     """ViT-B/16 of 224 pixels and 1000 classes. In mode "train": forward, cross entropy, backward and AdamW.
 
     Args:
-      attention: implementation of the library, "sdpa" or "eager".
-      optimizer: implementation of AdamW, "fused", "foreach" or "loop".
+      attention: the library's implementation, "sdpa" or "eager".
+      optimizer: PyTorch's implementation of AdamW, "fused", "foreach" or "loop".
     """
     _start(keep_memory)
     config = transformers.ViTConfig(num_labels=1000, attn_implementation=attention)
@@ -111,45 +110,14 @@ def vit_step(batch, precision, mode, compiled=False, keep_memory=False, attentio
     pixels = config.num_channels * config.patch_size**2
     facts = {
         "flops": 2 * batch * (_transformer_products(config, patches + 1) + config.hidden_size * (patches * pixels + 1000)),
-        "differs": "dense, with weights of each layer's own and a class token; AdamW in place of LAMB, and no clipping.",
+        "differs": "dense, without shared weights, with a class token; AdamW instead of LAMB, no clipping.",
     }
-    return _model_contestant(model, {"pixel_values": images}, 1000, precision, mode, compiled, optimizer, facts)
-
-
-def albert_step(batch, precision, mode, compiled=False, keep_memory=False, attention="sdpa", optimizer="fused", length=128):
-    """ALBERT base with a classifier of two classes on its pooled output. In mode "train": as vit_step.
-
-    Args:
-      attention: as of vit_step.
-      optimizer: as of vit_step.
-      length: of the texts.
-    """
-    _start(keep_memory)
-    config = transformers.AlbertConfig(
-        hidden_size=768,
-        num_attention_heads=12,
-        intermediate_size=3072,
-        hidden_act="gelu",  # exact, and one operation; the default approximation is several
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        classifier_dropout_prob=0.0,
-        num_labels=2,
-        attn_implementation=attention,
-    )
-    model = transformers.AlbertForSequenceClassification(config)
-    texts = torch.randint(config.vocab_size, (batch, length))
-    width = config.hidden_size
-    rest = length * config.embedding_size * width + width * width + width * 2
-    facts = {
-        "flops": 2 * batch * (_transformer_products(config, length) + rest),
-        "differs": "dense, with one set of weights for all layers, norms included; AdamW in place of LAMB, and no clipping.",
-    }
-    return _model_contestant(model, {"input_ids": texts}, 2, precision, mode, compiled, optimizer, facts)
+    return _model_case(model, {"pixel_values": images}, 1000, precision, mode, compiled, optimizer, facts)
 
 
 def _start(keep_memory):
     if keep_memory:
-        # Of glibc: -1 is how much free memory it keeps, -3 how large a piece.
+        # glibc's M_TRIM_THRESHOLD (-1) and M_MMAP_THRESHOLD (-3).
         with contextlib.suppress(AttributeError, OSError, TypeError):
             keep = ctypes.CDLL(None).mallopt
             keep(-1, 2**31 - 1)
@@ -159,7 +127,7 @@ def _start(keep_memory):
 
 
 def _balanced_inputs(tokens, top_k, router_weights):
-    """Random normal [tokens, width], moved just enough for the router to give every expert as many tokens."""
+    """Random normal [tokens, width], changed just enough for the router to give every expert equally many tokens."""
     weights = router_weights.detach()
     inputs = torch.randn(tokens, weights.shape[1])
     chosen = torch.arange(tokens * top_k).reshape(tokens, top_k) % weights.shape[0]
@@ -174,7 +142,7 @@ def _transformer_products(config, tokens):
     return config.num_hidden_layers * layer
 
 
-def _layer_contestant(layer, inputs, precision, mode, compiled, facts):
+def _layer_case(layer, inputs, precision, mode, compiled, facts):
     if precision == "bfloat16":
         layer, inputs = layer.to(torch.bfloat16), inputs.to(torch.bfloat16)
     cotangent = torch.randn_like(inputs)
@@ -196,7 +164,7 @@ def _layer_contestant(layer, inputs, precision, mode, compiled, facts):
     return (train if mode == "train" else forward), _all_facts(layer, facts, mode, compiled)
 
 
-def _model_contestant(model, inputs, classes, precision, mode, compiled, optimizer, facts):
+def _model_case(model, inputs, classes, precision, mode, compiled, optimizer, facts):
     batch = next(iter(inputs.values())).shape[0]
     labels = torch.randint(classes, (batch,))
     if precision == "bfloat16":

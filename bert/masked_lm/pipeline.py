@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from bert.corpus.records import SPECIAL_TOKENS, parse
 from bert.masked_lm.masking import DRAWS, Masking
-from official.data.sources import example_seed, with_data_sharding
+from official.data.batches import evaluation_batches, example_seed, train_batches
 
 
 class PretrainingPipeline:
@@ -42,9 +42,7 @@ class PretrainingPipeline:
             draws, flip = self._draws(example_seed(seed, epoch if self._dynamic else tf.zeros_like(epoch), index))
             return record, draws, flip & self._dynamic
 
-        examples = self._source.shuffled(seed, start_step * batch_size).map(draw, num_parallel_calls=tf.data.AUTOTUNE)
-        batches = examples.batch(batch_size, drop_remainder=True).map(self._finish, num_parallel_calls=tf.data.AUTOTUNE)
-        return with_data_sharding(batches.prefetch(tf.data.AUTOTUNE))
+        return train_batches(self._source, seed, start_step, batch_size, self._finish, draw)
 
     def evaluation_batches(self, batch_size):
         """Every example once and in order, masked the same way in every run; the last batch may be smaller.
@@ -56,9 +54,7 @@ class PretrainingPipeline:
         def draw(index, record):
             return record, self._draws(example_seed(0, 0, index))[0], False
 
-        examples = self._source.in_order().map(draw, num_parallel_calls=tf.data.AUTOTUNE)
-        batches = examples.batch(batch_size).map(self._finish, num_parallel_calls=tf.data.AUTOTUNE)
-        return with_data_sharding(batches.prefetch(tf.data.AUTOTUNE))
+        return evaluation_batches(self._source, batch_size, self._finish, draw)
 
     def _draws(self, seed):
         """float32 [DRAWS, max_length] in [0, 1), for masking, and a bool that is True with probability 1/2."""

@@ -14,7 +14,8 @@ from bert.squad.settings import SPECIAL_TOKENS
 from bert.squad.windows import answer_positions, make_windows, part_of_tokens
 from bert.tokenizers.packing import pack
 from official.cli.status_line import StatusLine
-from official.data.sources import IndexedSource, with_data_sharding
+from official.data.batches import evaluation_batches, train_batches
+from official.data.sources import IndexedSource
 
 TOKENIZE_BATCH = 512  # texts that are tokenized in one call
 MULTIPLE = 8  # static lengths are rounded up to a multiple of this
@@ -63,7 +64,8 @@ class QuestionPipeline:
         self.tokens_per_window = float(tokens.mean())
         self.static_length = min(math.ceil(tokens.max() / MULTIPLE) * MULTIPLE, data.max_length)
         self._tokenizer, self._contexts, self._numbers = tokenizer, contexts, numbers
-        self._order = _longest_first(tokens, self.windows.question)
+        order = _longest_first(tokens, self.windows.question)
+        self._source = IndexedSource(len(self.labels), lambda place: (), self._name_of, order)
         with tf.device("CPU:0"):  # where input pipelines run
             question = self.windows.question
             self._tokens = asked.flat_values, tf.constant(contexts.tokens)
@@ -88,14 +90,9 @@ class QuestionPipeline:
         """
 
         def finish(epoch, places):
-            inputs = self.inputs(places, static)
-            inputs = {name: tf.ensure_shape(ids, [batch_size, ids.shape[1]]) for name, ids in inputs.items()}
-            return inputs, tf.ensure_shape(tf.gather(self._labels, places), [batch_size, 2])
+            return self.inputs(places, static), tf.gather(self._labels, places)
 
-        source = IndexedSource(len(self.labels), lambda place: (), self._name_of)
-        places = source.shuffled(seed, start_step * batch_size).batch(batch_size, drop_remainder=True)
-        batches = places.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
-        return with_data_sharding(batches.prefetch(tf.data.AUTOTUNE))
+        return train_batches(self._source, seed, start_step, batch_size, finish)
 
     def evaluation_batches(self, batch_size, static=False, places=False):
         """Every window once, those of one question one after the other, the longest questions first: so there is little padding.
@@ -112,9 +109,7 @@ class QuestionPipeline:
             labels = tf.gather(self._labels, at)
             return self.inputs(at, static), {"place": at, "label": labels} if places else labels
 
-        batches = tf.data.Dataset.from_tensor_slices(tf.constant(self._order)).batch(batch_size)
-        batches = batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
-        return with_data_sharding(batches.prefetch(tf.data.AUTOTUNE))
+        return evaluation_batches(self._source, batch_size, finish)
 
     def inputs(self, places, static=True):
         """The model's inputs, a dict of int32 [B, length], for the windows with these indices, int64 [B].

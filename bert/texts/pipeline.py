@@ -6,7 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from bert.tokenizers.packing import beginning, pack
-from official.data.sources import IndexedSource, host_constant, with_data_sharding
+from official.data.batches import evaluation_batches, train_batches
+from official.data.sources import IndexedSource, host_constant
 
 TOKENIZE_BATCH = 8192  # texts that are tokenized in one call
 MULTIPLE = 8  # static lengths are rounded up to a multiple of this
@@ -30,17 +31,15 @@ class TextPipeline:
     """
 
     def __init__(self, examples, tokenizer, max_length, cache_mib):
-        self._examples = len(examples.numbers)
         self._tokenizer = tokenizer
         self._max_length = max_length
         self._labels = None
         if examples.labels is not None:
             labels = examples.labels
             self._labels = host_constant(labels[:, np.newaxis] if labels.dtype == np.float32 else labels)
-        self._source = IndexedSource(self._examples, lambda place: (), examples.name_of)
         self.tokens_per_example = None
         self.static_length = max_length
-        self._order = np.arange(self._examples)
+        self._source = IndexedSource(len(examples.numbers), lambda place: (), examples.name_of)
         if sum(len(text) for texts in examples.texts for text in texts) > cache_mib * 2**20:
             texts = [host_constant(texts) for texts in examples.texts]
             self._segments = lambda places: [tokenizer.tokenize(beginning(tf.gather(part, places), max_length)) for part in texts]
@@ -52,7 +51,8 @@ class TextPipeline:
         self.tokens_per_example = float(np.mean(lengths))
         self.static_length = min(math.ceil(lengths.max() / MULTIPLE) * MULTIPLE, max_length)
         # Evaluation takes the longest examples first, so that batches have little padding.
-        self._order = np.argsort(-lengths, kind="stable")
+        order = np.argsort(-lengths, kind="stable")
+        self._source = IndexedSource(len(examples.numbers), lambda place: (), examples.name_of, order)
 
     def train_batches(self, batch_size, seed, start_step, static=True):
         """Endless batches, epoch after epoch, each a new permutation of the examples.
@@ -67,13 +67,9 @@ class TextPipeline:
         """
 
         def finish(epoch, places):
-            inputs = self._inputs(places, static)
-            inputs = {name: tf.ensure_shape(ids, [batch_size, ids.shape[1]]) for name, ids in inputs.items()}
-            return inputs, tf.gather(self._labels, places)
+            return self._inputs(places, static), tf.gather(self._labels, places)
 
-        places = self._source.shuffled(seed, start_step * batch_size).batch(batch_size, drop_remainder=True)
-        batches = places.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
-        return with_data_sharding(batches.prefetch(tf.data.AUTOTUNE))
+        return train_batches(self._source, seed, start_step, batch_size, finish)
 
     def evaluation_batches(self, batch_size, static=False, places=False):
         """Every example once; the last batch may be smaller.
@@ -92,9 +88,7 @@ class TextPipeline:
                 labels = {"place": at} if labels is None else {"place": at, "label": labels}
             return self._inputs(at, static), labels
 
-        batches = tf.data.Dataset.from_tensor_slices(host_constant(self._order, tf.int64)).batch(batch_size)
-        batches = batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
-        return with_data_sharding(batches.prefetch(tf.data.AUTOTUNE))
+        return evaluation_batches(self._source, batch_size, finish)
 
     def _inputs(self, places, static):
         length = self.static_length if static else self._max_length

@@ -1,15 +1,30 @@
-"""The flag --config, which names a recipe, and a parser that explains mistakes in it: for every command that trains."""
+"""The flags --config and --data_dir of commands that read a recipe, and a parser that explains mistakes in them."""
 
 import pathlib
 import runpy
 import sys
 
-from absl import app
+from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from official.zoo import did_you_mean
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe: a Python file with get_config().", lock_config=True)
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set: the same as --config.data.dir.")
+
+
+def given_recipe():
+    """The ConfigDict that --config and --data_dir give; None without --config.
+
+    Raises:
+      ValueError: --data_dir for a recipe without data.dir.
+    """
+    config = CONFIG.value
+    if config is not None and DATA_DIR.value is not None:
+        if "dir" not in config.get("data", {}):
+            raise ValueError(f"--data_dir={DATA_DIR.value} is not allowed: the recipe has no data.dir")
+        config.data.dir = DATA_DIR.value
+    return config
 
 
 def parse_flags(arguments):

@@ -9,26 +9,14 @@ import tensorflow as tf
 
 
 def epoch_seed(seed, epoch):
-    """int64 [2], the seed of all random numbers of one epoch."""
+    """int64 [2], the seed of all random numbers of one epoch (official.data.batches)."""
     return tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int64), epoch)
-
-
-def example_seed(seed, epoch, index):
-    """int64 [2], the seed of all random numbers of one example in one epoch."""
-    return tf.random.experimental.stateless_fold_in(epoch_seed(seed, epoch), index)
 
 
 def host_constant(value, dtype=None):
     """A tensor in the memory of the host, where input pipelines run."""
     with tf.device("CPU:0"):
         return tf.constant(value, dtype)
-
-
-def with_data_sharding(dataset):
-    """The dataset with batches, and not files, divided among several workers, since not every source has files."""
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    return dataset.with_options(options)
 
 
 class IndexedSource:
@@ -38,16 +26,22 @@ class IndexedSource:
       examples: their number.
       get: function of an int64 index to the parts of that example, a tuple of nests of tensors.
       name_of: function of an int index to the name of the example in messages.
+      order: indices of all examples, int [examples], in the order of `in_order`; None for 0, 1, 2 and so on.
     """
 
-    def __init__(self, examples, get, name_of):
+    def __init__(self, examples, get, name_of, order=None):
         self.examples = examples
         self.get = get
         self.name_of = name_of
+        self._order = order
 
     def in_order(self):
         """tf.data.Dataset of (int64 index, *parts), each example once."""
-        return tf.data.Dataset.range(self.examples).map(lambda index: (index, *self.get(index)))
+        if self._order is None:
+            indices = tf.data.Dataset.range(self.examples)
+        else:
+            indices = tf.data.Dataset.from_tensor_slices(host_constant(self._order, tf.int64))
+        return indices.map(lambda index: (index, *self.get(index)))
 
     def shuffled(self, seed, start):
         """Endless tf.data.Dataset of (int64 epoch, int64 index, *parts) from position `start` on.

@@ -1,4 +1,4 @@
-"""Contestants whose times are known."""
+"""Cases with known times."""
 
 import time
 

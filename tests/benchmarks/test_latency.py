@@ -1,4 +1,4 @@
-"""What the contestants of benchmarks.latency compute, and that they are measured."""
+"""What the cases of benchmarks.latency compute, and the command."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import latency
-from benchmarks.runtime_contestants import FILES, KINDS, _inputs, _opened, write_files
+from benchmarks.runtime_cases import FILES, KINDS, _inputs, _opened, write_files
 
 IMAGES = dict(depth=2, width=16, heads=2, ffn_dim=32, expert_dim=32, image_size=16, patch_size=8, classes=3)
 TEXTS = dict(depth=2, width=16, heads=2, ffn_dim=32, expert_dim=32, vocab_size=100, max_length=16)
@@ -32,20 +32,20 @@ def test_all_runtimes_compute_the_same(name, settings, tmp_path):
 
 
 def test_all_are_measured_and_written(tmp_path, monkeypatch, capsys):
-    """The command with contestants that sleep: a group for each model and batch, of all runtimes, the Keras call first."""
+    """The command with cases that sleep: a group for each model and batch, of all runtimes, the Keras call first."""
     monkeypatch.setattr(latency, "write_files", lambda folder, name, **settings: None)
     asked = []
 
     def sleepers(*arguments):
         asked.append(arguments[1:4])
         return [
-            latency.Contestant(kind, "tests/benchmarks/sleepers.py", "sleeper", dict(seconds=0.001 * (1 + i)))
+            latency.Case(kind, "tests/benchmarks/sleepers.py", "sleeper", dict(seconds=0.001 * (1 + i)))
             for i, kind in enumerate(KINDS)
         ]
 
-    real = latency.contestants("folder", "widenet_b16", 32, 128, {})
+    real = latency.cases("folder", "widenet_b16", 32, 128, {})
     assert [row.name for row in real] == list(KINDS)
-    monkeypatch.setattr(latency, "contestants", sleepers)
+    monkeypatch.setattr(latency, "cases", sleepers)
     arguments = ["--models", "a", "b", "--batches", "1", "3", "--rounds=2", f"--json={tmp_path}/latency.json"]
     monkeypatch.setattr(sys, "argv", ["latency", *arguments])
     latency.main()
@@ -61,5 +61,5 @@ def test_all_are_measured_and_written(tmp_path, monkeypatch, capsys):
     written = json.loads((tmp_path / "latency.json").read_text())
     assert [group["rounds"] for group in written["latencies"]] == [2, 2, 2, 2, 1, 1]
     monkeypatch.setattr(sys, "argv", ["latency", *arguments, "--length=64"])
-    with pytest.raises(SystemExit, match="is of texts of 128 tokens"):
+    with pytest.raises(SystemExit, match="has results for texts of 128 tokens"):
         latency.main()

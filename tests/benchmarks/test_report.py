@@ -121,13 +121,13 @@ def test_a_paired_comparison_by_hand(tmp_path):
     assert lines[3:6] == [
         "| pretrained | 75.00% | 70.00% | 72.50% |",
         "| from scratch | 70.00% | 60.00% | 65.00% |",
-        "| always the commonest class |  |  | 51.00% |",
+        "| always the most frequent class |  |  | 51.00% |",
     ]
     assert "differences is +7.50%, its standard error 2.50%" in lines[7]
 
 
 def test_runs_by_hand(tmp_path):
-    """A folder with the curves alone is none of a run that was evaluated."""
+    """A folder without evaluation.json is left out."""
     for name in ("b_run", "a_run", "no_run"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "summary.json").write_text(json.dumps(dict(parameters=1234, step=5678, wall_seconds=90.0)))

@@ -1,32 +1,32 @@
-"""What the contestants of the tokenizer benchmark do."""
+"""The cases of the tokenizer benchmark."""
 
 import pytest
 
-from benchmarks.tokenizer import AT_ONCE, add_rates, contestants, first_texts, tokenizer
+from benchmarks.tokenizer import TEXTS_PER_CALL, add_rates, cases, first_texts, tokenizer
 from tests.bert.tokenizer_references import SENTENCES, write_vocabulary
 
 
 @pytest.fixture
 def corpus(tmp_path):
     """More files than one call takes."""
-    for number in range(AT_ONCE + 1):
+    for number in range(TEXTS_PER_CALL + 1):
         (tmp_path / f"{number:03}.txt").write_text(SENTENCES[0])
     return f"{tmp_path}/*.txt"
 
 
 def test_first_texts(corpus):
-    """As few as have so many MB, or all."""
+    """As few as reach the size, or all."""
     size = len(SENTENCES[0]) / 1e6
     assert first_texts(corpus, 2.5 * size) == [SENTENCES[0]] * 3
-    assert first_texts(corpus, 1e9 * size) == [SENTENCES[0]] * (AT_ONCE + 1)
+    assert first_texts(corpus, 1e9 * size) == [SENTENCES[0]] * (TEXTS_PER_CALL + 1)
 
 
-def test_all_contestants(corpus, tmp_path):
+def test_cases(corpus, tmp_path):
     vocabulary = write_vocabulary(tmp_path / "vocab.of.texts")
-    for contestant in contestants(vocabulary, corpus, megabytes=1):
-        step, facts = tokenizer(**contestant.settings)
+    for case in cases(vocabulary, corpus, megabytes=1):
+        step, facts = tokenizer(**case.settings)
         step()
-        assert facts["megabytes"] == pytest.approx((AT_ONCE + 1) * len(SENTENCES[0]) / 1e6)
+        assert facts["megabytes"] == pytest.approx((TEXTS_PER_CALL + 1) * len(SENTENCES[0]) / 1e6)
 
 
 def test_rates():

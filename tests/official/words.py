@@ -8,7 +8,8 @@ from ml_collections import ConfigDict
 
 from official.config import literal_settings, train_settings
 from official.data.bad_examples import BadExamples
-from official.data.sources import IndexedSource, with_data_sharding
+from official.data.batches import evaluation_batches, train_batches
+from official.data.sources import IndexedSource
 from official.task import Evaluation, Task
 
 WORDS = ("red", "green", "blue", "one", "two", "three", "four")
@@ -101,12 +102,13 @@ class Words(Task):
         return padded(ids), {"color": color, "length": ids.row_lengths()[:, tf.newaxis]}
 
     def train_dataset(self, start_step):
-        size = self._config.train.batch_size
-        examples = self._source.shuffled(self._config.train.seed, start_step * size).map(lambda epoch, index, *parts: parts)
-        return with_data_sharding(examples.batch(size, drop_remainder=True).map(self._example))
+        train = self._config.train
+        return train_batches(
+            self._source, train.seed, start_step, train.batch_size, self._example, lambda epoch, index, *parts: parts
+        )
 
     def validation_dataset(self):
-        return with_data_sharding(self._source.in_order().map(lambda index, *parts: parts).batch(4).map(self._example))
+        return evaluation_batches(self._source, 4, self._example, lambda index, *parts: parts)
 
     def evaluation_dataset(self, split):
         if split != "validation":

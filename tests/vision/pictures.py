@@ -8,8 +8,8 @@ import PIL.Image
 import tensorflow as tf
 from ml_collections import ConfigDict
 
+from vision.data import EncodedSource, file_source
 from vision.preprocessing import data_settings
-from vision.sources import EncodedSource, file_source
 
 CLASSES = 3
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from vision.augmentation import random_affine, random_pad_crop
+from vision.preprocessing import random_affine, random_pad_crop
 
 SEED = (1, 2)
 

@@ -18,9 +18,9 @@ from tests.vision.pictures import (
     write_files,
     write_records,
 )
-from vision.caching import AT_ONCE, cached
+from vision.caching import DECODE_BATCH, cached
+from vision.data import EncodedSource, FileSource, array_source, file_source
 from vision.pipeline import ImagePipeline
-from vision.sources import EncodedSource, FileSource, array_source, file_source
 
 MIB = 2**20
 
@@ -68,10 +68,10 @@ def test_limit(mixed_sizes):
 
 def test_limit_where_the_first_images_are_small(tmp_path):
     """They promise that all will fit, and the others do not."""
-    paths = write_files(tmp_path, AT_ONCE + 1, height=2, width=2)
+    paths = write_files(tmp_path, DECODE_BATCH + 1, height=2, width=2)
     paths[-1].write_bytes(encoded(picture(0, 100, 100)))
     source = file_source(paths, [0] * len(paths))
-    size = AT_ONCE * 12 + 30_000
+    size = DECODE_BATCH * 12 + 30_000
     assert held(source, (size - 1) / MIB) is source
     assert held(source, size / MIB).decoded
 
@@ -88,8 +88,8 @@ def test_the_same_batches(tmp_path, kind):
 
 
 def test_decoded_once():
-    """Each image is read one time when the cache is made, in several steps of AT_ONCE, and never in training."""
-    files = [encoded(picture(i)) for i in range(AT_ONCE + 5)]
+    """Each image is read one time when the cache is made, in several steps of DECODE_BATCH, and never in training."""
+    files = [encoded(picture(i)) for i in range(DECODE_BATCH + 5)]
     read = []
 
     def count(image):
@@ -105,7 +105,7 @@ def test_decoded_once():
     kept = held(source)
     assert sorted(read) == sorted(files)
     pipeline = ImagePipeline(kept, 8, 3, CLASSES, settings(), BadExamples("refuse"))
-    digests(pipeline.train_batches(AT_ONCE, 0, 0), 3)
+    digests(pipeline.train_batches(DECODE_BATCH, 0, 0), 3)
     assert len(read) == len(files)
 
 
@@ -153,5 +153,5 @@ def test_no_good_example(tmp_path):
     source = numbered_files(tmp_path, 2)
     for path in tmp_path.iterdir():
         path.write_bytes(b"")
-    with pytest.raises(ValueError, match=r"none of the 2 examples can be used, such as .*000\.png"):
+    with pytest.raises(ValueError, match=r"none of the 2 examples is usable, such as .*000\.png"):
         held(source, policy="skip")

@@ -1,11 +1,15 @@
-"""The sheet shows what a run trains on, and its command says what is wrong in one sentence."""
+"""The sheet shows the images that a run trains on, and its command refuses a wrong setting in one sentence."""
 
 import sys
+import types
 
 import numpy as np
+import pytest
 from matplotlib import image
 
+from official.cli.recipe_flag import parse_flags
 from tests.official.tiny import run_command
+from vision import contact_sheet
 from vision.classification import ImageClassification
 from vision.configs import digits
 from vision.contact_sheet import draw_sheet
@@ -44,8 +48,17 @@ def test_the_command(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert image.imread(tmp_path / "new" / "sheet.png").std() > 0.05
-    done = run_command([*sheet, f"--output={tmp_path / 'sheet.png'}", "--config.data.crop=middle"])
-    assert (done.returncode, done.stderr) == (1, "error: data.crop='middle' is not allowed: it must be one of none, inception\n")
-    done = run_command([*sheet, f"--output={tmp_path / 'sheet.png'}", "--config.data.crob=none"])
-    assert done.returncode == 1
-    assert "did you mean --config.data.crop?" in done.stderr
+
+
+def test_refused_settings(monkeypatch, tmp_path):
+    """A value that is not allowed, and a name that is not a setting."""
+    config = digits.get_config()
+    config.data.crop = "middle"
+    monkeypatch.setattr(contact_sheet, "CONFIG", types.SimpleNamespace(value=config))
+    monkeypatch.setattr(contact_sheet, "given_recipe", lambda: config)
+    monkeypatch.setattr(contact_sheet, "OUTPUT", types.SimpleNamespace(value=str(tmp_path / "sheet.png")))
+    message = "error: data.crop='middle' is not allowed: it must be one of none, inception"
+    with pytest.raises(SystemExit, match=f"^{message}$"):
+        contact_sheet.main([])
+    with pytest.raises(SystemExit, match=r"did you mean data\.crop\?"):
+        parse_flags(["contact_sheet", "--config=vision/configs/digits.py", "--config.data.crob=none"])

@@ -9,7 +9,7 @@ import tensorflow as tf
 from scipy import stats
 
 from tests.vision.pictures import encoded, picture
-from vision.decoding import central_box, decode_crop, inception_box, or_else, what_is_wrong, whole
+from vision.decoding import central_box, decode_crop, image_problem, inception_box, or_else, whole
 
 COLOR = picture(0, height=37, width=50)
 
@@ -102,8 +102,8 @@ BAD = {
     "truncated png": (FILES["png"][: len(FILES["png"]) // 2], "cannot be decoded"),
     "text": (b"This is no image.", "cannot be decoded"),
     "empty": (b"", "it is empty"),
-    "one pixel": (encoded(picture(0, 1, 1)), "it has 1 x 1 pixels, and a side must have 2"),
-    "one row": (encoded(picture(0, 1, 9), "JPEG"), "it has 1 x 9 pixels, and a side must have 2"),
+    "one pixel": (encoded(picture(0, 1, 1)), "it has 1 x 1 pixels, and each side must have at least 2"),
+    "one row": (encoded(picture(0, 1, 9), "JPEG"), "it has 1 x 9 pixels, and each side must have at least 2"),
 }
 
 
@@ -114,13 +114,13 @@ def test_bad_bytes(name, channels):
     file, reason = BAD[name]
     with pytest.raises(tf.errors.InvalidArgumentError):
         decoded(file, channels)
-    said = what_is_wrong(tf.identity, file, channels)
+    said = image_problem(tf.identity, file, channels)
     assert reason in said
     assert not any(noise in said for noise in ("{{", "[Op", "\n"))
 
 
 def test_file_that_is_gone(tmp_path):
-    said = what_is_wrong(tf.io.read_file, str(tmp_path / "gone.jpg"), 3)
+    said = image_problem(tf.io.read_file, str(tmp_path / "gone.jpg"), 3)
     assert said.startswith("it cannot be read (")
     assert "No such file" in said
 

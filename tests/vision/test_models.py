@@ -1,4 +1,4 @@
-"""Every model of the zoo at a tiny size: forward, one step, saved and exported; initial values, policies and FLOPs."""
+"""Models of the zoo at a tiny size: forward, one step, saved and exported; initial values, policies and FLOPs."""
 
 import math
 
@@ -32,10 +32,20 @@ def compiled(model):
     return model
 
 
-class TestZoo:
-    """One model of each name, which the tests of this class share."""
+FAMILIES = ("vit_ti16", "vit_moe_b16", "widenet_ti16")
 
-    @pytest.fixture(scope="class", params=vision.list_models())
+
+def test_families_stand_for_all_names():
+    """At the tiny size every model has the settings of one of FAMILIES; test_zoo holds the sizes."""
+    tiny = {name: vision.model_settings(name, **tiny_settings(name)) for name in vision.list_models()}
+    assert all(settings in [tiny[family] for family in FAMILIES] for settings in tiny.values())
+    assert len({str(tiny[family]) for family in FAMILIES}) == 3
+
+
+class TestZoo:
+    """One model of each family, which the tests of this class share."""
+
+    @pytest.fixture(scope="class", params=FAMILIES)
     def model(self, request):
         tf.keras.utils.set_random_seed(0)
         return vision.create_model(request.param, **tiny_settings(request.param))
@@ -98,7 +108,7 @@ class TestZoo:
 
 def test_use_as_in_keras(tmp_path):
     """A user's own arrays with what Keras offers and nothing of the driver: fit learns them, evaluate, predict, export."""
-    model = vision.create_model("widenet_ti16", **FEW_EXPERTS)
+    model = vision.create_model("widenet_ti16", **{**FEW_EXPERTS, "depth": 1})
     labels = np.arange(48) % 3
     images = random_images(48) * 0.1 + (labels - 1)[:, np.newaxis, np.newaxis, np.newaxis] * 0.8  # dark, grey, bright
     images = images.astype(np.float32)
@@ -134,7 +144,7 @@ def test_an_example_does_not_depend_on_its_batch():
 def test_policies(policy, dtype, name):
     """Weights stay wide, logits are never below float32, and a step under each policy gives a finite loss."""
     tf.keras.mixed_precision.set_global_policy(policy)
-    model = vision.create_model(name, **FEW_EXPERTS)
+    model = vision.create_model(name, **{**FEW_EXPERTS, "depth": 1})
     logits = model(random_images(2))
     assert logits.dtype == dtype
     assert {weight.dtype for weight in model.weights} == {dtype}

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.vision.pictures import encoded, picture, settings
-from vision import preprocessing
+from vision import randaugment
 from vision.preprocessing import check_data_settings, data_settings, evaluation_image, training_image
 
 BAD_SETTINGS = [
@@ -121,7 +121,7 @@ class TestTrainingImage:
             handed.append((pixels.dtype, tuple(pixels.shape), seed.shape.as_list(), layers, magnitude))
             return 255 - pixels
 
-        monkeypatch.setattr(preprocessing, "rand_augment", invert)
+        monkeypatch.setattr(randaugment, "rand_augment", invert)
         pixels = picture(0, 8, 8)
         plain = trained(pixels)
         # 255 - p in bytes is 1 - p in [0, 1], which is -x in [-1, 1].

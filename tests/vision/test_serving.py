@@ -15,9 +15,9 @@ import tensorflow as tf
 from official.data.bad_examples import BadExamples
 from tests.vision.pictures import encoded, picture, settings
 from vision.caching import cached
+from vision.data import file_source
 from vision.pipeline import ImagePipeline
 from vision.serving import decode_request
-from vision.sources import file_source
 
 ROOT = pathlib.Path(__file__).parents[2]
 SIZE = 8

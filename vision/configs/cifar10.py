@@ -1,9 +1,9 @@
-"""CIFAR-10 from scratch, for two CPU cores: a WideNet in 15 or in 40 minutes.
+"""CIFAR-10 from scratch on two CPU cores: a WideNet in 15 or 40 minutes.
 
 Command: python -m official.train --config=vision/configs/cifar10.py:40 --workdir=runs/cifar10_40
-Arguments: those of vision/configs/fashion_mnist.py.
+Arguments: as of vision/configs/fashion_mnist.py.
 Data: python -m vision.prepare cifar10, in TensorFlow Datasets' folder or in --config.data.dir=DIR.
-Cost and accuracy: docs/results.md has those of finished runs.
+Cost and accuracy: see docs/results.md.
 """
 
 from vision.recipes import scratch_recipe
@@ -16,5 +16,5 @@ SIZES = {
 
 
 def get_config(argument="15"):
-    """The recipe; `argument` is "15" or "40", and a variant after a comma."""
+    """The recipe; `argument` is "15" or "40", optionally with a comma and a variant."""
     return scratch_recipe("cifar10", argument, SIZES, image_size=32, channels=3, examples=45_000)

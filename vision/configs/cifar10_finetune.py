@@ -1,9 +1,10 @@
-"""The paper's fine-tuning on CIFAR-10, of a model that was pretrained on ImageNet-1K.
+"""The paper's fine-tuning on CIFAR-10 of a model that was pretrained on ImageNet-1K.
 
 Command: python -m official.train --config=vision/configs/cifar10_finetune.py:widenet_b16 --workdir=runs/cifar10_finetune \
-    --config.init=PRETRAINED, a workdir, checkpoint or SavedModel of a run of vision/configs/imagenet.py
+    --config.init=PRETRAINED
+    where PRETRAINED is a workdir, checkpoint or SavedModel of vision/configs/imagenet.py.
 Data: python -m vision.prepare cifar10, in TensorFlow Datasets' folder or in --config.data.dir=DIR.
-Cost: 100 epochs of 49,000 images, resized to 224 pixels. Nobody ran it here.
+Cost: 100 epochs of 49,000 images at 224 pixels. Not run here.
 Accuracy: the paper's top-1 is 98.3 (vit_b16), 98.2 (vit_l16), 98.5 (vit_moe_b16, vit_moe_l16), 98.4 (widenet_b16),
     98.8 (widenet_l16).
 """

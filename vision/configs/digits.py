@@ -1,9 +1,9 @@
 """A small WideNet on handwritten digits.
 
-Purpose: see everything work, from data to exported model. `make demo` runs this recipe.
+Purpose: try everything, from data to exported model. `make demo` runs this recipe.
 Command: python -m official.train --config=vision/configs/digits.py --workdir=runs/digits
-Another model of the zoo, at this size: --config=vision/configs/digits.py:vit_ti16
-Cost and accuracy: docs/results/digits/summary.json has those of a finished run on two cores.
+Another model, at this size: --config=vision/configs/digits.py:vit_ti16
+Cost and accuracy: see docs/results/digits/summary.json, a run on two cores.
 """
 
 from vision.recipes import small_classifier

@@ -1,10 +1,10 @@
-"""Fashion-MNIST from scratch, for two CPU cores: a WideNet in 15 or in 40 minutes, and what it is compared with.
+"""Fashion-MNIST from scratch on two CPU cores: a WideNet in 15 or 40 minutes, and the models it is compared with.
 
 Command: python -m official.train --config=vision/configs/fashion_mnist.py:15 --workdir=runs/fashion_mnist_15
-Arguments: 15 or 40, the minutes; after a comma a variant, as in 15,shared_norms: shared_norms, no_moe, no_sharing (the rows of
-    the paper's ablation) or vit (a vision transformer of the same depth and step time).
+Arguments: 15 or 40 (minutes), optionally with a variant, such as 15,shared_norms. Variants: shared_norms, no_moe and no_sharing
+    (rows of the paper's ablation), and vit (a vision transformer with the same depth and step time).
 Data: python -m vision.prepare fashion_mnist, in TensorFlow Datasets' folder or in --config.data.dir=DIR.
-Cost and accuracy: docs/results.md has those of finished runs.
+Cost and accuracy: see docs/results.md.
 """
 
 from vision.recipes import scratch_recipe
@@ -17,5 +17,5 @@ SIZES = {
 
 
 def get_config(argument="15"):
-    """The recipe; `argument` is "15" or "40", and a variant after a comma."""
+    """The recipe; `argument` is "15" or "40", optionally with a comma and a variant."""
     return scratch_recipe("fashion_mnist", argument, SIZES, image_size=28, channels=1, examples=54_000)

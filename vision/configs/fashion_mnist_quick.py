@@ -1,8 +1,8 @@
-"""A short run on Fashion-MNIST: whether a change trains as well as before, on pictures that are harder than digits.
+"""A short run on Fashion-MNIST, to check that a change of the code trains as well as before; harder than digits.
 
 Command: python -m official.train --config=vision/configs/fashion_mnist_quick.py --workdir=runs/fashion_mnist_quick
 Data: python -m vision.prepare fashion_mnist, in TensorFlow Datasets' folder or in --config.data.dir=DIR.
-Cost and accuracy: docs/performance.md has those of six finished runs on two cores.
+Cost and accuracy: see docs/performance.md, six runs on two cores.
 """
 
 from vision.recipes import small_classifier

@@ -1,9 +1,9 @@
-"""The rows of the paper's ablations on ImageNet-1K, each as an argument.
+"""The rows of the paper's ablations on ImageNet-1K.
 
-Command: as of vision/configs/imagenet.py, with --config=vision/configs/imagenet_ablation.py:ROW
-Rows: see ROWS below, and experts_N (N experts, of which a token takes at most 2) and routing_groups_N of WideNet-B/16.
-Data and cost: those of vision/configs/imagenet.py. Nobody ran it here.
-Accuracy: the paper's table of ablations; for widenet_l16_12_blocks 78.2 top-1, by the paper.
+Command: that of vision/configs/imagenet.py, with --config=vision/configs/imagenet_ablation.py:ROW
+Rows: the keys of ROWS below; experts_N is WideNet-B/16 with N experts and top-2 routing (top-1 for N = 1).
+Data and cost: those of vision/configs/imagenet.py. Not run here.
+Accuracy: see the paper's table of ablations; widenet_l16_12_blocks has 78.2 top-1 there.
 """
 
 from vision.recipes import ABLATIONS, choose, imagenet_recipe

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from official.data.sources import IndexedSource, RecordSource, epoch_seed, example_seed, host_constant, with_data_sharding
+from official.data.sources import IndexedSource, RecordSource, host_constant
 
 EXAMPLES = 23
 SHARDS = (7, 1, 6, 4, 5)
@@ -105,15 +105,6 @@ def test_an_order_is_not_repeated_by_another_seed(source):
     assert indices(stream(source, 0, EXAMPLES, EXAMPLES)) != indices(stream(source, 1, 0, EXAMPLES))
 
 
-def test_every_example_has_a_seed_of_its_own():
-    """Of run, epoch and index none can be changed without the seed; the same three give the same seed."""
-    of = {places: tuple(example_seed(*places).numpy()) for places in np.ndindex(3, 3, 3)}
-    assert len(set(of.values())) == 27
-    assert not set(of.values()) & {tuple(epoch_seed(*places).numpy()) for places in np.ndindex(3, 3)}
-    tf.random.set_seed(1)
-    assert tuple(example_seed(2, 1, 0).numpy()) == of[2, 1, 0]
-
-
 def test_records_are_named_by_their_place_in_the_file(tmp_path):
     """Also where a part of the file is skipped."""
     path = write_numbers(tmp_path / "numbers-00000-of-00001", range(5))
@@ -133,9 +124,3 @@ def test_buffer_and_files_both_shuffle(tmp_path):
     assert orders == {tuple(turns), tuple(other_turns)}
     mixed = numbered_records(tmp_path, (6, 6), 12)
     assert len({tuple(indices(stream(mixed, seed, 0, 12))) for seed in range(3)}) == 3
-
-
-def test_workers_share_batches():
-    """By data, not by files: there may be fewer files than workers."""
-    policy = with_data_sharding(tf.data.Dataset.range(3)).options().experimental_distribute.auto_shard_policy
-    assert policy == tf.data.experimental.AutoShardPolicy.DATA

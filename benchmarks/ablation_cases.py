@@ -1,4 +1,4 @@
-"""Contestants of benchmarks.worth: each part of the optimisation, and what it took the place of."""
+"""Cases of benchmarks.ablation: each optimization, and the straightforward code that it replaces."""
 
 import contextlib
 
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 def plain_layer(precision, mode, batch, length, width, experts, hidden, top_k):
-    """The mixture as one would write it first: stacked kernels, a loop over experts, a gather and a scatter for each."""
+    """A straightforward mixture of experts: stacked kernels, and a loop over experts with a gather and a scatter for each."""
     del mode  # always forward and backward
     dtype = tf.bfloat16 if precision == "mixed_bfloat16" else tf.float32
 
@@ -32,14 +32,14 @@ def plain_layer(precision, mode, batch, length, width, experts, hidden, top_k):
                 x = tf.cast(x, tf.float32) * tf.gather_nd(gates, own)[:, tf.newaxis]
                 output = tf.tensor_scatter_nd_add(output, own[:, :1], x)
             total = tf.reduce_sum(output * direction)
-        # The gradients of gathers and slices are made whole, as an optimizer would.
+        # Gradients of gathers and slices are made dense, as an optimizer would do.
         return [tf.convert_to_tensor(gradient) for gradient in tape.gradient(total, [tokens, *weights])]
 
     return lambda: train()[0].numpy(), {}
 
 
 def optimizer(addons):
-    """One update of WideNet-B/16's weights."""
+    """One update of WideNet-B/16's weights by LAMB; `addons` selects that of TensorFlow Addons."""
     import vision
     from benchmarks.image_models import lamb
     from official.training.optimizers import LAMB, tfa
@@ -57,16 +57,16 @@ def optimizer(addons):
 
 
 def without_transposition(**settings):
-    """benchmarks/layer_contestants.py's layer, with TensorFlow's own product with a transposed kernel."""
+    """The case of benchmarks/layer_cases.py with TensorFlow's product with a transposed kernel."""
     import widenet.feed_forward
-    from benchmarks.layer_contestants import shared_moe
+    from benchmarks.layer_cases import shared_moe
 
     widenet.feed_forward._times_transpose = lambda x, kernel: tf.matmul(x, kernel, transpose_b=True)
     return shared_moe(**settings)
 
 
 def encoder(precision, cast_once=True, norms=True):
-    """Forward and backward of six of WideNet-B's blocks on eight images' tokens.
+    """Forward and backward pass of six blocks of WideNet-B on the tokens of eight images.
 
     Args:
       cast_once: whether shared weights are cast once for all blocks.

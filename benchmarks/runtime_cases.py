@@ -1,4 +1,4 @@
-"""A model of the zoo in one of the runtimes that it can be exported to, as a contestant (benchmarks/serve.py)."""
+"""Cases of a model of the zoo in the runtimes that it can be exported to."""
 
 import pathlib
 
@@ -7,7 +7,7 @@ FILES = dict(zip(KINDS[1:], ("saved_model", "model.onnx", "model.tflite", "model
 
 
 def create(name, **settings):
-    """A fresh model of either zoo, always with the same weights; of the text models a classifier."""
+    """A fresh model of either zoo, always with the same weights; a text model is a classifier."""
     import tensorflow as tf
 
     import bert
@@ -20,7 +20,7 @@ def create(name, **settings):
 
 
 def write_files(folder, name, **settings):
-    """Writes all of FILES of a model into a folder, a pathlib.Path."""
+    """Writes all FILES of a model into a folder, a pathlib.Path."""
     from official.serving import onnx_format, tflite_format
     from official.serving.saved_models import export_saved_model
     from official.serving.signatures import numeric_signature
@@ -37,11 +37,11 @@ def runtime(kind, folder, name, batch, length, settings):
     """A forward pass from NumPy arrays to NumPy arrays, on all cores.
 
     Args:
-      kind: of KINDS.
-      folder: with the files that write_files made of the model.
-      name, settings: of `create`.
+      kind: one of KINDS.
+      folder: with the files of write_files.
+      name, settings: as of `create`.
       batch: examples in a call.
-      length: tokens of each, where the model takes text.
+      length: tokens of a text.
     """
     call, specs = _opened(kind, pathlib.Path(folder), name, settings)
     inputs = _inputs(specs, batch, length)
@@ -70,7 +70,7 @@ def _opened(kind, folder, name, settings):
 
 
 def _inputs(specs, batch, length):
-    """Random arrays: floats in [-1, 1), and ids below 100 of tokens, all of them real and of the first segment."""
+    """Random arrays: floats in [-1, 1), and token ids below 100, without padding, in the first segment."""
     import numpy as np
 
     random, arrays = np.random.default_rng(0), {}

@@ -1,7 +1,7 @@
-"""The yardstick: a dense vision transformer in plain Keras layers, of exactly the matrix products of WideNet-B/16 and its like.
+"""The dense baseline: a vision transformer in plain Keras layers with exactly the matrix products of a WideNet.
 
-One set of attention and feed-forward weights for all blocks, norms of each block's own, and a feed-forward layer as wide as the K
-experts that a token of WideNet visits. Nothing of this project is used and nothing is optimised: this is what anyone would write.
+All blocks share attention and feed-forward weights, each has its own norms, and the feed-forward layer is as wide as the K
+experts of a token together. Nothing of this project is used, and nothing is optimized.
 """
 
 import tensorflow as tf

@@ -1,15 +1,15 @@
-"""How time and memory of the MoE layer's train step grow with the tokens: python -m benchmarks.growth
+"""Scaling of the MoE layer's training step with the number of tokens, in time and memory: python -m benchmarks.scaling
 
-Fits seconds = a * tokens^b, and extra memory likewise: the most that the process held during the steps, less what it held with
-layer and input made and before the first of them.
+Fits seconds = a * tokens^b, and the same for extra memory: the peak during the steps minus the memory before the first step, when
+layer and input exist.
 """
 
 import pathlib
 
 import numpy as np
 
-from benchmarks import arguments
-from benchmarks.alternate import Contestant
+from benchmarks import command
+from benchmarks.harness import Case
 
 TOKENS = (1568, 3136, 6272, 12544, 25088)
 
@@ -20,13 +20,11 @@ def exponent(values):
 
 
 def main():
-    parser = arguments.parser(__doc__)
+    parser = command.parser(__doc__)
     parser.add_argument("--precision", choices=["float32", "mixed_bfloat16"], default="float32")
     given = parser.parse_args()
     settings = dict(precision=given.precision, mode="train", length=196, width=768, experts=4, hidden=4096, top_k=2)
-    contestants = [
-        Contestant(f"{tokens} tokens", "benchmarks/growth.py", "layer", dict(settings, batch=tokens // 196)) for tokens in TOKENS
-    ]
+    cases = [Case(f"{tokens} tokens", "benchmarks/scaling.py", "layer", dict(settings, batch=tokens // 196)) for tokens in TOKENS]
 
     def fit(rows):
         for row in rows:
@@ -36,12 +34,12 @@ def main():
             "exponent of extra memory": exponent([row["facts"]["extra MiB"] for row in rows]),
         }
 
-    arguments.run(f"one MoE layer, forward and backward, {given.precision}", contestants, given, ("kept", "extra MiB"), fit)
+    command.run(f"one MoE layer, forward and backward, {given.precision}", cases, given, ("kept", "extra MiB"), fit)
 
 
 def layer(**settings):
-    """benchmarks/layer_contestants.py's, with the memory that the process holds before its first step."""
-    from benchmarks.layer_contestants import shared_moe
+    """The case of benchmarks/layer_cases.py, with the memory of the process before its first step."""
+    from benchmarks.layer_cases import shared_moe
 
     step, facts = shared_moe(**settings)
     pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])

@@ -1,9 +1,8 @@
-"""One contestant of a benchmark in a process of its own: python benchmarks/serve.py FILE FUNCTION JSON
+"""Runs one benchmark case in a process of its own: python benchmarks/worker.py FILE FUNCTION JSON
 
-FUNCTION of FILE, called with the settings of JSON, makes the contestant ready and returns (step, facts): a callable that does the
-work once and returns when it is done, and a dict of plain facts about it, which may grow with the steps. Every line "step" on
-standard input runs it once; every answer is one line of JSON. This file imports nothing but the standard library, so that it
-runs in any environment.
+FUNCTION of FILE, called with the settings in JSON, sets up the case and returns (step, facts): a function that does the work once
+and returns when it is finished, and a dict of plain facts, which steps may update. Every line "step" on standard input runs one
+step; every answer is one line of JSON. This file imports only the standard library, so that it runs in any environment.
 """
 
 import json
@@ -14,7 +13,7 @@ import time
 
 
 def main(file, function, settings):
-    # Libraries print to standard output as they like; the answers go where it was, and all else to standard error.
+    # Answers go to standard output; whatever libraries print there goes to standard error.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -33,9 +32,9 @@ def main(file, function, settings):
 
 
 def _peak_bytes():
-    """The most memory that this process has held at a time.
+    """Peak memory of this process, in bytes.
 
-    Not ru_maxrss where Linux tells better: that outlives fork and exec, so a large parent's memory would be the child's.
+    On Linux from /proc: ru_maxrss survives fork and exec, so it may be that of a large parent.
     """
     if os.path.exists("/proc/self/status"):
         with open("/proc/self/status") as status:

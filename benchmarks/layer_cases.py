@@ -1,4 +1,4 @@
-"""One MoE layer alone as a contestant: forward, or forward and backward with respect to the input and all weights."""
+"""Cases of one MoE layer: forward, or forward and backward with respect to the input and all weights."""
 
 import tensorflow as tf
 
@@ -11,9 +11,9 @@ def shared_moe(
     """widenet.SharedMoE on random tokens.
 
     Args:
-      compiled: whether its elementwise functions are compiled by XLA, as in widenet.Model's steps.
+      compiled: whether XLA compiles its elementwise functions, as in widenet.Model's steps.
+      jit_compile: whether XLA compiles the whole program, with buffers of static size.
       capacity_factor: in training; None drops nothing.
-      jit_compile: whether XLA compiles the whole program instead, with buffers of static size.
     """
     from widenet import SharedMoE
     from widenet.fast_path import xla_elementwise

@@ -1,8 +1,8 @@
-"""Contestants measured in turns on one machine, so that its noise falls on all of them alike.
+"""Measures cases in turns on one machine, so that its noise affects all of them equally.
 
-Each contestant is a process of its own (benchmarks/serve.py), so that neither thread pools nor memory are shared, and peers can
-have environments of their own. In every round each runs one step, in an order that rotates; what is reported is the ratio of
-medians to the first contestant, with a 95 % bootstrap interval over the rounds.
+Each case runs in a process of its own (benchmarks/worker.py): no thread pool or memory is shared, and other libraries can have
+their own environments. In every round each case runs one step, in an order that rotates. The result is the ratio of its median to
+that of the first case, with a 95 % bootstrap interval over the rounds.
 """
 
 import dataclasses
@@ -23,15 +23,15 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 @dataclasses.dataclass(frozen=True)
-class Contestant:
-    """What to run and what to know of it.
+class Case:
+    """A benchmark case: what a worker runs, and its row in the table.
 
     Attributes:
-      name: of its row.
-      file: path from the repository's root of the Python file that has `function`.
-      function: makes the contestant ready; see benchmarks/serve.py.
-      settings: its arguments, plain JSON.
-      note: how its work differs from the first contestant's.
+      name: of the row.
+      file: Python file that defines `function`, relative to the repository's root.
+      function: sets up the case; see benchmarks/worker.py.
+      settings: arguments of the function, plain JSON.
+      note: how its work differs from that of the first case.
       python: the interpreter; None for this one. Another one runs isolated from this checkout.
     """
 
@@ -43,20 +43,20 @@ class Contestant:
     python: str | None = None
 
 
-class ContestantFailed(Exception):
-    """A contestant ended before its time; the message has the end of what it printed."""
+class CaseFailed(Exception):
+    """A worker ended early; the message has the last lines that it printed."""
 
 
 class _Process:
-    def __init__(self, contestant):
-        self.contestant = contestant
-        isolated = ["-I"] if contestant.python else []
+    def __init__(self, case):
+        self.case = case
+        isolated = ["-I"] if case.python else []
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        if not contestant.python:
+        if not case.python:
             environment["PYTHONPATH"] = str(ROOT)
-        command = [contestant.python or sys.executable, *isolated, str(ROOT / "benchmarks/serve.py")]
-        command += [str(ROOT / contestant.file), contestant.function, json.dumps(contestant.settings)]
-        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115, it lives as long as the process does
+        command = [case.python or sys.executable, *isolated, str(ROOT / "benchmarks/worker.py")]
+        command += [str(ROOT / case.file), case.function, json.dumps(case.settings)]
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115, open as long as the process runs
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, env=environment, cwd=ROOT
         )
@@ -67,7 +67,7 @@ class _Process:
         return self._answer()["seconds"]
 
     def finish(self):
-        """What it knows at its end: peak_bytes and facts."""
+        """Ends the process; returns its peak_bytes and facts."""
         self._say("end")
         end = self._answer()
         self._process.wait()
@@ -82,40 +82,39 @@ class _Process:
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # the answer that does not come tells the rest
+            pass  # _answer reports that the process ended
 
     def _answer(self):
         line = self._process.stdout.readline()
         if not line:
             self._log.seek(0)
             end = "\n".join(self._log.read().splitlines()[-15:])
-            raise ContestantFailed(f"{self.contestant.name} ended with code {self._process.wait()}:\n{end}")
+            raise CaseFailed(f"{self.case.name} ended with code {self._process.wait()}:\n{end}")
         return json.loads(line)
 
 
-def measure(contestants, rounds, warmup=2, at_most=math.inf):
-    """Runs all contestants in turns.
+def measure(cases, rounds, warmup=2, at_most=math.inf):
+    """Runs all cases in turns.
 
     Args:
-      contestants: list of Contestant; ratios are to the first.
-      rounds: how many steps of each are timed.
-      warmup: steps of each before that, not counted.
-      at_most: seconds after which no further round begins; before the first one, no further step to warm up once a contestant has
-        had its share of a fourth of them.
+      cases: list of Case; ratios are to the first.
+      rounds: number of timed steps of each.
+      warmup: number of steps of each before those.
+      at_most: seconds after which no further round begins. Warm-up steps of all cases together get a fourth of it.
 
     Returns:
-      List of dicts, one a contestant: name, note, facts, seconds (list), median_seconds, ratio, ratio_interval, peak_bytes.
+      List of dicts, one per case: name, note, facts, seconds (list), median_seconds, ratio, ratio_interval, peak_bytes.
 
     Raises:
-      ContestantFailed: one of them could not be made ready or ended.
+      CaseFailed: a case could not be set up, or ended early.
     """
     processes = []
     try:
-        for contestant in contestants:
-            processes.append(_Process(contestant))
+        for case in cases:
+            processes.append(_Process(case))
             warm = 0.0
             for _ in range(warmup):
-                if warm <= at_most / 4 / len(contestants):
+                if warm <= at_most / 4 / len(cases):
                     warm += processes[-1].step()
         seconds = np.zeros((len(processes), 0))
         for number in range(rounds):
@@ -136,8 +135,8 @@ def measure(contestants, rounds, warmup=2, at_most=math.inf):
     for process, own, end in zip(processes, seconds, ends, strict=True):
         rows.append(
             {
-                "name": process.contestant.name,
-                "note": process.contestant.note,
+                "name": process.case.name,
+                "note": process.case.note,
                 "seconds": own.round(6).tolist(),
                 "median_seconds": float(np.median(own)),
                 "ratio": float(np.median(own) / np.median(seconds[0])),
@@ -149,7 +148,7 @@ def measure(contestants, rounds, warmup=2, at_most=math.inf):
 
 
 def ratio_interval(seconds, base, samples=2000):
-    """95 % bootstrap interval of median(seconds) / median(base), the rounds drawn together."""
+    """95 % bootstrap interval of median(seconds) / median(base); both are resampled by round."""
     random = np.random.default_rng(0)
     rounds = random.integers(len(base), size=(samples, len(base)))
     ratios = np.median(seconds[rounds], axis=1) / np.median(base[rounds], axis=1)
@@ -157,7 +156,7 @@ def ratio_interval(seconds, base, samples=2000):
 
 
 def machine():
-    """What the figures depend on."""
+    """The machine and the commit of a measurement."""
     model = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.processor())
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "git_commit": commit}
@@ -169,7 +168,7 @@ def _cpuinfo():
 
 
 def table(rows, columns=()):
-    """Text of the rows: name, median, ratio and interval, peak memory, and the named facts."""
+    """The rows as text: name, median, ratio and interval, peak memory, and the facts in `columns`."""
     header = ["", "median ms", "ratio", "95 %", "peak MiB", *columns]
     lines = [header]
     for row in rows:
@@ -192,7 +191,7 @@ def _text(value):
 
 
 def write_json(path, **results):
-    """Writes the results and the machine they are of, whole or not at all."""
+    """Writes results and machine as JSON, atomically."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, (json.dumps({"machine": machine(), **results}, indent=2) + "\n").encode())

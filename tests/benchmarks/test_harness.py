@@ -1,14 +1,14 @@
-"""The measuring itself, on contestants that sleep."""
+"""The harness, on cases that sleep."""
 
 import json
 
 import numpy as np
 import pytest
 
-from benchmarks import alternate
-from benchmarks.alternate import Contestant, ContestantFailed, measure, ratio_interval, table, write_json
-from benchmarks.growth import TOKENS, exponent
+from benchmarks import harness
+from benchmarks.harness import Case, CaseFailed, measure, ratio_interval, table, write_json
 from benchmarks.peers import environments
+from benchmarks.scaling import TOKENS, exponent
 from benchmarks.step import shares_of_peak
 
 FILE = "tests/benchmarks/sleepers.py"
@@ -16,8 +16,8 @@ FILE = "tests/benchmarks/sleepers.py"
 
 def sleepers():
     return [
-        Contestant("short", FILE, "sleeper", dict(seconds=0.01)),
-        Contestant("long", FILE, "sleeper", dict(seconds=0.03), note="three times as long"),
+        Case("short", FILE, "sleeper", dict(seconds=0.01)),
+        Case("long", FILE, "sleeper", dict(seconds=0.03), note="three times as long"),
     ]
 
 
@@ -57,21 +57,21 @@ def test_table_and_json(rows, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("function", "words"), [("stumbler", "the step failed"), ("unready", "there is no such library")])
-def test_a_contestant_that_fails_is_named_with_its_last_words(function, words):
-    with pytest.raises(ContestantFailed, match=f"(?s)^bad one ended with code 1.*{words}"):
-        measure([*sleepers(), Contestant("bad one", FILE, function)], rounds=1)
+def test_failed_case_is_named_with_its_last_output(function, words):
+    with pytest.raises(CaseFailed, match=f"(?s)^bad one ended with code 1.*{words}"):
+        measure([*sleepers(), Case("bad one", FILE, function)], rounds=1)
 
 
 def test_rounds_rotate(monkeypatch):
-    """Each contestant is first in turn, so that none always follows the same one."""
+    """Each case is first in turn, so that none always follows the same one."""
     order = []
 
     class Recorder:
-        def __init__(self, contestant):
-            self.contestant = contestant
+        def __init__(self, case):
+            self.case = case
 
         def step(self):
-            order.append(self.contestant.name)
+            order.append(self.case.name)
             return 1.0
 
         def finish(self):
@@ -80,8 +80,8 @@ def test_rounds_rotate(monkeypatch):
         def kill(self):
             pass
 
-    monkeypatch.setattr(alternate, "_Process", Recorder)
-    measure([Contestant(name, FILE, "sleeper") for name in "abc"], rounds=3, warmup=0)
+    monkeypatch.setattr(harness, "_Process", Recorder)
+    measure([Case(name, FILE, "sleeper") for name in "abc"], rounds=3, warmup=0)
     assert order == list("abcbcacab") or order == list("abccabbca")
 
 
@@ -99,10 +99,10 @@ def test_exponent_of_a_power_law():
     assert exponent([3 * tokens**0.9 for tokens in TOKENS]) == pytest.approx(0.9)
 
 
-def test_memory_is_the_contestants_own():
-    """Not that of a parent that holds much more when it starts the contestant."""
+def test_memory_is_that_of_the_case():
+    """Not that of a parent that holds much more when it starts the case."""
     held = b"x" * (400 << 20)
-    (row,) = measure([Contestant("small", FILE, "sleeper", dict(seconds=0.0))], rounds=1)
+    (row,) = measure([Case("small", FILE, "sleeper", dict(seconds=0.0))], rounds=1)
     assert 2**20 < row["peak_bytes"] < len(held) / 2
 
 
@@ -123,6 +123,6 @@ def test_share_of_peak_by_hand():
 def test_a_peer_without_its_environment_is_left_out_and_named(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(environments, "ROOT", tmp_path)
     peer = environments.GARDEN
-    ours, theirs = Contestant("ours", FILE, "sleeper"), Contestant("theirs", peer.file, "moe_layer", python=str(peer.python))
+    ours, theirs = Case("ours", FILE, "sleeper"), Case("theirs", peer.file, "moe_layer", python=str(peer.python))
     assert environments.available([ours, theirs]) == [ours]
     assert "sh benchmarks/peers/setup.sh garden" in capsys.readouterr().err

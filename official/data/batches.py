@@ -1,0 +1,67 @@
+"""Batches of a source's examples, for training and for evaluation: shuffle, map, batch, map, prefetch.
+
+Axes: B batch size, over all replicas; S examples of the source.
+
+Steps: training reads an endless stream of examples. Its first S examples are epoch 0, the next S epoch 1, and so on; every epoch
+is a permutation of the source. Step t takes the examples t * B to t * B + B - 1 of the stream, so a batch may cross the end of
+an epoch. A run that resumes at step t gets the same batches as one that was never stopped, with any number of threads.
+
+Seeds: every random number follows from the run's seed, never from TensorFlow's global seed.
+- epoch_seed(seed, epoch) of official.data.sources: the order of the examples in an epoch.
+- example_seed(seed, epoch, index): what is drawn for one example in one epoch, such as its augmentation or its masked tokens.
+  With a constant epoch, all epochs draw the same.
+"""
+
+import tensorflow as tf
+
+from official.data.sources import epoch_seed
+
+
+def example_seed(seed, epoch, index):
+    """int64 [2], the seed of one example in one epoch."""
+    return tf.random.experimental.stateless_fold_in(epoch_seed(seed, epoch), index)
+
+
+def train_batches(source, seed, step, batch_size, per_batch, per_example=None):
+    """Endless batches of static size, from one step on.
+
+    Args:
+      source: an IndexedSource or a RecordSource of official.data.sources.
+      seed: of the run, an int.
+      step: the first step.
+      batch_size: B.
+      per_batch: function of the examples' parts, each stacked to [B, ...], to (inputs, labels), nests of tensors.
+      per_example: function of (int64 epoch, int64 index, *parts of the source's example) to the parts that are batched. None
+        batches epoch, index and parts as they are.
+
+    Returns:
+      tf.data.Dataset of (inputs, labels), whose first axes have the static size B.
+    """
+
+    def static_batch(*parts):
+        return tf.nest.map_structure(lambda x: tf.ensure_shape(x, [batch_size, *x.shape[1:]]), per_batch(*parts))
+
+    return _batches(source.shuffled(seed, step * batch_size), batch_size, static_batch, per_example, drop_remainder=True)
+
+
+def evaluation_batches(source, batch_size, per_batch, per_example=None):
+    """Every example of a source once, in the source's order; the last batch may be smaller.
+
+    Args:
+      source, batch_size, per_batch: as of `train_batches`.
+      per_example: function of (int64 index, *parts of the source's example) to the parts that are batched, or None.
+
+    Returns:
+      tf.data.Dataset of what `per_batch` returns. Its number of batches is known, which Keras asks for.
+    """
+    return _batches(source.in_order(), batch_size, per_batch, per_example, drop_remainder=False)
+
+
+def _batches(examples, batch_size, per_batch, per_example, drop_remainder):
+    if per_example is not None:
+        examples = examples.map(per_example, num_parallel_calls=tf.data.AUTOTUNE)
+    batches = examples.batch(batch_size, drop_remainder=drop_remainder).map(per_batch, num_parallel_calls=tf.data.AUTOTUNE)
+    # With several workers, each takes its part of every batch: there may be fewer files than workers.
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)

@@ -19,7 +19,7 @@ def main():
     given = parser.parse_args()
     # TensorFlow Datasets would try the network for minutes.
     if given.manual_dir and not pathlib.Path(given.manual_dir).is_dir():
-        sys.exit(f"error: --manual_dir={given.manual_dir}: there is no such folder")
+        sys.exit(f"error: --manual_dir={given.manual_dir}: no such folder")
 
     import tensorflow_datasets as tfds
 

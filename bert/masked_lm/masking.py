@@ -110,7 +110,7 @@ def divide(words, is_text, lengths):
 
 
 def choose(words, ngrams, is_text, draws, budget):
-    """Chooses n-grams in a random order, word by word, and skips words for which there is no room.
+    """Chooses n-grams in a random order, word by word, and skips words that do not fit.
 
     Args:
       words, ngrams: int32 [B, L], increasing indices of each token's word and n-gram.

@@ -80,7 +80,7 @@ class QuestionPipeline:
     def train_batches(self, batch_size, seed, start_step, static=True):
         """Endless batches, epoch after epoch, each a new permutation of the windows.
 
-        Which windows are in a batch follows from the seed and the step alone: a run that goes on sees what it would have seen.
+        Which windows are in a batch follows from the seed and the step alone: a resumed run gets the batches it would have got.
 
         Args:
           static: whether all batches have one length; else each is as long as its longest window.

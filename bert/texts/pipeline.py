@@ -57,7 +57,7 @@ class TextPipeline:
     def train_batches(self, batch_size, seed, start_step, static=True):
         """Endless batches, epoch after epoch, each a new permutation of the examples.
 
-        Which examples are in a batch follows from the seed and the step alone: a run that goes on sees what it would have seen.
+        Which examples are in a batch follows from the seed and the step alone: a resumed run gets the batches it would have got.
 
         Args:
           static: whether all batches have one length; else each is as long as its longest example.

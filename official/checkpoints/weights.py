@@ -62,7 +62,7 @@ def locate(path, setting="path"):
     given = os.fspath(path)
     prefix = _checkpoint_at(place)
     if prefix is None:
-        found = "there is neither saved_model.pb nor a checkpoint" if place.exists() else "there is no such file or folder"
+        found = "there is neither saved_model.pb nor a checkpoint" if place.exists() else "no such file or folder"
         raise ValueError(f"{setting}={given!r} is not allowed: {ALLOWED}; {found}")
     return Located(given, place, prefix, _is_saved_model(place), is_fetched=place != pathlib.Path(given))
 
@@ -80,7 +80,7 @@ def local_path(path, setting="path"):
       OSError: a repository that cannot be read.
     """
     if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
-        raise ValueError(f"{setting}={path!r} is not allowed: {ALLOWED}; it is no path")
+        raise ValueError(f"{setting}={path!r} is not allowed: {ALLOWED}; it is not a path")
     text = os.fspath(path)
     if text.startswith(("http://", "https://")):
         with quiet.hub_import():

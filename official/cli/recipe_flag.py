@@ -48,7 +48,7 @@ def problem_with(arguments):
         return None
     path, _, argument = recipe.partition(":")
     if not pathlib.Path(path).is_file():
-        return f"--config={path}: there is no such recipe"
+        return f"--config={path}: no such file"
     get_config = runpy.run_path(path)["get_config"]
     try:
         config = get_config(argument) if argument else get_config()

@@ -60,7 +60,7 @@ def test_one_sentence_where_it_cannot_be(monkeypatch, error, said):
 
 def test_files_that_are_not_there(monkeypatch, tmp_path):
     monkeypatch.setattr(tfds, "builder", None)
-    with pytest.raises(SystemExit, match=r"^error: --manual_dir=.*/gone: there is no such folder$"):
+    with pytest.raises(SystemExit, match=r"^error: --manual_dir=.*/gone: no such folder$"):
         command(monkeypatch, "glue/sst2", f"--manual-dir={tmp_path / 'gone'}")
 
 

@@ -78,7 +78,7 @@ def test_keras_optimizer(tmp_path):
 @pytest.mark.parametrize(
     "made, path, found",
     [
-        ("", "nothing", "there is no such file or folder"),
+        ("", "nothing", "no such file or folder"),
         ("folder/", "folder", "there is neither saved_model.pb nor a checkpoint"),
         ("run/checkpoints/", "run", "there is neither saved_model.pb nor a checkpoint"),
         ("file", "file", "there is neither saved_model.pb nor a checkpoint"),
@@ -101,7 +101,7 @@ def test_nothing_there(tmp_path, made, path, found):
 @pytest.mark.parametrize("wrong", ["", None, True, 3])
 def test_no_path(wrong):
     """An empty one is not the current folder."""
-    with pytest.raises(ValueError, match=re.escape(f"path={wrong!r} is not allowed") + ".*it is no path"):
+    with pytest.raises(ValueError, match=re.escape(f"path={wrong!r} is not allowed") + ".*it is not a path"):
         read_weights(wrong)
 
 

@@ -280,11 +280,14 @@ def finished_summary(config, workdir):
     if (workdir / CONFIG_JSON).exists():
         before = configs.completed(json.loads((workdir / CONFIG_JSON).read_text()))
         changes = configs.changes(before, configs.to_plain(config))
+        later = {key: changes.pop(key)[1] for key in [*changes] if configs.came_later(key, before)}
         listed = "; ".join(f"{key}: {old!r} -> {new!r}" for key, (old, new) in changes.items())
-        if any(configs.is_fixed(key) and not configs.came_later(key, before) for key in changes):
+        if any(map(configs.is_fixed, changes)):
             raise ValueError(f"{workdir} holds a run with other settings ({listed}); choose another --workdir or delete it")
         if changes:
             print(f"Settings changed since this run began: {listed}")
+        if later:
+            print(f"Settings that did not exist when this run began: {', '.join(f'{k}={v!r}' for k, v in later.items())}")
     if not (workdir / SUMMARY_JSON).exists():
         return None
     summary = json.loads((workdir / SUMMARY_JSON).read_text())

@@ -4,8 +4,8 @@ import os
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-# Tests run in as many processes as there are cores, so each operation has one thread, and so it has in processes that tests start.
-# Operations wait for each other, as for a data set's next batch: with one thread for all of them they would wait for ever.
+# Tests run in as many processes as there are cores, so each operation has one thread, also in processes that tests start.
+# Operations wait for each other, as for a data set's next batch: with one thread for all of them they would never finish.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
 

@@ -31,7 +31,7 @@ class PretrainingPipeline:
         """Endless batches of static shape, epoch after epoch, each a new permutation of the source.
 
         What is masked and which segment comes first is drawn anew in every epoch, unless masking is static. Either follows from
-        (seed, epoch, index) alone, so a run that resumes at `start_step` gets the batches it would have got, whatever the number of
+        (seed, epoch, index) alone, so a run that resumes at `start_step` gets the batches it would have got, with any number of
         threads.
 
         Returns:

@@ -3,8 +3,8 @@
 import tensorflow as tf
 
 from widenet import IndividualLayerNorm
-from widenet.activations import get_activation
 from widenet.checks import check_count, check_rate, refuse
+from widenet.feed_forward import get_activation
 from widenet.layer import Layer, at_least_float32, check_initializer, new_initializer
 
 register = tf.keras.saving.register_keras_serializable(package="bert")
@@ -135,7 +135,7 @@ class MaskedWords(Layer):  # .keras files store its weights under the name of th
 
     Args:
       embedding_dim: width E of the word embedding.
-      activation: a name of widenet.activations.ACTIVATIONS.
+      activation: a name of widenet.feed_forward.ACTIVATIONS.
       norm_epsilon: epsilon of the norm.
       kernel_initializer: name, config or unseeded instance of a Keras initializer.
 

@@ -14,7 +14,6 @@ from vision.pipeline import ImagePipeline
 from vision.preprocessing import check_data_settings, complete_data_settings
 from vision.serving import classify_endpoint, features_endpoints
 from widenet import Model
-from widenet.depths import layer_depths
 from widenet.moe import DROPS_NOTHING
 
 
@@ -94,6 +93,8 @@ class ImageClassification(Task):
         return {"classify": classify_endpoint(model, self.class_names, self._config), "serve": model_endpoint(model)}
 
     def layer_depths(self, model):
+        from widenet.depths import layer_depths  # which only layer-wise learning-rate decay needs
+
         return layer_depths(model)
 
     def initialize(self, model, weights):

@@ -5,7 +5,6 @@ import tensorflow as tf
 from vision.embedding import PatchEmbedding, Pooling
 from widenet import Model
 from widenet.checks import check_choice, check_count, refuse
-from widenet.cost import dense_flops, encoder_flops
 from widenet.layer import at_least_float32, compute_dtype_of, new_initializer
 from widenet.zoo import create_encoder
 
@@ -59,6 +58,8 @@ def forward_flops(model, kept=1.0):
       model: what build_model returns.
       kept: the share of assignments that experts compute; the others are dropped.
     """
+    from widenet.cost import dense_flops, encoder_flops  # which only tables of models need
+
     embedding, encoder = model.get_layer("embedding"), model.get_layer("encoder")
     patch_values = embedding.patch_size**2 * model.input_shape[-1]
     tokens = embedding.position_embedding.shape[1]

@@ -4,11 +4,11 @@
 
 - deployment.py: which weights are shared over depth, and the models as rows of one table
 - encoder.py: the Encoder, one loop over depth; model.py: a Keras model that counts its experts' load
-- attention.py, norm.py, feed_forward.py, activations.py: the parts of a block
+- attention.py, norm.py, feed_forward.py: the parts of a block
 - moe.py: SharedMoE, the mixture of experts; router.py: its router
 - routing.py: routing as pure functions, and the table of all settings of experts and router; dispatch.py: tokens to experts
 - expert_load.py: counts of tokens by expert; analysis.py: the paper's analysis of layer norms
-- fast_path.py: what makes a training step fast; context.py: the thread's settings of it
+- fast_path.py: what makes a training step fast, and the settings of it that each thread has
 - layer.py, checks.py: the base of all layers, and refusals of wrong settings
 - zoo.py, cost.py, depths.py: for zoos of models: an encoder's settings, its FLOPs, the depth of each weight
 - weight_transfer/: starting from the weights of another deployment

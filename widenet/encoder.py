@@ -51,7 +51,7 @@ class Encoder(Layer):
       deployment: a Deployment; the default is WideNet's for images.
       moe: dict of the settings of its MoE layers, those of widenet.routing.MOE_SETTINGS: num_experts (4 by default), top_k,
         capacity_factor and others. They may also be given as keywords of the Encoder, as its config has them.
-      activation: of FFNs and experts, a name of widenet.activations.ACTIVATIONS.
+      activation: of FFNs and experts, a name of widenet.feed_forward.ACTIVATIONS.
       dropout: rate after attention and inside FFNs and experts.
       attention_dropout: rate on the attention probabilities.
       drop_path: rate at which the last block's residual branches are dropped for a whole example (stochastic depth,

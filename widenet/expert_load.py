@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from widenet.context import CONTEXT, setting
+from widenet.fast_path import CONTEXT, setting
 from widenet.layer import register
 from widenet.routing import balance_loss
 

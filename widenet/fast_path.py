@@ -4,17 +4,53 @@ The steps of a widenet.Model enter `xla_elementwise`, and every call of an Encod
 `plain_autodiff`, which switches custom gradients off.
 """
 
+import contextlib
 import functools
+import threading
 
 import tensorflow as tf
 
 # A private function of TensorFlow, which has no public one for this. official's LAMB imports it too: it may not import widenet.
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
-from widenet.context import CONTEXT, setting
-
 # XLA compiles tensors of at least this many elements. Smaller ones gain little, and compilation and each call take time.
 COMPILED_ELEMENTS = 2**20
+
+
+class Context(threading.local):
+    """The settings of one thread.
+
+    Attributes:
+      xla_elementwise: whether XLA compiles elementwise functions of tensors of a known size.
+      xla_unknown_sizes: whether it compiles those of a size that is unknown while the graph is made, too.
+      plain_autodiff: whether TensorFlow derives all gradients itself, and no layer uses its own.
+      shared_weights: {reference to a weight: [number of uses, copies not used yet]}, weights that are cast once for all uses.
+      loads, assignments, margins: the lists that record every MoE call; None where nothing is recorded.
+      exporting: whether the graphs made now are to be saved: calls of a widenet.Model then count no load.
+    """
+
+    xla_elementwise = False
+    xla_unknown_sizes = False
+    plain_autodiff = False
+    shared_weights = None
+    loads = None
+    assignments = None
+    margins = None
+    exporting = False
+
+
+CONTEXT = Context()
+
+
+@contextlib.contextmanager
+def setting(**fields):
+    """Inside, this thread's CONTEXT has these fields; afterwards it has what it had before."""
+    before = {name: getattr(CONTEXT, name) for name in fields}
+    vars(CONTEXT).update(fields)
+    try:
+        yield
+    finally:
+        vars(CONTEXT).update(before)
 
 
 def in_xla():

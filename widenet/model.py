@@ -2,10 +2,9 @@
 
 import tensorflow as tf
 
-from widenet.context import CONTEXT, setting
 from widenet.encoder import Encoder
 from widenet.expert_load import ExpertLoad, join_assignments, recording, recording_assignments, recording_margins
-from widenet.fast_path import xla_elementwise
+from widenet.fast_path import CONTEXT, setting, xla_elementwise
 from widenet.layer import register
 
 

@@ -32,7 +32,7 @@ class SharedMoE(Layer):
       balance_weight: lambda of the balance loss, added in training once a routing.
       noise: whether the router adds noise in training.
       renormalize: whether a token's K gates are divided by their sum.
-      activation: a name of widenet.activations.ACTIVATIONS.
+      activation: a name of widenet.feed_forward.ACTIVATIONS.
       dropout: rate of the experts' dropouts.
       kernel_initializer: name, config or unseeded instance of a Keras initializer, for router and experts.
       **kwargs: other settings of widenet.routing.MOE_SETTINGS, and Keras's `name`, `dtype` and `trainable`.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.widenet import reference
-from widenet.activations import ACTIVATIONS, get_activation
+from widenet.feed_forward import ACTIVATIONS, get_activation
 
 X = np.linspace(-4, 4, 33)
 

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from tests.widenet.settings import other_moe_settings
 from widenet import Deployment, Encoder, FeedForward, IndividualLayerNorm, Router, SelfAttention, SharedMoE
-from widenet.activations import get_activation
 from widenet.checks import check_choice, check_count, check_known, check_not_negative, check_positive, check_rate, refuse
+from widenet.feed_forward import get_activation
 from widenet.routing import MOE_SETTINGS
 
 REQUIRED = {

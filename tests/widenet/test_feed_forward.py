@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.widenet import reference
 from widenet import FeedForward
-from widenet.activations import ACTIVATIONS
+from widenet.feed_forward import ACTIVATIONS
 
 
 def tokens(dtype=np.float32):

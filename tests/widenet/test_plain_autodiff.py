@@ -6,8 +6,7 @@ import tensorflow as tf
 
 from tests.graphs import graph_def_of
 from widenet import Encoder
-from widenet.context import CONTEXT
-from widenet.fast_path import custom_gradient, plain_autodiff
+from widenet.fast_path import CONTEXT, custom_gradient, plain_autodiff
 
 
 @custom_gradient

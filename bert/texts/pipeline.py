@@ -1,4 +1,4 @@
-"""Batches of tokens of texts: any step's training batch can be made without those before it."""
+"""Batches of tokenized texts; the training batch of any step can be made without those before it."""
 
 import math
 
@@ -10,23 +10,23 @@ from official.data.batches import evaluation_batches, train_batches
 from official.data.sources import IndexedSource, host_constant
 
 TOKENIZE_BATCH = 8192  # texts that are tokenized in one call
-MULTIPLE = 8  # of tokens: static lengths are rounded up to it
+MULTIPLE = 8  # static lengths are rounded up to a multiple of this
 
 
 class TextPipeline:
-    """From examples in memory to batches.
+    """Makes batches of examples in memory.
 
-    Their tokens are made once where they fit into memory, and then training batches need not be longer than the longest example;
-    else each batch is tokenized when it comes.
+    If the texts take at most `cache_mib`, they are tokenized once, and static batches are only as long as the longest example.
+    Otherwise each batch is tokenized when it is made.
 
     Args:
       examples: a bert.texts.examples.Examples; scores become labels [N, 1].
       tokenizer: a bert.tokenizer.Tokenizer.
-      max_length: tokens of an example, to which it is cut.
-      cache_mib: how large the texts may be together, in MiB, for their tokens to be kept.
+      max_length: tokens to which an example is cut.
+      cache_mib: largest size of all texts, in MiB, for which their tokens are kept.
 
     Attributes:
-      tokens_per_example: mean number of tokens of an example, with [CLS] and [SEP]; None where they are not known.
+      tokens_per_example: mean number of tokens of an example, with [CLS] and [SEP]; None if tokens are not kept.
       static_length: tokens of every example in batches of static shape.
     """
 
@@ -50,16 +50,15 @@ class TextPipeline:
         lengths = np.minimum(lengths, max_length)
         self.tokens_per_example = float(np.mean(lengths))
         self.static_length = min(math.ceil(lengths.max() / MULTIPLE) * MULTIPLE, max_length)
-        # In evaluation examples of about the same length come together, the longest first; so batches have little padding.
+        # Evaluation takes the longest examples first, so that batches have little padding.
         order = np.argsort(-lengths, kind="stable")
         self._source = IndexedSource(len(examples.numbers), lambda place: (), examples.name_of, order)
 
     def train_batches(self, batch_size, seed, start_step, static=True):
-        """Endless batches, epoch after epoch, each a new permutation of the examples.
-
-        Which examples are in a batch follows from the seed and the step alone: a run that goes on sees what it would have seen.
+        """Endless training batches.
 
         Args:
+          batch_size, seed, start_step: as of official.data.batches.train_batches.
           static: whether all batches have one length; else each is as long as its longest example.
 
         Returns:
@@ -76,10 +75,10 @@ class TextPipeline:
 
         Args:
           static: as of `train_batches`.
-          places: whether labels are a dict of `place`, int64 [batch], and of `label` where the examples have labels.
+          places: whether labels are a dict of `place`, int64 [batch], and of `label` if the examples have labels.
 
         Returns:
-          tf.data.Dataset as of `train_batches`, of a known number of batches.
+          tf.data.Dataset as of `train_batches`, with a known number of batches.
         """
 
         def finish(at):
@@ -96,7 +95,7 @@ class TextPipeline:
 
 
 def _tokenized(texts, tokenizer, max_length):
-    """RaggedTensor int32 [N, (tokens)] in the host's memory, the first `max_length` tokens of each text: more are never used."""
+    """The first `max_length` tokens of each text, all that are ever used: RaggedTensor int32 [N, (tokens)] in host memory."""
     values, lengths = [], []
     for start in range(0, len(texts), TOKENIZE_BATCH):
         tokens = tokenizer.tokenize(beginning(host_constant(texts[start : start + TOKENIZE_BATCH]), max_length))[:, :max_length]

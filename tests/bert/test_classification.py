@@ -113,7 +113,7 @@ class TestTask:
         assert "\n" not in str(error.value)
 
     def test_labels_that_training_needs(self, folder, tmp_path):
-        """A split without them cannot be trained on, or be for validation; scores are no classes."""
+        """A split without them cannot be trained on, or be for validation; scores are not classes."""
         prepare_glue(tmp_path, "sst2", train=[("good", 1), ("bad", 0)], validation=[("good", 1)], test=[("bad", -1)])
         for role in ("train", "validation"):
             data = dict(name="glue/sst2", dir=str(tmp_path), **{f"{role}_split": "test"})
@@ -228,8 +228,8 @@ class TestRun:
         assert {row.result for row in rows} == {"loaded"}
         assert {"embedding/word_embedding", "classifier"} <= {row.weight for row in rows}
 
-    def test_goes_on_as_if_never_stopped(self, folder, tmp_path):
-        """Batches from any step are those of a run that began at the first; what was filled in is no change."""
+    def test_resumes_as_if_never_stopped(self, folder, tmp_path):
+        """Batches from any step are those of a run that began at the first; filled-in settings are not a change."""
         config = file_config(folder, settings=ONE_BLOCK, model="albert_tiny", steps=4)
         run = train.Run(config, tmp_path / "run")
         run.checkpoints.save(2, 0.0)

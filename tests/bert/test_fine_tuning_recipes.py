@@ -5,18 +5,31 @@ import re
 import runpy
 
 import pytest
+from ml_collections import ConfigDict
 
 import bert
+from bert.masked_lm import settings as pretraining
+from bert.squad import settings as squad
+from bert.texts import settings as texts
 from bert.texts.glue import GLUE
 from bert.texts.settings import check_data_settings, data_settings
 from official.cli.recipe_flag import problem_with
-from official.config import check_train_settings
+from official.config import check_train_settings, defaults_of
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "bert" / "configs"
 
 
 def recipe(name, *argument):
     return runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"](*argument)
+
+
+@pytest.mark.parametrize("section", [pretraining, squad, texts], ids=lambda section: section.__name__)
+def test_every_setting_has_a_meaning(section):
+    """One line each, which a list of settings can print; and the table is what recipes get."""
+    assert dict(ConfigDict(section.data_settings())) == defaults_of(section.DATA)
+    for name, setting in section.DATA.items():
+        assert 5 < len(setting.meaning) <= 100, name
+        assert "\n" not in setting.meaning, name
 
 
 @pytest.mark.parametrize("name", ["glue", "rotten_tomatoes", "text_file"])

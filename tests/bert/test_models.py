@@ -228,7 +228,7 @@ def test_span_logits_of_padding():
 
 
 def test_more_tokens_than_positions():
-    """Refused with both numbers where the length is known, and when run where it is not; as many as there are is no problem."""
+    """Refused with both numbers where the length is known, and when run where it is not; all positions may be used."""
     model = create()
     model(random_batch(lengths=(16,)))
     with pytest.raises(ValueError, match="max_length=16 is not allowed: it must be at least the 17 tokens of the input"):

@@ -166,7 +166,7 @@ class TestAgain:
         assert prepare(shards_of(out, vocabulary), [str(corpus)]) == read_info(out)
 
     @pytest.mark.parametrize(
-        "change, told",
+        "change, message",
         [
             (dict(max_length=64), "max_length: 48 -> 64"),
             (dict(validation=0.3), "validation: 0.2 -> 0.3"),
@@ -176,7 +176,7 @@ class TestAgain:
             ("blank_lines", "blank_lines: False -> True"),
         ],
     )
-    def test_other_settings(self, out, corpus, vocabulary, change, told, tmp_path, texts):
+    def test_other_settings(self, out, corpus, vocabulary, change, message, tmp_path, texts):
         """They are refused, and nothing is changed."""
         before = digests(out)
         shards, more = shards_of(out, vocabulary), {}
@@ -190,7 +190,7 @@ class TestAgain:
             more = dict(blank_lines=True)
         else:
             shards = shards_of(out, vocabulary, **change)
-        with pytest.raises(ValueError, match=f"has pretraining data of other settings.*{told}.*choose another --output"):
+        with pytest.raises(ValueError, match=f"has pretraining data of other settings.*{message}.*choose another --output"):
             prepare(shards, [str(corpus)], **more)
         assert digests(out) == before
 
@@ -200,7 +200,7 @@ class TestAgain:
             prepare(shards_of(out, vocabulary), [str(corpus)])
 
     def test_stopped_while_writing(self, tmp_path, corpus, vocabulary, prepared, monkeypatch):
-        """The files before are whole, of the one in work there is nothing, and the same command goes on."""
+        """Finished files are whole, nothing is left of the unfinished one, and the same command resumes."""
         from bert.corpus import records
 
         written = []
@@ -244,7 +244,7 @@ class TestAgain:
 
 class TestMistakes:
     @pytest.mark.parametrize(
-        "settings, told",
+        "settings, message",
         [
             (dict(max_length=8), "max_length=8 is not allowed: it must be at least 16"),
             (dict(number=0), "shards=0 is not allowed"),
@@ -252,8 +252,8 @@ class TestMistakes:
             (dict(short_share=1.5), "short=1.5 is not allowed"),
         ],
     )
-    def test_settings(self, tmp_path, corpus, vocabulary, settings, told):
-        with pytest.raises(ValueError, match=f"^{told}"):
+    def test_settings(self, tmp_path, corpus, vocabulary, settings, message):
+        with pytest.raises(ValueError, match=f"^{message}"):
             prepare(shards_of(tmp_path, vocabulary, **settings), [str(corpus)])
 
     def test_empty_corpus(self, tmp_path, vocabulary):
@@ -277,27 +277,27 @@ class TestMistakes:
     def test_command(self, monkeypatch, tmp_path, corpus, vocabulary):
         """One sentence, and no traceback."""
         given = [f"--corpus={corpus}", f"--output={tmp_path}/out"]
-        told = self.run(monkeypatch, *given, f"--vocabulary={tmp_path}/nothing.txt")
-        assert told.startswith("error: ") and "nothing.txt" in told
+        message = self.run(monkeypatch, *given, f"--vocabulary={tmp_path}/nothing.txt")
+        assert message.startswith("error: ") and "nothing.txt" in message
         bad = tmp_path / "vocab.txt"
         bad.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\nword\n")
-        told = self.run(monkeypatch, *given, f"--vocabulary={bad}", "--runner=local")
-        assert told.startswith("error: vocab.txt: ") and "[MASK]" in told
-        told = self.run(monkeypatch, *given, f"--vocabulary={vocabulary}", "--runner=local", "--shard=3")
-        assert told.startswith("error: --shard=3 is not an option of bert.prepare")
+        message = self.run(monkeypatch, *given, f"--vocabulary={bad}", "--runner=local")
+        assert message.startswith("error: vocab.txt: ") and "[MASK]" in message
+        message = self.run(monkeypatch, *given, f"--vocabulary={vocabulary}", "--runner=local", "--shard=3")
+        assert message.startswith("error: --shard=3 is not an option of bert.prepare")
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-        told = self.run(monkeypatch, *given, f"--vocabulary={vocabulary}")
-        assert told.startswith("error: ") and "--runner=local" in told and "\n" not in told
+        message = self.run(monkeypatch, *given, f"--vocabulary={vocabulary}")
+        assert message.startswith("error: ") and "--runner=local" in message and "\n" not in message
 
 
 def test_command(monkeypatch, capsys, tmp_path, corpus, vocabulary, prepared):
-    """It makes the same files, and tells how many documents, examples and MB a second there were."""
+    """It makes the same files, and prints how many documents, examples and MB per second."""
     arguments = [f"--corpus={corpus}", f"--vocabulary={vocabulary}", f"--output={tmp_path}/out", f"--max_length={MAX_LENGTH}"]
     monkeypatch.setattr(sys, "argv", ["bert.prepare", *arguments, "--shards=3", "--validation=0.2", "--runner=local"])
     command.main()
     assert digests(tmp_path / "out") == digests(prepared[0])
-    told = capsys.readouterr().out
-    assert "train: " in told and "validation: " in told and "MB of text per second" in told
+    message = capsys.readouterr().out
+    assert "train: " in message and "validation: " in message and "MB of text per second" in message
 
 
 class TestBeam:

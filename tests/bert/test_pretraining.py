@@ -1,4 +1,4 @@
-"""Pretraining as a task: a run, its evaluation, its export, how it goes on, and recipes."""
+"""Pretraining as a task: a run, its evaluation, its export, mistakes, and recipes."""
 
 import json
 import math
@@ -232,7 +232,7 @@ class TestFrequencyBias:
 
 class TestMistakes:
     @pytest.mark.parametrize(
-        "data, told",
+        "data, message",
         [
             (dict(dir=""), r"data.dir='' is not allowed: it must be a folder that python -m bert.prepare has written"),
             (dict(dir="/nowhere"), r"data.dir='/nowhere' is not allowed"),
@@ -246,8 +246,8 @@ class TestMistakes:
             (dict(bad_examples="skip"), "data.bad_examples='skip' is not allowed"),
         ],
     )
-    def test_settings(self, folder, data, told):
-        with pytest.raises(ValueError, match=told):
+    def test_settings(self, folder, data, message):
+        with pytest.raises(ValueError, match=message):
             Pretraining(config_of(folder, data=data))
 
     def test_unknown_setting(self, folder):

@@ -47,7 +47,7 @@ def task(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def modules(task, tmp_path_factory):
-    """{part: (folder, what is told of it)} of encoder and preprocessor."""
+    """{part: (folder, what write_saved_model returns)} of encoder and preprocessor."""
     folder, found = tmp_path_factory.mktemp("modules"), {}
     for name in ("encoder", "preprocessor"):
         part = task.part(name)
@@ -69,7 +69,7 @@ def assert_same(found, expected):
 
 def test_preprocessor(task, modules):
     """Texts and pairs to what an encoder takes, all of them of one length; as a layer, as a function and by signatures."""
-    folder, told = modules["preprocessor"]
+    folder, facts = modules["preprocessor"]
     layer, loaded = hub.KerasLayer(str(folder)), tf.saved_model.load(str(folder))
     one, two = tf.constant(TEXTS), tf.constant(OTHERS)
     for found in (layer(one), loaded(one), loaded.signatures["serving_default"](text=one)):
@@ -77,7 +77,7 @@ def test_preprocessor(task, modules):
     for found in (layer([one, two]), loaded([one, two]), loaded.signatures["pairs"](text=one, text_pair=two)):
         assert_same(found, expected_ids(task, TEXTS, OTHERS))
     assert layer(one)["input_word_ids"].shape == (4, 16)
-    assert (told["kind"], told["parameters"]) == ("text preprocessor", 0)
+    assert (facts["kind"], facts["parameters"]) == ("text preprocessor", 0)
     assert (folder / "assets.extra" / "vocab.txt").exists()
 
 
@@ -101,8 +101,8 @@ print(json.dumps([value.numpy().tolist() for value in (pooled, served, alone)]))
 
 def test_encoder(task, modules):
     """What it gives, its variables, and nothing that XLA compiles."""
-    folder, told = modules["encoder"]
-    assert told["kind"] == "text encoder"
+    folder, facts = modules["encoder"]
+    assert facts["kind"] == "text encoder"
     assert xla_calls_of(folder) == []
     encoder, inputs = tf.saved_model.load(str(folder)), expected_ids(task, TEXTS, OTHERS)
     found = encoder(inputs)

@@ -110,7 +110,7 @@ def test_from_one_classification_to_another(tmp_path):
 
 
 def test_another_vocabulary(saved):
-    """The words are fresh, and with them the head that predicts them; told with both numbers. All else is taken."""
+    """The words are fresh, and with them the head that predicts them; the table has both numbers. All else is taken."""
     source, target, rows = start(saved, vocab_size=40)
     assert rows["embedding/word_embedding"][1:] == ("[40, 6]", "fresh", "40 words, 50 in the source")
     assert rows["mlm_logits"][2:] == ("fresh", "40 words, 50 in the source")
@@ -191,9 +191,9 @@ def test_norms_elsewhere(saved):
 def test_every_weight_has_its_row(saved):
     """The table's shapes hold every weight of the model once, and it prints."""
     _, target, rows = start(saved, task="classification", vocab_size=40, max_length=9)
-    told = {row.weight.split("_0")[0] for row in rows.values()}
+    parts = {row.weight.split("_0")[0] for row in rows.values()}
     for name in named(target):
-        assert any(f"{name}/".startswith(f"{part}/") or name.startswith(f"{part}_0") for part in told), name
+        assert any(f"{name}/".startswith(f"{part}/") or name.startswith(f"{part}_0") for part in parts), name
     lines = text_table(list(rows.values())).splitlines()
     assert lines[0].split() == ["weight", "shape", "result", "reason"]
     assert len(lines) == 1 + len(rows)

@@ -35,15 +35,15 @@ class TestCounts:
             assert count_words(given) == expected
 
     def test_parts(self, monkeypatch):
-        """The same in any batches; and progress is told of."""
+        """The same in any batches; and progress is reported."""
         texts = [*SENTENCES, *TEXTS.values()]
         expected = count_words(texts)
         monkeypatch.setattr(vocabulary, "BATCH_BYTES", 100)
-        told = []
-        assert count_words(texts, progress=lambda *now: told.append(now)) == expected
-        assert len(told) > 5
-        assert told == sorted(told)
-        assert told[-1] == expected[1:]
+        reports = []
+        assert count_words(texts, progress=lambda *now: reports.append(now)) == expected
+        assert len(reports) > 5
+        assert reports == sorted(reports)
+        assert reports[-1] == expected[1:]
 
     def test_rare_words_are_forgotten(self, monkeypatch):
         """Where there are too many; frequent ones keep their counts."""

@@ -40,7 +40,7 @@ class TestDump:
         ]
 
     def test_half_a_character(self, tmp_path):
-        """A lone surrogate, which an entity can name, is no text that could be written."""
+        """A lone surrogate, which an entity can name, cannot be written as text."""
         path = write_dump(tmp_path / "pages.xml.bz2", [("A", 0, "There is half a&amp;#xD83D; character here.")])
         assert [text.encode() for text in open_corpus(str(path)).documents()] == [b"There is half a character here."]
 
@@ -65,7 +65,7 @@ class TestDump:
 
 class TestText:
     def test_a_file_is_a_document(self, tmp_path):
-        """Those of a folder in the order of their paths, also of folders in it; other files and empty ones are no documents."""
+        """Those of a folder in the order of their paths, also of folders in it; other files and empty ones are ignored."""
         (tmp_path / "b").mkdir()
         for name, text in (
             ("b/2.txt", "Second.\n\nStill second.\n"),

@@ -1,4 +1,4 @@
-"""Batches for pretraining: what is in them, and that they are the same whatever step a run goes on from."""
+"""Batches for pretraining: what is in them, and that they are the same from whatever step a run resumes."""
 
 import hashlib
 

@@ -158,7 +158,7 @@ def test_answers_that_are_not_known(tmp_path):
 
 
 def test_refused(small, tmp_path):
-    """Windows that lack, and logits that are no numbers."""
+    """Missing windows, and logits that are not finite."""
     evaluation = SquadEvaluation(small, settings())
     evaluation.add(None, {"place": np.arange(5)}, small_logits(small)[:5], None)
     assert evaluation.examples == 1
@@ -186,8 +186,8 @@ def test_windows_in_any_order_and_of_any_length(small, tmp_path):
 def test_perfect_logits_on_a_real_set(tmp_path, capsys, split, answerable):
     """Logits that point at the first gold answer, or at [CLS] where it is not in the window: F1 and exact match are 100.
 
-    But for answers that are not made of whole tokens ("Australia" in "Australian") or have more than 30 of them. Those are told,
-    and are a few.
+    But for answers that are not made of whole tokens ("Australia" in "Australian") or have more than 30 of them. Those
+    are printed, and are few.
     """
     data = settings(name="squad/v2.0", dir=str(PREPARED), max_length=384, max_query_length=64, doc_stride=128, n_best=20)
     windows = windows_of(open_questions(data).load(split), tmp_path, data)

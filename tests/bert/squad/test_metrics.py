@@ -135,7 +135,7 @@ class TestThreshold:
             assert best_threshold(np.zeros(2), np.array([False, True]), np.array(odds)) == (0.5, threshold)
 
     def test_equal_odds_are_answered_together(self):
-        """One right and two that have no answer, all of odds 1: between them is no threshold."""
+        """One right and two that have no answer, all of odds 1: no threshold can be between them."""
         scores, answerable = np.array([1.0, 0, 0]), np.array([True, False, False])
         assert best_threshold(scores, answerable, np.ones(3)) == (2 / 3, 0)
 

@@ -70,7 +70,7 @@ def test_windows_by_hand(data, tokenizer):
         assert tokenizer.to_tokens(ids) == tokens + ["[PAD]"] * padding
         assert mask.tolist() == [1] * len(tokens) + [0] * padding
         assert types.tolist() == [0] * asked + [1] * (len(tokens) - asked) + [0] * padding
-    # 1990 stands at 6 + 6 and 6; the first Zoë in the first window, and the second one is no gold answer.
+    # 1990 stands at 6 + 6 and 6; the first Zoë in the first window, and the second one is not a gold answer.
     assert data.labels[numbers].tolist() == [[12, 12], [6, 6], [0, 0], [0, 0], [6, 6]]
     assert data.labels.shape == (10, 2)
     assert data.answers == [[(6, 6), (5, 6)], [(0, 0)], [], [(0, 0)]]

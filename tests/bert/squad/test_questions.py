@@ -1,4 +1,4 @@
-"""SQuAD's JSON files: what is read, and what is said of what is wrong."""
+"""SQuAD's JSON files: what is read, and messages about invalid files."""
 
 import json
 import re
@@ -71,7 +71,7 @@ WRONG = [
 
 @pytest.mark.parametrize("data, said", WRONG, ids=[said for _, said in WRONG])
 def test_wrong_files(tmp_path, data, said):
-    """The file, and where it can be told the question."""
+    """The message names the file and, if possible, the question."""
     path = written(tmp_path / "some.json", data)
     with pytest.raises(ValueError, match="^" + re.escape(f"{path}{said}") + "$"):
         read_json(path)

@@ -1,4 +1,4 @@
-"""SentencePiece models against Hugging Face's AlbertTokenizer and the sentencepiece package; and files that are no model."""
+"""SentencePiece models against Hugging Face's AlbertTokenizer and the sentencepiece package; and files that are not a model."""
 # ruff: noqa: RUF001, letters that look like others are meant
 
 import time

@@ -1,4 +1,4 @@
-"""WordPiece against Hugging Face's version of BERT's rules: characters, words, offsets; and files that are no vocabulary."""
+"""WordPiece against Hugging Face's version of BERT's rules: characters, words, offsets; and files that are not a vocabulary."""
 # ruff: noqa: RUF001, letters that look like others are meant
 
 import sys

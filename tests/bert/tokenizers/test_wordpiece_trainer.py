@@ -16,7 +16,7 @@ from tests.bert.tokenizer_references import SPECIAL
 
 
 def plain_pieces(counts, least_count):
-    """{piece: what it counts} of the algorithm as bert/tokenizers/wordpiece_trainer.py tells it, word by word."""
+    """{piece: what it counts} by the algorithm that bert/tokenizers/wordpiece_trainer.py describes, word by word."""
     kept = None
     for _ in range(ROUNDS):
         found = collections.Counter()

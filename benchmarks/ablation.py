@@ -28,7 +28,7 @@ def cases(part, precision):
     return [
         Case("ours", *moe, shape),
         Case("elementwise not compiled", *moe, dict(shape, compiled=False)),
-        Case("no kernel transposed beforehand", FILE, "without_transposition", shape),
+        Case("kernels not transposed", FILE, "without_transposition", shape),
         Case("all XLA, full buffers", *moe, static, "buffers for all tokens in every expert: E / K times the products"),
         Case("all XLA, capacity 1.2", *moe, dict(static, capacity_factor=1.2), "1.2 times the products; drops some"),
         Case("plain loop, stacked kernels", FILE, "plain_layer", dict(shape)),

@@ -28,11 +28,12 @@ class PretrainingPipeline:
         self._masking = Masking(tokenizer, data.mask_rate, data.max_ngram, data.predictions)
 
     def train_batches(self, batch_size, seed, start_step):
-        """Endless batches of static shape, epoch after epoch, each a new permutation of the source.
+        """Endless training batches of static shape.
 
-        What is masked and which segment comes first is drawn anew in every epoch, unless masking is static. Either follows from
-        (seed, epoch, index) alone, so a run that resumes at `start_step` gets the batches it would have got, with any number of
-        threads.
+        Masked tokens and the order of the segments are drawn again in every epoch, unless masking is static.
+
+        Args:
+          batch_size, seed, start_step: as of official.data.batches.train_batches.
 
         Returns:
           tf.data.Dataset of (inputs, labels).
@@ -48,7 +49,7 @@ class PretrainingPipeline:
         """Every example once and in order, masked the same way in every run; the last batch may be smaller.
 
         Returns:
-          tf.data.Dataset as of `train_batches`, of a known number of batches.
+          tf.data.Dataset as of `train_batches`, with a known number of batches.
         """
 
         def draw(index, record):

@@ -78,11 +78,10 @@ class QuestionPipeline:
         line.leave(f"{name}: {len(self.questions):,} questions in {len(self.labels):,} windows, made in {took:.1f} s")
 
     def train_batches(self, batch_size, seed, start_step, static=True):
-        """Endless batches, epoch after epoch, each a new permutation of the windows.
-
-        Which windows are in a batch follows from the seed and the step alone: a resumed run gets the batches it would have got.
+        """Endless training batches.
 
         Args:
+          batch_size, seed, start_step: as of official.data.batches.train_batches.
           static: whether all batches have one length; else each is as long as its longest window.
 
         Returns:
@@ -95,14 +94,14 @@ class QuestionPipeline:
         return train_batches(self._source, seed, start_step, batch_size, finish)
 
     def evaluation_batches(self, batch_size, static=False, places=False):
-        """Every window once, those of one question one after the other, the longest questions first: so there is little padding.
+        """Every window once; the windows of a question together, the longest first, so that batches have little padding.
 
         Args:
           static: as of `train_batches`.
-          places: whether labels are a dict of `place`, int64 [batch], the windows' numbers, and of `label`.
+          places: whether labels are a dict of `place`, int64 [batch], the indices of the windows, and of `label`.
 
         Returns:
-          tf.data.Dataset as of `train_batches`, of a known number of batches; the last one may be smaller.
+          tf.data.Dataset as of `train_batches`, with a known number of batches; the last one may be smaller.
         """
 
         def finish(at):

@@ -55,11 +55,10 @@ class TextPipeline:
         self._source = IndexedSource(len(examples.numbers), lambda place: (), examples.name_of, order)
 
     def train_batches(self, batch_size, seed, start_step, static=True):
-        """Endless batches, epoch after epoch, each a new permutation of the examples.
-
-        Which examples are in a batch follows from the seed and the step alone: a resumed run gets the batches it would have got.
+        """Endless training batches.
 
         Args:
+          batch_size, seed, start_step: as of official.data.batches.train_batches.
           static: whether all batches have one length; else each is as long as its longest example.
 
         Returns:
@@ -76,10 +75,10 @@ class TextPipeline:
 
         Args:
           static: as of `train_batches`.
-          places: whether labels are a dict of `place`, int64 [batch], and of `label` where the examples have labels.
+          places: whether labels are a dict of `place`, int64 [batch], and of `label` if the examples have labels.
 
         Returns:
-          tf.data.Dataset as of `train_batches`, of a known number of batches.
+          tf.data.Dataset as of `train_batches`, with a known number of batches.
         """
 
         def finish(at):

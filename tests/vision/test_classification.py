@@ -1,4 +1,4 @@
-"""Image classification as the driver's task: what it refuses, and what it hands out."""
+"""The image classification task: refused settings, model, loss, metrics and data sets."""
 
 import pathlib
 import re
@@ -110,7 +110,7 @@ def test_metrics_count_hits():
 
 
 def test_digits():
-    """Training is augmented and starts where it is told; both splits are whole, 1,438 and 359 images."""
+    """Training is augmented and starts at the given step; the splits have all 1,438 and 359 images."""
     task = ImageClassification(tiny_config())
     batches = list(task.train_dataset(0).take(3))
     later = next(iter(task.train_dataset(2)))
@@ -148,7 +148,7 @@ def test_role_that_the_set_does_not_have(folder):
     ImageClassification(folder_config(folder, **splits))
 
 
-def test_bad_example_is_told_at_construction(folder):
+def test_bad_example_is_reported_by_the_constructor(folder):
     """Of a set that is held in memory, before a model is built; skipped, it counts once."""
     path = folder / "train" / "cat" / "003.png"
     path.write_bytes(b"This is no image.")

@@ -210,7 +210,7 @@ class TestTfds:
         assert tuple(splits.get(role) for role in ("train", "validation", "test")) == expected
 
     def test_imagenet(self, tmp_path):
-        """Its test split has no labels: results are told of the split that it calls validation, as everywhere."""
+        """Its test split has no labels: results are those of its validation split, as in the literature."""
         prepare(tmp_path, name="imagenet2012", channels=3, train=range(200), validation=range(50), test=range(10))
         found = open_dataset("imagenet2012", str(tmp_path))
         sizes = {role: found.source(split, 1).examples for role, split in found.splits.items()}

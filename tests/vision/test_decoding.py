@@ -45,7 +45,7 @@ FILES = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_color(name):
-    """Exactly Pillow's pixels: TensorFlow and Pillow have the same libjpeg, told here to compute alike."""
+    """Exactly Pillow's pixels: TensorFlow and Pillow use the same libjpeg, here with the same method."""
     np.testing.assert_array_equal(decoded(FILES[name], 3), pillow(FILES[name], "RGB"))
 
 
@@ -110,7 +110,7 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_bad_bytes(name, channels):
-    """Refused, and told why without the names of TensorFlow's operations."""
+    """Refused, with a reason that does not name TensorFlow's operations."""
     file, reason = BAD[name]
     with pytest.raises(tf.errors.InvalidArgumentError):
         decoded(file, channels)

@@ -244,12 +244,12 @@ def test_two_replicas(saved):
 def test_every_weight_has_its_row(saved):
     """No layer of the model and none of the file is left out of the table."""
     _, target, rows = start(saved, "vit_ti16", "widenet_ti16", image_size=16, classes=5, representation=False)
-    told = {re.sub(r"(_\d+)?(\.\.\d+)?( <- .*| of the class token)?$", "", name) for name in rows}
+    found_layers = {re.sub(r"(_\d+)?(\.\.\d+)?( <- .*| of the class token)?$", "", name) for name in rows}
     source_layers, target_layers = (
         {re.sub(r"(_\d+)$", "", "/".join(name.split("/")[: 2 if "/" in name and name[0] == "e" else 1])) for name in weights}
         for weights in (named(saved["vit_ti16"][0]), named(target))
     )
-    assert told == source_layers | target_layers
+    assert found_layers == source_layers | target_layers
     lines = text_table(list(rows.values())).splitlines()
     assert lines[0].split() == ["weight", "shape", "result", "reason"]
     assert len(lines) == 1 + len(rows)

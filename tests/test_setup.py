@@ -177,7 +177,9 @@ def test_tests_after_the_demo(tree):
     tree.make("demo")
     assert tree.make("test", "ARGS=-k 'a b'").returncode == 0
     assert tree.calls == ["pip", "pytest"]
-    assert tree.log.read_text().splitlines()[-1].endswith("|-m pytest -k a b")
+    called = tree.log.read_text().splitlines()[-1]
+    assert "|-m pytest -n 2 " in called
+    assert called.endswith(" -k a b")
     assert tree.make("test").returncode == 0
     assert tree.calls == ["pytest"]
 

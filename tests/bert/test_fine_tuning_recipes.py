@@ -71,7 +71,7 @@ def test_paper(task, model):
         dropout=0.0,
         attention_dropout=0.0,
     )
-    assert {key: config.model[key] for key in config.model} == expected
+    assert config.model.to_dict() == expected
     assert config.data.name == f"glue/{task}"
 
 

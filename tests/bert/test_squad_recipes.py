@@ -62,7 +62,7 @@ def test_paper(version, model):
         dropout=dropout,
         attention_dropout=dropout,
     )
-    assert {key: config.model[key] for key in config.model} == expected
+    assert config.model.to_dict() == expected
 
 
 def test_default_model():

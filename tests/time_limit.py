@@ -12,7 +12,7 @@ import pytest
 
 SECONDS = 20
 MOSTLY_WAITING = 6
-MARKERS = ("process", "train", "convert", "kill")
+MARKERS = ("process", "train", "convert", "kill", "size")
 SPENT = pytest.StashKey()  # of a test: {"setup" or "call": (seconds of processor time, seconds by the clock)}
 
 

@@ -75,6 +75,7 @@ ABLATIONS = {
 }
 
 
+@pytest.mark.size
 @pytest.mark.parametrize("row", ABLATIONS)
 def test_ablations_have_the_papers_counts(row):
     assert parameters(recipe("imagenet_ablation", row)) == ABLATIONS[row]

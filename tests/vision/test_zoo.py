@@ -59,24 +59,29 @@ def count(name, **overrides):
         return vision.create_model(name, **overrides).count_params()
 
 
+def full(*values):
+    """Values of a test that takes seconds, of which `make test` runs one of a kind."""
+    return pytest.param(*values, marks=pytest.mark.size)
+
+
 @pytest.mark.parametrize(
     "name, overrides, expected",
     [
         ("vit_b16", {}, 87_158_248),
-        ("vit_l16", {}, 305_376_232),
+        full("vit_l16", {}, 305_376_232),
         ("vit_moe_b16", {}, 128_088_552),
-        ("vit_moe_l16", {}, 406_115_304),
+        full("vit_moe_l16", {}, 406_115_304),
         ("widenet_b16", {}, 29_689_832),
-        ("widenet_l16", {}, 40_940_520),
-        ("widenet_h16", {}, 63_340_520),
-        ("widenet_b16", dict(norm_groups=1), 29_656_040),
+        full("widenet_l16", {}, 40_940_520),
+        full("widenet_h16", {}, 63_340_520),
+        full("widenet_b16", dict(norm_groups=1), 29_656_040),
         ("widenet_b16", dict(moe_blocks=0), 9_223_912),
-        ("widenet_l16", dict(moe_blocks=0), 15_755_240),
-        ("widenet_h16", dict(moe_blocks=0), 23_994_600),
-        ("widenet_b16", dict(attention_groups=None, ffn_groups=None, moe_blocks=2), 128_088_552),
-        ("widenet_l16", dict(attention_groups=None, ffn_groups=None, moe_blocks=4), 406_115_304),
-        ("widenet_b16", dict(routing_groups=4), 29_689_832),
-        ("widenet_l16", dict(depth=12), 40_891_368),
+        full("widenet_l16", dict(moe_blocks=0), 15_755_240),
+        full("widenet_h16", dict(moe_blocks=0), 23_994_600),
+        full("widenet_b16", dict(attention_groups=None, ffn_groups=None, moe_blocks=2), 128_088_552),
+        full("widenet_l16", dict(attention_groups=None, ffn_groups=None, moe_blocks=4), 406_115_304),
+        full("widenet_b16", dict(routing_groups=4), 29_689_832),
+        full("widenet_l16", dict(depth=12), 40_891_368),
     ],
 )
 def test_paper_counts(name, overrides, expected):

@@ -37,10 +37,10 @@ demo-text: $(INSTALLED_TEXT) ## learn words, pretrain a tiny WideNet on real Eng
 		--config.init=$(TEXT)/pretraining
 	@$(RUN) -m official.evaluate --model=$(TEXT)/rotten_tomatoes --split=test
 
-test: $(INSTALLED_TEST) ## run the tests, each capability once: at most ten minutes; choose some with ARGS=tests/widenet
+test: $(INSTALLED_TEST) ## run the tests, each capability once; choose some with ARGS=tests/widenet
 	@$(PYTEST) -m "smoke or not (process or train or convert or kill or size)" $(ARGS)
 
-test-all: $(INSTALLED_TEST) ## run all tests, also those with the markers in pyproject.toml: at most 35 minutes
+test-all: $(INSTALLED_TEST) ## run all tests, also those with the markers in pyproject.toml: about 20 minutes
 	@$(PYTEST) $(ARGS)
 
 lint: $(INSTALLED_TEST) ## check style, as pre-commit does

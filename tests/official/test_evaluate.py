@@ -69,6 +69,8 @@ def confusions_of(folder):
     return np.array([list(row.values())[1:] for row in read_table(folder / "confusion_matrix.csv")], int)
 
 
+@pytest.mark.smoke
+@pytest.mark.train  # the set-up of all tests here
 def test_metrics_are_those_of_the_run(workdir, evaluated):
     """Accuracy and loss are those that training ended with: 1e-6 for a mean in float32 against one in float64."""
     summary = json.loads((workdir / "summary.json").read_text())
@@ -260,6 +262,7 @@ def test_settings_of_the_data(workdir, tmp_path):
     assert stopped.value.code == 2
 
 
+@pytest.mark.train
 def test_averages_are_what_their_run_evaluates(tmp_path):
     """A run with averages of its weights: checkpoint, SavedModel and summary agree, and the weights themselves differ.
 

@@ -96,7 +96,7 @@ def test_weights_that_are_not_finite(tmp_path):
 
 
 def test_absurd_learning_rate(tmp_path, monkeypatch, capsys):
-    """Weights near float32's limit, then a loss that is no number: within a step or two, and every checkpoint is finite.
+    """Weights near float32's limit, then a loss that is not a number: within a step or two, and every checkpoint is finite.
 
     The command tells it in one line.
     """

@@ -17,7 +17,7 @@ from tests.official.tiny import DENSE, tiny_config, without_export
 
 @pytest.fixture(scope="module", autouse=True)
 def quick():
-    """test_train.py and test_command.py have runs that go on with the export."""
+    """test_train.py and test_command.py have runs that resume with the export."""
     with without_export():
         yield
 

@@ -51,10 +51,10 @@ zoo: $(INSTALLED) ## print the tables of image and text models
 	@$(RUN) -m vision
 	@$(RUN) -m bert
 
-lock: ## write the lock files again, after a change to requirements*.txt; needs uv
-	for extra in "" -text -beam -onnx -test; do \
-		uv pip compile requirements$$extra.txt --universal --python-version 3.10 --generate-hashes --no-header \
-			-o requirements$$extra.lock || exit 1; \
+lock: ## write the lock files again, after a change to pyproject.toml; needs uv; to upgrade, ARGS=--upgrade-package=NAME
+	for extra in "" text beam onnx test; do \
+		uv pip compile pyproject.toml $${extra:+--extra=$$extra} --universal --python-version 3.10 --generate-hashes --no-header \
+			-o requirements$${extra:+-$$extra}.lock $(ARGS) || exit 1; \
 	done
 
 clean: ## remove .venv and all runs

@@ -2,8 +2,8 @@
 
 Fresh float32 weights, images of the model's size or texts of --length tokens, batch sizes 1 and 32. The cases are a call of the
 Keras model, the signature of its SavedModel, ONNX Runtime, and TFLite in float32 and with int8 weights; they need
-requirements-onnx.txt. Ratios are to the Keras call. The file of --json is written after every model and batch size, and what it
-contains is not measured again.
+the extra onnx of pyproject.toml. Ratios are to the Keras call. The file of --json is written after every model and batch size,
+and what it contains is not measured again.
 """
 
 import json

@@ -20,6 +20,8 @@ FACTS = {
     "kept": ".1%",
     "share of peak": ".1%",
     "extra MiB": ".0f",
+    "MiB after 10": ".0f",
+    "MiB at the end": ".0f",
     "images a second": ".1f",
     "times the step's": ".1f",
     "sequences a second": ".1f",

@@ -8,9 +8,13 @@
     corpus/                                              plain texts and the pretraining data made of them
     recipes, configs/                                    recipes for python -m official.train
 
-create_model, list_models and model_settings are all that most users need. `python -m bert` prints the models as a table.
+create_model, load_model, list_models and model_settings are all that most users need. `python -m bert` prints the models as a
+table.
 """
 
-from bert.zoo import create_model, list_models, model_settings
+from bert.zoo import create_model, list_models, load_model, model_settings
+from official.zoo import import_with_tensorflow
 
-__all__ = ["create_model", "list_models", "model_settings"]
+__all__ = ["create_model", "list_models", "load_model", "model_settings"]
+
+import_with_tensorflow("bert.layers", "bert.masked_lm.loss")  # so that tf.keras.models.load_model knows their classes

@@ -3,16 +3,18 @@
 import pathlib
 import tempfile
 
+import numpy as np
 import tensorflow as tf
 
-from bert.serving import text_inputs, text_specs
+from bert.serving import of_any_batch, text_inputs, text_specs
 from bert.task import TextTask
 from bert.texts.datasets import open_dataset
 from bert.texts.evaluation import TextClassificationEvaluation, TextRegressionEvaluation
 from bert.texts.examples import SCORE_NAME
 from bert.texts.metrics import keras_metrics
 from bert.texts.pipeline import TextPipeline
-from bert.texts.settings import check_data_settings
+from bert.texts.settings import DATA, check_data_settings
+from official.task import Split
 
 CLASSES_FILE = "classes.txt"
 
@@ -29,6 +31,7 @@ class TextClassification(TextTask):
 
     kind = "text classification"
     model_task = "classification"
+    data_table = DATA
 
     def __init__(self, config):
         data, model = config.data, config.model
@@ -65,6 +68,14 @@ class TextClassification(TextTask):
 
     def metrics(self):
         return keras_metrics(self._data.metrics, self.config.model.classes)
+
+    def describe_data(self):
+        labels = {role: self._loaded(role).labels for role in ("train", "validation")}
+        if self.is_regression:
+            return {role: Split(len(labels[role])) for role in labels}
+        classes = len(self.class_names)
+        counts = {role: tuple(np.bincount(labels[role], minlength=classes).tolist()) for role in labels}
+        return {role: Split(len(labels[role]), self.class_names, counts[role]) for role in labels}
 
     def train_dataset(self, start_step):
         train = self.config.train
@@ -108,7 +119,7 @@ class TextClassification(TextTask):
             labels = tf.gather(tf.constant(self.class_names), ids)
             return {"class_ids": ids, "labels": labels, "logits": outputs, "probabilities": tf.nn.softmax(outputs)}
 
-        return {"serve": (serve, text_specs(self.config.data.pairs)), **super().endpoints(model)}
+        return {"serve": (of_any_batch(serve), text_specs(self.config.data.pairs)), **super().endpoints(model)}
 
     def assets(self):
         """The vocabulary, and a file with the names of the classes, one per line, in the order of the logits."""

@@ -2,10 +2,10 @@
 
 import tensorflow as tf
 
-from widenet import IndividualLayerNorm
 from widenet.checks import check_count, check_rate, refuse
-from widenet.feed_forward import get_activation
+from widenet.feed_forward import get_activation, plain_activation
 from widenet.layer import Layer, at_least_float32, check_initializer, new_initializer
+from widenet.norm import IndividualLayerNorm
 
 register = tf.keras.saving.register_keras_serializable(package="bert")
 
@@ -110,7 +110,7 @@ class TextEmbedding(Layer):
                 length = tf.identity(length)
         elif length > self.max_length:
             refuse("max_length", self.max_length, f"at least the {length} tokens of the input")
-        return self.position_embedding[:length]
+        return tf.convert_to_tensor(self.position_embedding)[:length]  # a slice of the variable itself would never be freed
 
     def compute_mask(self, inputs, mask=None):
         """Makes no mask from ids: padding is given by the model's mask input."""
@@ -135,7 +135,7 @@ class MaskedWords(Layer):  # .keras files store its weights under the name of th
 
     Args:
       embedding_dim: width E of the word embedding.
-      activation: a name of widenet.feed_forward.ACTIVATIONS.
+      activation: a name of widenet.feed_forward.ACTIVATIONS, or a function.
       norm_epsilon: epsilon of the norm.
       kernel_initializer: name, config or unseeded instance of a Keras initializer.
 
@@ -148,7 +148,7 @@ class MaskedWords(Layer):  # .keras files store its weights under the name of th
     def __init__(self, embedding_dim, activation="gelu", norm_epsilon=1e-12, kernel_initializer="glorot_uniform", **kwargs):
         super().__init__(**kwargs)
         self.embedding_dim = embedding_dim
-        self.activation = activation
+        self.activation = plain_activation(activation)
         self.norm_epsilon = norm_epsilon
         self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
         self._activation = get_activation(activation)

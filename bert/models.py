@@ -3,11 +3,11 @@
 import tensorflow as tf
 
 from bert.layers import FirstToken, MaskedWords, Span, TextEmbedding
-from widenet import Model
+from widenet import Encoder, Model
 from widenet.checks import check_choice, check_count
 from widenet.cost import dense_flops, encoder_flops
 from widenet.layer import at_least_float32, compute_dtype_of, new_initializer
-from widenet.zoo import create_encoder
+from widenet.zoo import create_encoder, settings_of_encoder
 
 TASKS = ("encoder", "pretraining", "classification", "span")
 # BERT's, of every kernel and embedding.
@@ -83,6 +83,40 @@ def build_model(
         outputs["mlm_logits"] = head([x, inputs["masked_lm_positions"], words])
         outputs["next_sentence"] = dense(2, name="next_sentence", dtype=wide)(pooled)
     return Model(inputs, outputs, name=name)
+
+
+def settings_of(model):
+    """The settings, `task` among them, that `build_model` makes an equal model of.
+
+    Raises:
+      ValueError: a model that is not of this zoo, in words that can follow "... is not allowed: ".
+    """
+    layers = {layer.name: layer for layer in model.layers}
+    embedding, encoder = layers.get("embedding"), layers.get("encoder")
+    if not (isinstance(embedding, TextEmbedding) and isinstance(encoder, Encoder)):
+        raise ValueError(f"it must be a text model of this zoo; its layers are {', '.join(layers)}")
+    return {
+        "task": _task_with(layers),
+        "classes": layers["classifier"].units if "classifier" in layers else 2,
+        **{name: getattr(embedding, name) for name in ("vocab_size", "max_length", "type_vocab_size", "embedding_dim")},
+        **settings_of_encoder(encoder),
+    }
+
+
+def settings_in_weights(weights):
+    """The settings that {full name: array} tells where a run's config does not: the task, and what it leaves open."""
+    found = {"task": _task_with({name.partition("/")[0] for name in weights})}
+    if "classifier/bias" in weights:
+        found["classes"] = len(weights["classifier/bias"])
+    if "embedding/word_embedding" in weights:
+        found["vocab_size"] = len(weights["embedding/word_embedding"])
+    return found
+
+
+def _task_with(layers):
+    """The task of a model that has layers of these names."""
+    heads = {"mlm_logits": "pretraining", "classifier": "classification", "span": "span"}
+    return next((task for head, task in heads.items() if head in layers), "encoder")
 
 
 def encoder_of(model):

@@ -2,7 +2,7 @@
 
     python -m bert.prepare --corpus=wikipedia_sample --corpus=imdb --vocabulary=vocab.txt --output=DIR
 
-A corpus is wikipedia_sample or imdb (inside packages of requirements-text.txt), a Wikipedia dump (.xml.bz2), text files, a folder
+A corpus is wikipedia_sample or imdb (inside packages of the extra text), a Wikipedia dump (.xml.bz2), text files, a folder
 of them, or tfds:NAME; see docs/text.md. Apache Beam does the work with any of its runners, whose options may follow, such as
 --direct_num_workers=8. --runner=local works in this process without Beam, for a corpus that fits into memory. The files do not
 depend on the runner. The same command resumes a run that was stopped.

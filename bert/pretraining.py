@@ -9,8 +9,9 @@ from bert.masked_lm.evaluation import PretrainingEvaluation
 from bert.masked_lm.fill_mask import MaskFiller
 from bert.masked_lm.loss import MaskedLMAccuracy, MaskedLMLoss
 from bert.masked_lm.pipeline import PretrainingPipeline
-from bert.masked_lm.settings import check_data_settings
+from bert.masked_lm.settings import DATA, check_data_settings
 from bert.task import TextTask
+from official.task import Split
 
 
 class Pretraining(TextTask):
@@ -23,6 +24,7 @@ class Pretraining(TextTask):
     unit = "sequences"
     kind = "pretraining on text"
     model_task = "pretraining"
+    data_table = DATA
 
     def __init__(self, config):
         data = config.data
@@ -64,6 +66,10 @@ class Pretraining(TextTask):
     def metrics(self):
         accuracy = tf.keras.metrics.SparseCategoricalAccuracy(name="accuracy")
         return {"mlm_logits": [MaskedLMAccuracy()], "next_sentence": [accuracy]}
+
+    def describe_data(self):
+        limits = {"train": 0, "validation": self.config.data.validation_examples}
+        return {split: Split(self._data.source(split, 1, limit).examples) for split, limit in limits.items()}
 
     def train_dataset(self, start_step):
         train = self.config.train

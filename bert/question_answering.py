@@ -2,12 +2,14 @@
 
 import tensorflow as tf
 
+from bert.serving import of_any_batch
 from bert.squad.datasets import open_questions
 from bert.squad.evaluation import SquadEvaluation
 from bert.squad.pipeline import QuestionPipeline
 from bert.squad.serving import answer_endpoint
-from bert.squad.settings import check_data_settings
+from bert.squad.settings import DATA, check_data_settings
 from bert.task import TextTask
+from official.task import Split
 
 
 class QuestionAnswering(TextTask):
@@ -21,6 +23,7 @@ class QuestionAnswering(TextTask):
 
     kind = "question answering"
     model_task = "span"
+    data_table = DATA
 
     def __init__(self, config):
         data = config.data
@@ -59,6 +62,9 @@ class QuestionAnswering(TextTask):
     def metrics(self):
         return [SpanAccuracy(name) for name in SPAN_PARTS]
 
+    def describe_data(self):
+        return {split: Split(len(self.windows(split).labels)) for split in ("train", "validation")}
+
     def train_dataset(self, start_step):
         train = self.config.train
         static = self.config.data.padding == "static"
@@ -83,7 +89,12 @@ class QuestionAnswering(TextTask):
 
     def endpoints(self, model):
         """Adds "serve": raw strings to answers, with as many windows as a context needs."""
-        return {"serve": answer_endpoint(model, self.tokenizer, self.config.data), **super().endpoints(model)}
+        answer, specs = answer_endpoint(model, self.tokenizer, self.config.data)
+
+        def serve(question, context):
+            return of_any_batch(answer)(question, context)
+
+        return {"serve": (serve, specs), **super().endpoints(model)}
 
 
 class SpanLoss(tf.keras.losses.Loss):

@@ -18,6 +18,27 @@ def text_inputs(tokenizer, texts, max_length, pad=False):
     return pack(tokenizer, segments, max_length, pad)
 
 
+def of_any_batch(function):
+    """Wraps an endpoint of texts so that it also takes a batch without examples.
+
+    Such a batch is computed as one of empty texts, whose outputs are cut off: layers and operations need not allow for it.
+
+    Args:
+      function: of one or more string [N] to a dict of [N, ...].
+
+    Returns:
+      A function of the same arguments and results, for N = 0 too.
+    """
+
+    def call(*texts):
+        examples = tf.shape(texts[0])[0]
+        filler = tf.fill([tf.cast(tf.equal(examples, 0), tf.int32)], "")
+        outputs = function(*(tf.concat([part, filler], axis=0) for part in texts))
+        return {name: value[:examples] for name, value in outputs.items()}
+
+    return call
+
+
 def text_specs(pairs):
     """tf.TensorSpecs of texts or, with `pairs`, of pairs of texts."""
     return [tf.TensorSpec([None], tf.string, name=name) for name in ((TEXT, PAIR) if pairs else (TEXT,))]
@@ -43,7 +64,7 @@ def encoder_endpoints(encoder, tokenizer, max_length, pairs):
         outputs = encode(text_inputs(tokenizer, texts, max_length))
         return {"pooled_output": outputs["pooled_output"]} if "pooled_output" in outputs else outputs
 
-    return {"serve": (serve, text_specs(pairs)), "tokens": (encode, [input_specs(encoder)])}
+    return {"serve": (of_any_batch(serve), text_specs(pairs)), "tokens": (encode, [input_specs(encoder)])}
 
 
 def preprocessor(tokenizer, max_length):

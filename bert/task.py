@@ -7,11 +7,14 @@ from bert.models import build_model, encoder_of
 from bert.serving import encoder_endpoints, preprocessor
 from bert.tokenizer import open_tokenizer
 from bert.transfer import transfer_weights
+from bert.zoo import MEANINGS
 from official.checkpoints.trained_models import find_model
+from official.config import meanings_of
 from official.data.bad_examples import BadExamples
 from official.exportable import ExportSpec, TracedModel, keras_module, model_endpoint
 from official.task import Task
 from widenet import Model
+from widenet import zoo as encoder_zoo
 from widenet.depths import layer_depths
 from widenet.moe import DROPS_NOTHING
 
@@ -25,6 +28,7 @@ class TextTask(Task):
 
     Attributes:
       model_task: the task of the model, as in bert.create_model.
+      data_table: the settings of `data`, {name: official.config.Setting}.
       config: of the run.
       tokenizer: a bert.tokenizer.Tokenizer.
 
@@ -37,6 +41,7 @@ class TextTask(Task):
     class_names = ()
     evaluated_endpoint = "tokens"
     model_task: str
+    data_table: dict
 
     def __init__(self, config):
         data, model = config.data, config.model
@@ -46,6 +51,10 @@ class TextTask(Task):
             allowed = f"at most model.max_length={model.max_length}, the model's positions"
             raise ValueError(f"data.max_length={data.max_length} is not allowed: it must be {allowed}")
         self.tokenizer = open_vocabulary(config)
+
+    @classmethod
+    def setting_meanings(cls):
+        return {"data": meanings_of(cls.data_table), "model": {**encoder_zoo.MEANINGS, **MEANINGS}}
 
     def create_model(self):
         return self._build_model()

@@ -30,6 +30,7 @@ from bert.tokenizers.wordpiece import SPECIAL
 from bert.tokenizers.wordpiece_trainer import learn_pieces
 from official.cli.status_line import StatusLine
 from official.files.atomic import atomic_write
+from official.files.outputs import check_output
 
 FORMAT = 1  # version of the vocabulary for given words
 BATCH_BYTES = 1 << 20  # size of the texts that are normalized in one call
@@ -143,6 +144,9 @@ def main(argv=None):
 
     begun = time.perf_counter()
     try:
+        first = "".join(f"{token}\n" for token in SPECIAL).encode()
+        is_own = args.output.is_file() and args.output.read_bytes().startswith(first)
+        check_output(args.output, is_own, "an earlier vocabulary of this command")
         corpora = [open_corpus(name, tfds_dir=args.data_dir or "", tfds_feature=args.tfds_feature) for name in args.corpus]
         texts = itertools.chain.from_iterable(corpus.documents() for corpus in corpora)
         counts, read, size = count_words(texts, not args.cased, show)

@@ -99,7 +99,7 @@ def main(argv=None):
         args.output.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(args.output, content.getvalue())
     except ModuleNotFoundError as error:
-        sys.exit(f"error: the package {error.name} is not installed: pip install -r requirements-text.lock")
+        sys.exit(f"error: the package {error.name} is not installed: pip install '.[text]' in the checkout")
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     seconds = time.perf_counter() - started

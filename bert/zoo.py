@@ -1,6 +1,8 @@
 """The table of text models. A new size is a new row of SIZES."""
 
-from official.zoo import check_model, override
+import fnmatch
+
+from official.zoo import check_model, check_model_name, override
 
 # Width, heads, hidden width of dense FFN and of experts, blocks, and the width of the embeddings.
 SIZES = {
@@ -30,12 +32,21 @@ MODELS = {
 
 COMMON = dict(classes=2, vocab_size=30000, max_length=512, type_vocab_size=2)
 
+# What these settings mean, one line each; widenet.zoo.MEANINGS has the others.
+MEANINGS = {
+    "classes": "outputs of a classifier (1: regression; None: those of the data)",
+    "vocab_size": "number of word embeddings (None: the size of the vocabulary)",
+    "max_length": "number of position embeddings, which is the longest input in tokens",
+    "type_vocab_size": "number of types of segments",
+    "embedding_dim": "width of the embeddings, which are projected to width where that is another",
+}
+
 ENCODER = dict(dropout=0.1, attention_dropout=0.1, norm_epsilon=1e-12, norm_position="post")
 
 
-def list_models():
-    """The names that `create_model` takes."""
-    return list(MODELS)
+def list_models(pattern="*"):
+    """The names that `create_model` takes, of those that match a shell pattern such as "widenet*"."""
+    return fnmatch.filter(MODELS, pattern)
 
 
 def model_settings(name, **overrides):
@@ -58,7 +69,7 @@ def model_settings(name, **overrides):
     return override(name, {**COMMON, **encoder}, overrides)
 
 
-def create_model(name, task="encoder", *, pretrained=None, **overrides):
+def create_model(model=None, /, task="encoder", *, name=None, pretrained=None, **overrides):
     """Creates an uncompiled model of the zoo.
 
     All tasks take a dict of int32 [batch, length], of any length up to `max_length`: `input_word_ids`, `input_mask` (0 where a
@@ -75,12 +86,14 @@ def create_model(name, task="encoder", *, pretrained=None, **overrides):
     Logits are float32 also under mixed precision.
 
     Args:
-      name: one of `list_models()`.
+      model: one of `list_models()`. Where it is left out, `name` is meant.
       task: "encoder", "pretraining", "classification" or "span".
-      pretrained: what to start from: a run's workdir, a folder of checkpoints, a checkpoint's prefix, a SavedModel, or the handle
-        of a published one (docs/hub.md); None for fresh weights. The saved model may be of another task, deployment, depth,
-        number of positions or vocabulary: weights that fit are taken and the rest stays fresh; a table of this is printed.
-        bert.transfer.load_pretrained does the same to an existing model and returns the table.
+      name: of the Keras model, for example to tell two models of the zoo in another one apart; None for that in the zoo.
+      pretrained: what to start from: a run's workdir, a folder of checkpoints, a checkpoint's prefix, a SavedModel, a .keras
+        file, the handle of a published model (docs/hub.md), or a .weights.h5 file of a model with the same layers; None for
+        fresh weights. The saved model may be of another task, deployment, depth, number of positions or vocabulary: weights that
+        fit are taken and the rest stays fresh; a table of this is printed. bert.transfer.load_pretrained does the same to an
+        existing model and returns the table.
       **overrides: settings to change:
         classes: of "classification".
         vocab_size, max_length, type_vocab_size: numbers of words, positions and types of segments.
@@ -99,11 +112,49 @@ def create_model(name, task="encoder", *, pretrained=None, **overrides):
     Raises:
       ValueError: an unknown name, task or setting, a value that is not allowed, or `pretrained` without weights that fit.
     """
-    settings = model_settings(name, **overrides)
-    from bert.models import build_model
-    from bert.transfer import transfer_weights
-    from official.checkpoints.pretrained import create_pretrained
+    model, name = (name, None) if model is None else (model, name)
+    settings = model_settings(model, **overrides)
+    check_model_name(name)
+    if pretrained is not None:
+        from official.checkpoints.pretrained import create_pretrained
 
-    if pretrained is None:
-        return build_model(name, task, **settings)
-    return create_pretrained(lambda: build_model(name, task, **settings), pretrained, transfer_weights)
+        return create_pretrained(_zoo(), name or model, {"task": task, **settings}, pretrained)
+    from bert.models import build_model
+
+    return build_model(name or model, task, **settings)
+
+
+def load_model(source, task=None, *, name=None, **changes):
+    """A saved model, with its settings and weights: an uncompiled model that gives the same answers.
+
+    Args:
+      source: a run's workdir, a folder of checkpoints in one, a checkpoint's prefix, a SavedModel that this project exported, the
+        handle of a published one (docs/hub.md), or what `save` of a Keras model wrote: a .keras file, a SavedModel or a .h5
+        file.
+      task: as of `create_model`; None for that of the saved model. With another one the encoder is taken, and heads are fresh.
+      name: of the Keras model; None for that of the saved one.
+      **changes: settings to change, as `create_model` takes them, such as `classes` or `max_length`. Then weights that fit are
+        taken and the rest stays fresh; a table of this is printed.
+
+    Returns:
+      As `create_model`, in Keras's global precision policy.
+
+    Raises:
+      ValueError: no text model there, one that is saved without its settings or with unknown ones, an unknown task or setting, a
+        value that is not allowed, or no weight fits.
+      OSError: a repository of handles that cannot be read.
+    """
+    from official.checkpoints.pretrained import load_saved, read_saved
+
+    check_model_name(name)
+    if task is not None:
+        changes["task"] = task
+    return load_saved(_zoo(), read_saved(_zoo(), source, "source"), name, changes)
+
+
+def _zoo():
+    from bert.models import build_model, settings_in_weights, settings_of
+    from bert.transfer import transfer_weights
+    from official.checkpoints.pretrained import Zoo
+
+    return Zoo(model_settings(next(iter(MODELS))), build_model, settings_of, settings_in_weights, transfer_weights)

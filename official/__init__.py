@@ -11,7 +11,7 @@ checkpoints/  saves, finds and reads trained weights
 repository/   published models: handles, archives, index, cache, cards
 data/         sources of examples, TensorFlow Datasets, bad examples
 files/        names, tables, summary and atomic writes of files
-cli/          arguments, recipe flag, status line, quiet libraries, subprocesses
+cli/          arguments, recipe flag, installed scripts, status line, signals, quiet libraries, subprocesses
 
 Imports go down this list only; tests/test_arrows.py has the table.
 """

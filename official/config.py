@@ -3,6 +3,7 @@
 import copy
 import functools
 import json
+import math
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict, config_dict
@@ -26,7 +27,9 @@ FIXED = (
 # Exceptions: they do not change what is trained on.
 FREE = ("data.dir", "data.bad_examples", "data.max_pixels")
 # Defaults of settings that older config.json files lack.
-LATER = {"init": "", "train.schedule": "cosine", "train.best": ""}
+LATER = {"init": "", "train.schedule": "cosine", "train.best": "", "train.epochs": 0.0, "train.warmup_epochs": 0.0}
+# Settings of `train` that say the same in two units; only one of a pair may be given.
+EPOCHS_OF = {"steps": "epochs", "warmup_steps": "warmup_epochs"}
 
 OPTIMIZERS = ("lamb", "adamw", "sgd")
 SCHEDULES = ("cosine", "linear")
@@ -46,10 +49,12 @@ class Setting(NamedTuple):
 
 
 TRAIN = {
-    "steps": Setting(1000, "length of the run, in steps"),
+    "steps": Setting(1000, "length of the run, in steps (0: given by epochs)"),
+    "epochs": Setting(0.0, "length of the run, in epochs: passes over the training data (0: given by steps)"),
     "batch_size": Setting(128, "examples in a step, over all replicas"),
     "lr": Setting(0.01, "peak learning rate"),
     "warmup_steps": Setting(0, "steps of linear warm-up from 0 to lr"),
+    "warmup_epochs": Setting(0.0, "the same in epochs (0: given by warmup_steps)"),
     "schedule": Setting("cosine", f"decay of the learning rate from its peak to 0 at the last step: {', '.join(SCHEDULES)}"),
     "optimizer": Setting("lamb", f"one of {', '.join(OPTIMIZERS)}"),
     "beta_1": Setting(0.9, "decay of the first moment, of lamb and adamw"),
@@ -61,7 +66,7 @@ TRAIN = {
     "layer_decay": Setting(1.0, "factor on the updates for every layer below the last (1: the same for all layers)"),
     "ema_decay": Setting(0.0, "decay of the moving average of the weights that is evaluated and exported (0: no average)"),
     "frozen": Setting((), "names of the model's layers whose weights are not trained"),
-    "eval_every": Setting(100, "steps between evaluations, which is an epoch in logs and plots"),
+    "eval_every": Setting(100, "steps between evaluations"),
     "checkpoint_every": Setting(0, "steps between checkpoints besides those after evaluations (0: only those)"),
     "keep_checkpoints": Setting(2, "number of newest checkpoints that are kept"),
     "best": Setting("", "validation metric whose best checkpoint is kept, exported and reported ('': the last one is)"),
@@ -77,15 +82,26 @@ TRAIN = {
 def train_settings(**overrides):
     """The `train` settings of a recipe, a ConfigDict: the defaults of TRAIN, some of them overridden.
 
+    Where `epochs` are given and `steps` are not, `steps` is 0.
+
     Raises:
       ValueError: an override that is not in TRAIN.
     """
-    return ConfigDict(section_settings("train", defaults_of(TRAIN), overrides))
+    if overrides.get("epochs"):
+        overrides = {"steps": 0, **overrides}
+    settings = section_settings("train", defaults_of(TRAIN), overrides)
+    # A recipe's epochs=3 may become 0.5 on the command line.
+    return ConfigDict({**settings, **{epochs: float(settings[epochs]) for epochs in EPOCHS_OF.values()}})
 
 
 def defaults_of(table):
     """{name: default} of a table of settings, {name: Setting}."""
     return {name: setting.default for name, setting in table.items()}
+
+
+def meanings_of(table):
+    """{name: meaning} of a table of settings, {name: Setting}."""
+    return {name: setting.meaning for name, setting in table.items()}
 
 
 def section_settings(section, defaults, overrides):
@@ -133,7 +149,8 @@ def check_train_settings(train):
       ValueError: naming the setting, its value and what is allowed.
     """
     allowed = {
-        "steps": (train.steps >= 1, "at least 1"),
+        "steps": (train.steps >= (0 if train.epochs else 1), "at least 1, unless train.epochs is given"),
+        **{epochs: _epochs_check(train, steps, epochs) for steps, epochs in EPOCHS_OF.items()},
         "batch_size": (train.batch_size >= 1, "at least 1"),
         "lr": (train.lr >= 0, "at least 0"),
         "warmup_steps": (train.warmup_steps >= 0, "at least 0"),
@@ -155,6 +172,35 @@ def check_train_settings(train):
         "precision": (train.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
     }
     check_section("train", train, allowed)
+
+
+def _epochs_check(train, steps, epochs):
+    if train[epochs] and train[steps]:
+        return False, f"0 beside train.{steps}={train[steps]}"
+    return 0 <= train[epochs] < math.inf, "at least 0, and finite"
+
+
+def in_steps(train, examples):
+    """The `train` settings with length and warm-up in steps, where they are given in epochs; these become 0.
+
+    An epoch is one pass over the training data, examples / batch_size steps; parts of a step count as one.
+
+    Args:
+      train: the `train` settings, a ConfigDict, which stays as it is.
+      examples: number of training examples; None where it is not known.
+
+    Raises:
+      ValueError: epochs where `examples` is None.
+    """
+    train = train.copy_and_resolve_references()
+    for steps, epochs in EPOCHS_OF.items():
+        if train[epochs]:
+            if examples is None:
+                why = "the task does not say how many training examples it has"
+                raise ValueError(f"train.{epochs}={train[epochs]} is not allowed: it must be 0, with train.{steps}, since {why}")
+            train[steps] = math.ceil(round(train[epochs] * examples / train.batch_size, 6))
+            train[epochs] = 0.0
+    return train
 
 
 def to_plain(config):

@@ -17,7 +17,7 @@ with quiet.startup():
 from official import config as configs
 from official.checkpoints.trained_models import load_forward, open_recipe
 from official.cli.arguments import add_data_dir, add_model, add_task_modules, parse_with_data
-from official.evaluation.runner import METRICS_FILE, run_model, write_evaluation
+from official.evaluation.runner import METRICS_FILE, check_folder, run_model, write_evaluation
 
 
 def evaluate(model, split="validation", output=None, data_dir=None, batch_size=None, averaged=True, data=None, task_modules=()):
@@ -39,19 +39,22 @@ def evaluate(model, split="validation", output=None, data_dir=None, batch_size=N
       (the content of metrics.json, {pathlib.Path of a file: what it is}).
 
     Raises:
-      ValueError: no model at the path, weights that do not fit, an unknown split, a setting that is not allowed.
+      ValueError: no model at the path, weights that do not fit, an unknown split, a setting that is not allowed, or an output
+        with files of these names that no evaluation wrote.
     """
     quiet.first_compilation()
     found, task = open_recipe(model, data_dir, batch_size, data, task_modules=task_modules)
     if output is None and found.evaluations is None:
         raise ValueError(f"--output is needed with --model={model}: nothing is written into the cache of published models")
     config = found.config
+    folder = pathlib.Path(output) if output else found.evaluations / pathlib.Path(split).name
     dataset = task.evaluation_dataset(split)
     evaluation = task.evaluation(split)
+    if output:  # files in a run's own folder are of an evaluation, also if it was killed
+        check_folder(folder, evaluation)
     forward = load_forward(found, task, averaged)
     print(f"Evaluating {found.path} on the {split} split.", flush=True)
     run_model(forward.call, dataset, evaluation)
-    folder = pathlib.Path(output) if output else found.evaluations / pathlib.Path(split).name
     written = write_evaluation(
         folder,
         evaluation,

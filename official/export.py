@@ -22,6 +22,7 @@ from official import config as configs
 from official.checkpoints.trained_models import change_data, fill_in, find_model, restore_weights
 from official.checkpoints.weights import locate
 from official.cli.arguments import add_data_dir, add_model, add_task_modules, parse_with_data, positive
+from official.files.outputs import check_output, is_export
 from official.files.summary import metrics_of_step, run_facts
 from official.files.workdir import SAVED_MODEL
 from official.serving import runtimes
@@ -128,9 +129,7 @@ def _output_folder(output, workdir, checkpoint, part, whole_run, versioned):
             )
         numbers = [int(path.name) for path in folder.iterdir() if re.fullmatch(r"\d+", path.name)] if folder.is_dir() else []
         return folder / str(max(numbers, default=0) + 1)
-    is_empty = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
-    if not (is_empty or holds_model):
-        raise ValueError(f"--output={folder} is not allowed: it must be a new folder or an exported model, which is replaced")
+    check_output(folder, holds_model and is_export(folder), "a folder with nothing but an exported model, which is replaced")
     return folder
 
 

@@ -11,6 +11,7 @@ import os
 import pathlib
 
 from official.cli import quiet
+from official.cli.text_ops import load_with_text_ops
 from official.repository.archives import is_saved_model
 from official.repository.handles import is_handle
 from official.repository.lookup import find_published
@@ -50,10 +51,12 @@ def resolve(handle):
 def load(handle):
     """Loads a model as tensorflow_hub.load does: it has `signatures`, and is callable if it was saved so.
 
+    For a text model tensorflow_text is imported.
+
     Args:
       handle: as of `resolve`.
 
     Raises:
-      ValueError, OSError: as `resolve`.
+      ValueError, OSError: as `resolve`; ValueError also for a text model without the package tensorflow-text.
     """
-    return tensorflow_hub.load(os.fspath(handle))
+    return load_with_text_ops(lambda: tensorflow_hub.load(os.fspath(handle)))

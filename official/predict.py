@@ -1,8 +1,9 @@
 """Batch inference with an exported model: python -m official.predict --model=MODEL --input='photos/*.jpg' --output=out.jsonl
 
-Takes images or texts, whatever strings the signature takes, and writes a line of JSON for each. The input is a glob of files,
-or a JSONL file whose lines have the signature's inputs by name ("text", "text_pair", ...; for an image its path, as "file").
-The line of an invalid input has the reason as "error". If the command was stopped, the same command resumes.
+Takes images or texts, whatever strings the signature takes, and writes a line of JSON for each. The input is a table, as for
+training (TSV, CSV or JSON, official.data.rows), whose columns are the signature's inputs ("text", "text_pair", ...; for an image
+its path, as "file"); or a glob of images, or of .txt files with a text each. The line of an invalid input has the reason as
+"error". If the command was stopped, the same command resumes.
 """
 
 import argparse
@@ -24,11 +25,17 @@ with quiet.startup():
 from official.cli.arguments import add_model
 from official.cli.status_line import StatusLine
 from official.data.bad_examples import op_message
-from official.serving.signatures import load_exported
+from official.data.rows import CSV, ENDINGS, JSONL, Rows, is_table
+from official.files.outputs import printable
+from official.files.saved_model_layout import FACTS_FILE
+from official.serving.signatures import exported_folder, load_exported
 
 SIGNATURE = "serving_default"
+ESCAPED = "backslashreplace"  # a name that is not UTF-8 has surrogates, which become JSON's escapes, such as \udcff
+TABLES_OF_FILES = (*CSV, ".tsv", ".tab", *JSONL)  # for images; there a .txt file is not a table
 FILE_CONTENT = "_bytes"  # an input whose name ends so is the content of a file, such as image_bytes
-FILE = "file"  # the key in a JSONL file for the path of such a file
+FILE = "file"  # the column of a table for the path of such a file
+SINGULAR = {"class_ids": "class_id", "labels": "label"}  # outputs of a batch, and their names in one example's answer
 
 
 class Example(NamedTuple):
@@ -43,33 +50,36 @@ class Example(NamedTuple):
     read: object
 
 
-def predict(model, inputs, output, batch_size=32, signature=SIGNATURE):
+def predict(model, inputs, output, batch_size=32, signature=SIGNATURE, columns=None):
     """Writes a model's predictions for many inputs.
 
     Args:
-      model: path of a SavedModel or handle of a published one (official.checkpoints.weights.local_path).
-      inputs: a glob of files, or the path of a JSONL file.
+      model: path of a SavedModel, or of the workdir of a run that has exported one, or handle of a published one
+        (official.serving.signatures.exported_folder).
+      inputs: as of `find_examples`.
       output: path of a JSONL file. Complete lines that it already has are kept.
       batch_size: number of inputs in a call of the model.
       signature: name of the signature to call; its inputs must be strings.
+      columns: {input of the signature: column of the table}, where the names differ.
 
     Returns:
       (number of lines in the output, how many of them are of invalid inputs).
 
     Raises:
-      ValueError: an unknown signature, no inputs, or an output that belongs to other inputs.
+      ValueError: an unknown signature, no inputs, inputs that are neither a table nor files of one input each, or an output that
+        is not of these inputs.
       OSError: a model or a file that cannot be read or written.
     """
     if batch_size < 1:
         raise ValueError(f"--batch_size={batch_size} is not allowed: it must be at least 1")
-    call, names = _open(model, signature)
-    examples = find_examples(inputs, names)
+    call, names = _open(exported_folder(model), signature)
+    examples = find_examples(inputs, names, columns)
     output = pathlib.Path(output)
     done, bad = kept_lines(output, [example.name for example in examples])
     output.parent.mkdir(parents=True, exist_ok=True)
     line = StatusLine(log_every=10)
     started, first = time.perf_counter(), done
-    with output.open("a", encoding="utf-8") as file:
+    with output.open("a", encoding="utf-8", errors=ESCAPED) as file:
         for start in range(done, len(examples), batch_size):
             batch = examples[start : start + batch_size]
             for example, answer in zip(batch, answers(call, batch), strict=True):
@@ -84,9 +94,9 @@ def predict(model, inputs, output, batch_size=32, signature=SIGNATURE):
     return done, bad
 
 
-def _open(path, signature):
-    """(function of {name: list of bytes} to {name: array}, names of the inputs)."""
-    model = load_exported(path)
+def _open(folder, signature):
+    """(function of {name: list of bytes} to {name: array or list}, names of the inputs)."""
+    model = load_exported(folder)
     if signature not in model.signatures:
         raise ValueError(f"--signature={signature} is not allowed: it must be one of {', '.join(model.signatures)}")
     specs = model.signatures[signature].structured_input_signature[1]
@@ -95,60 +105,117 @@ def _open(path, signature):
         raise ValueError(
             f"--signature={signature} is not allowed: its inputs must be strings, and {', '.join(sorted(others))} are not"
         )
+    facts = folder / FACTS_FILE
+    class_names = json.loads(facts.read_text(encoding="utf-8")).get("class_names") if facts.is_file() else []
 
     def call(columns):
         tensors = {name: tf.constant(values, tf.string) for name, values in columns.items()}
         # Looked up here, since the function must keep the model alive: its variables are deleted with it.
-        return {name: tensor.numpy() for name, tensor in model.signatures[signature](**tensors).items()}
+        outputs = {name: tensor.numpy() for name, tensor in model.signatures[signature](**tensors).items()}
+        return of_examples(outputs, class_names)
 
     return call, sorted(specs)
 
 
-def find_examples(inputs, names):
-    """The Examples of a glob, in the order of their paths, or of a JSONL file.
+def of_examples(outputs, class_names):
+    """Renames a batch's outputs for answers about single examples, and gives probabilities the names of their classes.
 
     Args:
-      inputs: a glob, or the path of a JSONL file.
+      outputs: {name: array [N, ...]}.
+      class_names: list of the model's classes; [] for a model without.
+
+    Returns:
+      {name: array [N, ...] or list of N dicts}.
+    """
+    found = {SINGULAR.get(name, name) if value.ndim == 1 else name: value for name, value in outputs.items()}
+    shares = found.get("probabilities")
+    if class_names and shares is not None and shares.shape[1:] == (len(set(class_names)),):
+        found["probabilities"] = [dict(zip(class_names, row, strict=True)) for row in shares]
+    return found
+
+
+def find_examples(inputs, names, columns=None):
+    """The Examples of a table, or of the files of a glob in the order of their paths.
+
+    Args:
+      inputs: the path of a table (official.data.rows), whose columns are the inputs; or, for a signature of one input, a glob of
+        files with one input each: of texts their names must end in .txt. A path to a single .txt file is that of a table.
       names: of the signature's inputs.
+      columns: {input: column of the table}, where the names differ.
 
     Raises:
-      ValueError: no files, or files for a signature that takes several strings.
+      ValueError: no files, a table that lacks a column, files that are neither, or an unknown input in `columns`.
     """
-    if inputs.endswith(".jsonl"):
-        path = pathlib.Path(inputs)
-        lines = path.read_bytes().splitlines()
-        return [
-            Example(f"{path.name}:{number}", lambda line=line: _of_line(line, names, path.parent))
-            for number, line in enumerate(lines, start=1)
-            if line.strip()
-        ]
+    unknown = (columns or {}).keys() - set(names)
+    if unknown:
+        raise ValueError(f"--column={unknown.pop()}=... is not allowed: the signature's inputs are {', '.join(names)}")
+    columns = {name: (columns or {}).get(name, name) for name in names}
+    path = pathlib.Path(inputs).expanduser()
+    is_text = not any(name.endswith(FILE_CONTENT) for name in names)
+    if is_table(path) and path.is_file() and (is_text or path.suffix.lower() in TABLES_OF_FILES):
+        return _of_table(path, columns)
     paths = sorted(path for path in glob.glob(os.path.expanduser(inputs), recursive=True) if os.path.isfile(path))
     if not paths:
-        raise ValueError(f"--input={inputs} is not allowed: it must be a .jsonl file or a glob of existing files")
+        raise ValueError(
+            f"--input={printable(inputs)} is not allowed: it must be a table ({', '.join(ENDINGS)}) or a glob of existing files"
+        )
     if len(names) > 1:
-        raise ValueError(f"--input={inputs} is not allowed: it must be a .jsonl file with {', '.join(names)} in each line")
-    return [Example(path, lambda path=path: {names[0]: pathlib.Path(path).read_bytes()}) for path in paths]
+        raise ValueError(
+            f"--input={printable(inputs)} is not allowed: it must be a table with the columns {', '.join(columns.values())}"
+        )
+    others = [path for path in paths if not path.lower().endswith(".txt")]
+    if is_text and others:
+        raise ValueError(
+            f"--input={printable(inputs)} is not allowed: it must be a table ({', '.join(ENDINGS)}), or a glob of .txt files "
+            f"with a text each; {printable(others[0])} is neither"
+        )
+    return [Example(path, lambda path=path: {names[0]: _of_file(path, is_text)}) for path in paths]
 
 
-def _of_line(line, names, folder):
-    """{input: bytes} of a line of JSON; raises ValueError."""
+def _of_file(path, is_text):
+    content = pathlib.Path(path).read_bytes()
     try:
-        fields = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"it is not JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise ValueError("it is not a JSON object")
+        return content.decode("utf-8-sig").encode() if is_text else content
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not UTF-8: {error.reason} at byte {error.start}") from error
+
+
+def _of_table(path, columns):
+    """The Examples of a table's rows; raises ValueError for a header without the columns."""
+    rows = Rows(path)
+    if not rows.is_json:
+        line, names = rows.columns()
+        for name, column in columns.items():
+            if _column(name, column, names) not in names:
+                has = ", ".join(map(repr, names))
+                raise ValueError(
+                    f"{printable(rows.name_of(line))}: it has no column {_column(name, column, names)!r}; its columns are {has} "
+                    f"(--column {name}=COLUMN reads another one)"
+                )
+    return [Example(f"{path.name}:{number}", lambda found=found: _of_row(found, columns, path.parent)) for number, found in rows]
+
+
+def _column(name, column, names):
+    """The column of an input: for the content of a file it may be FILE, which has the file's path."""
+    return FILE if name.endswith(FILE_CONTENT) and column not in names else column
+
+
+def _of_row(found, columns, folder):
+    """{input: bytes} of a row; raises ValueError."""
+    if isinstance(found, ValueError):
+        raise found
     content = {}
-    for name in names:
-        key = FILE if name.endswith(FILE_CONTENT) and name not in fields else name
-        if not isinstance(fields.get(key), str):
+    for name, column in columns.items():
+        key = _column(name, column, found)
+        if not isinstance(found.get(key), str):
             raise ValueError(f"it has no string {key!r}")
-        content[name] = (folder / fields[key]).read_bytes() if key == FILE else fields[key].encode("utf-8", "replace")
+        is_path = name.endswith(FILE_CONTENT) and key == FILE
+        content[name] = (folder / found[key]).read_bytes() if is_path else found[key].encode("utf-8", "replace")
     return content
 
 
 def kept_lines(output, names):
-    """Removes an incomplete last line from an earlier output.
+    """Removes an incomplete last line from an earlier output, once all of it is known to be of the same inputs.
 
     Args:
       output: a pathlib.Path.
@@ -158,25 +225,39 @@ def kept_lines(output, names):
       (number of complete lines, how many of them are errors).
 
     Raises:
-      ValueError: lines of other inputs.
+      ValueError: an output that does not begin with lines of these inputs; it stays as it was.
     """
     if not output.exists():
         return 0, 0
-    with output.open("rb+") as file:
-        content = file.read()
-        whole = content[: content.rfind(b"\n") + 1]
-        file.truncate(len(whole))
+    content = output.read_bytes()
+    *rows, torn = content.split(b"\n")
     bad = 0
-    rows = whole.splitlines()
     for number, (row, name) in enumerate(itertools.zip_longest(rows, names[: len(rows)]), start=1):
         try:
             fields = json.loads(row)
         except ValueError:
             fields = None
-        if not isinstance(fields, dict) or fields.get("input") != name:
-            raise ValueError(f"{output}, line {number}, is not of the input {name}: delete the file, or choose another --output")
+        if not isinstance(fields, dict) or fields.get("input") != name or _is_of_0_1_0(fields):
+            raise _foreign(output, number, name)
         bad += "error" in fields
+    if torn:
+        name = names[len(rows)] if len(rows) < len(names) else None
+        begin = (json.dumps({"input": name}, ensure_ascii=False)[:-1] + ", ").encode("utf-8", ESCAPED)
+        if name is None or not (torn.startswith(begin) or begin.startswith(torn)):
+            raise _foreign(output, len(rows) + 1, name)
+        with output.open("rb+") as file:
+            file.truncate(len(content) - len(torn))
     return len(rows), bad
+
+
+def _is_of_0_1_0(fields):
+    """Whether a line has the names of outputs that version 0.1.0 wrote, unlike the lines that would follow."""
+    return any(name in fields and not isinstance(fields[name], list) for name in SINGULAR)
+
+
+def _foreign(output, number, name):
+    what = "after the last input" if name is None else f"not of the input {printable(name)}, as this version writes it"
+    return ValueError(f"{printable(output)}, line {number}, is {what}: delete the file, or choose another --output")
 
 
 def answers(call, batch):
@@ -214,6 +295,8 @@ def plain(value):
     """A value for JSON of an array or an element of one: bytes as text, floats in the fewest digits, NaN and infinity as None."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
     if getattr(value, "ndim", 0):
         return [plain(item) for item in value]
     if hasattr(value, "item"):
@@ -221,23 +304,38 @@ def plain(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _renamed(text):
+    name, is_pair, column = text.partition("=")
+    if not is_pair:
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it must be INPUT=COLUMN")
+    return name, column
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(
         prog="python -m official.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_model(parser, "path of an exported model, or handle", aliases=("--handle",))
-    parser.add_argument("--input", required=True, help="glob of files (in quotes), or a .jsonl file")
+    add_model(parser, "workdir of a finished run, path of an exported model, or handle", aliases=("--handle",))
+    parser.add_argument("--input", required=True, help="a table (.tsv, .csv, .jsonl, ...), or a glob of files (in quotes)")
     parser.add_argument("--output", required=True, help=".jsonl file to write, or to resume")
     parser.add_argument("--batch_size", metavar="N", type=int, default=32, help="inputs in a call (default: %(default)s)")
     parser.add_argument("--signature", metavar="NAME", default=SIGNATURE, help="signature to call (default: %(default)s)")
+    parser.add_argument(
+        "--column",
+        metavar="INPUT=COLUMN",
+        action="append",
+        default=[],
+        type=_renamed,
+        help="column of a table for an input of the signature, such as text=review (default: the input's name)",
+    )
     args = parser.parse_args(argv)
     try:
-        done, bad = predict(args.model, args.input, args.output, args.batch_size, args.signature)
+        done, bad = predict(args.model, args.input, args.output, args.batch_size, args.signature, dict(args.column))
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("\nstopped; the same command resumes here")
-    print(f"{args.output}: {done:,} lines, {bad:,} of them of invalid inputs")
+    print(f"{printable(args.output)}: {done:,} lines, {bad:,} of them of invalid inputs")
 
 
 if __name__ == "__main__":

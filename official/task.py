@@ -5,13 +5,14 @@ import importlib
 import inspect
 import pathlib
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from official.data.bad_examples import BadExamples
 from official.exportable import ExportSpec, TracedModel, keras_module, model_endpoint
 
+LISTED_CLASSES = 4  # classes of a split whose examples are listed one by one
 PROJECT = ("official", "vision", "bert")  # packages whose tasks any config may name
 
 
@@ -54,6 +55,50 @@ class Evaluation(abc.ABC):
         """Writes its files into a folder that has none of them, and returns the metrics by name."""
 
 
+class Split(NamedTuple):
+    """What is known about a split of a task's data before training.
+
+    Attributes:
+      examples: number of examples, without those that are known to be bad.
+      classes: names of the classes, () where there are none.
+      counts: number of examples of each class; () where they are not counted.
+    """
+
+    examples: int
+    classes: tuple = ()
+    counts: tuple = ()
+
+
+def data_text(splits, unit, train):
+    """The splits, a line each, and how the steps of the run relate to them; "" where nothing is known.
+
+    Args:
+      splits: {name: Split}; without "train" nothing is said about epochs.
+      unit: what an example is called, in the plural.
+      train: the `train` settings, with the run's length in steps.
+    """
+    lines = [f"  {name}: {_split_text(split, unit)}" for name, split in splits.items()]
+    if "train" in splits:
+        steps = splits["train"].examples / train.batch_size
+        epochs = train.steps / steps
+        lines.append(f"An epoch, one pass over the training data, is {steps:,.1f} steps; the run is {epochs:,.2f} epochs.")
+    return "\n".join(lines)
+
+
+def _split_text(split, unit):
+    text = f"{split.examples:,} {unit}"
+    if not split.classes:
+        return text
+    if not split.counts:
+        return f"{text} of {len(split.classes):,} classes"
+    named = sorted(zip(split.counts, split.classes, strict=True), key=lambda pair: pair[0])
+    if len(named) <= LISTED_CLASSES:
+        counts = dict(zip(split.classes, split.counts, strict=True))
+        return f"{text}: " + ", ".join(f"{count:,} of class {name}" for name, count in counts.items())
+    (least, rarest), (most, commonest) = named[0], named[-1]
+    return f"{text} of {len(named):,} classes, from {least:,} (class {rarest}) to {most:,} (class {commonest})"
+
+
 class Task(abc.ABC):
     """What a recipe trains: model, loss, metrics, data, evaluation and exports.
 
@@ -80,6 +125,11 @@ class Task(abc.ABC):
     bad_examples: BadExamples
     tokens_per_example: float | None = None
     evaluated_endpoint: str = "serve"
+
+    @classmethod
+    def setting_meanings(cls) -> dict[str, dict[str, str]]:
+        """{section of the recipe: {setting: one line}}: what its settings mean, for --help; `train` is known without the task."""
+        return {}
 
     @abc.abstractmethod
     def create_model(self) -> tf.keras.Model:
@@ -129,6 +179,10 @@ class Task(abc.ABC):
 
         A list of tf.keras.metrics.Metric, or a dict of such lists by the names of the outputs.
         """
+
+    def describe_data(self) -> dict[str, Split]:
+        """{"train": Split, "validation": Split}: what a run prints first, and what `train.epochs` needs; by default unknown."""
+        return {}
 
     @abc.abstractmethod
     def train_dataset(self, start_step: int) -> tf.data.Dataset:
@@ -205,6 +259,15 @@ def create_task(config, task_modules=(), is_recipe=False):
       is_recipe: whether the config is of a recipe, which is code that the user runs: it may name a task of any module.
 
     Raises:
+      ValueError: as `task_class`, and as the task's constructor.
+    """
+    return task_class(config, task_modules, is_recipe)(config)
+
+
+def task_class(config, task_modules=(), is_recipe=False):
+    """The class of `create_task`, with the same arguments.
+
+    Raises:
       ValueError: a name that is not "module:Class" of a Task, a module that is not allowed, or a Task that lacks methods.
     """
     refused = f"task={config.task!r} is not allowed: it must be 'module:Class' of an official.task.Task"
@@ -221,4 +284,4 @@ def create_task(config, task_modules=(), is_recipe=False):
         raise ValueError(f"{refused}, and it is something else")
     if inspect.isabstract(kind):
         raise ValueError(f"{refused}; it lacks the methods {', '.join(sorted(kind.__abstractmethods__))}")
-    return kind(config)
+    return kind

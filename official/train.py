@@ -5,15 +5,18 @@ and at the end saved_model/, curves.png and summary.json. The same command resum
 changed on the command line: --config.train.lr=0.1
 """
 
+import functools
 import json
-import math
 import pathlib
 import shutil
 import statistics
 import sys
 import time
 
-from official.cli import quiet
+from official.cli import quiet, stopping
+
+if __name__ == "__main__":
+    stopping.listen("Stopped before training; the same command starts it, or resumes it from the newest checkpoint.")
 
 with quiet.startup():
     import tensorflow as tf
@@ -39,7 +42,7 @@ from official.files.workdir import (
     TENSORBOARD,
 )
 from official.serving.saved_models import write_saved_model
-from official.task import create_task
+from official.task import create_task, data_text, task_class
 from official.training.averaging import EvaluateAverages, averaged_weights
 from official.training.callbacks import EpochTables, NonFiniteGuard, Progress, SaveCheckpoints, StepCounter, Stopped
 from official.training.curves import draw_curves
@@ -54,7 +57,9 @@ MODEL = flags.DEFINE_string("model", None, "Trained model whose weights the run 
 
 
 def run(config, workdir):
-    """Trains a recipe, resuming where an earlier call stopped, and returns the summary; of a finished run only returns it.
+    """Trains a recipe, resuming where an earlier call stopped, and returns the summary.
+
+    A finished run is trained further if the recipe is longer than it; otherwise only its summary is returned.
 
     Args:
       config: a recipe's ConfigDict with `task`, `train`, `init` ("" for fresh weights, or a model as
@@ -96,16 +101,17 @@ class Run:
         self.precision = chosen_precision(config.train, workdir)
         tf.keras.mixed_precision.set_global_policy(self.precision)
         self.task = create_task(config, is_recipe=True)
+        self.splits = self.task.describe_data()
+        self._train = configs.in_steps(config.train, self._training_examples())
         chief = is_chief(self.strategy)
         worker = 0 if chief else self.strategy.cluster_resolver.task_id
         # All workers do the same, but only the files of the chief are kept for the user.
         self.workdir = workdir if chief else workdir / f".worker-{worker}"
-        self.workdir.mkdir(parents=True, exist_ok=True)
         with self.strategy.scope():
             self.model = self.task.initial_model()
             self.transferred = self._initialize(weights)
             freeze(self.model, config.train.frozen)
-            optimizer = create_optimizer(config.train, self._update_scales())
+            optimizer = create_optimizer(self._train, self._update_scales())
             create_state(optimizer, self.model.trainable_weights)
             self.model.compile(
                 optimizer,
@@ -118,9 +124,16 @@ class Run:
                 self.workdir / CHECKPOINTS, self.model, config.train.keep_checkpoints, workdir / CHECKPOINTS
             )
             self.first_step = self.checkpoints.restore()
+        self._extends = (workdir / SUMMARY_JSON).exists() and self.first_step < self._train.steps
+        # Only now, so that refused settings leave no folder.
+        self._is_new = not self.workdir.exists()
+        self.workdir.mkdir(parents=True, exist_ok=True)
         if config.train.precision == "auto":
             atomic_write(self.workdir / PRECISION_TXT, f"{self.precision}\n".encode())
         atomic_write(self.workdir / CONFIG_JSON, (json.dumps(recipe, indent=2) + "\n").encode())
+
+    def _training_examples(self):
+        return self.splits["train"].examples if "train" in self.splits else None
 
     def _update_scales(self):
         if self.config.train.layer_decay == 1:
@@ -140,6 +153,8 @@ class Run:
     def train(self):
         """Trains to the last step, exports, draws, and returns the summary. Raises as `run`."""
         self._announce()
+        if self._extends:
+            (self.workdir / SUMMARY_JSON).unlink(missing_ok=True)  # which says that the run is finished
         if self.first_step:
             # Otherwise dropout and router noise would repeat the numbers of step 0.
             tf.keras.utils.set_random_seed(self.config.train.seed + self.first_step)
@@ -148,7 +163,14 @@ class Run:
         def clock():
             return earlier + time.perf_counter() - self._started
 
-        self._fit(clock)
+        stopping.expect("Stopped at once; the same command resumes from the newest checkpoint, or starts again without one.")
+        try:
+            self._fit(clock)
+        except NoSuchMetric:  # which is known only after the first step
+            if self._is_new and not self.checkpoints.latest:
+                shutil.rmtree(self.workdir, ignore_errors=True)
+            raise
+        stopping.expect("Stopped before the export was finished; the same command finishes it.")
         exported_step = self._use_best()
         exported = metrics_of_step(self.workdir, exported_step)
         self._export(exported_step, exported)
@@ -165,12 +187,14 @@ class Run:
             unit=self.task.unit,
             **{rate: statistics.median(float(row[rate]) for row in metrics) for rate in rates},
             wall_seconds=round(clock(), 1),
+            training_examples=self._training_examples(),
             precision=self.precision,
             strategy=self.config.train.strategy,
             replicas=self.strategy.num_replicas_in_sync,
             bad_examples=self.task.bad_examples.facts(),
             config=configs.to_plain(self.config),
         )
+        stopping.expect("Stopped after the run was finished.")
         report(summary, self.workdir)
         return summary
 
@@ -194,6 +218,7 @@ class Run:
     def _export(self, step, metrics):
         config = configs.to_plain(self.config)
         config["train"]["precision"] = self.precision  # and not "auto", since an export lies apart from precision.txt
+        print(f"Exporting the model to {self.workdir / SAVED_MODEL}", flush=True)
         part = self.task.part("model")
         freeze(part.model, self.config.train.frozen)  # which decides about the order of its weights
         with averaged_weights(self.model.optimizer, self.model):
@@ -202,7 +227,7 @@ class Run:
         write_saved_model(part, self.workdir / SAVED_MODEL, config, facts)
 
     def _announce(self):
-        train, replicas = self.config.train, self.strategy.num_replicas_in_sync
+        train, replicas = self._train, self.strategy.num_replicas_in_sync
         where = f"{replicas} replicas" if replicas > 1 else "one device"
         trained = sum(weight.shape.num_elements() for weight in self.model.trainable_weights)
         some = f" ({trained:,} of them trained)" if train.frozen else ""
@@ -211,11 +236,20 @@ class Run:
             print(f"Starting from {self.config.init}:\n{text_table(self.transferred)}")
         if self.first_step:
             print(f"Resuming from the checkpoint of step {self.first_step}.")
+        if self._extends:
+            lr = float(self.model.optimizer.learning_rate(self.first_step))
+            of_length = f"the learning rate follows the schedule of the new length, at {lr:.3g} here."
+            print(f"The finished run is extended to step {train.steps}: {of_length}")
+        if self.splits:
+            print(f"Data:\n{data_text(self.splits, self.task.unit, train)}")
+        skipped = self.task.bad_examples.facts()
+        if skipped["count"]:
+            print(f"Skipped as bad so far: {skipped['count']:,} {self.task.unit}, such as {next(iter(skipped['first']))}")
         print(f"Training to step {train.steps} in batches of {train.batch_size}.", flush=True)
 
     def _fit(self, clock):
         """Trains to the last step, unless the checkpoint is of that step already."""
-        train = self.config.train
+        train = self._train
         counter = StepCounter(self.first_step, train.batch_size, self.task.unit, self.task.tokens_per_example)
         guard = NonFiniteGuard(counter, self.checkpoints)
         tables = EpochTables(counter, lambda name: Table(self.workdir / name, self.first_step), self.workdir / TENSORBOARD)
@@ -223,7 +257,7 @@ class Run:
         # The order matters: Progress shows the logs before the counter adds to them, the tables write them after that, and the
         # guard comes before whatever saves.
         callbacks = [
-            Progress(epochs=math.ceil(train.steps / train.eval_every)),
+            Progress(self.first_step, train.steps, train.batch_size, self.task.unit, clock),
             counter,
             tables,
             tf.keras.callbacks.TensorBoard(self.workdir / TENSORBOARD, write_graph=False, profile_batch=0),
@@ -271,10 +305,11 @@ def chosen_precision(train, workdir):
 
 
 def finished_summary(config, workdir):
-    """The summary of a finished run in this workdir, which is also printed; None if there is none.
+    """The summary of a finished run in this workdir, which is also printed; None if there is none, or if the recipe is longer.
 
     Raises:
-      ValueError: the workdir holds a run, finished or not, of another model, data set or seed.
+      ValueError: the workdir holds a run, finished or not, of another model, data set or seed, or a finished one without
+        checkpoints that the recipe would extend.
     """
     workdir = pathlib.Path(workdir)
     if (workdir / CONFIG_JSON).exists():
@@ -291,9 +326,34 @@ def finished_summary(config, workdir):
     if not (workdir / SUMMARY_JSON).exists():
         return None
     summary = json.loads((workdir / SUMMARY_JSON).read_text())
-    print(f"{workdir} holds a finished run of {summary['step']} steps; to start afresh, delete it: rm -r {workdir}")
+    if is_longer(config.train, summary):
+        if tf.train.latest_checkpoint(str(workdir / CHECKPOINTS)) is None:
+            raise ValueError(
+                f"{workdir} holds a finished run of {summary['step']} steps, which cannot be extended without {CHECKPOINTS}/; "
+                "choose another --workdir or delete it"
+            )
+        return None
+    print(
+        f"{workdir} holds a finished run of {summary['step']} steps; to extend it, set --config.train.steps or "
+        f"--config.train.epochs to more; to start afresh, delete it: rm -r {workdir}"
+    )
     report(summary, workdir)
     return summary
+
+
+def is_longer(train, summary):
+    """Whether a recipe's `train` settings are of more steps than a finished run's summary.
+
+    Epochs of a summary without the number of examples, as of version 0.1.0, count as more steps.
+
+    Raises:
+      ValueError: a setting out of range.
+    """
+    configs.check_train_settings(train)
+    examples = summary.get("training_examples")
+    if train.epochs and examples is None:
+        return True
+    return configs.in_steps(train, examples).steps > summary["step"]
 
 
 def fit_calls(first_step, steps, every):
@@ -311,6 +371,11 @@ def fit_calls(first_step, steps, every):
         calls.append((step, epoch, epoch + epochs, length))
         step += epochs * length
     return calls
+
+
+def setting_meanings(config):
+    """{section: {setting: one line}} of a recipe: what --help prints. Raises ValueError, as official.task.task_class."""
+    return {"train": configs.meanings_of(configs.TRAIN), **task_class(config, is_recipe=True).setting_meanings()}
 
 
 def main(argv):
@@ -342,4 +407,4 @@ if __name__ == "__main__":
     # Progress and results are printed. Libraries only log warnings, unless --verbosity asks for more.
     logging.set_verbosity(logging.WARNING)
     tf.get_logger().setLevel("WARNING")
-    app.run(main, flags_parser=parse_flags)
+    app.run(main, flags_parser=functools.partial(parse_flags, meanings=setting_meanings))

@@ -23,10 +23,10 @@ ARROWS = {
     "official.files": "",
     "official.data": "",
     "official.config": "official.zoo",
-    "official.cli": "official.zoo",
+    "official.cli": "official.config official.zoo",
     "official.repository": "official.files official.cli",
     "official.task": "official.exportable official.data",
-    "official.checkpoints": "official.task official.repository official.config official.files official.cli",
+    "official.checkpoints": "official.task official.repository official.config official.files official.cli official.zoo",
     "official.evaluation": "official.task official.files",
     "official.training": "official.checkpoints official.config official.files official.cli",
     "official.serving": "official.evaluation official.checkpoints official.exportable official.files official.cli",
@@ -34,7 +34,7 @@ ARROWS = {
     # Commands.
     "official.evaluate": "official.evaluation official.checkpoints official.config official.cli",
     "official.export": "official.serving official.checkpoints official.task official.config official.files official.cli",
-    "official.predict": "official.serving official.data official.cli",
+    "official.predict": "official.serving official.data official.files official.cli",
     "official.prepare": "official.cli",
     "official.publish": "official.repository official.files",
     "official.repeat": "official.training official.files official.cli",
@@ -51,11 +51,11 @@ ARROWS = {
     "bert.texts": "bert.corpus bert.tokenizers official.config official.data official.evaluation official.task",
     "bert.squad": "bert.tokenizers official.cli official.config official.data official.task",
     "bert.serving": "bert.tokenizers official.exportable",
-    "bert.task": "bert.corpus bert.models bert.serving bert.tokenizer bert.transfer official.checkpoints official.data "
-    "official.exportable official.task widenet",
-    "bert.classification": "bert.serving bert.task bert.texts",
-    "bert.pretraining": "bert.corpus bert.masked_lm bert.task",
-    "bert.question_answering": "bert.squad bert.task",
+    "bert.task": "bert.corpus bert.models bert.serving bert.tokenizer bert.transfer bert.zoo official.checkpoints "
+    "official.config official.data official.exportable official.task widenet",
+    "bert.classification": "bert.serving bert.task bert.texts official.task",
+    "bert.pretraining": "bert.corpus bert.masked_lm bert.task official.task",
+    "bert.question_answering": "bert.serving bert.squad bert.task official.task",
     "bert.recipes": "bert.masked_lm bert.squad bert.texts official.config",
     "bert.configs": "bert.recipes",
     # Commands.

@@ -7,6 +7,9 @@ Task: classification (what official.train runs), serving (signatures that take i
 Commands: python -m vision prints the models; vision.contact_sheet draws augmented images; vision.prepare downloads data.
 """
 
-from vision.zoo import create_model, list_models, model_settings
+from official.zoo import import_with_tensorflow
+from vision.zoo import create_model, list_models, load_model, model_settings
 
-__all__ = ["create_model", "list_models", "model_settings"]
+__all__ = ["create_model", "list_models", "load_model", "model_settings"]
+
+import_with_tensorflow("vision.embedding")  # so that tf.keras.models.load_model knows their classes

@@ -4,6 +4,7 @@ import functools
 
 import tensorflow as tf
 
+from official.config import meanings_of
 from official.data.bad_examples import BadExamples
 from official.exportable import ExportSpec, TracedModel, keras_module, model_endpoint
 from official.task import Task
@@ -11,9 +12,11 @@ from vision.caching import cached
 from vision.data import open_dataset
 from vision.models import build_model, features_of
 from vision.pipeline import ImagePipeline
-from vision.preprocessing import check_data_settings, complete_data_settings
+from vision.preprocessing import DATA, check_data_settings, complete_data_settings
 from vision.serving import classify_endpoint, features_endpoints
+from vision.zoo import MEANINGS
 from widenet import Model
+from widenet import zoo as encoder_zoo
 from widenet.moe import DROPS_NOTHING
 
 
@@ -21,8 +24,8 @@ class ImageClassification(Task):
     """Trains a model of the zoo on a data set of vision.data.
 
     The config's `model` has all settings of vision.model_settings, its `data` those of vision.preprocessing.DATA. data.classes
-    is filled in if it is None. If it is set, as in the config of an exported model, the data set is only opened when its examples
-    are needed.
+    and model.classes are filled in if they are None. If data.classes is set, as in the config of an exported model, the data set
+    is only opened when its examples are needed.
 
     Raises:
       ValueError: from the constructor, for a setting that is not allowed or does not fit the data set, or a missing data set.
@@ -47,6 +50,8 @@ class ImageClassification(Task):
             # Now, so that an unknown split or a bad example in memory is refused before the model is built.
             for role in ("train", "validation"):
                 self._pipeline(role)
+        if config.model.classes is None:
+            config.model.classes = len(data.classes)
 
     @property
     def class_names(self):
@@ -61,10 +66,14 @@ class ImageClassification(Task):
         if data.classes is not None and list(data.classes) != names:
             raise ValueError(f"data.classes={data.classes!r} is not allowed: data.name={data.name!r} has {names!r}")
         for setting, allowed in {"classes": (len(names),), "channels": dataset.channels}.items():
-            if model[setting] not in allowed:
+            if model[setting] not in (None, *allowed):
                 needed = " or ".join(map(str, allowed))
                 raise ValueError(f"model.{setting}={model[setting]!r} is not allowed: data.name={data.name!r} needs {needed}")
         return dataset
+
+    @classmethod
+    def setting_meanings(cls):
+        return {"data": meanings_of(DATA), "model": {**encoder_zoo.MEANINGS, **MEANINGS}}
 
     def create_model(self):
         return self._build_model()
@@ -107,6 +116,9 @@ class ImageClassification(Task):
 
     def metrics(self):
         return [tf.keras.metrics.CategoricalAccuracy(name="accuracy")]
+
+    def describe_data(self):
+        return {role: self._pipeline(role).describe(tuple(self.class_names)) for role in ("train", "validation")}
 
     def train_dataset(self, start_step):
         train = self._config.train

@@ -5,6 +5,7 @@ Each row is one example of the training split: without augmentation, then with t
 changed as in training: --config.data.SETTING=VALUE.
 """
 
+import io
 import pathlib
 import sys
 
@@ -22,10 +23,13 @@ from absl import app, flags, logging
 
 from official.cli import recipe_flag
 from official.cli.recipe_flag import CONFIG, given_recipe, parse_flags
+from official.files.atomic import atomic_write
+from official.files.outputs import check_output, printable
 from vision.classification import ImageClassification
 
 flags.adopt_module_key_flags(recipe_flag)  # --help lists --config and --data_dir
 
+MARK = "vision.contact_sheet"  # inside the PNG, by which a sheet is known from other pictures
 OUTPUT = flags.DEFINE_string("output", None, "PNG file to write.")
 EXAMPLES = flags.DEFINE_integer("examples", 8, "Number of examples, one per row.", lower_bound=1)
 EPOCHS = flags.DEFINE_integer("epochs", 8, "Number of epochs, one per column.", lower_bound=1)
@@ -62,13 +66,17 @@ def main(argv):
     if CONFIG.value is None or OUTPUT.value is None:
         raise app.UsageError("--config and --output are needed")
     try:
+        output = pathlib.Path(OUTPUT.value)
+        check_output(output, output.is_file() and MARK.encode() in output.read_bytes(), "an earlier contact sheet")
         task = ImageClassification(given_recipe())
         figure = draw_sheet(task, EXAMPLES.value, EPOCHS.value)
-        pathlib.Path(OUTPUT.value).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(OUTPUT.value, dpi=110)
+        content = io.BytesIO()
+        figure.savefig(content, format="png", dpi=110, metadata={"Software": MARK})
+        output.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(output, content.getvalue())
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
-    print(f"{OUTPUT.value}: {EXAMPLES.value} examples in {EPOCHS.value} epochs")
+    print(f"{printable(output)}: {EXAMPLES.value} examples in {EPOCHS.value} epochs")
 
 
 if __name__ == "__main__":

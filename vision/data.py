@@ -4,16 +4,23 @@ An example has two parts: an image and an int64 label. An image is pixels if the
 which the source's `read`, a TensorFlow operation, makes encoded bytes.
 """
 
+import collections
+import functools
+import os
 import pathlib
 import random
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from official.data.sources import IndexedSource, RecordSource, host_constant
 from official.data.tfds import LocalTfds, default_splits, memory_splits, split_parts
+from vision.decoding import as_jpeg_or_png, read_file
 
-IMAGE_FILES = (".jpg", ".jpeg", ".png")  # what tfds.ImageFolder looks for
+IMAGE_FILES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")  # in lower or upper case
+VALIDATION_FOLDERS = ("validation", "val", "valid", "dev")
+SYSTEM_FILES = ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini")  # besides those that begin with a dot
 SPLITS = {  # splits by role, of sets for which official.data.tfds.default_splits would be wrong
     # The test split has no labels; the literature reports results on the 50,000 images of the validation split.
     "imagenet2012": dict(train="train[:99%]", validation="train[99%:]", test="validation"),
@@ -31,14 +38,14 @@ class FileSource(IndexedSource):
     """Images that are paths of image files."""
 
     decoded = False
-    read = staticmethod(tf.io.read_file)
+    read = staticmethod(read_file)
 
 
 class EncodedSource(RecordSource):
     """Images that are encoded bytes in records."""
 
     decoded = False
-    read = staticmethod(tf.identity)
+    read = staticmethod(as_jpeg_or_png)
 
 
 def array_source(images, labels, name):
@@ -131,32 +138,38 @@ class Tfds:
 class Folder:
     """Image files in DIRECTORY/SPLIT/CLASS/, the layout and the order of tfds.ImageFolder: each split is shuffled once.
 
+    A folder named as in VALIDATION_FOLDERS is the validation split. Folders without images are not classes. Hidden files and
+    folders, SYSTEM_FILES, other files, and folders inside of class folders are not read; a warning counts them.
+
+    Attributes:
+      skipped: {kind: number} of what is not read.
+
     Raises:
-      ValueError: the folder does not exist, or has no images.
+      ValueError: the folder does not exist, has no images, or has two validation splits.
     """
 
     channels = (1, 3)
 
     def __init__(self, directory):
         self._root = pathlib.Path(directory).expanduser()
-        folders = [folder for split in _folders(self._root) for folder in _folders(split)] if directory else []
-        self.class_names = tuple(sorted({folder.name for folder in folders}))
-        class_of = {name: i for i, name in enumerate(self.class_names)}
-        self._files = {}
-        for folder in folders:
-            files = sorted(str(file) for file in folder.iterdir() if file.suffix.lower() in IMAGE_FILES)
-            if files:
-                self._files.setdefault(folder.parent.name, []).extend((file, class_of[folder.name]) for file in files)
-        if not self._files:
+        found, self.skipped = _image_files(self._root) if directory else ({}, {})
+        if self.skipped:
+            counts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.skipped.items()))
+            _warn_once(f"data.dir={directory!r}: not read: {counts}")
+        if not found:
             raise ValueError(
                 f"data.dir={directory!r} is not allowed: there are no images ({', '.join(IMAGE_FILES)}) there in folders "
                 "SPLIT/CLASS, such as train/cat/1.jpg"
             )
-        for split, files in self._files.items():
+        self.class_names = tuple(sorted({name for classes in found.values() for name in classes}))
+        class_of = {name: i for i, name in enumerate(self.class_names)}
+        self._files = {}
+        for split, classes in found.items():
+            self._files[split] = [(file, class_of[name]) for name, files in classes.items() for file in files]
             # Sorted by class, a part of a split such as train[:90%] would lack the last classes.
-            random.Random(split).shuffle(files)
+            random.Random(split).shuffle(self._files[split])
         self._infos = memory_splits({name: len(files) for name, files in self._files.items()})
-        self.splits = default_splits(self._files)
+        self.splits = _split_roles(directory, found)
 
     def source(self, split, buffer):
         """A FileSource; arguments and errors as of Tfds.source."""
@@ -166,8 +179,56 @@ class Folder:
         return file_source(*zip(*files, strict=True))
 
 
-def _folders(folder):
-    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+def _image_files(root):
+    """{split: {class: sorted paths}} of the folders ROOT/SPLIT/CLASS/ with images, and {kind: number} of what is left out."""
+    found, skipped = collections.defaultdict(dict), collections.Counter()
+    for split in _entries(root, skipped):
+        if not split.is_dir():
+            continue
+        for folder in _entries(split.path, skipped):
+            if not folder.is_dir():
+                skipped["files outside of class folders"] += 1
+                continue
+            files = []
+            for entry in _entries(folder.path, skipped):
+                ending = os.path.splitext(entry.name)[1].lower()
+                if ending in IMAGE_FILES:
+                    files.append(entry.path)
+                elif entry.is_dir():
+                    skipped["folders inside of class folders"] += 1
+                else:
+                    skipped[f"{ending} files" if ending else "files without an ending"] += 1
+            if files:
+                found[split.name][folder.name] = files
+            else:
+                skipped["folders without images"] += 1
+    return dict(found), dict(skipped)
+
+
+def _entries(folder, skipped):
+    """The os.DirEntry of a folder's files and folders in order, without hidden ones; none if there is no such folder."""
+    entries = sorted(os.scandir(folder), key=lambda entry: entry.path) if os.path.isdir(folder) else []
+    seen = [entry for entry in entries if not entry.name.startswith(".") and entry.name not in SYSTEM_FILES]
+    if len(seen) < len(entries):
+        skipped["hidden or system files and folders"] += len(entries) - len(seen)
+    return seen
+
+
+def _split_roles(directory, names):
+    """{role: split} of a folder with splits of these names."""
+    validation = [name for name in VALIDATION_FOLDERS if name in names]
+    if len(validation) > 1:
+        found = " and ".join(validation)
+        raise ValueError(f"data.dir={directory!r} is not allowed: it must have one validation split, and it has {found}")
+    if not validation:
+        return default_splits(names)
+    return {"validation" if name in validation else name: name for name in names}
+
+
+@functools.cache
+def _warn_once(message):
+    """A recipe and its task may open the same folder."""
+    logging.warning("%s", message)
 
 
 def open_dataset(name, directory=""):

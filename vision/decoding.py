@@ -1,14 +1,33 @@
 """Decoding and cropping of images, as TensorFlow operations."""
 
 import functools
+import io
 import math
 
+import numpy as np
 import tensorflow as tf
 
 from official.data.bad_examples import op_message
 
 # Images with a shorter side are bad examples.
 SMALLEST_SIDE = 2
+# The first bytes of every PNG file.
+PNG = b"\x89PNG\r\n\x1a\n"
+# The first four bytes of GIF, TIFF in both byte orders, and WebP; BMP has two.
+OTHER_FORMATS = ("GIF8", "II*\0", "MM\0*", "RIFF")
+# A progressive JPEG has about ten scans. libjpeg goes over all pixels again for each scan, even for an empty one of a few bytes.
+MAX_SCANS = 100
+# Scans are only counted if pixels times bytes are more. Otherwise they take a second at most, however many they are.
+FEW_SCANS = 2**36
+TOO_MANY_SCANS = f"it has more than {MAX_SCANS} scans"
+# The beginning of a JPEG scan of one color component, the only kind that can be empty but for a few bytes (ITU-T T.81, G.1).
+SCAN = int.from_bytes(b"\xff\xda\x00\x08", "little")
+EXIF = b"Exif\0\0"
+MAX_SEGMENTS = 64  # of a JPEG, that are searched for EXIF
+ORIENTATION_TAG = 0x0112  # of EXIF
+UPRIGHT = 1  # EXIF's orientation of pixels that are stored as they are seen
+# EXIF's orientations in three steps from stored to upright pixels: exchange the axes, then mirror.
+EXCHANGED, MIRRORED_LEFT_RIGHT, MIRRORED_TOP_BOTTOM = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)
 # Largest ratio of width to height that inception_box draws; the smallest is its inverse.
 WIDEST_BOX = 4 / 3
 # Weights of red, green and blue in grey (ITU-R BT.601, as in JPEG), in units of 2**-16.
@@ -16,10 +35,10 @@ GREY_WEIGHTS = (19595, 38470, 7471)
 
 
 def decode_crop(image, channels, choose_box):
-    """A box of an image; of a JPEG file only that box is decoded.
+    """A box of an upright image; of a JPEG file only that box is decoded, and turned as its EXIF orientation says.
 
     Args:
-      image: string [] (JPEG, PNG, GIF's first frame or BMP), or the pixels [height, width, channels] of any dtype.
+      image: string [] (JPEG or PNG), or the pixels [height, width, channels] of any dtype.
       channels: 1 or 3, of the result. Images are converted between grey, RGB and CMYK; transparency is dropped, and 16-bit
         values keep their higher 8 bits.
       choose_box: function of an int32 shape [3] to the int32 box [4] (top, left, height, width).
@@ -28,7 +47,8 @@ def decode_crop(image, channels, choose_box):
       The box, [height, width, channels], uint8 or the dtype of `image`.
 
     Raises:
-      tf.errors.InvalidArgumentError: the bytes are not an image, or a side has fewer than SMALLEST_SIDE pixels.
+      tf.errors.InvalidArgumentError: the bytes are not a JPEG or PNG image, a JPEG has more than MAX_SCANS scans, or a side has
+        fewer than SMALLEST_SIDE pixels.
     """
 
     def checked_box(shape):
@@ -42,17 +62,186 @@ def decode_crop(image, channels, choose_box):
 
     def jpeg():
         shape = tf.io.extract_jpeg_shape(image)
-        decode = functools.partial(tf.io.decode_and_crop_jpeg, image, checked_box(shape), dct_method="INTEGER_ACCURATE")
-        if channels == 3:
-            return decode(channels=3)
-        # The decoder does not convert CMYK, which has four channels, to grey.
-        return tf.cond(shape[2] == 4, lambda: to_grey(decode(channels=3)), lambda: decode(channels=1))
+        with tf.control_dependencies([tf.debugging.Assert(~has_too_many_scans(image, shape), [TOO_MANY_SCANS])]):
+            shape = tf.identity(shape)
+        orientation = jpeg_orientation(image)
+
+        def decode(box):
+            decode = functools.partial(tf.io.decode_and_crop_jpeg, image, box, dct_method="INTEGER_ACCURATE")
+            if channels == 3:
+                return decode(channels=3)
+            # The decoder does not convert CMYK, which has four channels, to grey.
+            return tf.cond(shape[2] == 4, lambda: to_grey(decode(channels=3)), lambda: decode(channels=1))
+
+        def turned():
+            upright_shape = tf.where(_is_one_of(orientation, EXCHANGED), tf.gather(shape, [1, 0, 2]), shape)
+            box = _stored_box(checked_box(upright_shape), upright_shape, orientation)
+            return _upright(decode(box), orientation)
+
+        return tf.cond(orientation == UPRIGHT, lambda: decode(checked_box(shape)), turned)
 
     def other():
-        pixels = crop(tf.io.decode_image(image, channels=3, expand_animations=False))
+        is_png = tf.equal(tf.strings.substr(image, 0, len(PNG)), PNG)
+        with tf.control_dependencies([tf.debugging.Assert(is_png, ["it is neither JPEG nor PNG"])]):
+            pixels = crop(tf.io.decode_png(image, channels=3))
         return pixels if channels == 3 else to_grey(pixels)
 
     return crop(image) if image.dtype != tf.string else tf.cond(tf.io.is_jpeg(image), jpeg, other)
+
+
+def has_too_many_scans(image, shape):
+    """Whether a JPEG, string [], of a shape, int [3], has more scans of one color component than MAX_SCANS: bool []."""
+    length = tf.strings.length(image)
+
+    def count():
+        scans = 0
+        for start in range(4):  # far faster than tf.strings.split
+            words = tf.io.decode_raw(tf.strings.substr(image, start, (length - start) // 4 * 4), tf.int32)
+            scans += tf.math.count_nonzero(words == SCAN)
+        return scans > MAX_SCANS
+
+    sides = tf.cast(shape[:2], tf.int64)
+    return tf.cond(sides[0] * sides[1] * tf.cast(length, tf.int64) > FEW_SCANS, count, lambda: tf.constant(False))
+
+
+def jpeg_orientation(image):
+    """The EXIF orientation of a JPEG, string [] to int32 [] from 1 to 8; UPRIGHT without one.
+
+    The EXIF segment is searched among the application segments and comments at the beginning of the file.
+    """
+    # Almost all files without EXIF data begin like this: the marker of the file, a JFIF segment of 18 bytes, a table.
+    beginning = _first_bytes(tf.strings.substr(image, 0, 22), 22)
+    is_plain = tf.reduce_all(tf.gather(beginning, [2, 3, 4, 5, 20]) == [0xFF, 0xE0, 0, 16, 0xFF]) & (beginning[21] < 0xE0)
+    return tf.cond(is_plain, lambda: tf.constant(UPRIGHT), lambda: _searched_orientation(image))
+
+
+def _searched_orientation(image):
+    length = tf.strings.length(image)
+
+    def header(position):
+        """Marker, size and the next six bytes of the segment at a position, int32 [10]; zeros after the end."""
+        return tf.cast(_first_bytes(tf.strings.substr(image, tf.minimum(position, length), 10), 10), tf.int32)
+
+    def is_exif(segment):
+        return (segment[1] == 0xE1) & tf.reduce_all(segment[4:] == list(EXIF))
+
+    def searches(_, segment):
+        # APP0 to APP15, comments, and padding before a marker.
+        is_skipped = ((segment[1] >= 0xE0) & (segment[1] <= 0xEF)) | (segment[1] >= 0xFE)
+        return (segment[0] == 0xFF) & is_skipped & ~is_exif(segment)
+
+    def skip(position, segment):
+        position += tf.where(segment[1] == 0xFF, 1, 2 + 256 * segment[2] + segment[3])
+        return position, header(position)
+
+    start = tf.constant(2)
+    position, segment = tf.while_loop(searches, skip, (start, header(start)), maximum_iterations=MAX_SEGMENTS)
+
+    def of_exif():
+        size = tf.maximum(256 * segment[2] + segment[3] - 2 - len(EXIF), 0)
+        return _tiff_orientation(tf.strings.substr(image, tf.minimum(position + 10, length), size))
+
+    return tf.cond((segment[0] == 0xFF) & is_exif(segment), of_exif, lambda: tf.constant(UPRIGHT))
+
+
+def _tiff_orientation(tiff):
+    """The orientation in the first directory of EXIF data, which are a TIFF file: string [] to int32 []."""
+    is_little_endian = tf.equal(tf.strings.substr(tiff, 0, 2), "II")
+    length = tf.strings.length(tiff)
+
+    def number(digits):
+        """uint8 [..., N] to int32 [...], at most 2**31 - 1."""
+        weights = 256 ** np.arange(digits.shape[-1])
+        digits = tf.cast(digits, tf.int64)
+        found = tf.where(is_little_endian, tf.reduce_sum(digits * weights, -1), tf.reduce_sum(digits * weights[::-1], -1))
+        return tf.cast(tf.minimum(found, 2**31 - 1), tf.int32)
+
+    def number_at(position, size):
+        return number(_first_bytes(tf.strings.substr(tiff, tf.minimum(position, length), size), size))
+
+    directory = tf.minimum(number_at(4, 4), length)
+    entries = tf.strings.substr(tiff, tf.minimum(directory + 2, length), 12 * number_at(directory, 2))
+    entries = tf.strings.substr(entries, 0, tf.strings.length(entries) // 12 * 12)
+    entries = tf.reshape(tf.io.decode_raw(entries, tf.uint8), [-1, 12])
+    # Tag, type (3 is a number of two bytes), count (four bytes) and value.
+    is_orientation = (number(entries[:, :2]) == ORIENTATION_TAG) & (number(entries[:, 2:4]) == 3)
+    found = tf.concat([tf.boolean_mask(number(entries[:, 8:10]), is_orientation), [UPRIGHT]], axis=0)[0]
+    return tf.where((found >= 1) & (found <= 8), found, UPRIGHT)
+
+
+def _first_bytes(text, size):
+    """The first bytes of a string [], uint8 [size]; zeros after its end."""
+    padded = tf.strings.substr(tf.strings.join([text, b"\0" * size]), 0, size)
+    return tf.ensure_shape(tf.io.decode_raw(padded, tf.uint8), [size])
+
+
+def _is_one_of(orientation, orientations):
+    return tf.reduce_any(orientation == tf.constant(orientations))
+
+
+def _stored_box(box, shape, orientation):
+    """The box of stored pixels that is `box` in the upright image of that shape."""
+    top, left, height, width = tf.unstack(box)
+    top = tf.where(_is_one_of(orientation, MIRRORED_TOP_BOTTOM), shape[0] - top - height, top)
+    left = tf.where(_is_one_of(orientation, MIRRORED_LEFT_RIGHT), shape[1] - left - width, left)
+    is_exchanged = _is_one_of(orientation, EXCHANGED)
+    return tf.where(is_exchanged, tf.stack([left, top, width, height]), tf.stack([top, left, height, width]))
+
+
+def _upright(pixels, orientation):
+    """Stored pixels [height, width, channels], or a box of them, as they are seen."""
+    pixels = tf.cond(_is_one_of(orientation, EXCHANGED), lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels)
+    for axis, orientations in ((1, MIRRORED_LEFT_RIGHT), (0, MIRRORED_TOP_BOTTOM)):
+        mirrored = functools.partial(tf.reverse, pixels, [axis])
+        pixels = tf.cond(_is_one_of(orientation, orientations), mirrored, functools.partial(tf.identity, pixels))
+    return pixels
+
+
+def read_file(path):
+    """The bytes of an image file, as of `as_jpeg_or_png`: string [] to string []."""
+    return as_jpeg_or_png(tf.io.read_file(path))
+
+
+def as_jpeg_or_png(encoded):
+    """Makes a PNG, with Pillow, of a BMP, GIF (its first frame), TIFF or WebP image; leaves all other bytes as they are.
+
+    An exported model cannot do this, since it needs Python.
+
+    Args:
+      encoded: string [].
+
+    Returns:
+      string [].
+    """
+    return tf.cond(_is_other_format(encoded), lambda: _by_pillow(encoded), lambda: tf.identity(encoded))
+
+
+def _is_other_format(encoded):
+    is_other = tf.reduce_any(tf.equal(tf.strings.substr(encoded, 0, 4), OTHER_FORMATS))
+    return is_other | tf.equal(tf.strings.substr(encoded, 0, 2), "BM")
+
+
+def _by_pillow(encoded):
+    return tf.ensure_shape(tf.numpy_function(_png_by_pillow, [encoded], tf.string), [])
+
+
+def _png_by_pillow(encoded):
+    """The bytes of a PNG of an image's upright first frame; `encoded` itself if Pillow cannot read it."""
+    from PIL import Image, ImageOps  # for files of few data sets
+
+    encoded = np.asarray(encoded, object).item()  # bytes, which outside of graphs come in an array
+    try:
+        with Image.open(io.BytesIO(encoded)) as file:
+            image = ImageOps.exif_transpose(file)
+        if image.mode in ("I", "F"):
+            return encoded  # the range of 32-bit values is unknown
+        if image.mode.startswith("I;16"):
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        written = io.BytesIO()
+        image.convert("RGB").save(written, "PNG", compress_level=1)
+    except Exception:  # damaged files raise errors of many types; the decoder refuses the bytes by name
+        return encoded
+    return written.getvalue()
 
 
 def to_grey(pixels):
@@ -133,7 +322,11 @@ def image_problem(read, image, channels):
         return f"it cannot be read ({op_message(error)})"
     if not tf.strings.length(encoded):
         return "it is empty"
+    if _is_other_format(encoded):
+        return "it cannot be decoded (Pillow cannot read it, or its values have 32 bits)"
     try:
+        if tf.io.is_jpeg(encoded) and has_too_many_scans(encoded, tf.io.extract_jpeg_shape(encoded)):
+            return TOO_MANY_SCANS
         height, width = tf.io.decode_image(encoded, expand_animations=False).shape[:2]
         if min(height, width) < SMALLEST_SIDE:
             return f"it has {height} x {width} pixels, and each side must have at least {SMALLEST_SIDE}"

@@ -3,10 +3,10 @@
 import tensorflow as tf
 
 from vision.embedding import PatchEmbedding, Pooling
-from widenet import Model
+from widenet import Encoder, Model
 from widenet.checks import check_choice, check_count, refuse
 from widenet.layer import at_least_float32, compute_dtype_of, new_initializer
-from widenet.zoo import create_encoder
+from widenet.zoo import create_encoder, settings_of_encoder
 
 
 def build_model(name, classes, image_size, patch_size, channels, representation, pool, **encoder):
@@ -43,6 +43,32 @@ def build_model(name, classes, image_size, patch_size, channels, representation,
         # Float32 logits also under mixed precision: a softmax over bfloat16 loses digits.
         x = dense(classes, name="head", dtype=at_least_float32(compute_dtype_of(None)))(x)
     return Model(inputs=images, outputs=x, name=name)
+
+
+def settings_of(model):
+    """The settings that `build_model` makes an equal model of.
+
+    Raises:
+      ValueError: a model that is not of this zoo, in words that can follow "... is not allowed: ".
+    """
+    layers = {layer.name: layer for layer in model.layers}
+    embedding, encoder, pooling = (layers.get(name) for name in ("embedding", "encoder", "pooling"))
+    if not (isinstance(embedding, PatchEmbedding) and isinstance(encoder, Encoder) and isinstance(pooling, Pooling)):
+        raise ValueError(f"it must be an image model of this zoo; its layers are {', '.join(layers)}")
+    return {
+        "classes": layers["head"].units if "head" in layers else 0,
+        "image_size": model.input_shape[1],
+        "patch_size": embedding.patch_size,
+        "channels": model.input_shape[-1],
+        "representation": "representation" in layers,
+        "pool": pooling.pool,
+        **settings_of_encoder(encoder),
+    }
+
+
+def settings_in_weights(weights):
+    """The settings that {full name: array} tells where a run's config does not: a part without a head has no classes."""
+    return {"classes": len(weights["head/bias"]) if "head/bias" in weights else 0}
 
 
 def features_of(model):

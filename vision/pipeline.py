@@ -2,9 +2,12 @@
 
 import functools
 
+import numpy as np
 import tensorflow as tf
 
 from official.data.batches import evaluation_batches, example_seed, train_batches
+from official.data.sources import IndexedSource
+from official.task import Split
 from vision.caching import label_problem
 from vision.decoding import image_problem, or_else
 from vision.mixup import mixup, smooth_labels
@@ -29,6 +32,15 @@ class ImagePipeline:
         self._classes = classes
         self._data = data
         self._bad_examples = bad_examples
+
+    def describe(self, class_names):
+        """The official.task.Split of the source; examples of a class are counted only where they have random access."""
+        if not isinstance(self._source, IndexedSource):
+            return Split(self._source.examples, class_names)
+        counts = np.zeros(self._classes, np.int64)
+        for labels in self._source.in_order().map(lambda index, image, label: label).batch(4096).as_numpy_iterator():
+            counts += np.bincount(labels[(labels >= 0) & (labels < self._classes)], minlength=self._classes)
+        return Split(self._source.examples, class_names, tuple(counts.tolist()))
 
     def train_batches(self, batch_size, seed, start_step):
         """Endless augmented batches of static shape.

@@ -6,10 +6,9 @@ A bad image raises an error that names its index in the request. An image that i
 import tensorflow as tf
 
 from official.exportable import model_endpoint
-from vision.decoding import or_else
+from vision.decoding import PNG, TOO_MANY_SCANS, has_too_many_scans, or_else
 from vision.preprocessing import evaluation_image
 
-PNG = b"\x89PNG\r\n\x1a\n"
 PNG_HEADER = 24  # bytes, up to and including width and height
 PARALLEL_DECODES = 4  # decoding takes memory for at most this many images of max_pixels
 MAX_REPORTED = 5  # bad images of a request that the error names
@@ -79,7 +78,7 @@ def decode_request(image_bytes, size, channels, eval_crop, max_pixels):
 
         def decode():
             pixels, ok = or_else(lambda: evaluation_image(image, size, channels, eval_crop), nothing)
-            return pixels, tf.where(ok, GOOD, "it cannot be decoded")
+            return pixels, tf.cond(ok, lambda: tf.constant(GOOD), lambda: _decoding_problem(image))
 
         return tf.cond(tf.equal(problem, GOOD), decode, lambda: (nothing, problem))
 
@@ -95,6 +94,14 @@ def _refuse(problems):
     indices = tf.strings.as_string(tf.where(is_bad)[:MAX_REPORTED, 0])
     messages = tf.strings.join(["image_bytes[", indices, "]: ", tf.boolean_mask(problems, is_bad)[:MAX_REPORTED]])
     return tf.debugging.Assert(~tf.reduce_any(is_bad), [tf.strings.reduce_join(messages, separator="; ")])
+
+
+def _decoding_problem(image):
+    def jpeg():
+        is_long = has_too_many_scans(image, tf.io.extract_jpeg_shape(image))
+        return tf.where(is_long, TOO_MANY_SCANS, "it cannot be decoded")
+
+    return tf.cond(tf.io.is_jpeg(image), jpeg, lambda: tf.constant("it cannot be decoded"))
 
 
 def header_problem(image, max_pixels):

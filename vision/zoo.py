@@ -1,6 +1,8 @@
 """The table of image models. A new size is a new row of SIZES."""
 
-from official.zoo import check_model, override
+import fnmatch
+
+from official.zoo import check_model, check_model_name, override
 
 # Width, heads, hidden width of dense FFN and of experts, blocks.
 SIZES = {
@@ -34,10 +36,20 @@ MODELS = {
 
 COMMON = dict(classes=1000, image_size=224, patch_size=16, channels=3, representation=True)
 
+# What these settings mean, one line each; widenet.zoo.MEANINGS has the others.
+MEANINGS = {
+    "classes": "number of logits",
+    "image_size": "side of the square images, in pixels",
+    "patch_size": "side of a patch, in pixels; divides image_size",
+    "channels": "channels of the images, 1 or 3",
+    "representation": "whether a Dense(width, tanh) stands between pooling and head",
+    "pool": "token (a learned class token) or gap (the mean of all tokens)",
+}
 
-def list_models():
-    """The names that `create_model` takes."""
-    return list(MODELS)
+
+def list_models(pattern="*"):
+    """The names that `create_model` takes, of those that match a shell pattern such as "widenet*"."""
+    return fnmatch.filter(MODELS, pattern)
 
 
 def model_settings(name, **overrides):
@@ -58,15 +70,17 @@ def model_settings(name, **overrides):
     return override(name, {**COMMON, **encoder_settings(family, **SIZES[size], **FAMILIES[family], **MODELS[name])}, overrides)
 
 
-def create_model(name, *, pretrained=None, **overrides):
+def create_model(model=None, /, *, name=None, pretrained=None, **overrides):
     """Creates an uncompiled model of the zoo.
 
     Args:
-      name: one of `list_models()`.
-      pretrained: what to start from: a run's workdir, a folder of checkpoints, a checkpoint's prefix, a SavedModel, or the handle
-        of a published one (docs/hub.md); None for fresh weights. The saved model may have other classes, another image size,
-        deployment or depth: weights that fit are taken, positions are resampled, and the rest stays fresh; a table of this is
-        printed. vision.transfer.load_pretrained does the same to an existing model and returns the table.
+      model: one of `list_models()`. Where it is left out, `name` is meant.
+      name: of the Keras model, for example to tell two models of the zoo in another one apart; None for that in the zoo.
+      pretrained: what to start from: a run's workdir, a folder of checkpoints, a checkpoint's prefix, a SavedModel, a .keras
+        file, the handle of a published model (docs/hub.md), or a .weights.h5 file of a model with the same layers; None for
+        fresh weights. The saved model may have other classes, another image size, deployment or depth: weights that fit are
+        taken, positions are resampled, and the rest stays fresh; a table of this is printed. vision.transfer.load_pretrained
+        does the same to an existing model and returns the table.
       **overrides: settings to change:
         classes: number of logits; 0 gives the features instead.
         image_size, patch_size: in pixels, of square images and patches; patch_size divides image_size.
@@ -87,11 +101,46 @@ def create_model(name, *, pretrained=None, **overrides):
     Raises:
       ValueError: an unknown name or setting, a value that is not allowed, or `pretrained` without weights that fit.
     """
-    settings = model_settings(name, **overrides)
-    from official.checkpoints.pretrained import create_pretrained
+    model, name = (name, None) if model is None else (model, name)
+    settings = model_settings(model, **overrides)
+    check_model_name(name)
+    if pretrained is not None:
+        from official.checkpoints.pretrained import create_pretrained
+
+        return create_pretrained(_zoo(), name or model, settings, pretrained)
     from vision.models import build_model
+
+    return build_model(name=name or model, **settings)
+
+
+def load_model(source, *, name=None, **changes):
+    """A saved model, with its settings and weights: an uncompiled model that gives the same answers.
+
+    Args:
+      source: a run's workdir, a folder of checkpoints in one, a checkpoint's prefix, a SavedModel that this project exported, the
+        handle of a published one (docs/hub.md), or what `save` of a Keras model wrote: a .keras file, a SavedModel or a .h5
+        file.
+      name: of the Keras model; None for that of the saved one.
+      **changes: settings to change, as `create_model` takes them, such as `classes` or `image_size`. Then weights that fit are
+        taken, positions are resampled, and the rest stays fresh; a table of this is printed.
+
+    Returns:
+      As `create_model`, in Keras's global precision policy.
+
+    Raises:
+      ValueError: no image model there, one that is saved without its settings or with unknown ones, an unknown setting, a value
+        that is not allowed, or no weight fits.
+      OSError: a repository of handles that cannot be read.
+    """
+    from official.checkpoints.pretrained import load_saved, read_saved
+
+    check_model_name(name)
+    return load_saved(_zoo(), read_saved(_zoo(), source, "source"), name, changes)
+
+
+def _zoo():
+    from official.checkpoints.pretrained import Zoo
+    from vision.models import build_model, settings_in_weights, settings_of
     from vision.transfer import transfer_weights
 
-    if pretrained is None:
-        return build_model(name=name, **settings)
-    return create_pretrained(lambda: build_model(name=name, **settings), pretrained, transfer_weights)
+    return Zoo(model_settings(next(iter(MODELS))), build_model, settings_of, settings_in_weights, transfer_weights)

@@ -26,6 +26,7 @@ from widenet.norm import IndividualLayerNorm
 from widenet.router import Router
 from widenet.routing import Routing
 
+__version__ = "0.1.0"  # pyproject.toml reads it from here
 __all__ = [
     "Deployment",
     "Encoder",

@@ -10,7 +10,7 @@ from widenet.attention import SelfAttention, check_heads
 from widenet.checks import check_count, check_known, check_positive, check_rate, refuse
 from widenet.deployment import Deployment
 from widenet.fast_path import cast_once
-from widenet.feed_forward import FeedForward
+from widenet.feed_forward import FeedForward, plain_activation
 from widenet.layer import Layer, at_least_float32, check_initializer, register
 from widenet.moe import SharedMoE
 from widenet.norm import IndividualLayerNorm
@@ -51,7 +51,8 @@ class Encoder(Layer):
       deployment: a Deployment; the default is WideNet's for images.
       moe: dict of the settings of its MoE layers, those of widenet.routing.MOE_SETTINGS: num_experts (4 by default), top_k,
         capacity_factor and others. They may also be given as keywords of the Encoder, as its config has them.
-      activation: of FFNs and experts, a name of widenet.feed_forward.ACTIVATIONS.
+      activation: of FFNs and experts, a name of widenet.feed_forward.ACTIVATIONS or a function. A model whose function is not
+        registered with Keras (tf.keras.saving.register_keras_serializable) cannot be saved as a whole.
       dropout: rate after attention and inside FFNs and experts.
       attention_dropout: rate on the attention probabilities.
       drop_path: rate at which the last block's residual branches are dropped for a whole example (stochastic depth,
@@ -105,7 +106,7 @@ class Encoder(Layer):
         self.ffn_dim = ffn_dim
         self.expert_dim = expert_dim
         self.deployment = deployment
-        self.activation = activation
+        self.activation = plain_activation(activation)
         self.dropout = dropout
         self.attention_dropout = attention_dropout
         self.drop_path = drop_path

@@ -1,16 +1,19 @@
 """What makes a training step fast: elementwise functions compiled by XLA, custom gradients, and weights that are cast once.
 
-The steps of a widenet.Model enter `xla_elementwise`, and every call of an Encoder enters `cast_once`. Exports enter
-`plain_autodiff`, which switches custom gradients off.
+The steps of a widenet.Model and its training calls in a tf.function enter `xla_elementwise`, and every call of an Encoder enters
+`cast_once`. Exports enter `plain_autodiff`, which switches custom gradients off.
 """
 
 import contextlib
 import functools
 import threading
+import weakref
 
 import tensorflow as tf
 
-# A private function of TensorFlow, which has no public one for this. official's LAMB imports it too: it may not import widenet.
+# Private parts of TensorFlow, which has no public ones for this. official's LAMB imports the second one too: it may not import
+# widenet.
+from tensorflow.python.framework.ops import gradient_registry
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
 # XLA compiles tensors of at least this many elements. Smaller ones gain little, and compilation and each call take time.
@@ -21,7 +24,8 @@ class Context(threading.local):
     """The settings of one thread.
 
     Attributes:
-      xla_elementwise: whether XLA compiles elementwise functions of tensors of a known size.
+      xla_elementwise: whether XLA compiles elementwise functions of tensors of a known size; None where nothing says so, and a
+        training call of a widenet.Model may decide.
       xla_unknown_sizes: whether it compiles those of a size that is unknown while the graph is made, too.
       plain_autodiff: whether TensorFlow derives all gradients itself, and no layer uses its own.
       shared_weights: {reference to a weight: [number of uses, copies not used yet]}, weights that are cast once for all uses.
@@ -29,7 +33,7 @@ class Context(threading.local):
       exporting: whether the graphs made now are to be saved: calls of a widenet.Model then count no load.
     """
 
-    xla_elementwise = False
+    xla_elementwise = None
     xla_unknown_sizes = False
     plain_autodiff = False
     shared_weights = None
@@ -82,7 +86,7 @@ def compiles_elementwise(elements=None):
       elements: size of the largest tensor; None if it is unknown while the graph is made.
     """
     is_large = CONTEXT.xla_unknown_sizes if elements is None else elements >= COMPILED_ELEMENTS
-    return CONTEXT.xla_elementwise and is_large and not in_xla()
+    return bool(CONTEXT.xla_elementwise and is_large and not in_xla())
 
 
 def elementwise(function):
@@ -119,7 +123,7 @@ def plain_autodiff():
 
 
 def custom_gradient(function):
-    """tf.custom_gradient, except inside `plain_autodiff`.
+    """tf.custom_gradient, except where `derives_gradients` is true. The gradient is freed with its graph.
 
     Args:
       function: as for tf.custom_gradient; the gradient that TensorFlow derives from its operations must be the same.
@@ -128,9 +132,37 @@ def custom_gradient(function):
 
     @functools.wraps(function)
     def call(*tensors):
-        return function(*tensors)[0] if CONTEXT.plain_autodiff else custom(*tensors)
+        if derives_gradients():
+            return function(*tensors)[0]
+        outputs = custom(*tensors)
+        if not tf.executing_eagerly():
+            _free_with_graph(tf.nest.flatten(outputs)[0].op)
+        return outputs
 
     return call
+
+
+def derives_gradients():
+    """Whether TensorFlow derives all gradients here: inside `plain_autodiff`, and in the graphs in which Keras infers shapes.
+
+    Nobody takes a gradient of the latter, which are made for every functional model.
+    """
+    if CONTEXT.plain_autodiff or tf.executing_eagerly():
+        return CONTEXT.plain_autodiff
+    return getattr(tf.compat.v1.get_default_graph(), "name", "").endswith("_scratch_graph")
+
+
+def _free_with_graph(operation):
+    """Makes the operation own its custom gradient, which TensorFlow has registered for good, together with graph and weights."""
+    name, entries = operation.get_attr("_gradient_op_type").decode(), gradient_registry._registry
+    operation.custom_gradient, owner = entries[name]["type"], weakref.ref(operation)
+
+    @tf.autograph.experimental.do_not_convert
+    def gradient(_, *upstream):
+        return owner().custom_gradient(None, *upstream)
+
+    entries[name]["type"] = gradient
+    weakref.finalize(operation, entries.pop, name, None).atexit = False
 
 
 # Weights that several blocks share. Under mixed precision every block would cast such a weight to the compute dtype again, and
@@ -160,11 +192,11 @@ def read(weight, dtype):
 
 def _copies(value, dtype, count):
     """A list of `count` copies of the value in `dtype`, whose gradients are added in float32."""
-    if CONTEXT.plain_autodiff:
+    if derives_gradients():
         return [tf.cast(value, dtype) for _ in range(count)]  # separate casts, or their gradients would be added in `dtype`
     total = _total.for_size(count * value.shape.num_elements())
 
-    @tf.custom_gradient
+    @custom_gradient
     def copies(value):
         cast = tf.cast(value, dtype)
         return [tf.identity(cast) for _ in range(count)], lambda *gradients: tf.cast(total(*gradients), value.dtype)

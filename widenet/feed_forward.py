@@ -1,6 +1,7 @@
 """The feed-forward layer: the dense FFN of a block, and each expert of an MoE layer; and its activations by name."""
 
 import functools
+import types
 
 import tensorflow as tf
 
@@ -17,17 +18,46 @@ ACTIVATIONS = {
     "linear": tf.identity,
 }
 
+# Functions of TensorFlow and Keras that are one of these.
+_FUNCTIONS = {
+    tf.nn.gelu: "gelu",
+    tf.keras.activations.gelu: "gelu",
+    tf.nn.relu: "relu",
+    tf.keras.activations.relu: "relu",
+    tf.nn.silu: "silu",
+    tf.keras.activations.swish: "silu",
+    tf.nn.tanh: "tanh",
+    tf.keras.activations.tanh: "tanh",
+    tf.identity: "linear",
+    tf.keras.activations.linear: "linear",
+}
 
-def get_activation(name):
-    """The function x -> activation(x) of that name; "gelu" is the exact one, x * Phi(x) (arXiv:1606.08415).
 
-    If elementwise functions are compiled, it is computed in at least float32 and rounded once, and its gradient is one loop too.
+def plain_activation(activation):
+    """The name in ACTIVATIONS of a function of TensorFlow or Keras that is there; anything else as it is."""
+    return _FUNCTIONS.get(activation, activation) if callable(activation) else activation
+
+
+def get_activation(activation):
+    """The function x -> activation(x) of a name; "gelu" is the exact one, x * Phi(x) (arXiv:1606.08415).
+
+    If elementwise functions are compiled, that of a name in ACTIVATIONS is computed in at least float32 and rounded once, and its
+    gradient is one loop too. Other functions are called as they are.
+
+    Args:
+      activation: a name in ACTIVATIONS, a function of a tensor, or the name under which it is registered with Keras.
 
     Raises:
-      ValueError: a name that is not in ACTIVATIONS.
+      ValueError: neither a function nor such a name.
     """
+    name = plain_activation(activation)
+    if callable(name):
+        return name
     if not isinstance(name, str) or name not in ACTIVATIONS:
-        refuse("activation", name, "one of " + ", ".join(map(repr, ACTIVATIONS)))
+        registered = tf.keras.saving.get_registered_object(name) if isinstance(name, str) else None
+        if not isinstance(registered, types.FunctionType):
+            refuse("activation", name, f"one of {', '.join(map(repr, ACTIVATIONS))}, or a function")
+        return registered
     plain, compiled = ACTIVATIONS[name], _compiled(name)
 
     def activation(x):
@@ -55,7 +85,7 @@ def _compiled(name):
             y = wide(x)
         return tape.gradient(y, x, output_gradients=tf.cast(upstream, y.dtype))
 
-    @tf.custom_gradient
+    @custom_gradient
     def activation(x):
         # The length of a concatenation's gradient is unknown while the graph is made.
         return value(x), lambda upstream: product_with_derivative(x, tf.ensure_shape(upstream, x.shape))
@@ -69,7 +99,7 @@ class FeedForward(Layer):
 
     Args:
       hidden_dim: width H between the two Dense layers.
-      activation: a name of widenet.feed_forward.ACTIVATIONS.
+      activation: a name of widenet.feed_forward.ACTIVATIONS or a function, as in `get_activation`.
       dropout: rate of both dropouts.
       kernel_initializer: name, config or unseeded instance of a Keras initializer.
 
@@ -84,7 +114,7 @@ class FeedForward(Layer):
         check_count("hidden_dim", hidden_dim)
         check_rate("dropout", dropout)
         self.hidden_dim = hidden_dim
-        self.activation = activation
+        self.activation = plain_activation(activation)
         self.dropout = dropout
         self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
         self._activation = get_activation(activation)

@@ -68,7 +68,7 @@ class Layer(tf.keras.layers.Layer):
         return list(dict.fromkeys([*own, *cls.table]))
 
     def get_config(self):
-        return {**super().get_config(), **{name: _plain(getattr(self, name)) for name in self.settings()}}
+        return {**super().get_config(), **{name: _plain(getattr(self, name), name) for name in self.settings()}}
 
     def build_child(self, child, input_shape):
         """Builds a sublayer in a name scope of its name, so that every weight's name is the path to it."""
@@ -78,10 +78,20 @@ class Layer(tf.keras.layers.Layer):
                 child.built = True
 
 
-def _plain(setting):
-    """A setting as a JSON value."""
+def _plain(setting, name=""):
+    """A setting as a JSON value. Of a function that is the name under which it is registered with Keras.
+
+    Raises:
+      ValueError: a function that is not registered.
+    """
     if isinstance(setting, tf.keras.initializers.Initializer):
         return tf.keras.initializers.serialize(setting)
+    if callable(setting):
+        registered = tf.keras.saving.get_registered_name(setting)
+        if tf.keras.saving.get_registered_object(registered) is not setting:
+            how = "registered with tf.keras.saving.register_keras_serializable, or given by its name"
+            raise ValueError(f"{name}={setting!r} cannot be saved: it must be {how}")
+        return registered
     return setting.get_config() if hasattr(setting, "get_config") else setting
 
 

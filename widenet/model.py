@@ -1,11 +1,50 @@
 """A Keras model that also counts the load of its experts."""
 
+import contextlib
+import warnings
+
+import numpy as np
 import tensorflow as tf
 
+from widenet.checks import refuse
 from widenet.encoder import Encoder
 from widenet.expert_load import ExpertLoad, join_assignments, recording, recording_assignments, recording_margins
 from widenet.fast_path import CONTEXT, setting, xla_elementwise
 from widenet.layer import register
+
+
+class _LegacyState(tf.keras.losses.Loss):
+    """The state of a model's optimizer for Keras's `.keras` and `.weights.h5` files, which leave out that of a legacy optimizer.
+
+    Keras looks for state in losses, among others, that are attributes of a model.
+    """
+
+    def __init__(self, model):
+        super().__init__()
+        self._model = model
+
+    def optimizer(self):
+        """The model's optimizer if it is a legacy one, such as LAMB, else None."""
+        optimizer = self._model.optimizer
+        return optimizer if isinstance(optimizer, tf.keras.optimizers.legacy.Optimizer) else None
+
+    def create(self):
+        """Creates the state now, and not at the first step, so that it can be read from a file."""
+        if self.optimizer():
+            self.optimizer()._create_all_weights(self._model.trainable_variables)
+
+    def save_own_variables(self, store):
+        for i, value in enumerate(self.optimizer().get_weights() if self.optimizer() else []):
+            store[str(i)] = value
+
+    def load_own_variables(self, store):
+        if not self.optimizer() or not self.optimizer().weights or not store.keys():
+            return
+        values = [np.asarray(store[str(i)]) for i in range(len(store.keys()))]
+        if [value.shape for value in values] == [weight.shape for weight in self.optimizer().weights]:
+            self.optimizer().set_weights(values)
+        else:
+            warnings.warn("the optimizer's state in the file fits other weights: the optimizer starts anew", stacklevel=2)
 
 
 @register
@@ -16,8 +55,8 @@ class Model(tf.keras.Model):
     assignments dropped) join the others; `expert_load.table()` has every block. All are counted on the device: nothing waits for
     them within an epoch. Keras resets them at the start of every epoch and evaluation.
 
-    In a training loop of your own, each call `model(inputs, training=True)` counts once, in eager mode, in a tf.function and in
-    the replicas of a strategy. Reset them yourself:
+    In a training loop of your own, a call `model(inputs, training=True)` in a tf.function compiles what `fit` does. Each counts
+    once, in eager mode, in a tf.function and in the replicas of a strategy. Reset the counts yourself:
 
         for epoch in range(epochs):
             model.expert_load.reset_state()
@@ -46,6 +85,7 @@ class Model(tf.keras.Model):
         # Not tracked: the counts are neither weights of the model nor part of its checkpoints.
         object.__setattr__(self, "expert_load", load)
         object.__setattr__(self, "_counts_in_graphs", None)
+        object.__setattr__(self, "_legacy_state", _LegacyState(self))
 
     @property
     def metrics(self):
@@ -53,11 +93,21 @@ class Model(tf.keras.Model):
         return super().metrics + ([self.expert_load] if self.expert_load else [])
 
     def __call__(self, *args, **kwargs):
-        """As any Keras model: (inputs, training=None, mask=None). Counts the experts' load in training."""
-        if not self._counts(*args, **kwargs):
+        """As any Keras model: (inputs, training=None, mask=None). Fast in training, where it also counts the experts' load.
+
+        Raises:
+          ValueError: a dict without one of the model's inputs. Keras would take its values in the order of their keys.
+        """
+        self._check_keys(*args, **kwargs)
+        if not self._trains(*args, **kwargs):
             return super().__call__(*args, **kwargs)
-        with recording() as records:
-            outputs = super().__call__(*args, **kwargs)
+        is_decided = tf.executing_eagerly() or CONTEXT.xla_elementwise is not None
+        with contextlib.nullcontext() if is_decided else xla_elementwise():
+            # Inside a step of `fit`, which counts itself, it is recording already.
+            if self.expert_load is None or CONTEXT.loads is not None:
+                return super().__call__(*args, **kwargs)
+            with recording() as records:
+                outputs = super().__call__(*args, **kwargs)
         self.expert_load.update_state(records)
         if not tf.executing_eagerly() and self._counts_in_graphs is None:
             counts = tf.Module()
@@ -65,9 +115,13 @@ class Model(tf.keras.Model):
             object.__setattr__(self, "_counts_in_graphs", counts)
         return outputs
 
-    def _counts(self, inputs, training=None, mask=None):
-        """Whether a call counts: not in a graph that is made for saving, nor inside a step of `fit`, which counts itself."""
-        if self.expert_load is None or CONTEXT.exporting or CONTEXT.loads is not None or tf.is_tensor(training) or not training:
+    def _check_keys(self, inputs, training=None, mask=None):
+        if isinstance(inputs, dict) and isinstance(self.input, dict) and not self.input.keys() <= inputs.keys():
+            refuse("inputs", sorted(inputs), f"a dict with the keys {', '.join(sorted(self.input))}")
+
+    def _trains(self, inputs, training=None, mask=None):
+        """Whether a call is part of a training step: not in a graph that is made for saving or of symbolic inputs."""
+        if CONTEXT.exporting or tf.is_tensor(training) or not training:
             return False
         is_symbolic = any(isinstance(x, type(self.inputs[0])) for x in tf.nest.flatten(inputs))
         return not is_symbolic
@@ -78,6 +132,11 @@ class Model(tf.keras.Model):
         if save_type == "savedmodel" and self._counts_in_graphs is not None:
             children["expert_load"] = self._counts_in_graphs
         return children
+
+    def compile_from_config(self, config):
+        """Keras calls it while it loads a `.keras` file, before it reads the state."""
+        super().compile_from_config(config)
+        self._legacy_state.create()
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None):
         return super().compute_loss(x, y, self.by_name(y_pred), sample_weight)

@@ -6,7 +6,7 @@ from widenet.checks import check_rate
 from widenet.dispatch import combine_outputs, gather_tokens, join_groups, length, plan_dispatch, split_groups
 from widenet.expert_load import record_assignments, record_load, record_margins
 from widenet.fast_path import compiles_elementwise, in_xla, xla_elementwise
-from widenet.feed_forward import FeedForward
+from widenet.feed_forward import FeedForward, plain_activation
 from widenet.layer import Layer, check_initializer, register
 from widenet.router import Router
 from widenet.routing import MOE_SETTINGS, ROUTER_SETTINGS, Routing, batch_priority, expert_capacity
@@ -32,7 +32,7 @@ class SharedMoE(Layer):
       balance_weight: lambda of the balance loss, added in training once a routing.
       noise: whether the router adds noise in training.
       renormalize: whether a token's K gates are divided by their sum.
-      activation: a name of widenet.feed_forward.ACTIVATIONS.
+      activation: a name of widenet.feed_forward.ACTIVATIONS, or a function.
       dropout: rate of the experts' dropouts.
       kernel_initializer: name, config or unseeded instance of a Keras initializer, for router and experts.
       **kwargs: other settings of widenet.routing.MOE_SETTINGS, and Keras's `name`, `dtype` and `trainable`.
@@ -73,7 +73,7 @@ class SharedMoE(Layer):
         )
         check_rate("dropout", dropout)
         self.hidden_dim = hidden_dim
-        self.activation = activation
+        self.activation = plain_activation(activation)
         self.dropout = dropout
         self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
         self.router = Router(

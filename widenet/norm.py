@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from widenet.checks import check_count, check_positive
-from widenet.fast_path import compiles_elementwise, elementwise
+from widenet.fast_path import compiles_elementwise, custom_gradient, elementwise
 from widenet.layer import Layer, at_least_float32, register
 
 
@@ -53,7 +53,8 @@ class IndividualLayerNorm(Layer):
         """
         check_count("block", block, minimum=0, maximum=self.depth - 1, why=f" (the bank's depth is {self.depth})")
         wide = at_least_float32(self.compute_dtype)
-        gamma, beta = tf.cast(self.gamma[block], wide), tf.cast(self.beta[block], wide)
+        # Tensors: a slice of a variable refers to it, which keeps both of them and their graph in memory for good.
+        gamma, beta = (tf.cast(tf.convert_to_tensor(weights)[block], wide) for weights in (self.gamma, self.beta))
         if compiles_elementwise(x.shape.num_elements()):
             tokens = tf.reshape(x, [-1, x.shape[-1]])
             return tf.reshape(_compiled_norm(tokens, gamma, beta, tf.constant(self.epsilon, wide)), tf.shape(x))
@@ -61,7 +62,7 @@ class IndividualLayerNorm(Layer):
         return _normalize(x, mean, tf.math.rsqrt(variance + self.epsilon), gamma, beta)
 
 
-@tf.custom_gradient
+@custom_gradient
 def _compiled_norm(x, gamma, beta, epsilon):
     """A layer norm of [N, D] whose elementwise parts are compiled, and whose sums are products with a constant vector.
 

@@ -158,13 +158,15 @@ ROUTER_SETTINGS = {
         stage="loss",
         function=lambda logits, routing, mask: router_z_loss(logits, mask),
     ),
-    "jitter": Setting(0.0, check_rate, "its input is multiplied by noise in [1-j, 1+j]", stage="tokens", function=jitter),
+    "jitter": Setting(
+        0.0, check_rate, "the router's input is multiplied by noise in [1-j, 1+j]", stage="tokens", function=jitter
+    ),
 }
 
 # What SharedMoE reads to give tokens to experts.
 DISPATCH_SETTINGS = {
-    "capacity_factor": Setting(1.2, check_capacity_factor, "C in training; None drops nothing"),
-    "eval_capacity_factor": Setting(None, check_capacity_factor, "C outside training; None drops nothing"),
+    "capacity_factor": Setting(1.2, check_capacity_factor, "capacity factor C in training; None drops nothing"),
+    "eval_capacity_factor": Setting(None, check_capacity_factor, "capacity factor C outside training; None drops nothing"),
     "batch_priority": Setting(False, check_switch, "whether tokens of larger gates take slots first, and not earlier tokens"),
 }
 

@@ -9,6 +9,28 @@ from widenet.routing import MOE_SETTINGS
 
 DEPLOYMENT_SETTINGS = tuple(field.name for field in dataclasses.fields(Deployment))
 
+# What the settings of every model mean, one line each.
+MEANINGS = {
+    **{name: setting.meaning for name, setting in MOE_SETTINGS.items()},
+    "depth": "number of blocks L",
+    "width": "size D of a token",
+    "heads": "attention heads; divides width",
+    "ffn_dim": "hidden width of dense feed-forward layers",
+    "expert_dim": "hidden width of each expert (None: that of ffn_dim)",
+    "activation": "activation of feed-forward layers and experts, a name of widenet.feed_forward.ACTIVATIONS",
+    "dropout": "dropout rate after embedding and attention, and inside feed-forward layers and experts",
+    "attention_dropout": "dropout rate on the attention probabilities",
+    "drop_path": "rate at which the last block's residual branches are dropped; from 0, linearly by block",
+    "norm_epsilon": "epsilon of every layer norm",
+    "kernel_initializer": "Keras initializer of every kernel, by name or config",
+    "attention_groups": "instances of self-attention, which blocks share (None: one a block)",
+    "ffn_groups": "instances of the feed-forward or MoE layer, which blocks share (None: one a block)",
+    "norm_groups": "instances of each block's two layer norms, which blocks share (None: one a block)",
+    "routing_groups": "routings; the blocks of a group share one (None: one a block)",
+    "moe_blocks": "blocks with experts: 'all', the number of last ones, or a tuple of block indices",
+    "norm_position": "pre (norms before attention and feed-forward layer) or post (after each residual sum)",
+}
+
 
 def encoder_settings(deployment, **changes):
     """All settings of an Encoder except its sizes: those of its Deployment, of its MoE layers, and its own.
@@ -36,3 +58,10 @@ def create_encoder(settings):
     deployment = Deployment(**{name: settings[name] for name in DEPLOYMENT_SETTINGS if name in settings})
     others = {name: value for name, value in settings.items() if name not in DEPLOYMENT_SETTINGS}
     return Encoder(deployment=deployment, name="encoder", **others)
+
+
+def settings_of_encoder(encoder):
+    """The flat dict of settings that `create_encoder` makes an equal Encoder of."""
+    config = encoder.get_config()
+    own = {name: config[name] for name in encoder.settings() if name != "deployment"}
+    return {**dataclasses.asdict(encoder.deployment), **own}

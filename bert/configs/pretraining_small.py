@@ -4,7 +4,7 @@ Command: python -m official.train --config=bert/configs/pretraining_small.py --w
     --config.data.word_vectors=vectors.npz
 Models: widenet_tiny_e4, or another one as in --config=bert/configs/pretraining_small.py:albert_small
 Data: python -m bert.prepare --corpus=wikipedia_sample --corpus=imdb --vocabulary=vocab.txt --max_length=64 --output=DIR
-    (pip install -r requirements-text.txt; --runner=local without Beam), and initial word vectors:
+    (pip install '.[text]'; --runner=local without Beam), and initial word vectors:
     python -m bert.word_vectors --data_dir=DIR --output=vectors.npz. `make demo-text` runs all of this.
 Cost and accuracy: 392 seconds on two CPU cores; on held-out documents 13.3 % of masked words (most frequent token: 4.5 %) with a
     masked-LM loss of 6.04 nats (unigram entropy: 6.75). The order of segments takes longer to learn: 50.3 %.

@@ -1,4 +1,4 @@
-"""Fine-tuning on your own TSV or JSONL files with a text, optionally a second text, and a class or a score.
+"""Fine-tuning on your own TSV, CSV or JSON files with a text, optionally a second text, and a class or a score.
 
 Command: python -m official.train --config=bert/configs/text_file.py --workdir=runs/mine --config.data.train_file=train.tsv \
     --config.data.validation_file=dev.tsv --config.init=runs/pretraining, whose vocabulary is used
@@ -7,7 +7,7 @@ Another model: --config=bert/configs/text_file.py:bert_small
 Data: columns text, text_pair (for pairs), and label (a class, any text) or score (a number); other names by
     --config.data.text_column=... and so on. See docs/text.md.
 Predictions for new texts: python -m official.evaluate --model=runs/mine --split=new.tsv
-Cost: for three epochs set --config.train.steps to 3 * examples / --config.train.batch_size.
+Cost: for three epochs set --config.train.epochs=3.
 Accuracy: depends on your data.
 """
 

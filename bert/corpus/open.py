@@ -137,7 +137,7 @@ def _gensim():
     """
     package = importlib.util.find_spec("gensim")
     if package is None:
-        raise ValueError("the package gensim is not installed: pip install -r requirements-text.lock")
+        raise ValueError("the package gensim is not installed: pip install '.[text]' in the checkout")
     return pathlib.Path(package.submodule_search_locations[0])
 
 

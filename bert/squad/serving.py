@@ -24,6 +24,9 @@ def answer_endpoint(model, tokenizer, data):
         starts, ends: int64 [N, n_best], the bytes [start, end) of each answer in the context.
         scores: float32 [N, n_best], the sum of the logits of the first and the last token; -inf if unused.
         null_odds: float32 [N], the logits of "no answer" minus those of the first answer.
+
+      Any batch may hold empty texts. A context without a token, such as an empty or blank one, has no answer: all `answers` are
+      "", all `scores` -inf, and `null_odds` is +inf.
     """
 
     def call(question, context):
@@ -44,7 +47,9 @@ def answer_endpoint(model, tokenizer, data):
 
         def place(offsets, token):
             """The byte of the context where each answer starts or ends; 0 if unused."""
-            found = tf.gather(offsets.to_tensor(shape=[None, None]), tf.where(is_answer, token, 0), batch_dims=1)
+            # One column more, so that there is one to gather from where no context has tokens.
+            offsets = tf.pad(offsets.to_tensor(shape=[None, None]), [[0, 0], [0, 1]])
+            found = tf.gather(offsets, tf.where(is_answer, token, 0), batch_dims=1)
             return tf.where(is_answer, found, 0)
 
         first, last = place(starts, spans.tokens[..., 0]), place(ends, spans.tokens[..., 1])

@@ -16,7 +16,7 @@ DATA = {
     "train_split": Setting("", "split to train on, in TensorFlow Datasets' syntax ('': the data set's own)"),
     "validation_split": Setting("", "split to validate on ('': the data set's own)"),
     "test_split": Setting("", "split to test on ('': the data set's own)"),
-    "train_file": Setting("", "name='file': TSV or JSONL file to train on"),
+    "train_file": Setting("", "name='file': TSV, CSV or JSON file to train on"),
     "validation_file": Setting("", "name='file': file to validate on ('': a tenth of train_file, by a hash of the text)"),
     "test_file": Setting("", "name='file': file to test on; it may lack labels"),
     "text_column": Setting("text", "name='file': column of the text"),

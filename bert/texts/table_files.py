@@ -1,15 +1,11 @@
-"""Reads examples from the user's TSV or JSONL files; errors name file and line.
-
-A TSV file starts with the names of its columns. Columns are separated by tabs, every line is an example, and quotes have no
-special meaning. A JSONL file has one object per line. Both are UTF-8; empty lines are skipped.
-"""
+"""Columns of the user's TSV, CSV or JSON files (official.data.rows) as examples; errors name file and line."""
 
 import json
 import math
 import pathlib
 from typing import NamedTuple
 
-TSV, JSONL = (".tsv", ".tab", ".txt"), (".jsonl", ".ndjson", ".json")
+from official.data.rows import ENDINGS, Rows, is_table
 
 
 class Columns(NamedTuple):
@@ -25,34 +21,31 @@ class TableFile:
     """One file of examples.
 
     Args:
-      path: of a file whose name ends in one of TSV or JSONL.
+      path: of a file whose name has one of official.data.rows.ENDINGS.
       setting: the setting that gave the path, for messages ("data.train_file").
       columns: a Columns.
 
     Attributes:
       path: a pathlib.Path.
-      has: {field of Columns: whether the file has that column}; in JSONL the first object decides.
+      has: {field of Columns: whether the file has that column}; in JSON the first object decides.
+      stripped: the lines whose labels had white space around them, of the last `rows`.
 
     Raises:
-      ValueError: a file that does not exist, another suffix, no text column, or two columns of one name.
+      ValueError: a file that does not exist, another ending, no text column, or two columns of one name.
     """
 
     def __init__(self, path, setting, columns):
         self.path = pathlib.Path(path).expanduser()
         self._columns = columns
-        if self.path.suffix.lower() not in (*TSV, *JSONL):
-            raise ValueError(f"{setting}={str(path)!r} is not allowed: its name must end in {', '.join((*TSV, *JSONL))}")
+        if not is_table(self.path):
+            raise ValueError(f"{setting}={str(path)!r} is not allowed: its name must end in {', '.join(ENDINGS)}")
         if not self.path.is_file():
             raise ValueError(f"{setting}={str(path)!r} is not allowed: the file does not exist")
-        self._is_json = self.path.suffix.lower() in JSONL
-        first, names = self._first()
-        self.has = {field: bool(name) and name in names for field, name in columns._asdict().items()}
-        if not self.has["text"]:
-            raise self._missing(first, "text", names)
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"{self.path}, line {first}: two columns are called {twice!r}")
-        self._names, self._header = names, None if self._is_json else first
+        self._rows = Rows(self.path)
+        self._first, self._names = self._rows.columns()
+        self.stripped = []
+        self.has = {field: bool(name) and name in self._names for field, name in columns._asdict().items()}
+        self.need("text")
 
     def need(self, field, instead=None):
         """Refuses a file that lacks a column.
@@ -65,10 +58,12 @@ class TableFile:
           ValueError: names the file, the line and its columns.
         """
         if not self.has[field]:
-            raise self._missing(self._first()[0], field, self._names, instead)
+            wanted = " or ".join(repr(getattr(self._columns, name)) for name in (field, instead) if name)
+            columns = ", ".join(map(repr, self._names))
+            raise ValueError(f"{self.name_of(self._first)}: it has no column {wanted}; its columns are {columns}")
 
     def rows(self, fields, bad_examples):
-        """Yields (line, {field: value}) of every good example.
+        """Yields (line, {field: value}) of every good example, without white space around labels.
 
         Args:
           fields: of Columns; every example needs all of them.
@@ -77,74 +72,29 @@ class TableFile:
         Raises:
           ValueError: for the first invalid line, if `bad_examples` refuses.
         """
-        for line, content in self._lines():
-            if line == self._header:
-                continue
+        self.stripped = []
+        for line, found in self._rows:
             try:
-                yield line, self._parse(content, fields)
+                if isinstance(found, ValueError):
+                    raise found
+                row = {field: self._value(found, field) for field in fields}
             except ValueError as error:
                 bad_examples.add(self.name_of(line), str(error))
+                continue
+            if "label" in row and row["label"] != row["label"].strip():
+                self.stripped.append(line)
+                row["label"] = row["label"].strip()
+            yield line, row
 
     def name_of(self, line):
         """The name of an example in messages."""
-        return f"{self.path}, line {line}"
-
-    def _lines(self):
-        """Yields (number, bytes) of all non-empty lines."""
-        with self.path.open("rb") as file:
-            for line, content in enumerate(file, start=1):
-                content = content.removeprefix(b"\xef\xbb\xbf") if line == 1 else content  # the byte order mark that Excel writes
-                content = content.removesuffix(b"\n").removesuffix(b"\r")
-                if content.strip(b" \r"):
-                    yield line, content
-
-    def _first(self):
-        """(line, names of the columns) of the header or of the first object."""
-        for line, content in self._lines():
-            try:
-                return line, list(_json_object(content)) if self._is_json else _decode(content).split("\t")
-            except ValueError as error:
-                raise ValueError(f"{self.path}, line {line}: {error}") from error
-        raise ValueError(f"{self.path} has no examples")
-
-    def _missing(self, line, field, names, instead=None):
-        wanted = " or ".join(repr(getattr(self._columns, name)) for name in (field, instead) if name)
-        return ValueError(f"{self.path}, line {line}: it has no column {wanted}; its columns are {', '.join(map(repr, names))}")
-
-    def _parse(self, content, fields):
-        if self._is_json:
-            found = _json_object(content)
-        else:
-            values = _decode(content).split("\t")
-            if len(values) != len(self._names):
-                raise ValueError(f"it has {len(values)} columns, and line {self._header} names {len(self._names)}")
-            found = dict(zip(self._names, values, strict=True))
-        return {field: self._value(found, field) for field in fields}
+        return self._rows.name_of(line)
 
     def _value(self, found, field):
         name = getattr(self._columns, field)
         if name not in found:
             raise ValueError(f"it has no {name!r}")
         return CHECKS[field](found[name], name)
-
-
-def _decode(content):
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"it is not UTF-8: {error.reason} at byte {error.start}") from error
-
-
-def _json_object(content):
-    try:
-        found = json.loads(_decode(content))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"it is not JSON: {error}") from error
-    except RecursionError as error:
-        raise ValueError("it is JSON that is nested too deeply") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"it must be a JSON object, not {json.dumps(found)[:40]}")
-    return found
 
 
 def _text(value, name):
@@ -161,7 +111,7 @@ def _label(value, name):
     """A string; JSON integers, true and false count as their text."""
     if isinstance(value, (bool, int)):
         value = json.dumps(value)
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value.strip():
         raise ValueError(f"its {name!r} must be the name of a class, not {json.dumps(value)[:40]}")
     return _text(value, name)
 

@@ -1,16 +1,18 @@
-"""The user's TSV and JSONL files as a data set."""
+"""The user's TSV, CSV and JSON files as a data set."""
 
 import pathlib
 
 import numpy as np
+from absl import logging
 
 from bert.texts.examples import SCORE_NAME, Examples, hash_order, held_out, part_of, select
 from bert.texts.metrics import CLASSIFICATION, REGRESSION
-from bert.texts.table_files import JSONL, TSV, Columns, TableFile
+from bert.texts.table_files import Columns, TableFile
+from official.data.rows import is_table
 
 
 class UserFiles:
-    """TSV or JSONL files (bert.texts.table_files) with a text or a pair of texts, and a class or a score.
+    """TSV, CSV or JSON files (bert.texts.table_files) with a text or a pair of texts, and a class or a score.
 
     The classes are those of the training file, sorted by name, or by value if all are integers. Without a validation file, the
     last tenth of the training file by `hash_order` is the validation split. Attributes and methods as in
@@ -45,7 +47,7 @@ class UserFiles:
 
     def load(self, split, bad_examples):
         del bad_examples  # the constructor got it
-        if pathlib.Path(split).suffix.lower() in (*TSV, *JSONL):
+        if is_table(split):
             return self._read(TableFile(split, "split", self._columns))
         names = [name for name in self.splits if name in split]
         if not names:
@@ -57,7 +59,7 @@ class UserFiles:
 
     def _open(self, path, setting):
         if not path:
-            raise ValueError(f"{setting}={path!r} is not allowed: it must be the path of a TSV or JSONL file")
+            raise ValueError(f"{setting}={path!r} is not allowed: it must be the path of a TSV, CSV or JSON file")
         return TableFile(self._folder / pathlib.Path(path).expanduser(), setting, self._columns)
 
     def _classes_of(self, train):
@@ -98,7 +100,7 @@ class UserFiles:
         fields = ["text", *(["text_pair"] if self.pairs else []), *([self._target] if file.has[self._target] else [])]
         if self.pairs:
             file.need("text_pair")
-        number_of = {name: number for number, name in enumerate(self.class_names)}
+        number_of = {name.strip(): number for number, name in enumerate(self.class_names)}
         lines, rows = [], []
         for line, row in file.rows(fields, self._bad_examples):
             label = row.get("label")
@@ -108,6 +110,10 @@ class UserFiles:
                 continue
             lines.append(line)
             rows.append(row)
+        if file.stripped:
+            logging.warning(
+                "%s and %d more: white space around the label is removed", file.name_of(file.stripped[0]), len(file.stripped) - 1
+            )
         if not rows:
             raise ValueError(f"{file.path} has no usable examples")
         labels = None

@@ -13,7 +13,7 @@ import flatbuffers
 import numpy as np
 import tensorflow as tf
 
-from official.cli import quiet
+from official.cli.text_ops import text_ops
 
 # Units of the double array. A node holds the byte that leads to it, the bit HAS_VALUE if it has a value, and the offset of its
 # base. A value has the bit LEAF.
@@ -176,10 +176,3 @@ def _trie(values):
         if key in values:
             units[base] = LEAF | values[key]
     return units
-
-
-def text_ops():
-    """Imports tensorflow_text, which takes seconds, without its warnings."""
-    with quiet.hub_import():
-        import tensorflow_text
-    return tensorflow_text

@@ -7,8 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from bert.tokenizers.base import SpecialIds, Tokenizer
-from bert.tokenizers.normalizer import normalizer, text_ops
+from bert.tokenizers.normalizer import normalizer
 from bert.tokenizers.sentencepiece_model import BYTE, CONTROL, NORMAL, SPECIAL, UNKNOWN, UNUSED, read_model
+from official.cli.text_ops import text_ops
 
 WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"
 

@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from bert.tokenizers.base import SpecialIds, Tokenizer
-from bert.tokenizers.normalizer import normalizer, text_ops
+from bert.tokenizers.normalizer import normalizer
+from official.cli.text_ops import text_ops
 
 SPECIAL = SpecialIds(pad="[PAD]", unk="[UNK]", cls="[CLS]", sep="[SEP]", mask="[MASK]")
 UNUSED = re.compile(r"\[unused\d+\]")

@@ -1,7 +1,57 @@
-"""Models that start from saved weights."""
+"""Models that start from saved ones: from their weights, or from their settings and weights."""
 
-from official.checkpoints.weights import locate, read_weights
+import json
+import os
+import pathlib
+import tempfile
+from collections.abc import Callable
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+import tensorflow as tf
+
+from official.checkpoints.weights import locate, plain_name, read_weights
 from official.files.tables import text_table
+from official.zoo import override
+
+KERAS_METADATA = "keras_metadata.pb"  # in a SavedModel that a Keras model's `save` wrote
+
+
+class Zoo(NamedTuple):
+    """What a package with models by name has for starting from saved ones.
+
+    Attributes:
+      settings: dict, all settings of any of its models.
+      build: function of `name` and settings, all by keyword, that returns a model.
+      settings_of: function of a Keras model that returns the settings that `build` makes an equal one of; raises a ValueError in
+        words that complete "... is not allowed: ".
+      settings_in: function of {full name: array} that returns the settings that weights tell better than the config of a run.
+      transfer: function of a model and {full name: array} that assigns what fits and returns rows of strings, or raises such a
+        ValueError.
+    """
+
+    settings: dict
+    build: Callable
+    settings_of: Callable
+    settings_in: Callable
+    transfer: Callable
+
+
+class Saved(NamedTuple):
+    """A saved model, read.
+
+    Attributes:
+      given: the path or handle that led to it, a string.
+      name: of the Keras model, a string.
+      settings: dict of the settings that it was built with; None if it is saved without them.
+      weights: {full name: array}.
+    """
+
+    given: str
+    name: str
+    settings: dict | None
+    weights: dict
 
 
 def load_pretrained(model, path, transfer, setting="path"):
@@ -22,24 +72,184 @@ def load_pretrained(model, path, transfer, setting="path"):
       OSError: a repository of handles that cannot be read.
     """
     found = locate(path, setting)
+    return _transfer(model, read_weights(found, setting), transfer, f"{setting}={found.given!r}")
+
+
+def create_pretrained(zoo, name, settings, path):
+    """A new model that starts from the weights of a saved one; prints the table of what became of them.
+
+    Args:
+      zoo: a Zoo.
+      name, settings: of the new model. It is not built for a wrong path.
+      path: as of `read_saved`, or a file in Keras's format .weights.h5 of a model with the same layers.
+
+    Raises:
+      ValueError, OSError: as `read_saved`; or no weight fits, naming the settings that differ.
+    """
+    setting = "pretrained"
+    if _ends_with(path, ".weights.h5"):
+        _check_file(path, setting)
+        model = zoo.build(name=name, **settings)
+        saved = Saved(os.fspath(path), "", None, _read_weights_file(model, path, setting))
+    else:
+        saved = read_saved(zoo, path, setting, weights_suffice=True)
+        model = zoo.build(name=name, **settings)
+    given = f"{setting}={saved.given!r}"
+    rows = _transfer(model, saved.weights, zoo.transfer, given, _differences(saved.settings or {}, settings))
+    print(f"Starting from {saved.given}:\n{text_table(rows)}")
+    return model
+
+
+def load_saved(zoo, saved, name, changes):
+    """The model of a Saved, some of its settings changed.
+
+    Prints the table of what became of the weights unless all of them are taken as they are.
+
+    Args:
+      zoo, saved: a Zoo and a Saved with settings.
+      name: of the new Keras model; None for that of the saved one.
+      changes: dict of settings.
+
+    Raises:
+      ValueError: an unknown setting, a value that is not allowed, or no weight fits.
+    """
+    settings = override(saved.name, saved.settings, changes)
+    model = zoo.build(name=name or saved.name, **settings)
+    rows = _transfer(model, saved.weights, zoo.transfer, f"source={saved.given!r}", _differences(saved.settings, settings))
+    if any(row.result != "loaded" or row.reason for row in rows):
+        print(f"Starting from {saved.given}:\n{text_table(rows)}")
+    return model
+
+
+def read_saved(zoo, path, setting, weights_suffice=False):
+    """Reads the settings and the weights of a saved model.
+
+    Only the settings of the model, those that the zoo knows, are read of the config of a run.
+
+    Args:
+      zoo: a Zoo.
+      path: as of official.checkpoints.weights.locate; or a file that a model of the zoo was saved to by Keras, .keras or .h5.
+      setting: what the user calls the path, for messages.
+      weights_suffice: whether a model that is saved without its settings is allowed.
+
+    Returns:
+      A Saved.
+
+    Raises:
+      ValueError: no model there, a model without settings or with unknown ones, or as official.checkpoints.weights.read_weights.
+      OSError: as official.checkpoints.weights.locate.
+    """
+    if _ends_with(path, ".keras") or _ends_with(path, ".h5"):
+        _check_file(path, setting)
+        return _read_keras(zoo, path, setting)
+    found = locate(path, setting)
+    given = f"{setting}={found.given!r}"
+    is_from_keras = found.is_saved_model and not found.config_file.is_file() and (found.path / KERAS_METADATA).is_file()
+    if is_from_keras and not weights_suffice:
+        return _read_keras(zoo, found.path, setting)
     weights = read_weights(found, setting)
+    try:
+        name, settings = _read_config(found.config_file, zoo.settings)
+    except ValueError as error:
+        if weights_suffice:
+            return Saved(found.given, "", None, weights)
+        raise ValueError(
+            f"{given} is not allowed: {error} (create_model takes the weights alone, as pretrained={found.given!r})"
+        ) from error
+    return Saved(found.given, name, {**settings, **zoo.settings_in(weights)}, weights)
+
+
+def _read_config(path, settings):
+    """The name and all settings of the model in the config.json of a run, of which nothing else is read."""
+    if not path.is_file():
+        raise ValueError(f"it must be saved with its settings, and {path} does not exist")
+    try:
+        config = json.loads(path.read_text())
+        name, of_model = str(config["name"]), dict(config["model"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} is not the config of a run ({error!r})") from error
+    return name, override(f"a model of this zoo, in {path}", settings, of_model)
+
+
+def _read_keras(zoo, path, setting):
+    """The Saved of what a Keras model's `save` wrote. Loading keeps no full names of weights: an equal model has them."""
+    given = f"{setting}={os.fspath(path)!r}"
+    try:
+        loaded = tf.keras.models.load_model(path, compile=False)
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise ValueError(f"{given} cannot be read as a Keras model: {error}") from error
+    try:
+        settings = zoo.settings_of(loaded)
+    except ValueError as error:
+        raise ValueError(f"{given} is not allowed: {error}") from error
+    names = [plain_name(weight.name) for weight in zoo.build(name=loaded.name, **settings).weights]
+    return Saved(os.fspath(path), loaded.name, settings, dict(zip(names, loaded.get_weights(), strict=True)))
+
+
+def _read_weights_file(model, path, setting):
+    """{full name: array} of a file .weights.h5, in which Keras puts a weight by its place in the model and not by its name.
+
+    The place of each is found by saving numbers in place of the model's weights. The weights themselves are kept.
+    """
+    values = model.get_weights()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            numbered = pathlib.Path(folder, "numbered.weights.h5")
+            model.set_weights([np.full(value.shape, number, value.dtype) for number, value in enumerate(values)])
+            model.save_weights(numbered)
+            numbers = {place: int(array.flat[0]) for place, array in _read_arrays(numbered).items()}
+    finally:
+        model.set_weights(values)
+    try:
+        arrays = _read_arrays(path)
+    except OSError as error:
+        raise ValueError(f"{setting}={os.fspath(path)!r} cannot be read: {error}") from error
+    for place in numbers.keys() ^ arrays.keys():
+        where = "only in the file" if place in arrays else "not in the file"
+        raise ValueError(
+            f"{setting}={os.fspath(path)!r} is not allowed: it must be of a model with the same layers; {place} is {where}"
+        )
+    names = [plain_name(weight.name) for weight in model.weights]
+    return {names[number]: arrays[place] for place, number in numbers.items()}
+
+
+def _read_arrays(path):
+    """{place: array} of the weights of layers in a file .weights.h5, which may also hold an optimizer and metrics."""
+    arrays = {}
+
+    def add(place, item):
+        if isinstance(item, h5py.Dataset) and place.startswith("layers/"):
+            arrays[place] = item[()]
+
+    with h5py.File(path) as file:
+        file.visititems(add)
+    return arrays
+
+
+def _transfer(model, weights, transfer, given, differences=""):
     try:
         return transfer(model, weights)
     except ValueError as error:
-        raise ValueError(f"{setting}={found.given!r} is not allowed: {error}") from error
+        raise ValueError(f"{given} is not allowed: {error}{differences}") from error
 
 
-def create_pretrained(build, path, transfer):
-    """A new model that starts from a saved one; prints the table of what became of the weights.
+def _differences(before, after):
+    """Settings of a saved model that another one does not share, for an error message; "" if there are none."""
+    # Two forms of an initializer may mean the same, and no shape follows from it.
+    names = [name for name in before if name in after and name != "kernel_initializer"]
+    differ = [name for name in names if _listed(before[name]) != _listed(after[name])]
+    told = ", ".join(f"{name}={before[name]!r} (not {after[name]!r})" for name in differ)
+    return f"; it was saved with {told}" if told else ""
 
-    Args:
-      build: function that returns the model; not called for a wrong path.
-      path, transfer: as in `load_pretrained`.
 
-    Raises:
-      ValueError, OSError: as `load_pretrained`.
-    """
-    found = locate(path, setting="pretrained")
-    model = build()
-    print(f"Starting from {path}:\n{text_table(load_pretrained(model, found, transfer, setting='pretrained'))}")
-    return model
+def _listed(value):
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _ends_with(path, ending):
+    return isinstance(path, (str, os.PathLike)) and os.fspath(path).endswith(ending) and not os.path.isdir(path)
+
+
+def _check_file(path, setting):
+    if not os.path.isfile(path):
+        raise ValueError(f"{setting}={os.fspath(path)!r} is not allowed: there is no such file")

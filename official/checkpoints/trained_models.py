@@ -13,7 +13,7 @@ from official.checkpoints.manager import restore_model
 from official.checkpoints.weights import locate, plain_name, read_weights
 from official.config import completed
 from official.files.saved_model_layout import CONFIG_FILE, locate_assets
-from official.files.workdir import CHECKPOINTS, CONFIG_JSON, EVALUATION, PRECISION_TXT, SUMMARY_JSON
+from official.files.workdir import EVALUATION, PRECISION_TXT, SUMMARY_JSON
 from official.task import create_task
 
 
@@ -48,18 +48,18 @@ def find_model(path, setting="model"):
     """
     found = locate(path, setting)
     if found.is_saved_model:
-        if not (found.path / CONFIG_FILE).exists():
+        if not found.config_file.exists():
             raise ValueError(
                 f"{found.path} is a SavedModel without {CONFIG_FILE}, which official.train writes: its data is not known"
             )
-        config = ConfigDict(locate_assets(_read_config(found.path / CONFIG_FILE), found.path))
+        config = ConfigDict(locate_assets(_read_config(found.config_file), found.path))
         beside = None if found.is_fetched else found.path.with_name(found.path.name + "_evaluation")
         return TrainedModel(found.path, True, config, beside)
     prefix = pathlib.Path(found.prefix)
-    workdir = found.path if (found.path / CHECKPOINTS).is_dir() else prefix.absolute().parent.parent
-    if not (workdir / CONFIG_JSON).exists():
+    workdir = found.config_file.parent
+    if not found.config_file.exists():
         raise ValueError(f"{workdir} holds no config.json, without which the model of {prefix} is not known")
-    config = ConfigDict(_read_config(workdir / CONFIG_JSON))
+    config = ConfigDict(_read_config(found.config_file))
     if config.train.precision == "auto":
         config.train.precision = (workdir / PRECISION_TXT).read_text().strip()
     return TrainedModel(prefix, False, config, workdir / EVALUATION)

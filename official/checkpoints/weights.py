@@ -9,7 +9,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from official.cli import quiet
-from official.files.workdir import BEST_CHECKPOINT, CHECKPOINTS
+from official.files.saved_model_layout import CONFIG_FILE
+from official.files.workdir import BEST_CHECKPOINT, CHECKPOINTS, CONFIG_JSON
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # Children of a saved model whose variables are not weights of the model.
@@ -38,6 +39,14 @@ class Located(NamedTuple):
     prefix: str
     is_saved_model: bool
     is_fetched: bool
+
+    @property
+    def config_file(self):
+        """The pathlib.Path where the config of its run would be: in the SavedModel, or in the workdir around the checkpoint."""
+        if self.is_saved_model:
+            return self.path / CONFIG_FILE
+        in_workdir = (self.path / CHECKPOINTS).is_dir()
+        return (self.path if in_workdir else pathlib.Path(self.prefix).absolute().parent.parent) / CONFIG_JSON
 
 
 def locate(path, setting="path"):
@@ -128,6 +137,11 @@ def read_weights(path, setting="path", averaged=True):
     except (tf.errors.OpError, RuntimeError, IndexError) as error:
         raise ValueError(f"{given}: {prefix} cannot be read: {error}") from error
     return weights
+
+
+def has_checkpoint(path):
+    """Whether a pathlib.Path is that of a workdir, a folder of checkpoints, the prefix of a checkpoint or a SavedModel."""
+    return _checkpoint_at(path) is not None
 
 
 def plain_name(name):

@@ -32,7 +32,7 @@ def startup():
     """Wrap `import tensorflow` in this, at the top of a command.
 
     Also turns off TensorFlow's INFO lines from here on, unless TF_CPP_MIN_LOG_LEVEL is set, and a warning about setuptools by
-    TensorFlow Hub, which TensorFlow Text imports: requirements.txt keeps setuptools below 81 for it.
+    TensorFlow Hub, which TensorFlow Text imports: pyproject.toml keeps setuptools below 81 for it.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated as an API", category=UserWarning)

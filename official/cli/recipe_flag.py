@@ -7,19 +7,29 @@ import sys
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
+from official.config import EPOCHS_OF
 from official.zoo import did_you_mean
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe: a Python file with get_config().", lock_config=True)
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set: the same as --config.data.dir.")
+PACKAGES = pathlib.Path(__file__).parents[2]  # the checkout, or the environment's site-packages
 
 
 def given_recipe():
     """The ConfigDict that --config and --data_dir give; None without --config.
 
+    Epochs on the command line take the place of the recipe's steps, and steps that of its epochs.
+
     Raises:
       ValueError: --data_dir for a recipe without data.dir.
     """
     config = CONFIG.value
+    if config is not None:
+        given = config_flags.get_override_values(flags.FLAGS["config"])
+        for pair in EPOCHS_OF.items():
+            for new, old in (pair, pair[::-1]):
+                if given.get(f"train.{new}") and f"train.{old}" not in given:
+                    config.train[old] = type(config.train[old])()
     if config is not None and DATA_DIR.value is not None:
         if "dir" not in config.get("data", {}):
             raise ValueError(f"--data_dir={DATA_DIR.value} is not allowed: the recipe has no data.dir")
@@ -27,12 +37,58 @@ def given_recipe():
     return config
 
 
-def parse_flags(arguments):
-    """absl's flag parser, with one sentence instead of a traceback for a wrong recipe or setting."""
+HELP = ("--help", "-help", "-h")
+
+
+def parse_flags(arguments, meanings=None):
+    """absl's flag parser, with one sentence instead of a traceback for a wrong recipe or setting.
+
+    Args:
+      arguments: the command line, as list of strings.
+      meanings: function of the recipe's ConfigDict that returns {section: {setting: one line}}. With it, --help beside --config
+        also prints the settings of the recipe, and exits with 0.
+    """
     problem = problem_with(arguments)
     if problem:
         sys.exit(f"error: {problem}")
-    return app.parse_flags_with_usage(arguments)
+    found = _with_found_recipe(arguments)
+    if meanings and set(HELP) & set(arguments) and _value_of("config", arguments):
+        app.parse_flags_with_usage([given for given in found if given not in HELP])
+        app.usage(shorthelp=True, writeto_stdout=True)
+        _print_settings(meanings)
+        sys.exit(0)
+    return app.parse_flags_with_usage(found)
+
+
+def find_recipe(path):
+    """The pathlib.Path of a recipe's file: as given or, if there is no such file, in the folder of this project's packages.
+
+    So a recipe has one name in the checkout and installed, in any working directory: vision/configs/digits.py.
+    """
+    given, own = pathlib.Path(path), PACKAGES / path
+    return own if own.is_file() and not given.is_file() else given
+
+
+def _with_found_recipe(arguments):
+    """The command line with the path of `find_recipe`, which ml_collections then opens."""
+    recipe = _value_of("config", arguments)
+    if recipe is None:
+        return arguments
+    path, colon, argument = recipe.partition(":")
+    found = f"{find_recipe(path)}{colon}{argument}"
+    own = (recipe, f"config={recipe}")
+    return [given.removesuffix(recipe) + found if given.lstrip("-") in own else given for given in arguments]
+
+
+def _print_settings(meanings):
+    from official.cli.recipe_help import settings_text  # which only --help needs
+
+    try:
+        config = given_recipe()
+        text = settings_text(config, meanings(config))
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    print(f"\nSettings of {flags.FLAGS['config'].config_filename}, each to be changed by --config.SETTING=VALUE:\n\n{text}")
 
 
 def problem_with(arguments):
@@ -47,9 +103,10 @@ def problem_with(arguments):
     if recipe is None:
         return None
     path, _, argument = recipe.partition(":")
-    if not pathlib.Path(path).is_file():
+    file = find_recipe(path)
+    if not file.is_file():
         return f"--config={path}: no such file"
-    get_config = runpy.run_path(path)["get_config"]
+    get_config = runpy.run_path(str(file))["get_config"]
     try:
         config = get_config(argument) if argument else get_config()
     except ValueError as error:

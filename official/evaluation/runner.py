@@ -1,7 +1,11 @@
 """Runs a model over a split, batch by batch, and writes the files of the evaluation."""
 
+import json
+import os
+
 import tensorflow as tf
 
+from official.files.outputs import check_output
 from official.files.summary import write_summary
 from official.files.workdir import METRICS_JSON
 
@@ -29,6 +33,29 @@ def run_model(call, dataset, evaluation):
         evaluation.add(*tf.nest.map_structure(lambda tensor: None if tensor is None else tensor.numpy(), batch))
     if not evaluation.examples:
         raise ValueError("the split has no examples")
+
+
+def check_folder(folder, evaluation):
+    """Refuses a folder with files of the names that an evaluation writes, unless an earlier evaluation wrote them.
+
+    Args:
+      folder: a pathlib.Path.
+      evaluation: an official.task.Evaluation.
+
+    Raises:
+      ValueError: names the folder.
+    """
+    names = [name for name in {**METRICS_FILE, **evaluation.files} if os.path.lexists(folder / name)]
+    is_own = folder.is_dir() and (not names or _is_evaluation(folder / METRICS_JSON))
+    found = f", and {', '.join(names)} may be of something else" if names else ""
+    check_output(folder, is_own, f"a folder that an evaluation may write into{found}")
+
+
+def _is_evaluation(path):
+    try:
+        return {"evaluated", "split", "metrics"} <= set(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def write_evaluation(folder, evaluation, **fields):

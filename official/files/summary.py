@@ -41,7 +41,7 @@ def report(summary, workdir):
         (names.SAVED_MODEL, "the exported model"),
         (names.CURVES_PNG, "loss, metrics and expert load"),
         (names.SUMMARY_JSON, "metrics, versions and the full config"),
-        (names.METRICS_CSV, "all metrics, an epoch a row"),
+        (names.METRICS_CSV, "all metrics, an evaluation a row"),
         (names.TENSORBOARD, f"the same for `tensorboard --logdir {workdir}`"),
         (names.CHECKPOINTS, "what a longer run would resume from"),
         *([(names.BEST_CHECKPOINT, "the best checkpoint, which is the exported one")] if best else []),
@@ -70,14 +70,15 @@ def versions():
 
 def source():
     """The git commit of this source tree and whether files differ from it; None without git or its history."""
-    here = pathlib.Path(__file__).parent
+    here = pathlib.Path(__file__)
 
     def git(*arguments):
         try:
-            answer = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True)
+            answer = subprocess.run(["git", "-C", str(here.parent), *arguments], capture_output=True, text=True, check=True)
         except (FileNotFoundError, subprocess.CalledProcessError):
             return None
         return answer.stdout.strip()
 
-    commit = git("rev-parse", "HEAD")
+    # Installed into an environment inside somebody's repository, this file is not one of that repository's.
+    commit = git("rev-parse", "HEAD") if git("ls-files", "--error-unmatch", here.name) else None
     return {"git_commit": commit, "git_modified": None if commit is None else bool(git("status", "--porcelain"))}

@@ -1,4 +1,4 @@
-"""Converts exported models to ONNX and runs them in ONNX Runtime. Needs requirements-onnx.txt."""
+"""Converts exported models to ONNX and runs them in ONNX Runtime. Needs the extra onnx of pyproject.toml."""
 
 import collections
 import logging

@@ -16,6 +16,7 @@ from official.checkpoints.trained_models import call_by_names, open_recipe
 from official.checkpoints.weights import plain_name, read_weights
 from official.evaluation.runner import run_model
 from official.files.atomic import atomic_dir
+from official.files.outputs import check_output
 from official.files.saved_model_layout import CONFIG_FILE, FACTS_FILE
 from official.files.summary import write_summary
 from official.files.tables import text_table
@@ -110,8 +111,7 @@ def convert(
       ModuleNotFoundError: the packages of a format are not installed.
     """
     check_formats(formats)
-    if not (not output.exists() or (output / REPORT_FILE).is_file() or (output.is_dir() and not any(output.iterdir()))):
-        raise ValueError(f"output={output} is not allowed: it must be a new folder, or one that an earlier conversion wrote")
+    check_output(output, _is_conversion(output), "a folder with nothing but an earlier conversion", "output")
     if evaluated is not None and evaluated < 0:
         raise ValueError(f"evaluated={evaluated} is not allowed: it must be at least 0, or None for all")
     served = numeric_signature(saved_model, signature)
@@ -141,6 +141,12 @@ def convert(
             models=rows,
             packages={package: metadata.version(package) for name in formats for package in PACKAGES[name]},
         )
+
+
+def _is_conversion(folder):
+    """Whether a folder holds the files of a conversion and nothing else."""
+    known = {REPORT_FILE, *(variant.file for variants in FORMATS.values() for variant in variants)}
+    return (folder / REPORT_FILE).is_file() and {path.name for path in folder.iterdir()} <= known
 
 
 def report(output, written):
@@ -184,8 +190,9 @@ def check_formats(formats):
             try:
                 metadata.version(package)
             except metadata.PackageNotFoundError:
-                needed = "pip install -r requirements-onnx.txt, or sh scripts/setup.sh requirements-onnx.lock"
-                raise ModuleNotFoundError(f"--format={name} needs {package}, which is not installed: {needed}") from None
+                raise ModuleNotFoundError(
+                    f"--format={name} needs {package}, which is not installed: pip install '.[onnx]' in the checkout"
+                ) from None
 
 
 def _examples(served, task, examples, count, split):

@@ -4,8 +4,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from official.checkpoints.weights import local_path
-from official.cli import quiet
+from official.checkpoints.weights import has_checkpoint, local_path
+from official.cli.text_ops import load_with_text_ops
+from official.files.workdir import SAVED_MODEL
 
 
 class NumericSignature(NamedTuple):
@@ -83,22 +84,38 @@ def _is_numeric(signature):
     return tf.string not in {spec.dtype for spec in (*signature.inputs.values(), *signature.outputs.values())}
 
 
+def exported_folder(model, setting="--model"):
+    """The folder of an exported model, a pathlib.Path.
+
+    Args:
+      model: path of a SavedModel or of a run's workdir, for the SavedModel in it; or handle of a published one.
+      setting: what the user calls the path, for messages.
+
+    Raises:
+      ValueError: an unknown handle, or a checkpoint or workdir without an exported model.
+      OSError: as official.checkpoints.weights.local_path.
+    """
+    folder = local_path(model, setting)
+    if not tf.saved_model.contains_saved_model(str(folder)):
+        if tf.saved_model.contains_saved_model(str(folder / SAVED_MODEL)):
+            return folder / SAVED_MODEL
+        if has_checkpoint(folder):
+            raise ValueError(
+                f"{setting}={str(model)!r} is not allowed: it must be an exported model, and this is a checkpoint; "
+                f"export it by python -m official.export --model={model}"
+            )
+    return folder
+
+
 def load_exported(model):
     """Loads a SavedModel, with TensorFlow Text's operations if it needs them.
 
     Args:
-      model: path of its folder, or handle of a published one.
+      model: as of `exported_folder`.
 
     Raises:
-      ValueError: an unknown handle.
+      ValueError: as `exported_folder`; or a text model without the package tensorflow-text.
       OSError: no SavedModel at the path.
     """
-    folder = str(local_path(model, "--model"))
-    try:
-        return tf.saved_model.load(folder)
-    except (tf.errors.NotFoundError, FileNotFoundError, RuntimeError) as error:
-        if "not registered" not in str(error):
-            raise
-    with quiet.hub_import():
-        import tensorflow_text  # noqa: F401  (takes seconds, and only text models need it)
-    return tf.saved_model.load(folder)
+    folder = str(exported_folder(model))
+    return load_with_text_ops(lambda: tf.saved_model.load(folder))

@@ -1,4 +1,7 @@
-"""Keras callbacks of the driver: progress, step counts, tables, checkpoints, and a guard against losses that are not finite."""
+"""Keras callbacks of the driver: progress, step counts, tables, checkpoints, and a guard against losses that are not finite.
+
+An epoch here is Keras's, the steps between two evaluations (`train.eval_every`), not one of `train.epochs`, a pass over the data.
+"""
 
 import contextlib
 import math
@@ -7,8 +10,10 @@ import time
 
 import tensorflow as tf
 
-from official.cli.status_line import StatusLine
+from official.cli import stopping
+from official.cli.status_line import StatusLine, format_bytes
 from official.files.workdir import METRICS_CSV
+from official.training.devices import peak_memory
 
 
 class Stopped(Exception):
@@ -32,42 +37,90 @@ class StepCallback(tf.keras.callbacks.Callback):
 
 
 class Progress(StepCallback):
-    """A bar that fits the terminal while an epoch runs, and a line at its end; only the lines where output is not a terminal.
+    """A bar that fits the terminal, and a line after each evaluation; only these lines where output is not a terminal.
 
+    Beside the logs they show the run's time so far, the time left, examples a second in training, and the largest memory so far.
     Keras's own bar waits for the device at every step, and is repeated line by line where it is wider than the terminal.
 
     Args:
-      epochs: number of epochs of the whole run.
+      first_step: steps done before this session.
+      steps: last step of the run.
+      batch_size: examples of a step.
+      unit: what an example is called, in the plural.
+      clock: function that returns the seconds that the run has taken so far.
+      memory: function that returns the largest memory so far, in bytes.
       refresh: seconds between two reads of the loss.
     """
 
-    def __init__(self, epochs, refresh=0.25):
+    def __init__(self, first_step, steps, batch_size, unit, clock, memory=peak_memory, refresh=0.25):
         super().__init__()
-        self._epochs = epochs
+        self._step = first_step
+        self._steps = steps
+        self._batch_size = batch_size
+        self._unit = unit
+        self._clock = clock
+        self._memory = memory
+        self._first = None  # step and time after the session's first step, in which the graph is traced
         self._line = StatusLine(refresh)
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._label = f"epoch {epoch + 1:>{len(str(self._epochs))}}/{self._epochs}"
-        self._show_bar(0, {})
+        self._start = self._step
+        self._rate_from = self._step, self._clock()
+        self._rate = None
+        self._show_bar({})
 
     def on_train_batch_end(self, batch, logs=None):
+        self._step = self._start + batch + 1  # of several steps in one execution, `batch` is the last
+        if self._first is None:
+            self._first = self._rate_from = self._step, self._clock()
         if self._line.is_due():
-            self._show_bar(batch + 1, logs)
+            self._measure()
+            self._show_bar(logs)
 
     def on_test_begin(self, logs=None):
-        self._line.show(f"{self._label}  evaluating")
+        self._measure()
+        self._line.show(f"{self._label()}  evaluating")
 
     def on_epoch_end(self, epoch, logs=None):
+        if not any(key.startswith("val_") for key in logs):
+            self._measure()
         training = {key: value for key, value in logs.items() if f"val_{key}" in logs}
         validation = {key.removeprefix("val_"): value for key, value in logs.items() if key.startswith("val_")}
-        line = f"{self._label}  {_as_text(training or logs)}"
-        self._line.leave(line + (f" | validation: {_as_text(validation)}" if validation else ""))
+        parts = [_as_text(training or logs)]
+        if validation:
+            parts.append(f"validation: {_as_text(validation)}")
+        self._line.leave(f"{self._label()}  {' | '.join([*parts, self._facts()])}")
 
-    def _show_bar(self, done, logs):
+    def _label(self):
+        return f"step {self._step:>{len(str(self._steps))}}/{self._steps}"
+
+    def _measure(self):
+        """Measures examples a second since the last evaluation, which ends before the next one begins."""
+        step, start = self._rate_from
+        if self._step > step:
+            self._rate = (self._step - step) * self._batch_size / (self._clock() - start)
+
+    def _facts(self):
+        now = self._clock()
+        facts = [_as_time(now)]
+        if self._first and self._step > self._first[0]:
+            step, start = self._first
+            facts.append(f"{_as_time((now - start) / (self._step - step) * (self._steps - self._step))} left")
+        if self._rate:
+            facts.append(f"{self._rate:{',.0f' if self._rate >= 10 else '.2g'}} {self._unit}/s")
+        return ", ".join([*facts, format_bytes(self._memory())])
+
+    def _show_bar(self, logs):
         if self._line.is_terminal:
-            steps = self.params["steps"]
-            bar = "=" * (20 * done // steps)
-            self._line.show(f"{self._label} [{bar:<20}] {done:>{len(str(steps))}}/{steps}  {_as_text(logs)}")
+            bar = "=" * (10 * self._step // self._steps)
+            self._line.show(f"{self._label()} [{bar:<10}] {self._facts()}  {_as_text(logs)}")
+
+
+def _as_time(seconds):
+    """Minutes and seconds, 1:05, or hours, 2:01:05."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def _as_text(logs):
@@ -231,18 +284,25 @@ class SaveCheckpoints(StepCallback):
 
     @contextlib.contextmanager
     def listening(self):
-        """Inside, SIGINT and SIGTERM ask the run to stop after the current step; a second signal stops it at once."""
-        before = {signum: signal.signal(signum, self._remember) for signum in (signal.SIGINT, signal.SIGTERM)}
+        """Inside, SIGINT and SIGTERM ask the run to stop after the current step or evaluation.
+
+        A second signal does what the first would have done outside; if that is nothing in Python, it raises KeyboardInterrupt.
+        """
+        self._before = {signum: signal.signal(signum, self._remember) for signum in stopping.SIGNALS}
         try:
             yield
         finally:
-            for signum, handler in before.items():
+            for signum, handler in self._before.items():
                 signal.signal(signum, handler)
 
     def _remember(self, signum, frame):
-        if self._signal:
+        if not self._signal:
+            self._signal = signum
+            stopping.say("Stopping after this step or evaluation, which is saved first; a second signal stops at once.")
+        elif callable(self._before[signum]):
+            self._before[signum](signum, frame)
+        else:
             raise KeyboardInterrupt
-        self._signal = signum
 
     def on_train_batch_end(self, batch, logs=None):
         if self._best:

@@ -1,6 +1,8 @@
 """Distribution strategy and precision of a run."""
 
+import resource
 import statistics
+import sys
 import time
 
 import tensorflow as tf
@@ -51,6 +53,14 @@ def is_chief(strategy):
     resolver = strategy.cluster_resolver
     first = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
     return resolver.task_type in (None, first) and not resolver.task_id
+
+
+def peak_memory():
+    """The largest memory so far, in bytes: of the first GPU, or of this process where there is no GPU."""
+    if tf.config.list_logical_devices("GPU"):
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
 
 
 # Speedup of matrix products from which mixed precision makes a whole step faster, which has casts besides.

@@ -13,6 +13,7 @@ from bert.classification import TextClassification
 from official import evaluate, train
 from official.checkpoints.weights import read_weights
 from official.files.tables import read_table
+from official.task import Split
 from tests.bert.prepared_texts import prepare_glue, write_jsonl, write_tsv, write_vocabulary
 from tests.bert.tiny import classification_config
 
@@ -56,6 +57,8 @@ class TestTask:
         lines = (folder / "train.tsv").read_text().splitlines()[1:]
         expected = np.mean([len(line.split("\t")[0].split()) + 2 for line in lines])
         assert task.tokens_per_example == pytest.approx(expected)
+        classes = ("bad", "good")
+        assert task.describe_data() == dict(train=Split(24, classes, (12, 12)), validation=Split(8, classes, (4, 4)))
 
     def test_batches(self, folder):
         """Training is endless and static, evaluation whole; labels are what Keras takes, and in evaluation say the place too."""
@@ -212,6 +215,8 @@ class TestRun:
         for place, text in enumerate(texts):
             alone = loaded.signatures["serve"](text=tf.constant([text]))
             np.testing.assert_allclose(alone["logits"][0], served["logits"][place], atol=1e-5)
+        empty = loaded.serve(tf.constant([], tf.string))
+        assert {name: len(value) for name, value in empty.items()} == dict.fromkeys(served, 0)
         tokens = (extra / "vocab.txt").read_text().splitlines()
         ids = [tokens.index(token) for token in ("[CLS]", "a", "good", "film", "[SEP]")]
         row = {"input_word_ids": ids + [0] * 9, "input_mask": [1] * 5 + [0] * 9, "input_type_ids": [0] * 14}
@@ -257,6 +262,7 @@ def test_regression_of_pairs(folder, tmp_path):
     """From JSONL to an export that takes two strings and gives a score."""
     config = file_config(folder, "pairs.jsonl", "pairs.jsonl", ONE_BLOCK, model="bert_tiny")
     summary = train.run(config, tmp_path / "run")
+    assert TextClassification(config).describe_data() == dict(train=Split(10), validation=Split(10))
     assert {"val_pearson", "val_loss"} <= set(summary["metrics"])
     written, files = evaluate.evaluate(tmp_path / "run")
     assert list(written["metrics"]) == ["pearson", "spearman", "loss"]

@@ -390,6 +390,19 @@ def test_predict_over_several_batches():
     assert predicted["balance_loss"].shape == (2,)
 
 
+def test_inputs_of_other_names():
+    """Keras would take the values in the order of their keys: the mask of Hugging Face's names for the word ids."""
+    model = create(task="classification")
+    batch = random_batch()
+    renamed = {"input_ids": "input_word_ids", "attention_mask": "input_mask", "token_type_ids": "input_type_ids"}
+    wrong = {name: batch[ours] for name, ours in renamed.items()}
+    said = r"inputs=\['attention_mask', .*\] is not allowed: it must be a dict with the keys input_mask, input_type_ids, input_wo"
+    for call in (model, model.predict_on_batch):
+        with pytest.raises(ValueError, match=said):
+            call(wrong)
+    assert model({**batch, "more": batch["input_mask"]}).shape == (3, 2)
+
+
 def test_depths():
     """The tied word embedding is the embedding's, of depth 0; what stands on the encoder is the last layer."""
     for task, heads in (("pretraining", {"pooler", "mlm_logits", "next_sentence"}), ("span", {"span"})):

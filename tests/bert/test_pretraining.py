@@ -21,6 +21,7 @@ from bert.tokenizer import open_tokenizer
 from official import evaluate, train
 from official.config import to_plain
 from official.files.tables import read_table
+from official.task import Split
 from tests.bert.corpus_files import documents, write_texts, write_vocabulary
 
 LENGTH = 40
@@ -66,6 +67,9 @@ class TestRun:
         tokens = counts["tokens"] / counts["examples"] + 3
         assert float(row["tokens_per_second"]) == pytest.approx(tokens * float(row["sequences_per_second"]), abs=0.1 * tokens)
         assert summary["config"]["model"]["vocab_size"] == len(read_info(folder)["token_counts"])
+        held_out = read_info(folder)["splits"]["validation"]["examples"]
+        assert Pretraining(config_of(folder)).describe_data() == dict(train=Split(counts["examples"]), validation=Split(held_out))
+        assert Pretraining(config_of(folder, data={"validation_examples": 1})).describe_data()["validation"] == Split(1)
         assert summary["config"]["data"]["predictions"] == math.ceil(0.15 * LENGTH)
 
     def test_loss_is_the_sum(self, finished):

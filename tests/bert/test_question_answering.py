@@ -15,6 +15,7 @@ from bert.models import INPUTS
 from bert.question_answering import SPAN_PARTS, QuestionAnswering, SpanAccuracy, SpanLoss
 from bert.recipes import squad_recipe
 from official import evaluate, train
+from official.task import Split
 from tests.bert.squad_examples import write_questions, write_vocabulary
 
 NAMES = ("Anna", "Bénédicte", "Carlos", "Dora", "Emil", "Fatima", "met", "saw", "and", ".")
@@ -101,6 +102,11 @@ def workdir(files, tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "workdir"
     train.run(tiny_config(files, lr=0.01, steps=60, warmup_steps=6, eval_every=30), path)
     return path
+
+
+def test_description(files):
+    """Its examples are windows, two a question."""
+    assert QuestionAnswering(tiny_config(files)).describe_data() == dict(train=Split(120), validation=Split(30))
 
 
 def test_learns(workdir):
@@ -230,6 +236,16 @@ def test_endpoint_answers_as_the_evaluation(task, files, tmp_path):
     assert np.isneginf(answers["scores"][0, 1:]).all()
     assert answers["answers"][6].tolist() == [b""] * 5
     assert (answers["starts"][6] == 0).all() and (answers["ends"][6] == 0).all()
+    assert np.isneginf(answers["scores"][6]).all() and np.isposinf(answers["null_odds"][6])
+    for question, context in (("Who?", " "), ("", ""), ("Who?", "")):
+        alone = tf.function(call, input_signature=signature)(tf.constant([question]), tf.constant([context]))
+        for name, value in answers.items():
+            np.testing.assert_array_equal(alone[name], value[6:], err_msg=name)
+    none = tf.constant([], tf.string)
+    empty = tf.function(call, input_signature=signature)(none, none)
+    assert {name: tuple(value.shape) for name, value in empty.items()} == {
+        name: (0, *value.shape[1:]) for name, value in answers.items()
+    }
 
 
 def test_batches(task, files):

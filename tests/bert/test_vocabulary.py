@@ -120,6 +120,9 @@ class TestCommand:
         output = tmp_path / "made" / "vocab.txt"
         self.run(monkeypatch, f"--input={tmp_path}/*.txt", "--size=100", f"--output={output}")
         assert output.read_bytes() == learn_vocabulary(SENTENCES, 100, cache_dir=tmp_path).read_bytes()
+        with pytest.raises(SystemExit, match=r"0\.txt is not allowed: it must be a new path or an earlier vocabulary"):
+            self.run(monkeypatch, f"--input={tmp_path}/*.txt", "--size=100", f"--output={tmp_path / '0.txt'}")
+        assert (tmp_path / "0.txt").read_text() == SENTENCES[0]
         said = capsys.readouterr().out
         assert "5 documents, 0.0 MB" in said
         assert "MB a second" in said

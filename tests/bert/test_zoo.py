@@ -144,6 +144,37 @@ def test_list_models():
     assert bert.list_models() == NAMES
 
 
+def test_list_models_by_pattern():
+    assert bert.list_models("albert*") == ["albert_tiny", "albert_small", "albert_base"]
+    assert bert.list_models("gpt*") == []
+
+
+def test_names():
+    """Of the Keras model, and of the zoo as a keyword."""
+    assert bert.create_model("bert_tiny", "span", name="mine", **TINY).name == "mine"
+    assert bert.create_model(name="bert_tiny", task="span", **TINY).name == "bert_tiny"
+
+
+@pytest.mark.parametrize(
+    "elsewhere, here",
+    [
+        ("num_labels", "classes"),
+        ("hidden_size", "width"),
+        ("num_hidden_layers", "depth"),
+        ("num_attention_heads", "heads"),
+        ("intermediate_size", "ffn_dim"),
+        ("hidden_act", "activation"),
+        ("hidden_dropout_prob", "dropout"),
+        ("max_position_embeddings", "max_length"),
+        ("vocabulary_size", "vocab_size"),
+        ("embedding_size", "embedding_dim"),
+    ],
+)
+def test_names_of_other_libraries(elsewhere, here):
+    with pytest.raises(ValueError, match=f"^{elsewhere}=1 is not a setting of bert_tiny: it is called {here} here; known: "):
+        bert.create_model("bert_tiny", **{elsewhere: 1})
+
+
 def test_settings_are_exactly_the_documented_ones():
     """A setting that no document names, or a documented one that is missing, is a mistake."""
     for name in NAMES:

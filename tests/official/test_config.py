@@ -13,7 +13,7 @@ from ml_collections import ConfigDict, config_flags
 
 from official import config as configs
 from official import train
-from official.cli.recipe_flag import parse_flags, problem_with
+from official.cli.recipe_flag import given_recipe, parse_flags, problem_with
 from official.config import TRAIN, check_train_settings, defaults_of, literal_settings, train_settings
 
 RECIPE = "vision/configs/digits.py"
@@ -79,7 +79,10 @@ def test_settings_of_the_model_that_came_later():
 @pytest.mark.parametrize(
     "setting, value, allowed",
     [
-        ("steps", 0, "at least 1"),
+        ("steps", 0, "at least 1, unless train.epochs is given"),
+        ("epochs", -1.0, "0 beside train.steps=1000"),
+        ("warmup_epochs", -1.0, "at least 0, and finite"),
+        ("warmup_epochs", float("inf"), "at least 0, and finite"),
         ("batch_size", 0, "at least 1"),
         ("lr", -0.1, "at least 0"),
         ("lr", float("nan"), "at least 0"),
@@ -107,7 +110,7 @@ def test_settings_of_the_model_that_came_later():
 def test_refused_values(setting, value, allowed):
     """Setting, value and what is allowed, and nothing else."""
     with pytest.raises(ValueError) as error:
-        check_train_settings(train_settings(**{setting: value}))
+        check_train_settings(train_settings(**{"steps": 1000, setting: value}))
     assert str(error.value) == f"train.{setting}={value!r} is not allowed: it must be {error.value.args[0].split('must be ')[1]}"
     assert allowed in str(error.value).partition("must be ")[2]
 
@@ -223,6 +226,39 @@ def test_known_keys_need_no_explanation():
     assert problem_with(["train", "--workdir=x"]) is None
 
 
+def test_steps_of_epochs():
+    """By hand: parts of a step count as one, and the settings stay as they were."""
+    train = train_settings(epochs=3, warmup_epochs=0.5, batch_size=16)
+    check_train_settings(train)
+    assert (train.steps, train.epochs) == (0, 3.0)
+    in_steps = configs.in_steps(train, 100)
+    assert (in_steps.steps, in_steps.warmup_steps, in_steps.epochs, in_steps.warmup_epochs) == (19, 4, 0, 0)  # of 18.75 and 3.125
+    assert train.epochs == 3
+    assert configs.in_steps(train_settings(epochs=0.3, batch_size=1), 10).steps == 3  # not 4, by the error of 0.3 * 10
+    assert configs.in_steps(train_settings(steps=7), None) == train_settings(steps=7)
+    with pytest.raises(
+        ValueError, match=r"^train\.epochs=3\.0 is not allowed: it must be 0, with train\.steps, since the task does"
+    ):
+        configs.in_steps(train, None)
+
+
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        (["epochs=2"], (0, 2.0, 115, 0.0)),
+        (["steps=9", "warmup_epochs=0.5"], (9, 0.0, 0, 0.5)),
+        (["epochs=2", "steps=9"], (9, 2.0, 115, 0.0)),  # which is refused
+        (["epochs=0"], (1610, 0.0, 115, 0.0)),
+    ],
+)
+def test_epochs_take_the_place_of_the_recipe_s_steps(given, expected):
+    argv = ["train", f"--config={RECIPE}", *(f"--config.train.{setting}" for setting in given)]
+    with flagsaver.flagsaver(), mock.patch.object(sys, "argv", argv):
+        parse_flags(argv)
+        train_of = given_recipe().train
+    assert (train_of.steps, train_of.epochs, train_of.warmup_steps, train_of.warmup_epochs) == expected
+
+
 def test_model_and_data_dir(monkeypatch, tmp_path):
     """The driver's short flags are two settings of the recipe, which win over the recipe's own."""
     started = []
@@ -245,9 +281,10 @@ def test_changes():
 def test_completed():
     """A run from before a setting was there has what held then; what it has itself stays, and it is not changed."""
     plain = dict(name="a", train=dict(lr=0.1, schedule="linear"))
-    assert configs.completed(plain) == dict(name="a", init="", train=dict(lr=0.1, schedule="linear", best=""))
+    later = dict(best="", epochs=0.0, warmup_epochs=0.0)
+    assert configs.completed(plain) == dict(name="a", init="", train=dict(lr=0.1, schedule="linear", **later))
     old = dict(init="b", train=dict(lr=0.1))
-    assert configs.completed(old) == dict(init="b", train=dict(lr=0.1, schedule="cosine", best=""))
+    assert configs.completed(old) == dict(init="b", train=dict(lr=0.1, schedule="cosine", **later))
     assert old == dict(init="b", train=dict(lr=0.1))
 
 

@@ -231,6 +231,23 @@ def test_refused_settings(workdir, tmp_path):
     assert str(tmp_path / "file") in refusal(f"--model={workdir}", f"--output={tmp_path / 'file'}")
 
 
+def test_files_of_something_else(workdir, tmp_path):
+    """Nothing of theirs is touched, whatever their metrics.json holds; files of other names do not matter."""
+    for name, content in (("confusion_matrix.csv", "mine"), ("metrics.json", '{"metrics": {}}'), ("metrics.json", "[]")):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        (folder / name).write_text(content)
+        said = refusal(f"--model={workdir}", f"--output={folder}")
+        assert said.startswith(f"error: --output={folder} is not allowed: it must be a new path or ")
+        assert said.endswith(f", and {name} may be of something else")
+        assert {path.name: path.read_text() for path in folder.iterdir()} == {name: content}
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "letter.txt").write_text("mine")
+    for _ in range(2):
+        command(f"--model={workdir}", f"--output={tmp_path / 'notes'}")
+    assert (tmp_path / "notes" / "letter.txt").read_text() == "mine"
+
+
 def test_data_dir_of_a_recipe(workdir, tmp_path):
     """It replaces the recipe's: a data set that is not there is looked for in it; a recipe without one refuses it."""
     copy = shutil.copytree(workdir, tmp_path / "run", ignore=shutil.ignore_patterns("evaluation", "saved_model"))

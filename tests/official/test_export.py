@@ -12,6 +12,7 @@ import tensorflow as tf
 from official import export, train
 from official.checkpoints.weights import read_weights
 from official.config import to_plain
+from official.files.saved_model_layout import FACTS_FILE
 from official.serving.saved_models import describe
 from tests.elsewhere import run_elsewhere
 from tests.official.modules import xla_calls_of
@@ -158,7 +159,7 @@ def test_encoder(workdir, loaded):
 
 
 def test_places(workdir, tmp_path, monkeypatch):
-    """Where it is written by default, by name, and as the next version; whatever else is there stays."""
+    """Where it is written by default, by name, and as the next version; whatever else is there stays, also other SavedModels."""
 
     def write(part, directory, config, facts):
         directory.mkdir()
@@ -173,8 +174,12 @@ def test_places(workdir, tmp_path, monkeypatch):
     assert {path.name for path in (tmp_path / "models").iterdir()} == {"1", "2"}
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("Dear")
+    for name, files in {"a model": ("saved_model.pb",), "ours and more": ("saved_model.pb", FACTS_FILE, "letter.txt")}.items():
+        for file in files:
+            (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / file).touch()
     before = files_and_digests(tmp_path)
-    for output in ("mine", "mine/letter.txt"):
+    for output in ("mine", "mine/letter.txt", "a model", "ours and more"):
         with pytest.raises(ValueError, match=f"^--output={re.escape(str(tmp_path / output))} is not allowed: it must be a new"):
             export.export(workdir, tmp_path / output)
     assert files_and_digests(tmp_path) == before

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import pathlib
 import re
 import sys
 
@@ -90,11 +92,96 @@ def test_pairs_and_bad_lines(folder):
     assert result == (5, 4)
     assert rows[0]["joined"] == "aé"
     for row, said in zip(
-        rows[1:], ("it is not JSON", "not a JSON object", "no string 'text_pair'", "no string 'text_pair'"), strict=True
+        rows[1:], ("it is not JSON", "be a JSON object", "no string 'text_pair'", "no string 'text_pair'"), strict=True
     ):
         assert said in row["error"]
-    with pytest.raises(ValueError, match="must be a .jsonl file with text, text_pair in each line"):
-        run(folder, "pairs", "*.txt", "pairs_out.jsonl")
+    (folder / "lone text.txt").write_text("a")
+    with pytest.raises(ValueError, match="must be a table with the columns text, text_pair"):
+        run(folder, "pairs", "lone*.txt", "pairs_out.jsonl")
+    (folder / "lone text.txt").unlink()
+
+
+@pytest.mark.parametrize("name", ["reviews.TSV", "reviews.txt", "reviews.Csv", "reviews.json"])
+def test_tables(folder, name):
+    """Of every kind that training reads, by the same rules; an input is named by its line."""
+    content = 'id\ttext\n1\t"one ""two"""\n2\n3\t"three\nlines"\n'
+    if name.endswith("Csv"):
+        content = content.replace("\t", ",")
+    if name.endswith("json"):
+        content = json.dumps([{"text": 'one "two"'}, {"id": 2}, {"text": "three\nlines"}])
+    (folder / name).write_text(content)
+    result, rows = run(folder, inputs=name, output=f"{name}.jsonl")
+    assert result == (3, 1)
+    assert [row.get("upper") for row in rows] == ['ONE "TWO"', None, "THREE\nLINES"]
+    numbers = (1, 2, 3) if name.endswith("json") else (2, 3, 4)
+    assert [row["input"] for row in rows] == [f"{name}:{number}" for number in numbers]
+    (folder / name).unlink()
+
+
+def test_columns_of_other_names(folder, tmp_path, capsys):
+    (folder / "named.csv").write_text("label,review\nx,one\n")
+    given = [f"--model={folder / 'texts'}", f"--input={folder / 'named.csv'}", f"--output={tmp_path / 'out.jsonl'}"]
+    predict.main([*given, "--column", "text=review"])
+    assert json.loads((tmp_path / "out.jsonl").read_text())["upper"] == "ONE"
+    with pytest.raises(SystemExit, match="--column=txt=... is not allowed: the signature's inputs are text$"):
+        predict.main([*given, "--column=txt=review"])
+    with pytest.raises(SystemExit):
+        predict.main([*given, "--column=review"])
+    assert "it must be INPUT=COLUMN" in capsys.readouterr().err
+
+
+def test_texts_in_files(folder, tmp_path):
+    """A glob of .txt files has a text each; what is not UTF-8 is an error of its line."""
+    (tmp_path / "a.TXT").write_text("two\nlines")
+    (tmp_path / "b.txt").write_bytes(b"PK\xff")
+    result, rows = run(folder, inputs=tmp_path / "*.[tT]*", output="texts.jsonl")
+    assert result == (2, 1)
+    assert rows[0]["upper"] == "TWO\nLINES"
+    assert rows[1]["error"] == "it is not UTF-8: invalid start byte at byte 2"
+
+
+def test_a_name_that_is_not_utf_8(folder, tmp_path, capsys):
+    """It stands in the output as JSON escapes it, and the output resumes; so may the output's own name be."""
+    os.mkdir(os.fsencode(tmp_path) + b"/in")
+    for name in (b"/in/a\xff.txt", b"/in/b.txt"):
+        with open(os.fsencode(tmp_path) + name, "wb") as file:
+            file.write(b"x")
+    output = os.fsdecode(os.fsencode(tmp_path) + b"/out\xff.jsonl")
+    for _ in range(2):
+        predict.main([f"--model={folder / 'images'}", f"--input={tmp_path}/in/*.txt", f"--output={output}"])
+        rows = [json.loads(line) for line in pathlib.Path(output).read_text().splitlines()]
+        assert [row["input"] for row in rows] == [f"{tmp_path}/in/a\udcff.txt", f"{tmp_path}/in/b.txt"]
+    assert f"{tmp_path}/out\\udcff.jsonl: 2 lines" in capsys.readouterr().out
+
+
+def test_answers_of_a_classifier(tmp_path):
+    """Of a run's workdir, for what it exported: one class, one label, and probabilities by the names of the classes."""
+    outputs = {"class_ids": [1, 0], "labels": [b"positive", b"negative"], "probabilities": [[0.1, 0.9], [0.75, 0.25]]}
+    outputs = {name: tf.constant(value) for name, value in outputs.items()}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def serve(text):
+        return {name: value[: tf.shape(text)[0]] for name, value in outputs.items()}
+
+    model = tmp_path / "run" / "saved_model"
+    tf.saved_model.save(tf.Module(), str(model), serve.get_concrete_function())
+    (model / "assets.extra").mkdir()
+    (model / "assets.extra" / "model.json").write_text('{"class_names": ["negative", "positive"]}')
+    (tmp_path / "rows.csv").write_text("text\na\nb\n")
+    predict.predict(tmp_path / "run", str(tmp_path / "rows.csv"), tmp_path / "out.jsonl")
+    first, second = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
+    assert first == {
+        "input": "rows.csv:2",
+        "class_id": 1,
+        "label": "positive",
+        "probabilities": {"negative": 0.1, "positive": 0.9},
+    }
+    assert second["probabilities"] == {"negative": 0.75, "positive": 0.25}
+    checkpoints = tmp_path / "unfinished" / "checkpoints"
+    tf.train.Checkpoint(x=tf.Variable(1.0)).save(str(checkpoints / "step"))
+    for place in (checkpoints / "step-1", checkpoints, checkpoints.parent):
+        with pytest.raises(ValueError, match=f"export it by python -m official.export --model={re.escape(str(place))}$"):
+            predict.predict(place, str(tmp_path / "rows.csv"), tmp_path / "other.jsonl")
 
 
 def test_resumes(folder):
@@ -125,15 +212,37 @@ def test_an_output_of_other_inputs(folder, line):
 
 
 @pytest.mark.parametrize(
+    "content", ["Dear", '{"input": "rows.jsonl:2"', '{"input": "rows.jsonl:1", "class_ids": 3}\n', "[1]\nDe"]
+)
+def test_an_output_that_is_not_its_own(folder, content):
+    """Not a byte of it changes: not of an incomplete last line either, and nothing follows answers of another form."""
+    path = folder / "letter.txt.jsonl"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"letter\.txt\.jsonl, line 1, is not of the input rows\.jsonl:1"):
+        run(folder, output=path.name)
+    assert path.read_text() == content
+
+
+@pytest.mark.parametrize(
     "settings, said",
     [
         (dict(batch_size=0), "--batch_size=0 is not allowed"),
         (dict(signature="serve"), "--signature=serve is not allowed: it must be one of serving_default"),
         (dict(model="numbers"), "its inputs must be strings, and x are not"),
-        (dict(inputs="*.nothing"), "must be a .jsonl file or a glob of existing files"),
+        (dict(inputs="*.nothing"), ", .json) or a glob of existing files"),
+        (dict(inputs="rows.xlsx"), "rows.xlsx is neither"),
+        (dict(inputs="rows.csv*"), "rows.csv.gz is neither"),
+        (
+            dict(inputs="other.csv"),
+            "other.csv, line 1: it has no column 'text'; its columns are 'review', 'label' (--column text=",
+        ),
     ],
 )
 def test_refused(folder, settings, said):
+    """Among them files that are neither tables nor texts, which would otherwise be answered as one text."""
+    for name in ("rows.xlsx", "rows.csv.gz"):
+        (folder / name).write_bytes(b"PK")
+    (folder / "other.csv").write_text("review,label\na,b\n")
     with pytest.raises(ValueError, match=re.escape(said)):
         run(folder, **settings)
 

@@ -1,6 +1,7 @@
 """A run that was stopped and goes on ends where an uninterrupted one does."""
 
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -137,6 +138,38 @@ def test_longer_run(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "train.steps: 3 -> 4" in said
     assert "Resuming from the checkpoint of step 2." in said
+
+
+def test_finished_run_is_extended(tmp_path, capsys):
+    """By epochs, 1,438 / 16 steps each: their number of steps, and the schedule of the new length from there on."""
+    shorter = {"steps": 0, "epochs": 0.03, "warmup_epochs": 0.02, "warmup_steps": 0}  # 3 steps, 2 of them warm-up
+    summary = train.run(dense_config(**shorter), tmp_path / "run")
+    assert (summary["step"], summary["config"]["train"]["epochs"]) == (3, 0.03)
+    assert [float(row["lr"]) for row in read_table(tmp_path / "run" / "metrics.csv")] == [pytest.approx(0, abs=1e-9)]
+    said = capsys.readouterr().out
+    assert "train: 1,438 images of 10 classes, from " in said
+    assert "is 89.9 steps; the run is 0.03 epochs." in said
+
+    assert train.run(dense_config(**shorter), tmp_path / "run") == summary
+    assert "to extend it, set --config.train.steps or --config.train.epochs to more" in capsys.readouterr().out
+    longer = dense_config(**{**shorter, "epochs": 0.085})  # 8 steps
+    run = train.Run(longer, tmp_path / "run")
+    assert run.first_step == 3
+    summary = run.train()
+    said = capsys.readouterr().out
+    expected = 0.005 * 0.5 * (1 + np.cos(np.pi * 1 / 6))
+    follows = f"the learning rate follows the schedule of the new length, at {expected:.3g} here."
+    assert f"The finished run is extended to step 8: {follows}" in said
+    assert summary["step"] == 8
+    rows = read_table(tmp_path / "run" / "metrics.csv")
+    assert [int(row["step"]) for row in rows] == [3, 6, 8]
+    assert float(rows[1]["lr"]) == pytest.approx(0.005 * 0.5 * (1 + np.cos(np.pi * 4 / 6)), abs=1e-7)
+    assert float(rows[2]["lr"]) == pytest.approx(0, abs=1e-9)
+
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    with pytest.raises(ValueError, match="a finished run of 8 steps, which cannot be extended without checkpoints/"):
+        train.run(dense_config(**{**shorter, "epochs": 0.1}), tmp_path / "run")
+    assert (tmp_path / "run" / "summary.json").exists()
 
 
 def test_unfinished_run_of_another_model_is_refused(tmp_path, monkeypatch):

@@ -8,8 +8,9 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from official import evaluate, export
+from official.config import train_settings
 from official.publish import publish
-from official.task import Evaluation, Task, create_task
+from official.task import Evaluation, Split, Task, create_task, data_text
 
 MODULE = '''
 import pathlib
@@ -166,3 +167,17 @@ def test_a_module_that_the_user_names(models, stranger, monkeypatch, tmp_path):
     assert answer.startswith("error: task='strange:Mine' is not allowed: ")
     assert "it lacks the methods create_model, " in answer
     assert stranger.exists()
+
+
+def test_data_as_text():
+    """Few classes one by one, more of them as a range, none where there are none, and only their number where nobody counted."""
+    many = Split(1438, tuple("abcde"), (300, 280, 258, 290, 310))
+    splits = dict(train=many, validation=Split(30, ("cat", "dog"), (10, 20)), test=Split(5), more=Split(9, ("cat", "dog")))
+    assert data_text(splits, "images", train_settings(steps=1610, batch_size=64)).splitlines() == [
+        "  train: 1,438 images of 5 classes, from 258 (class c) to 310 (class e)",
+        "  validation: 30 images: 10 of class cat, 20 of class dog",
+        "  test: 5 images",
+        "  more: 9 images of 2 classes",
+        "An epoch, one pass over the training data, is 22.5 steps; the run is 71.66 epochs.",
+    ]
+    assert data_text({}, "images", train_settings()) == ""

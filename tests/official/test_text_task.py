@@ -41,6 +41,14 @@ def test_summary(finished, capsys):
     assert summary["config"]["model"]["words"] == 7
 
 
+def test_epochs_of_a_task_that_does_not_describe_its_data(finished, tmp_path):
+    """One sentence that names the setting to use, and no folder."""
+    config = words_config(finished[2], {"train.steps": 0, "train.epochs": 2.0})
+    with pytest.raises(ValueError, match=r"^train\.epochs=2\.0 is not allowed: it must be 0, with train\.steps, since"):
+        train.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_evaluation(finished):
     """Of the checkpoint: reduced outputs, labels of its own, its files, its metrics, those of the run."""
     workdir, task, _ = finished

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 
 import numpy as np
 import PIL.Image
@@ -27,6 +28,22 @@ def encoded(pixels, file_format="PNG", mode=None, **options):
     file = io.BytesIO()
     (image.convert(mode) if mode else image).save(file, file_format, **options)
     return file.getvalue()
+
+
+def photo(pixels, orientation, byte_order="MM", **options):
+    """A JPEG as cameras write it: these pixels as they are stored, and EXIF data with their orientation among other things."""
+    exif = PIL.Image.Exif()
+    exif.endian = {"MM": ">", "II": "<"}[byte_order]
+    exif.update({0x010F: "a maker", 0x0112: orientation, 0x0132: "2020:01:01 00:00:00"})
+    return encoded(pixels, "JPEG", exif=exif.tobytes(), **options)
+
+
+def with_scans(repeated, side=2000):
+    """A progressive JPEG of that many pixels a side, one of whose ten scans comes again `repeated` times."""
+    file = encoded(np.zeros((side, side, 3), np.uint8), "JPEG", progressive=True)
+    start = file.index(b"\xff\xda\x00\x08")
+    end = start + 10 + re.search(rb"\xff[^\x00\xd0-\xd7]", file[start + 10 :]).start()
+    return file[:end] + repeated * file[start:end] + file[end:]
 
 
 def write_files(folder, examples, file_format="PNG", **size):

@@ -6,8 +6,10 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.datasets import load_digits
 
 from official.data.bad_examples import BadExamples
+from official.task import Split
 from tests.vision.pictures import write_files
 from vision.classification import ImageClassification
 from vision.configs import digits
@@ -123,6 +125,23 @@ def test_digits():
     assert (unmoved[0].numpy().min(), unmoved[0].numpy().max()) == (-1, 1)
     for dataset, size in ((task.validation_dataset(), 359), (task.evaluation_dataset("train"), 1438)):
         assert sum(len(labels) for _, labels in dataset) == size
+
+
+def test_description(folder):
+    """Examples of each class, against the data sets' own labels; a bad image is left out."""
+    splits = ImageClassification(tiny_config()).describe_data()
+    classes = tuple("0123456789")
+    labels = load_digits().target
+    held_out = np.arange(len(labels)) % 5 == 4
+    assert splits["train"] == Split(1438, classes, tuple(np.bincount(labels[~held_out])))
+    assert splits["validation"] == Split(359, classes, tuple(np.bincount(labels[held_out])))
+    (folder / "train" / "cat" / "003.png").write_bytes(b"This is no image.")
+    for cache_mib, cats in ((8, 9), (0, 10)):  # images that are not kept in memory are not looked at yet
+        splits = {"data.train_split": "train", "data.validation_split": "test"}
+        settings = {"data.bad_examples": "skip", "data.cache_mib": cache_mib, **splits}
+        found = ImageClassification(folder_config(folder, **settings)).describe_data()
+        assert found["train"] == Split(cats + 10, ("cat", "dog"), (cats, 10))
+        assert found["validation"] == Split(4, ("cat", "dog"), (2, 2))
 
 
 def test_splits_by_role_and_by_name(folder):

@@ -50,6 +50,25 @@ def test_the_command(tmp_path):
     assert image.imread(tmp_path / "new" / "sheet.png").std() > 0.05
 
 
+def test_only_sheets_are_replaced(monkeypatch, tmp_path, capsys):
+    """A picture of the user's stays as it is; an earlier sheet makes room."""
+    config, photo, sheet = digits.get_config(), tmp_path / "photo.png", tmp_path / "sheet.png"
+    monkeypatch.setattr(contact_sheet, "CONFIG", types.SimpleNamespace(value=config))
+    monkeypatch.setattr(contact_sheet, "given_recipe", lambda: config)
+    monkeypatch.setattr(contact_sheet, "EXAMPLES", types.SimpleNamespace(value=1))
+    monkeypatch.setattr(contact_sheet, "EPOCHS", types.SimpleNamespace(value=1))
+    image.imsave(photo, np.zeros([2, 2]))
+    before = photo.read_bytes()
+    monkeypatch.setattr(contact_sheet, "OUTPUT", types.SimpleNamespace(value=str(photo)))
+    with pytest.raises(SystemExit, match=r"^error: --output=.*photo\.png is not allowed: it must be a new path or an earlier"):
+        contact_sheet.main([])
+    assert photo.read_bytes() == before
+    monkeypatch.setattr(contact_sheet, "OUTPUT", types.SimpleNamespace(value=str(sheet)))
+    for _ in range(2):
+        contact_sheet.main([])
+    assert capsys.readouterr().out == 2 * f"{sheet}: 1 examples in 1 epochs\n"
+
+
 def test_refused_settings(monkeypatch, tmp_path):
     """A value that is not allowed, and a name that is not a setting."""
     config = digits.get_config()

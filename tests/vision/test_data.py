@@ -296,9 +296,9 @@ class TestFolder:
         return tmp_path
 
     def test_is_what_image_folder_finds(self, folder):
-        """The same classes, splits, files, labels and order."""
+        """The same splits, files, labels and order, and the same classes but for that of an empty folder."""
         found, expected = open_dataset("folder", str(folder)), tfds.ImageFolder(str(folder))
-        assert list(found.class_names) == expected.info.features["label"].names == ["ant", "bee", "cat", "dog"]
+        assert list(found.class_names) == expected.info.features["label"].names[:-1] == ["ant", "bee", "cat"]
         for split in ("train", "test"):
             source = found.source(split, 1)
             examples = [
@@ -332,6 +332,59 @@ class TestFolder:
         write_files(folder / "validation" / "cat", 1)
         splits = open_dataset("folder", str(folder)).splits
         assert splits == {"train": "train", "validation": "validation", "test": "test"}
+
+    @pytest.mark.parametrize("name", ["val", "valid", "validation", "dev"])
+    def test_names_of_the_validation_split(self, tmp_path, name):
+        for split, examples in (("train", 3), (name, 2)):
+            (tmp_path / split / "cat").mkdir(parents=True)
+            write_files(tmp_path / split / "cat", examples)
+        found = open_dataset("folder", str(tmp_path))
+        assert found.splits == {"train": "train", "validation": name}
+        assert found.source(found.splits["validation"], 1).examples == 2
+
+    def test_two_validation_splits(self, folder):
+        for name in ("val", "dev"):
+            (folder / name / "cat").mkdir(parents=True)
+            write_files(folder / name / "cat", 1)
+        with pytest.raises(ValueError, match="it must have one validation split, and it has val and dev$"):
+            open_dataset("folder", str(folder))
+
+    def test_what_is_not_read(self, folder, monkeypatch):
+        """Files and folders of systems and programs, and what is not an image: counted once, and nothing else changes."""
+        before = open_dataset("folder", str(folder))
+        for name in ("__MACOSX/cat", "train/@eaDir", "train/.ipynb_checkpoints", ".git/cat", "train/cat/more"):
+            (folder / name).mkdir(parents=True)
+            write_files(folder / name, 1)
+        for name in ("Thumbs.db", "._000.JPEG", ".DS_Store", "a.heic", "b.HEIC", "LICENSE"):
+            (folder / "train" / "cat" / name).write_text("")
+        (folder / "train" / "labels.csv").write_text("")
+        said = []
+        monkeypatch.setattr("vision.data.logging.warning", lambda text, *parts: said.append(text % parts))
+        for _ in range(2):
+            found = open_dataset("folder", str(folder))
+        assert found.skipped == {
+            ".heic files": 2,
+            ".txt files": 1,
+            "files outside of class folders": 1,
+            "files without an ending": 1,
+            "folders inside of class folders": 1,
+            "folders without images": 1,
+            "hidden or system files and folders": 7,
+        }
+        assert len(said) == 1
+        assert said[0].startswith(f"data.dir={str(folder)!r}: not read: 2 .heic files, 1 .txt files, ")
+        assert found.class_names == before.class_names
+        sources = [dataset.source("train+test", 1) for dataset in (before, found)]
+        names = [[source.name_of(i) for i in range(source.examples)] for source in sources]
+        assert names[0] == names[1]
+
+    def test_endings(self, tmp_path):
+        """In upper and lower case, of every format that is read."""
+        (tmp_path / "train" / "cat").mkdir(parents=True)
+        endings = [".jpg", ".JPG", ".Jpeg", ".PNG", ".bmp", ".GIF", ".tif", ".TIFF", ".webp"]
+        for i, ending in enumerate(endings):
+            (tmp_path / "train" / "cat" / f"{i}{ending}").write_bytes(encoded(picture(i)))
+        assert open_dataset("folder", str(tmp_path)).source("train", 1).examples == len(endings)
 
     def test_split_that_there_is_not(self, folder):
         said = f"'val' is not a split of {folder} (test of 6 examples, train of 24 examples): Unknown split 'val'"

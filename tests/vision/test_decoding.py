@@ -4,12 +4,24 @@ import io
 
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 import pytest
 import tensorflow as tf
 from scipy import stats
 
-from tests.vision.pictures import encoded, picture
-from vision.decoding import central_box, decode_crop, image_problem, inception_box, or_else, whole
+from tests.vision.pictures import encoded, photo, picture, with_scans
+from vision.decoding import (
+    MAX_SCANS,
+    as_jpeg_or_png,
+    central_box,
+    decode_crop,
+    image_problem,
+    inception_box,
+    jpeg_orientation,
+    or_else,
+    read_file,
+    whole,
+)
 
 COLOR = picture(0, height=37, width=50)
 
@@ -20,7 +32,7 @@ def pillow(file, mode):
 
 
 def decoded(file, channels, choose_box=whole):
-    pixels = decode_crop(tf.constant(file), channels, choose_box)
+    pixels = decode_crop(as_jpeg_or_png(tf.constant(file)), channels, choose_box)
     assert pixels.dtype == tf.uint8
     return pixels.numpy()
 
@@ -39,7 +51,15 @@ FILES = {
     "transparent palette png": encoded(COLOR, mode="P", transparency=3),
     "grey transparent png": encoded(COLOR, mode="LA"),
     "gif": encoded(COLOR, "GIF"),
+    "animated gif": encoded(COLOR, "GIF", save_all=True, append_images=[PIL.Image.fromarray(picture(1, 37, 50))]),
     "bmp": encoded(COLOR, "BMP"),
+    "palette bmp": encoded(COLOR, "BMP", mode="P"),
+    "transparent bmp": encoded(COLOR, "BMP", mode="RGBA"),
+    "webp": encoded(COLOR, "WEBP"),
+    "transparent webp": encoded(np.dstack([COLOR, picture(1, 37, 50, 1)]), "WEBP", lossless=True, exact=True),
+    "tiff": encoded(COLOR, "TIFF", compression="tiff_lzw"),
+    "grey tiff": encoded(COLOR, "TIFF", mode="L"),
+    "cmyk tiff": encoded(COLOR, "TIFF", mode="CMYK"),
 }
 
 
@@ -89,6 +109,90 @@ def test_crop(name, channels, box):
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("byte_order", ["MM", "II"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(orientation, byte_order):
+    """Pillow's upright pixels; a box is one of the upright image, whose shape it is chosen by."""
+    file = photo(COLOR, orientation, byte_order, subsampling=0)
+    expected = np.asarray(PIL.ImageOps.exif_transpose(PIL.Image.open(io.BytesIO(file))))
+    np.testing.assert_array_equal(decoded(file, 3), expected)
+    shapes = []
+
+    def box(shape):
+        shapes.append(tuple(shape.numpy()))
+        return tf.constant([5, 7, 21, 19])
+
+    np.testing.assert_array_equal(decoded(file, 3, box), expected[5:26, 7:26])
+    assert shapes == [expected.shape]
+
+
+def test_orientation_of_other_formats():
+    """WebP and TIFF images are upright, too."""
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    for file_format, options in (("WEBP", dict(lossless=True)), ("TIFF", {})):
+        file = encoded(COLOR, file_format, exif=exif.tobytes(), **options)
+        np.testing.assert_array_equal(decoded(file, 3), np.rot90(COLOR, -1), err_msg=file_format)
+
+
+def test_where_exif_data_are_found():
+    """Directly after the marker of the file, and after other segments; not after a scan."""
+    orientation_of = tf.function(jpeg_orientation, input_signature=[tf.TensorSpec([], tf.string)])
+    file = photo(COLOR, 6)
+    assert file[2:4] == b"\xff\xe0"  # JFIF
+    start, size = file.index(b"\xff\xe1"), int.from_bytes(file[4:6], "big") + 2
+    assert start == 2 + size
+    without_jfif, profile = file[:2] + file[start:], b"\xff\xe2\xff\xff" + bytes(65533)
+    assert [int(orientation_of(x)) for x in (file, without_jfif, file[:2] + 2 * profile + file[2:])] == [6, 6, 6]
+    assert int(orientation_of(encoded(COLOR, "JPEG") + file[start:])) == 1
+
+
+def test_damaged_exif_data():
+    """Pixels are taken as they are: cut off anywhere, values out of range, a directory elsewhere, padding without an end."""
+    orientation_of = tf.function(jpeg_orientation, input_signature=[tf.TensorSpec([], tf.string)])
+    file = photo(COLOR, 6)
+    tag = file.index(b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06")
+    for end in range(2, tag + 9):
+        assert int(orientation_of(file[:end])) == 1, end
+    tiff = file.index(b"MM\x00\x2a")
+    for damaged in (
+        file[: tag + 8] + b"\0\x09" + file[tag + 10 :],
+        file[: tag + 2] + b"\0\x02" + file[tag + 4 :],
+        file[: tiff + 4] + b"\xff\xff\xff\xff" + file[tiff + 8 :],
+        file[:2] + b"\xff" * 100_000,
+    ):
+        assert int(orientation_of(damaged)) == 1
+
+
+def test_number_of_scans():
+    """Many are decoded, too many are refused by name before any is decoded."""
+    decoded(with_scans(MAX_SCANS - 10), 3)
+    file = with_scans(MAX_SCANS + 1)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="it has more than 100 scans"):
+        decoded(file, 3)
+    assert image_problem(tf.identity, file, 3) == "it has more than 100 scans"
+
+
+@pytest.mark.parametrize("name", ["png", "jpeg", "palette bmp", "webp"])
+def test_content_counts_not_the_ending(tmp_path, name):
+    path = tmp_path / "picture.JPG"
+    path.write_bytes(FILES[name])
+    read = tf.function(lambda path: decode_crop(read_file(path), 3, whole))
+    np.testing.assert_array_equal(read(tf.constant(str(path))), pillow(FILES[name], "RGB"))
+
+
+def test_16_bit_tiff():
+    """The higher half of each value, as of PNG; 32 bits have no known range."""
+    values = np.array([[0, 255, 256, 511], [32768, 65279, 65280, 65535]], np.uint16)
+    for byte_order in ("<u2", ">u2"):
+        file = io.BytesIO()
+        PIL.Image.fromarray(values.astype(byte_order)).save(file, "TIFF")
+        np.testing.assert_array_equal(decoded(file.getvalue(), 1)[..., 0], values >> 8)
+    file = io.BytesIO()
+    PIL.Image.fromarray(values.astype(np.float32)).save(file, "TIFF")
+    assert "32 bits" in image_problem(as_jpeg_or_png, file.getvalue(), 1)
+
+
 def test_crop_of_pixels():
     """Of any dtype, and left as they are where all are taken, static shape and all."""
     pixels = tf.constant(COLOR / 255, tf.float32)
@@ -100,6 +204,7 @@ def test_crop_of_pixels():
 BAD = {
     "truncated": (FILES["jpeg"][: len(FILES["jpeg"]) // 2], "cannot be decoded"),
     "truncated png": (FILES["png"][: len(FILES["png"]) // 2], "cannot be decoded"),
+    "truncated webp": (FILES["webp"][: len(FILES["webp"]) // 2], "it cannot be decoded (Pillow cannot read it"),
     "text": (b"This is no image.", "cannot be decoded"),
     "empty": (b"", "it is empty"),
     "one pixel": (encoded(picture(0, 1, 1)), "it has 1 x 1 pixels, and each side must have at least 2"),

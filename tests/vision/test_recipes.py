@@ -3,6 +3,7 @@
 import pathlib
 import re
 import runpy
+import types
 
 import pytest
 import tensorflow as tf
@@ -10,6 +11,8 @@ import tensorflow as tf
 import vision
 from official.cli.recipe_flag import problem_with
 from official.config import check_train_settings
+from tests.vision.pictures import write_files
+from vision.classification import ImageClassification
 from vision.models import build_model
 from vision.preprocessing import check_data_settings
 
@@ -101,6 +104,32 @@ def test_finetuning_on_cifar10():
     assert (train.clip_norm, train.batch_size) == (1.0, 512)
     assert (config.data.mixup, config.data.label_smoothing) == (0.5, 0)
     assert (config.model.classes, config.model.representation, config.model.image_size) == (10, False, 224)
+
+
+def test_own_images(tmp_path):
+    """The folder gives the classes; more images, a larger model and a longer run."""
+    for split, label, examples in (("train", "cat", 70), ("train", "dog", 2), ("val", "cat", 1), ("val", "dog", 1)):
+        (tmp_path / split / label).mkdir(parents=True)
+        write_files(tmp_path / split / label, examples)
+    config = recipe("folder", str(tmp_path))
+    assert (config.train.steps, config.train.eval_every, config.train.best) == (60 * (72 // 32), 4, "accuracy")
+    task = ImageClassification(config)
+    assert (config.model.classes, task.class_names) == (2, ["cat", "dog"])
+    assert task.create_model().output_shape == (None, 2)
+    given_later = recipe("folder")
+    given_later.data.dir = str(tmp_path)
+    assert ImageClassification(given_later).class_names == ["cat", "dog"]
+
+
+def test_sizes_of_own_images(monkeypatch):
+    """More images, a larger model."""
+    sizes = []
+    for images in (2_000, 2_001, 20_000, 20_001):
+        source = types.SimpleNamespace(examples=images)
+        dataset = types.SimpleNamespace(splits={"train": "train"}, source=lambda *_, source=source: source)
+        monkeypatch.setattr("vision.data.open_dataset", lambda *_, dataset=dataset: dataset)
+        sizes.append(recipe("folder", "photos").model.image_size)
+    assert sizes == [64, 96, 96, 160]
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "cifar10"])

@@ -1,6 +1,7 @@
 """Encoded images as requests have them: the pipeline's pixels, and bad ones refused by number without their decoding."""
 
 import functools
+import io
 import pathlib
 import re
 import struct
@@ -9,13 +10,16 @@ import sys
 import zlib
 
 import numpy as np
+import PIL.Image
+import PIL.ImageOps
 import pytest
 import tensorflow as tf
 
 from official.data.bad_examples import BadExamples
-from tests.vision.pictures import encoded, picture, settings
+from tests.vision.pictures import encoded, photo, picture, settings, with_scans
 from vision.caching import cached
 from vision.data import file_source
+from vision.decoding import decode_crop, whole
 from vision.pipeline import ImagePipeline
 from vision.serving import decode_request
 
@@ -49,6 +53,7 @@ def of_every_kind():
         "palette": encoded(color, mode="P"),
         "16 bits": encoded_deep(deep[..., 0]),
         "of the model's size": encoded(picture(4, SIZE, SIZE)),
+        "on its side": photo(color, 6),
     }
 
 
@@ -104,6 +109,36 @@ BAD = {
         encoded(picture(0, 101, 100), "JPEG"),
     ],
 }
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_are_upright(orientation):
+    """Whatever orientation their EXIF data give, as if Pillow had turned them."""
+    file = photo(picture(1, 31, 45), orientation, subsampling=0)
+    upright = PIL.ImageOps.exif_transpose(PIL.Image.open(io.BytesIO(file)))
+    for eval_crop in (0.0, 0.875):
+        served, expected = decoder(3, eval_crop)(tf.constant([file, encoded(np.asarray(upright))]))
+        np.testing.assert_array_equal(served, expected)
+
+
+def test_training_decodes_what_is_served():
+    """Files of every kind are decoded by both or refused by both, in the limit of pixels."""
+    files = [*of_every_kind().values(), *(file for problem in BAD if "at most" not in problem for file in BAD[problem])]
+    files += [encoded(picture(0), file_format) for file_format in ("GIF", "TIFF", "WEBP")] + [with_scans(101)]
+    serve = decoder(3, 0.0, 2**25)
+
+    def is_taken(decode, file):
+        try:
+            decode(tf.constant(file))
+        except tf.errors.InvalidArgumentError:
+            return False
+        return True
+
+    trained = [is_taken(lambda file: decode_crop(file, 3, whole), file) for file in files]
+    assert trained == [is_taken(lambda file: serve(file[tf.newaxis]), file) for file in files]
+    assert {*trained} == {True, False}
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"image_bytes\[0\]: it has more than 100 scans"):
+        serve(files[-1:])
 
 
 @pytest.mark.parametrize("problem", BAD)

@@ -1,7 +1,9 @@
 """The table of image models: exact parameter counts, names, settings and refusals."""
 
+import json
 import re
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -150,6 +152,12 @@ def test_list_models_is_a_copy():
     assert vision.list_models() == NAMES
 
 
+def test_list_models_by_pattern():
+    assert vision.list_models("vit_moe*") == ["vit_moe_b16", "vit_moe_l16"]
+    assert vision.list_models("*ti16") == ["vit_ti16", "widenet_ti16"]
+    assert vision.list_models("resnet*") == []
+
+
 def test_settings_are_exactly_the_documented_ones():
     """A setting that no document names, or a documented one that is missing, is a mistake."""
     for name in NAMES:
@@ -221,6 +229,59 @@ def test_unknown_setting(wrong, near):
             function("widenet_b16", **{wrong: 7})
         assert f"did you mean {near}?" in str(error.value)
         assert all(setting in str(error.value) for setting in OVERRIDES)
+
+
+@pytest.mark.parametrize(
+    "elsewhere, here",
+    [
+        ("num_classes", "classes"),
+        ("img_size", "image_size"),
+        ("in_chans", "channels"),
+        ("global_pool", "pool"),
+        ("drop_rate", "dropout"),
+        ("attn_drop_rate", "attention_dropout"),
+        ("drop_path_rate", "drop_path"),
+        ("embed_dim", "width"),
+        ("hidden_size", "width"),
+        ("num_layers", "depth"),
+        ("num_heads", "heads"),
+    ],
+)
+def test_names_of_other_libraries(elsewhere, here):
+    with pytest.raises(ValueError, match=f"^{elsewhere}=1 is not a setting of vit_b16: it is called {here} here; known: "):
+        vision.create_model("vit_b16", **{elsewhere: 1})
+
+
+def test_numbers_of_numpy():
+    """As they come from a sweep over an array."""
+    settings = {name: np.int64(value) for name, value in TINY.items()}
+    model = vision.create_model("widenet_ti16", **settings, dropout=np.float32(0.5), noise=np.bool_(False))
+    encoder = model.get_layer("encoder")
+    assert (encoder.depth, encoder.dropout, encoder.noise) == (2, 0.5, False)
+    json.dumps(encoder.get_config())
+
+
+def test_two_models_in_one(tmp_path):
+    """Each has a name of its own in the other model, also when it is saved."""
+    first, second = (vision.create_model("vit_ti16", name=name, **TINY) for name in ("teacher", "student"))
+    assert (first.name, second.name) == ("teacher", "student")
+    images = tf.keras.Input((8, 8, 1))
+    both = tf.keras.Model(images, [first(images), second(images)])
+    both.save(tmp_path / "both.keras")
+    batch = tf.random.stateless_uniform([2, 8, 8, 1], (0, 1), -1, 1)
+    loaded = tf.keras.models.load_model(tmp_path / "both.keras")
+    for answers, model in zip(loaded(batch), (first, second), strict=True):
+        np.testing.assert_allclose(answers, model(batch), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["", 3])
+def test_wrong_name(name):
+    with pytest.raises(ValueError, match=f"^name={name!r} is not allowed: it must be a name for the Keras model"):
+        vision.create_model("vit_ti16", name=name, **TINY)
+
+
+def test_name_of_the_zoo_as_a_keyword():
+    assert vision.create_model(name="vit_ti16", **TINY).name == "vit_ti16"
 
 
 def test_unknown_setting_without_a_near_one():

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.widenet import reference
+from widenet import Encoder, FeedForward
 from widenet.feed_forward import ACTIVATIONS, get_activation
 
 X = np.linspace(-4, 4, 33)
@@ -30,3 +32,43 @@ def test_formula(name):
 
 def test_exact_gelu_is_not_the_tanh_one():
     assert np.max(np.abs(get_activation("gelu")(X) - get_activation("gelu_tanh")(X))) > 1e-4
+
+
+@tf.keras.saving.register_keras_serializable(package="tests")
+def cubed(x):
+    return x**3
+
+
+@pytest.mark.parametrize(
+    "function, name",
+    [(tf.nn.relu, "relu"), (tf.nn.gelu, "gelu"), (tf.keras.activations.swish, "silu"), (tf.nn.tanh, "tanh")],
+)
+def test_functions_of_tensorflow_have_names(function, name):
+    """So they are compiled and saved like these."""
+    layer = FeedForward(4, activation=function)
+    assert layer.get_config()["activation"] == name
+    x = tf.constant([-2.0, -0.5, 0.0, 1.5])
+    np.testing.assert_allclose(get_activation(function)(x), function(x), atol=1e-6)
+
+
+def test_a_function_of_the_user():
+    """Used everywhere, and saved by its registered name."""
+    encoder = Encoder(depth=2, width=4, heads=1, ffn_dim=4, num_experts=2, activation=cubed)
+    assert encoder.get_config()["activation"] == "tests>cubed"
+    again = Encoder.from_config(encoder.get_config())
+    x = tf.random.stateless_normal([2, 3, 4], (0, 1))
+    expected = encoder(x)
+    again(x)
+    again.set_weights(encoder.get_weights())
+    np.testing.assert_array_equal(again(x), expected)
+    by_name = Encoder(depth=2, width=4, heads=1, ffn_dim=4, num_experts=2, activation="linear")
+    by_name(x)
+    by_name.set_weights(encoder.get_weights())
+    assert np.abs(by_name(x) - expected).max() > 1e-3
+
+
+def test_a_function_that_cannot_be_saved():
+    layer = FeedForward(4, activation=lambda x: x**3)
+    np.testing.assert_array_equal(layer._activation(tf.constant([2.0])), [8.0])
+    with pytest.raises(ValueError, match=r"^activation=<function .*> cannot be saved: it must be registered with"):
+        layer.get_config()

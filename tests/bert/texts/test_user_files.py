@@ -1,4 +1,4 @@
-"""TSV and JSONL files of the user's own: what is read, and a sentence with file and line for what cannot be."""
+"""TSV, CSV and JSON files of the user's own: what is read, and a sentence with file and line for what cannot be."""
 
 import hashlib
 import json
@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from absl import logging
 
 from official.data.bad_examples import BadExamples
 from tests.bert.prepared_texts import open_data, write_jsonl, write_tsv
@@ -151,7 +152,7 @@ class TestTsv:
         refused(f"{train}, line 1: it has no column 'text_pair'", train_file=pairs, validation_file=train)
 
     def test_paths_that_lead_nowhere(self, train, tmp_path):
-        refused("data.train_file='' is not allowed: it must be the path of a TSV or JSONL file", train_file="")
+        refused("data.train_file='' is not allowed: it must be the path of a TSV, CSV or JSON file", train_file="")
         missing = tmp_path / "missing.tsv"
         refused(f"data.train_file={str(missing)!r} is not allowed: the file does not exist", train_file=missing)
         refused(f"data.validation_file={str(missing)!r} is not", train_file=train, validation_file=missing)
@@ -167,6 +168,21 @@ class TestTsv:
         ):
             with pytest.raises(ValueError, match="^" + re.escape(said)):
                 found.load(split, None)
+
+
+def test_labels_with_blanks(tmp_path, monkeypatch):
+    """Two classes, not four; one warning says where. A model of before, whose classes had the blanks, still knows them."""
+    path = tmp_path / "train.Csv"
+    path.write_text("review,stars\na,good\nb,bad \nc, good\nd,bad\n")
+    columns = dict(text_column="review", label_column="stars")
+    found = open_data(name="file", train_file=str(path), validation_file=str(path), **columns)
+    assert found.class_names == ("bad", "good")
+    warnings = []
+    monkeypatch.setattr(logging, "warning", lambda message, *values: warnings.append(message % values))
+    np.testing.assert_array_equal(found.load("train", None).labels, [1, 0, 1, 0])
+    assert warnings == [f"{path}, line 3 and 1 more: white space around the label is removed"]
+    old = open_data(name="file", train_file="gone.csv", classes=("bad ", "good"), pairs=False, **columns)
+    np.testing.assert_array_equal(old.load(str(path), None).labels, [1, 0, 1, 0])
 
 
 class TestJsonl:

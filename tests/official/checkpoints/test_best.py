@@ -166,6 +166,9 @@ def test_a_metric_that_there_is_not(finished, tmp_path):
     with pytest.raises(NoSuchMetric, match=r"train\.best='acuracy' is not allowed: .*color_accuracy"):
         train.run(config, tmp_path)
     assert not (tmp_path / "checkpoints").exists()
+    with pytest.raises(NoSuchMetric):
+        train.run(config, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
     shutil.copytree(workdir / "checkpoints-best", tmp_path / "checkpoints-best")
     run = train.Run(words_config(workdir.parent / "vocabulary.txt"), tmp_path)
     assert run._best_checkpoint() is None

@@ -58,6 +58,16 @@ def test_commit_and_changes(copied, monkeypatch, tmp_path):
     assert module.source() == {"git_commit": commit, "git_modified": True}
 
 
+def test_in_a_repository_of_others(copied):
+    """A package that is installed inside somebody's repository has no commit there."""
+    tree, module = copied
+    git(tree, "init", "--quiet")
+    (tree / "theirs.py").touch()
+    git(tree, "add", "theirs.py")
+    git(tree, "commit", "--quiet", "-m", "first")
+    assert module.source() == {"git_commit": None, "git_modified": None}
+
+
 def test_versions():
     """Of what runs, as installed."""
     versions = summary.versions()

@@ -91,16 +91,20 @@ class TestImages:
             convert(images[0], ["onnx", "torch"], tmp_path / "out")
 
     def test_a_folder_of_other_things(self, images, tmp_path):
+        """Also beside an earlier conversion, whose folder would be replaced."""
         (tmp_path / "letter.txt").write_text("mine")
-        with pytest.raises(ValueError, match="must be a new folder, or one that an earlier conversion wrote"):
-            convert(images[0], ["tflite"], tmp_path)
+        for name in ("letter.txt", runtimes.REPORT_FILE):
+            (tmp_path / name).write_text("mine")
+            with pytest.raises(ValueError, match="must be a new path or a folder with nothing but an earlier conversion"):
+                convert(images[0], ["tflite"], tmp_path)
+            assert (tmp_path / "letter.txt").read_text() == "mine"
 
     def test_a_missing_package(self, images, tmp_path, monkeypatch):
         def version(name):
             raise runtimes.metadata.PackageNotFoundError
 
         monkeypatch.setattr(runtimes.metadata, "version", version)
-        words = "^--format=onnx needs tf2onnx, which is not installed: pip install -r requirements-onnx.txt"
+        words = r"^--format=onnx needs tf2onnx, which is not installed: pip install '\.\[onnx\]' in the checkout$"
         with pytest.raises(ModuleNotFoundError, match=words):
             convert(images[0], ["onnx"], tmp_path / "out")
 

@@ -79,6 +79,32 @@ def test_a_loaded_model_excludes_the_same(tmp_path):
 
 
 @pytest.mark.parametrize("name", REFERENCES)
+def test_a_saved_model_has_the_optimizer_s_state(tmp_path, name):
+    """A `.keras` file has all of it, the average too: the step after loading is the step without saving."""
+    model = tiny_model()
+    model.compile(create_optimizer(train_settings(optimizer=name, ema_decay=0.9)), "sparse_categorical_crossentropy")
+    images, labels = np.ones([2, 4, 4, 1], "float32"), np.arange(2)
+    model.fit(images, labels, epochs=2, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = tf.keras.models.load_model(tmp_path / "model.keras")
+    assert len(model.optimizer.weights) > 2 * len(model.weights) and model.optimizer.iterations == 2
+    for step in range(2):
+        states = zip(model.optimizer.get_weights(), loaded.optimizer.get_weights(), strict=True)
+        for state, other in [*states, *zip(model.get_weights(), loaded.get_weights(), strict=True)]:
+            np.testing.assert_array_equal(state, other, err_msg=f"step {step}")
+        for each in (model, loaded):
+            each.optimizer.apply_gradients([(tf.ones_like(weight), weight) for weight in each.trainable_weights])
+
+
+def test_a_state_that_does_not_fit_is_said():
+    model = tiny_model()
+    model.compile(create_optimizer(train_settings()), "sparse_categorical_crossentropy")
+    create_state(model.optimizer, model.trainable_weights)
+    with pytest.warns(UserWarning, match="the optimizer's state in the file fits other weights: the optimizer starts anew"):
+        model._legacy_state.load_own_variables({"0": np.zeros(3)})
+
+
+@pytest.mark.parametrize("name", REFERENCES)
 def test_a_name_that_only_contains_a_bias_is_not_excluded(name):
     """The patterns are of a name's whole last part: "unbiased" or a layer called "gamma" hide nothing."""
     optimizer = create_optimizer(train_settings(optimizer=name))

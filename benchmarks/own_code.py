@@ -1,0 +1,78 @@
+"""What models cost in code of your own: python -m benchmarks.own_code
+
+With --part=loop: a training step in a tf.function of one's own against that of `fit`, WideNet-S/16. With --part=memory: the
+resident memory of a process that makes models, one after another.
+"""
+
+import gc
+import pathlib
+
+import tensorflow as tf
+
+from benchmarks import command
+from benchmarks.harness import Case
+
+THIS = "benchmarks/own_code.py"
+SMALL = dict(depth=2, image_size=32, classes=10)
+
+
+def loop(batch):
+    """A training step as in README.md, with the model, data and optimizer of benchmarks/image_models.py."""
+    import vision
+    from benchmarks.image_models import lamb
+    from official.training.optimizers import LAMB
+
+    tf.keras.utils.set_random_seed(0)
+    model, optimizer = vision.create_model("widenet_s16", capacity_factor=None), lamb(LAMB)
+    loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    images = tf.random.stateless_uniform([batch, *model.input_shape[1:]], [0, 0], -1, 1)
+    labels = tf.random.stateless_uniform([batch], [0, 1], 0, model.output_shape[-1], tf.int32)
+
+    @tf.function
+    def train(images, labels):
+        with tf.GradientTape() as tape:
+            total = loss(labels, model(images, training=True)) + tf.add_n(model.losses)
+        gradients = tape.gradient(total, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        return total
+
+    return lambda: float(train(images, labels)), {"kept": 1.0}
+
+
+def models():
+    """Each step makes a model and frees it; facts have the resident memory after ten of them and at the end."""
+    import vision
+
+    facts, made = {}, []
+
+    def step():
+        vision.create_model("widenet_ti16", **SMALL)
+        gc.collect()
+        made.append(_resident_mebibytes())
+        facts.update({"MiB after 10": made[min(9, len(made) - 1)], "MiB at the end": made[-1]})
+
+    return step, facts
+
+
+def _resident_mebibytes():
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096 / 2**20
+
+
+def cases(part):
+    if part == "memory":
+        return [Case("create_model", THIS, "models")]
+    fit = dict(name="widenet_s16", precision="float32", mode="train", batch=16, capacity_factor=None)
+    return [Case("fit", "benchmarks/image_models.py", "zoo", fit), Case("own loop", THIS, "loop", dict(batch=16))]
+
+
+def main():
+    parser = command.parser(__doc__)
+    parser.add_argument("--part", choices=["loop", "memory"], default="loop")
+    given = parser.parse_args()
+    columns = ("MiB after 10", "MiB at the end") if given.part == "memory" else ()
+    command.run(f"own code, {given.part}", cases(given.part), given, columns)
+
+
+if __name__ == "__main__":
+    main()

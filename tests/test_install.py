@@ -1,0 +1,207 @@
+"""What pip installs: packages, recipes, scripts and version; and the lock files, which pin what pyproject.toml asks for."""
+
+import importlib.metadata
+import importlib.util
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from unittest import mock
+
+import pytest
+from absl.testing import flagsaver
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import widenet
+from official.cli import scripts
+from official.cli.recipe_flag import CONFIG, parse_flags
+from tests.official.tiny import DENSE, ROOT, command, environment
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PACKAGES = ("bert", "official", "vision", "widenet")
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
+EXTRAS = ["", *PROJECT["optional-dependencies"]]
+
+
+def asked_for(extra):
+    """The Requirements of the project with an extra; "" for none."""
+    found = {Requirement(text) for text in PROJECT["dependencies"]}
+    for requirement in map(Requirement, PROJECT["optional-dependencies"][extra] if extra else ()):
+        found |= set().union(*map(asked_for, requirement.extras)) if requirement.name == PROJECT["name"] else {requirement}
+    return found
+
+
+def locked(extra):
+    """[(Requirement with one version, whether the project itself asks for it)] of the extra's lock file."""
+    text = (ROOT / f"requirements{extra and '-'}{extra}.lock").read_text(encoding="utf-8")
+    entries = re.findall(r"^(\S+==.*?) \\\n((?: +.*\n)+)", text, re.MULTILINE)
+    return [(Requirement(pinned), "widenet (pyproject.toml)" in reasons) for pinned, reasons in entries]
+
+
+def holds(requirement, python):
+    return requirement.marker is None or requirement.marker.evaluate(
+        dict(python_version=python, python_full_version=f"{python}.1", sys_platform="linux")
+    )
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11"])
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_lock_file_pins_what_the_project_asks_for(extra, python):
+    """Each direct dependency at one allowed version, and no direct dependency that pyproject.toml no longer has."""
+    wanted = {canonicalize_name(r.name): r.specifier for r in asked_for(extra) if holds(r, python)}
+    pinned = {canonicalize_name(r.name): (str(r.specifier)[2:], direct) for r, direct in locked(extra) if holds(r, python)}
+    assert wanted.keys() == {name for name, (_, direct) in pinned.items() if direct}
+    for name, allowed in wanted.items():
+        assert allowed.contains(pinned[name][0]), name
+
+
+def test_every_lock_file_has_an_extra():
+    assert {path.name for path in ROOT.glob("requirements*")} == {f"requirements{e and '-'}{e}.lock" for e in EXTRAS}
+
+
+def test_version_is_the_last_in_the_changelog():
+    released = re.search(r"^## \[(\d.*?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert widenet.__version__ == released.group(1)
+
+
+@pytest.mark.parametrize("name, target", PROJECT["scripts"].items())
+def test_script_is_a_command(name, target):
+    """Its function exists, and the module that it runs."""
+    function = importlib.metadata.EntryPoint(name, target, "console_scripts").load()
+    module = function.args[0] if getattr(function, "func", None) is scripts.run else target.partition(":")[0]
+    path = pathlib.Path(importlib.util.find_spec(module).origin)
+    assert 'if __name__ == "__main__":' in path.read_text(encoding="utf-8")
+
+
+def test_every_command_of_official_has_a_script():
+    commands = {p.stem for p in (ROOT / "official").glob("*.py") if 'if __name__ == "__main__":' in p.read_text(encoding="utf-8")}
+    assert commands == {name.removeprefix("widenet-") for name, target in PROJECT["scripts"].items() if "official" in target}
+
+
+def test_script_runs_the_module_as_main(tmp_path, monkeypatch, capsys):
+    """A module in the working directory is found, but does not hide a package of ours."""
+    (tmp_path / "mine.py").write_text("import vision; print(__name__, hasattr(vision, 'create_model'))")
+    (tmp_path / "vision.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    scripts.run("mine")
+    assert capsys.readouterr().out == "__main__ True\n"
+
+
+class TestRecipe:
+    """In a folder that is not the checkout."""
+
+    @pytest.fixture(autouse=True)
+    def elsewhere(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+
+    def seed_and_data(self, *arguments):
+        """train.seed and data.name of the config that a command line gives."""
+        argv = ["train", *arguments]
+        with flagsaver.flagsaver(), mock.patch.object(sys, "argv", argv):
+            parse_flags(argv)
+            return CONFIG.value.train.seed, CONFIG.value.data.name
+
+    @pytest.mark.parametrize("flag", ["--config=vision/configs/digits.py:vit_ti16", "--config vision/configs/digits.py"])
+    def test_of_this_project(self, flag):
+        assert self.seed_and_data(*flag.split(), "--config.train.seed=7") == (7, "digits")
+
+    def test_of_the_user_comes_first(self, tmp_path):
+        own = tmp_path / "vision/configs/digits.py"
+        own.parent.mkdir(parents=True)
+        own.write_text((ROOT / "vision/configs/digits.py").read_text().replace('"digits"', '"mine"'))
+        assert self.seed_and_data("--config=vision/configs/digits.py")[1] == "mine"
+
+    def test_that_is_missing(self):
+        with pytest.raises(SystemExit, match=r"^error: --config=vision/configs/digit\.py: no such file$"):
+            self.seed_and_data("--config=vision/configs/digit.py")
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """A copy of the checkout, in which pip may leave files."""
+    tree = tmp_path_factory.mktemp("tree")
+    for folder in (*PACKAGES, "benchmarks", "docs", "tests"):
+        shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, tree / file)
+    return tree
+
+
+def run(*words, cwd):
+    done = subprocess.run([*map(str, words)], cwd=cwd, env=environment(), capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def wheel(tree):
+    built = tree / "dist"
+    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-index", "--no-build-isolation", "-w", built, ".", cwd=tree)
+    (wheel,) = built.glob("widenet-*.whl")
+    return wheel
+
+
+@pytest.fixture
+def venv(tmp_path):
+    """An environment that has all packages of the running one, but nothing of ours."""
+    venv = tmp_path / "venv"
+    run(sys.executable, "-m", "venv", "--without-pip", venv, cwd=tmp_path)
+    (packages,) = venv.glob("lib/python*/site-packages")
+    (packages / "running.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return venv
+
+
+def install(venv, *what):
+    options = ("--quiet", "--no-deps", "--no-index", "--no-build-isolation")
+    run(venv / "bin/python", "-m", "pip", "install", *options, *what, cwd=venv)
+
+
+@pytest.mark.process
+@pytest.mark.smoke
+def test_wheel_has_the_packages_and_nothing_else(wheel):
+    expected = {path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+    expected |= {f"{package}/py.typed" for package in PACKAGES}
+    with zipfile.ZipFile(wheel) as archive:
+        files = {name for name in archive.namelist() if ".dist-info/" not in name}
+        metadata = archive.read(f"widenet-{widenet.__version__}.dist-info/METADATA").decode()
+    assert files == expected
+    assert "vision/configs/digits.py" in files
+    assert set(re.findall(r"^Provides-Extra: (.*)$", metadata, re.MULTILINE)) == {"text", "beam", "onnx", "test"}
+
+
+@pytest.mark.process
+def test_editable_installation(tree, venv, tmp_path):
+    """From any folder, the packages are those of the checkout, and so are scripts."""
+    install(venv, "-e", tree)
+    code = "import vision, bert, official, os; print(vision.list_models()[0], os.path.dirname(vision.__path__[0]))"
+    assert run(venv / "bin/python", "-c", code, cwd=tmp_path).stdout.split() == ["vit_ti16", str(tree)]
+    assert "--handle" in run(venv / "bin/widenet-publish", "--help", cwd=tmp_path).stdout
+
+
+@pytest.mark.process
+def test_installed_wheel_trains_and_evaluates(wheel, venv, tmp_path):
+    """Two steps of an installed recipe in an environment of its own, by scripts, in a folder that has nothing of ours."""
+    install(venv, wheel)
+    code = "import widenet, official.train; print(widenet.__version__, official.train.__file__)"
+    version, path = run(venv / "bin/python", "-c", code, cwd=tmp_path).stdout.split()
+    assert version == widenet.__version__
+    assert path.startswith(f"{venv}{os.sep}")
+    settings = {"train.steps": 2, "train.warmup_steps": 1, **DENSE}
+    train = run(venv / "bin/widenet-train", *command("run", **settings)[3:], cwd=tmp_path)
+    assert train.stderr == ""
+    assert (tmp_path / "run/saved_model/saved_model.pb").exists()
+    assert "accuracy" in run(venv / "bin/widenet-evaluate", "--model=run", "--split=validation", cwd=tmp_path).stdout
+    helped = run(venv / "bin/widenet-train", "--help", cwd=tmp_path).stdout
+    assert "The training driver" in helped
+    assert "--workdir" in helped

@@ -43,6 +43,7 @@ def test_slow_tests_fail(tmp_path):
     command = [sys.executable, "-m", "pytest", "-p", "tests.time_limit", "-o", "time_limit=0.5", "-q", "test_suite.py"]
     done = subprocess.run(command, cwd=tmp_path, env=environment(PYTHONPATH=str(ROOT)), capture_output=True, text=True)
     assert done.returncode == 1, done.stdout + done.stderr
-    found = re.findall(r"^test_suite\.py::(\w+) took [01] s of processor time in its (\w+)\. A test over 0\.5 s", done.stdout, re.M)
+    sentence = r"^test_suite\.py::(\w+) took [01] s of processor time in its (\w+)\. A test over 0\.5 s"
+    found = re.findall(sentence, done.stdout, re.MULTILINE)
     assert found == [("test_shared", "setup"), ("test_busy", "call"), ("test_child", "call")], done.stdout
     assert re.search(r"1 failed, 7 passed, 1 warning, 3 errors", done.stdout), done.stdout

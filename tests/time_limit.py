@@ -52,6 +52,6 @@ def pytest_runtest_makereport(item, call):
         if spent > limit:
             report.outcome = "failed"
             report.longrepr = (
-                f"{item.nodeid} took {spent:.0f} s of processor time in its {when}. A test over {limit:g} s needs one of the markers "
-                f"{', '.join(MARKERS)} (pyproject.toml), or less work."
+                f"{item.nodeid} took {spent:.0f} s of processor time in its {when}. A test over {limit:g} s needs one of the "
+                f"markers {', '.join(MARKERS)} (pyproject.toml), or less work."
             )

@@ -21,6 +21,7 @@ from official.cli.arguments import positive
 
 # The frame around a function compiled by XLA, which has no name of its own.
 COMPILED_FRAME = "ExecutorState::ProcessAsync::Start"
+CLOSING = 0.2  # seconds in which TensorFlow's threads end the last events, after the step's result is there
 
 
 def profile(step):

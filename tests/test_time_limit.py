@@ -1,6 +1,5 @@
 """The plugin that fails slow tests without a marker, on a small suite and with a limit of half a second."""
 
-import os
 import re
 import subprocess
 import sys
@@ -27,7 +26,6 @@ def test_shared_again(shared): pass
 def test_busy(): busy()
 def test_child(): subprocess.run([sys.executable, "-c", BUSY])
 def test_waiting(): time.sleep(1)
-def test_waiting_briefly(): time.sleep(0.2)
 def test_quick(): pass
 
 @pytest.mark.train
@@ -40,17 +38,12 @@ def test_busy_and_wrong():
 
 
 def test_slow_tests_fail(tmp_path):
-    """For set-up, call, children and waiting; not with a marker. A test that failed anyway is reported once."""
+    """For set-up, call and children; not for waiting or with a marker. A test that failed anyway is reported once."""
     (tmp_path / "test_suite.py").write_text(SUITE)
     command = [sys.executable, "-m", "pytest", "-p", "tests.time_limit", "-o", "time_limit=0.5", "-q", "test_suite.py"]
     done = subprocess.run(command, cwd=tmp_path, env=environment(PYTHONPATH=str(ROOT)), capture_output=True, text=True)
     assert done.returncode == 1, done.stdout + done.stderr
-    found = re.findall(
-        r"^test_suite\.py::(\w+) took [01] s of processor time and \d+ s by the clock in its (\w+)\. A test over 0\.5 s",
-        done.stdout,
-        re.M,
-    )
-    is_quiet = os.getloadavg()[0] < os.cpu_count()  # on a busy machine waiting may be forgiven
-    expected = [("test_shared", "setup"), ("test_busy", "call"), ("test_child", "call"), ("test_waiting", "call")]
-    assert found == expected if is_quiet else found[:3] == expected[:3], done.stdout
-    assert re.search(r"1 failed, 8 passed, 1 warning, [34] errors", done.stdout), done.stdout
+    sentence = r"^test_suite\.py::(\w+) took [01] s of processor time in its (\w+)\. A test over 0\.5 s"
+    found = re.findall(sentence, done.stdout, re.MULTILINE)
+    assert found == [("test_shared", "setup"), ("test_busy", "call"), ("test_child", "call")], done.stdout
+    assert re.search(r"1 failed, 7 passed, 1 warning, 3 errors", done.stdout), done.stdout

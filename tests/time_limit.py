@@ -1,38 +1,31 @@
 """Fails a test without a marker that takes over 20 seconds, so that `make test` stays short: a pytest plugin.
 
 Set-up and call count separately, and a fixture that several tests share counts for the first of them. What counts is processor
-time, of this process and of those that it waited for, since a busy machine stretches the time on the clock. The clock counts for
-tests that mostly wait, which have used less than a sixth of it, unless the machine is overloaded.
+time, of this process and of those that it waited for, since a busy machine stretches the time on the clock.
 """
 
 import os
-import time
 
 import pytest
 
 SECONDS = 20
-MOSTLY_WAITING = 6
 MARKERS = ("process", "train", "convert", "kill", "size")
-SPENT = pytest.StashKey()  # of a test: {"setup" or "call": (seconds of processor time, seconds by the clock)}
+SPENT = pytest.StashKey()  # of a test: {"setup" or "call": seconds of processor time}
 
 
 def pytest_addoption(parser):
     parser.addini("time_limit", "seconds of processor time that a test without a marker may take", default=str(SECONDS))
 
 
-def _is_overloaded():
-    """Whether over twice as many tasks as processors want to run: then any test mostly waits."""
-    return os.getloadavg()[0] > 2 * os.cpu_count()
-
-
-def _now():
-    return sum(os.times()[:4]), time.perf_counter()
+def _processor_time():
+    """Seconds, of this process and of those that it waited for."""
+    return sum(os.times()[:4])
 
 
 def _measured(item, when):
-    begin = _now()
+    begin = _processor_time()
     yield
-    item.stash.setdefault(SPENT, {})[when] = tuple(end - start for start, end in zip(begin, _now(), strict=True))
+    item.stash.setdefault(SPENT, {})[when] = _processor_time() - begin
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
@@ -55,10 +48,10 @@ def pytest_runtest_makereport(item, call):
     if report.when != "teardown" or any(map(item.get_closest_marker, MARKERS)):
         return
     limit = float(item.config.getini("time_limit"))
-    for when, (processors, clock) in item.stash.get(SPENT, {}).items():
-        if processors > limit or (clock > limit and processors < clock / MOSTLY_WAITING and not _is_overloaded()):
+    for when, spent in item.stash.get(SPENT, {}).items():
+        if spent > limit:
             report.outcome = "failed"
             report.longrepr = (
-                f"{item.nodeid} took {processors:.0f} s of processor time and {clock:.0f} s by the clock in its {when}. "
-                f"A test over {limit:g} s needs one of the markers {', '.join(MARKERS)} (pyproject.toml), or less work."
+                f"{item.nodeid} took {spent:.0f} s of processor time in its {when}. A test over {limit:g} s needs one of the "
+                f"markers {', '.join(MARKERS)} (pyproject.toml), or less work."
             )

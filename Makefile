@@ -38,7 +38,7 @@ demo-text: $(INSTALLED_TEXT) ## learn words, pretrain a tiny WideNet on real Eng
 	@$(RUN) -m official.evaluate --model=$(TEXT)/rotten_tomatoes --split=test
 
 test: $(INSTALLED_TEST) ## run the tests, each capability once; choose some with ARGS=tests/widenet
-	@$(PYTEST) -m "smoke or not (process or train or convert or kill or size)" $(ARGS)
+	@$(PYTEST) -m "smoke or not (process or train or convert or kill or size or further)" $(ARGS)
 
 test-all: $(INSTALLED_TEST) ## run all tests, also those with the markers in pyproject.toml: about 20 minutes
 	@$(PYTEST) $(ARGS)

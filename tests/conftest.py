@@ -22,6 +22,17 @@ tf.config.set_logical_device_configuration(
 )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Of a test or class marked further_cases, each test's first case stays without the marker `further`."""
+    seen = set()
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        if test in seen and item.get_closest_marker("further_cases"):
+            item.add_marker("further")
+        seen.add(test)
+
+
 @pytest.fixture(autouse=True)
 def seeds():
     """Every test starts from the same seeds, float32 policy and an empty Keras session."""

@@ -23,7 +23,6 @@ ENVIRONMENT = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG
 
 
 @pytest.mark.process
-@pytest.mark.smoke
 def test_keras_script_is_short_and_runs(tmp_path):
     """The script of at most 25 lines, as it stands there, on the arrays that it loads."""
     script = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)

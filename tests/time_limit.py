@@ -9,7 +9,7 @@ import os
 import pytest
 
 SECONDS = 20
-MARKERS = ("process", "train", "convert", "kill", "size")
+MARKERS = ("process", "train", "convert", "kill", "size", "further")
 SPENT = pytest.StashKey()  # of a test: {"setup" or "call": seconds of processor time}
 
 

@@ -1,5 +1,6 @@
 """The cases compute what their rows say."""
 
+import pytest
 import tensorflow as tf
 
 import vision
@@ -38,6 +39,7 @@ def test_dense_baseline_shares_its_weights():
     assert three.count_params() - one.count_params() == 2 * 2 * 2 * SMALL["width"]
 
 
+@pytest.mark.further
 def test_a_train_step_changes_the_weights_and_counts_the_kept():
     step, facts = zoo("widenet_ti16", "float32", "train", 2, **{**SMALL, "depth": 1, "expert_dim": 48}, capacity_factor=0.5)
     step()

@@ -258,6 +258,7 @@ def test_two_replicas_are_one_model(folder, tmp_path):
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+@pytest.mark.further
 def test_regression_of_pairs(folder, tmp_path):
     """From JSONL to an export that takes two strings and gives a score."""
     config = file_config(folder, "pairs.jsonl", "pairs.jsonl", ONE_BLOCK, model="bert_tiny")

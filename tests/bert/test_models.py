@@ -65,12 +65,13 @@ def test_every_family_gives_what_is_documented(name):
         np.testing.assert_array_equal(outputs["encoder_outputs"][-1], outputs["sequence_output"])
 
 
+@pytest.mark.further_cases
 class TestTasks:
     """One model of each task, and of each family, which the tests of this class share."""
 
     CASES = (
-        ("widenet_tiny_e4", "encoder"),
         ("widenet_tiny_e4", "pretraining"),
+        ("widenet_tiny_e4", "encoder"),
         ("widenet_tiny_e4", "classification"),
         ("widenet_tiny_e4", "span"),
         ("albert_tiny", "pretraining"),
@@ -239,6 +240,7 @@ def test_more_tokens_than_positions():
         unknown(random_batch(lengths=(17,)))
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("policy, dtype", [("mixed_bfloat16", tf.float32), ("float64", tf.float64)])
 @pytest.mark.parametrize("task, loss", [("classification", CROSS_ENTROPY), ("pretraining", {"mlm_logits": CROSS_ENTROPY})])
 def test_policies(policy, dtype, task, loss):

@@ -52,7 +52,7 @@ def assert_near(found, expected):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("task", ["pretraining", "span"])
+@pytest.mark.parametrize("task", ["pretraining", pytest.param("span", marks=pytest.mark.further)])
 @pytest.mark.parametrize("kind", MODELS)
 def test_evaluation(kind, task):
     """Alone, in a batch, in another order, beside other examples, and with 1 or 6 tokens of padding more."""
@@ -88,6 +88,7 @@ def train_forward(model, batch, wrap):
     return wrap(run)({name: tf.constant(array) for name, array in batch.items()})
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("wrap", [lambda f: f, lambda f: tf.function(f, jit_compile=True)], ids=["eager", "xla"])
 @pytest.mark.parametrize("kind", [kind for kind in MODELS if kind != "albert"])
 def test_training(kind, wrap):

@@ -205,6 +205,7 @@ def task(files):
     return QuestionAnswering(tiny_config(files))
 
 
+@pytest.mark.further
 def test_endpoint_answers_as_the_evaluation(task, files, tmp_path):
     """Of random weights, on contexts of up to nine windows and one without a word; 1e-5 for float32 in other batches."""
     random = np.random.default_rng(0)

@@ -117,6 +117,7 @@ def test_encoder(task, modules):
     assert not [name for name in names if "classifier" in name]
 
 
+@pytest.mark.further
 def test_trains(task, modules):
     """Both modules in one Keras model of strings: every weight of the encoder moves that has a gradient."""
     texts = tf.keras.Input([], dtype=tf.string)

@@ -125,6 +125,7 @@ def test_counts(name):
     assert count(name) == reference_count(name)
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("task, settings", [("pretraining", {}), ("span", {}), ("classification", dict(classes=7))])
 def test_counts_of_tasks(task, settings):
     """Heads alone: the matrix from the masked-word head to the words is the embedding's, and is counted once."""

@@ -112,7 +112,8 @@ def test_files(evaluated):
     np.testing.assert_allclose(np.average(shares.reshape(2, 10, 3), axis=1, weights=matrix.sum(axis=1)), counted, atol=1e-6)
 
 
-@pytest.mark.parametrize("model", ["checkpoints/step-7", "saved_model"])
+@pytest.mark.further_cases
+@pytest.mark.parametrize("model", ["saved_model", "checkpoints/step-7"])
 def test_every_kind_of_model_agrees(workdir, evaluated, tmp_path, capsys, model):
     """Also in other batches; 1e-6 for float32 in another order."""
     output = tmp_path / "output"
@@ -140,6 +141,7 @@ def test_an_earlier_checkpoint_and_another_split(workdir):
     assert {path.parent for path in files} == {workdir / "evaluation" / "train"}
 
 
+@pytest.mark.further
 def test_without_experts_in_half_precision_chosen_for_the_run(tmp_path, monkeypatch):
     """Evaluated in the precision that "auto" chose when the run began, a moved export too; there is no file on experts."""
     monkeypatch.setattr(train, "fastest_precision", lambda: "mixed_bfloat16")
@@ -155,6 +157,7 @@ def test_without_experts_in_half_precision_chosen_for_the_run(tmp_path, monkeypa
         assert {path.name for path in folder.iterdir()} == FILES - EXPERT_FILES
 
 
+@pytest.mark.further
 def test_a_saved_model_of_other_variables(workdir, evaluated, tmp_path, capsys):
     """Its metrics are its signature's; on experts it says which variable there is not, and writes nothing."""
     shutil.copytree(workdir / "saved_model", tmp_path / "model")
@@ -194,6 +197,7 @@ def test_models_without_a_config(workdir, tmp_path):
     assert "without assets.extra/config.json" in refusal(f"--model={tmp_path / 'model'}")
 
 
+@pytest.mark.further
 def test_a_checkpoint_that_does_not_fit_or_cannot_be_read(workdir, tmp_path):
     """A weight of another shape, a weight that is missing, a file that is missing: refused, and nothing is written."""
     copy = shutil.copytree(workdir, tmp_path / "run", ignore=shutil.ignore_patterns("evaluation", "saved_model"))

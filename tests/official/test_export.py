@@ -141,6 +141,7 @@ print(json.dumps({name: value.numpy().tolist() for name, value in found.items() 
     assert found["class_ids"] == expected["class_ids"].numpy().tolist()
 
 
+@pytest.mark.further
 def test_encoder(workdir, loaded):
     """Without the head, whose weights it does not have; its features are those that the whole model's head reads."""
     folder, facts = export.export(workdir, part="encoder")

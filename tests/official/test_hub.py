@@ -137,6 +137,7 @@ def test_image_model(saved_model, capsys):
         vision.create_model("widenet_ti16", pretrained="me/vision/small/7", **SMALL)
 
 
+@pytest.mark.further
 def test_text_model(tmp_path, monkeypatch):
     settings = dict(vocab_size=30, depth=2, width=16, heads=2, expert_dim=16, num_experts=2, embedding_dim=8, max_length=8)
     source = bert.create_model("widenet_tiny_e4", task="classification", **settings)
@@ -166,6 +167,7 @@ def test_run_begins_with_it(digits, tmp_path, monkeypatch):
         np.testing.assert_array_equal(weight, expected[weight.name.removesuffix(":0")], err_msg=weight.name)
 
 
+@pytest.mark.further
 def test_evaluation(digits, tmp_path, monkeypatch):
     """--model=HANDLE: the same metrics as of the export; where to write is to be said."""
     workdir, folder = digits

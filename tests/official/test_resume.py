@@ -127,6 +127,7 @@ def test_going_on_after_a_crash(uninterrupted, tmp_path, monkeypatch, checkpoint
     assert [row["step"] for row in read_table(tmp_path / "metrics.csv")] == ["3", "6", "8"]
 
 
+@pytest.mark.further
 def test_longer_run(tmp_path, monkeypatch, capsys):
     """The length, unlike the model, may change when a run goes on; the user is told of it."""
     with monkeypatch.context() as patch:

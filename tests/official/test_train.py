@@ -308,6 +308,7 @@ def test_same_run_again(finished, capsys):
     assert files_and_digests(workdir) == before
 
 
+@pytest.mark.further
 def test_finished_but_for_the_summary(finished, tmp_path):
     """Killed during the export: the same command does what is left, trains nothing and tells the time of both sessions."""
     workdir, config, trained, first = finished
@@ -369,6 +370,7 @@ def test_run_without_experts(dense_run):
     assert (dense_run / "saved_model" / "saved_model.pb").exists()
 
 
+@pytest.mark.further
 def test_mixed_precision(tmp_path):
     """It trains, evaluates and exports; weights and outputs are float32. (Tests of strategies run in float64.)"""
     run = train.Run(tiny_config(DENSE, steps=2, eval_every=2, precision="mixed_bfloat16"), tmp_path)

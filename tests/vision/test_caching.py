@@ -76,6 +76,7 @@ def test_limit_where_the_first_images_are_small(tmp_path):
     assert held(source, size / MIB).decoded
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("kind", ["files", "records"])
 def test_the_same_batches(tmp_path, kind):
     """As those of the source itself: evaluation of both kinds, and training of files, whose order is the same."""

@@ -40,7 +40,7 @@ def test_there_are_fourteen():
     assert len(OPERATIONS) == 14
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [3, pytest.param(1, marks=pytest.mark.further)])
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_as_pillow(name, channels):
     """Every strength on every picture, eagerly and in tf.data, where height and width are not known."""

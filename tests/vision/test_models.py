@@ -32,7 +32,7 @@ def compiled(model):
     return model
 
 
-FAMILIES = ("vit_ti16", "vit_moe_b16", "widenet_ti16")
+FAMILIES = ("widenet_ti16", "vit_ti16", "vit_moe_b16")
 
 
 def test_families_stand_for_all_names():
@@ -42,6 +42,7 @@ def test_families_stand_for_all_names():
     assert len({str(tiny[family]) for family in FAMILIES}) == 3
 
 
+@pytest.mark.further_cases
 class TestZoo:
     """One model of each family, which the tests of this class share."""
 
@@ -139,7 +140,8 @@ def test_an_example_does_not_depend_on_its_batch():
     np.testing.assert_allclose(model(others).numpy()[0], together[0], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["vit_ti16", "widenet_ti16"])
+@pytest.mark.further_cases
+@pytest.mark.parametrize("name", ["widenet_ti16", "vit_ti16"])
 @pytest.mark.parametrize("policy, dtype", [("mixed_bfloat16", tf.float32), ("float64", tf.float64)])
 def test_policies(policy, dtype, name):
     """Weights stay wide, logits are never below float32, and a step under each policy gives a finite loss."""

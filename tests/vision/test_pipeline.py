@@ -54,7 +54,7 @@ def source(request):
 
 
 class TestTraining:
-    @pytest.mark.parametrize("batch_size, steps, start", [(4, 14, 7), (30, 3, 1)])
+    @pytest.mark.parametrize("batch_size, steps, start", [(4, 14, 7), pytest.param(30, 3, 1, marks=pytest.mark.further)])
     def test_may_start_at_any_step(self, source, batch_size, steps, start):
         """Bit for bit the batches of a run that was not stopped, from inside an epoch, and with a batch larger than the set.
 
@@ -66,6 +66,7 @@ class TestTraining:
         tf.random.set_seed(start)
         assert digests(pipeline.train_batches(batch_size, 5, start), steps - start) == whole[start:]
 
+    @pytest.mark.further_cases
     @pytest.mark.parametrize("kind", ["files", "records"])
     def test_threads_change_nothing(self, request, kind):
         found = []
@@ -177,6 +178,7 @@ class TestBadExamples:
     def spoiled(self, tmp_path):
         return folder_of(tmp_path / "spoiled", spoiled=True)
 
+    @pytest.mark.further_cases
     @pytest.mark.parametrize("number", BAD)
     def test_refuse(self, spoiled, number):
         """Training and evaluation end with the example's name and what is wrong with it."""

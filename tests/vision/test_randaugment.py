@@ -72,6 +72,7 @@ def test_operations_and_signs_are_uniform():
     assert stats.chisquare(pairs).pvalue > 1e-3
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("channels, magnitude", [(1, 15), (3, 7)])
 def test_what_is_drawn_is_done(channels, magnitude):
     """In the order drawn and with the signs drawn, with a static shape and without, and eagerly; every operation takes part.

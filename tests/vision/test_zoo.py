@@ -71,13 +71,13 @@ def full(*values):
     [
         ("vit_b16", {}, 87_158_248),
         full("vit_l16", {}, 305_376_232),
-        ("vit_moe_b16", {}, 128_088_552),
+        full("vit_moe_b16", {}, 128_088_552),
         full("vit_moe_l16", {}, 406_115_304),
         ("widenet_b16", {}, 29_689_832),
         full("widenet_l16", {}, 40_940_520),
         full("widenet_h16", {}, 63_340_520),
         full("widenet_b16", dict(norm_groups=1), 29_656_040),
-        ("widenet_b16", dict(moe_blocks=0), 9_223_912),
+        full("widenet_b16", dict(moe_blocks=0), 9_223_912),
         full("widenet_l16", dict(moe_blocks=0), 15_755_240),
         full("widenet_h16", dict(moe_blocks=0), 23_994_600),
         full("widenet_b16", dict(attention_groups=None, ffn_groups=None, moe_blocks=2), 128_088_552),
@@ -128,6 +128,7 @@ def reference_count(width, hidden, depth, widenet):
     return embedding + blocks + norms + dense(width, width) + dense(width, 1000)
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("size, width, hidden", [("ti16", 192, 768), ("s16", 384, 1536)])
 @pytest.mark.parametrize("family", ["vit", "widenet"])
 def test_small_counts(family, size, width, hidden):

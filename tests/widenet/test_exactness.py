@@ -67,7 +67,7 @@ def assert_close(actual, expected, precision, name):
 
 @pytest.mark.parametrize("dispatch", DISPATCHES)
 @pytest.mark.parametrize("precision", TOLERANCE)
-@pytest.mark.parametrize(("capacity_factor", "masked"), [(0.8, True), (None, False)])
+@pytest.mark.parametrize(("capacity_factor", "masked"), [(0.8, True), pytest.param(None, False, marks=pytest.mark.further)])
 def test_output_and_gradients(dispatch, precision, capacity_factor, masked):
     layer, x, upstream, mask = case(precision, capacity_factor=capacity_factor)
     given_mask = tf.constant(mask) if masked else None
@@ -234,6 +234,7 @@ assert digest() == digest()
 """
 
 
+@pytest.mark.further
 def test_a_run_repeated_is_bit_identical():
     """With TensorFlow's deterministic operations, router noise and dropout included; in a process of its own: they stay on."""
     done = subprocess.run([sys.executable, "-c", DETERMINISM], capture_output=True, text=True)

@@ -183,7 +183,7 @@ def test_symbolic_call_equals_eager_call(case):
         assert_same_outputs(predict([x, mask]), eager, atol=1e-5)
 
 
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("training", [True, pytest.param(False, marks=pytest.mark.further)])
 def test_eager_equals_graph_equals_xla(case, training):
     """Outputs, and in training losses and gradients; noise and dropout are off.
 
@@ -246,17 +246,19 @@ def assert_saved_model_gives_the_same(case, save, path):
         assert_same_outputs(loaded(inputs), model(inputs))
 
 
-@pytest.mark.parametrize("save", [save_keras, save_export], ids=named)
+@pytest.mark.parametrize("save", [save_keras, pytest.param(save_export, marks=pytest.mark.further)], ids=named)
 def test_saved_model_gives_the_same(case, save, tmp_path):
     assert_saved_model_gives_the_same(case, save, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["router", "norm", "attention", "feed_forward", "moe_reusing_a_routing", "encoder_mixed"])
+@pytest.mark.further_cases
+@pytest.mark.parametrize("name", ["encoder_mixed", "router", "norm", "attention", "feed_forward", "moe_reusing_a_routing"])
 def test_tensorflow_saved_model_gives_the_same(name, tmp_path):
     """Traces every layer alone as well, in training and evaluation."""
     assert_saved_model_gives_the_same(CASES[name], save_saved_model, tmp_path)
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize(
     ("name", "save"),
     [("moe_reusing_a_routing", save_h5), ("encoder_mixed", save_h5), ("encoder_mixed", save_keras_directory)],
@@ -288,6 +290,7 @@ def test_loaded_model_goes_on_training(name, terms, tmp_path):
     assert len(model.losses) == terms
 
 
+@pytest.mark.further
 def test_one_step_of_fit_moves_every_weight(case):
     model = new_model(case, length=5)
     model = tf.keras.Model(model.inputs, model.outputs[-1])

@@ -193,6 +193,7 @@ def test_graphs_for_saving_count_nothing():
     assert not np.any(model.expert_load.kept)
 
 
+@pytest.mark.further
 def test_a_saved_training_function_of_ones_own(tmp_path):
     """A user's function that trains is saved with its counts, which no checkpoint and no list of weights has."""
     model = new_model()

@@ -103,6 +103,7 @@ def batch(size=4):
     return tf.random.stateless_normal([size, 4, 4, 1], [0, 0]), tf.range(size) % 3
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("step", ["train_step", "test_step", "predict_step"])
 def test_the_model_s_steps_compile_what_they_know_the_size_of(step):
     """Training compiles where the batch size is not known too; elsewhere batches of many sizes may come."""
@@ -187,7 +188,8 @@ def used_model():
     return model
 
 
-@pytest.mark.parametrize("how", ["saved_model", "keras", "export"])
+@pytest.mark.further_cases
+@pytest.mark.parametrize("how", ["export", "saved_model", "keras"])
 def test_exported_graphs_carry_no_xla_call(tmp_path, how, used_model):
     """TF Serving, ONNX and TFLite refuse them; with all that Keras saves beside its signature."""
     model = used_model
@@ -203,6 +205,7 @@ def test_exported_graphs_carry_no_xla_call(tmp_path, how, used_model):
     assert [call for graph in saved.meta_graphs for call in xla_calls(graph.graph_def)] == []
 
 
+@pytest.mark.further
 def test_a_saved_model_can_be_trained(tmp_path):
     """The custom gradients are saved with it: in a training call the gradients are those of the model it was saved from."""
     model = tiny_model(capacity_factor=None)
@@ -231,6 +234,7 @@ def test_a_saved_model_can_be_trained(tmp_path):
         np.testing.assert_allclose(got[name], expected[name], atol=1e-6 * max(1, np.max(np.abs(expected[name]))), err_msg=name)
 
 
+@pytest.mark.further
 def test_no_function_is_compiled_again_for_another_routing(monkeypatch):
     """Neither where tensors are large nor where they are too small to be compiled: compiled functions see one shape each."""
     for elements in (0, 10**9):
@@ -246,6 +250,7 @@ def test_no_function_is_compiled_again_for_another_routing(monkeypatch):
         assert all(shape.is_fully_defined() for shape in shapes)
 
 
+@pytest.mark.further
 def test_an_unknown_batch_size_trains_as_a_known_one():
     """`fit` on arrays does not know its batch size while the graph is made."""
     results = []

@@ -63,6 +63,7 @@ def test_data_set(tokenizer, expected):
         tf.keras.backend.clear_session()
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("write, name", [(write_vocabulary, "vocab.txt"), (write_sentence_piece, "a.model")])
 def test_made_inside_a_graph(tmp_path, write, name):
     """What it holds is not the graph's; nor what the first graph that uses it needs."""

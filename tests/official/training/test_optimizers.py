@@ -125,7 +125,7 @@ def test_a_name_that_only_contains_a_bias_is_not_excluded(name):
 
 
 @pytest.mark.parametrize("name", REFERENCES)
-@pytest.mark.parametrize("scale, is_clipped", [(100.0, True), (1e-3, False)])
+@pytest.mark.parametrize("scale, is_clipped", [(100.0, True), pytest.param(1e-3, False, marks=pytest.mark.further)])
 def test_steps_against_numpy(name, scale, is_clipped):
     """Three steps as `fit` does them, in float64 so that only the formula can differ; learning rate and betas alone are float32.
 

@@ -177,6 +177,7 @@ class TestXla:
         for row in rows:
             assert sum(float(row[f"expert_{e}"]) for e in range(3)) + float(row["dropped"]) == pytest.approx(1, abs=1e-5)
 
+    @pytest.mark.further
     @pytest.mark.parametrize("place", ["loss", pytest.param("optimizer", marks=pytest.mark.train)])
     def test_the_whole_step_is_compiled(self, tmp_path, monkeypatch, place):
         """A Python function in the loss or in the learning rate is what XLA cannot compile: it must be refused in both places."""

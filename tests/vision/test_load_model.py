@@ -45,6 +45,7 @@ def save_as(form, model, run, folder):
     return str(folder / form)
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("form", ["", "checkpoints", "checkpoints/step-7", "model.keras", "saved", "model.h5"])
 def test_equal_answers_without_a_word(model, run, tmp_path, capsys, form):
     source = save_as(form, model, run, tmp_path)

@@ -31,6 +31,7 @@ def alive():
     return {"gradients": len(gradient_registry.list()), "graphs": graphs, "variables": variables}
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("create", [image_model, text_model])
 def test_models_that_are_created_leave_nothing_behind(create, policy):

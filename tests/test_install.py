@@ -5,10 +5,7 @@ import importlib.util
 import os
 import pathlib
 import re
-import shutil
-import subprocess
 import sys
-import sysconfig
 import zipfile
 from unittest import mock
 
@@ -20,14 +17,14 @@ from packaging.utils import canonicalize_name
 import widenet
 from official.cli import scripts
 from official.cli.recipe_flag import CONFIG, parse_flags
-from tests.official.tiny import DENSE, ROOT, command, environment
+from tests.installed import PACKAGES, copy_tree, install, run
+from tests.official.tiny import DENSE, ROOT, command
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-PACKAGES = ("bert", "official", "vision", "widenet")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 EXTRAS = ["", *PROJECT["optional-dependencies"]]
@@ -127,46 +124,6 @@ class TestRecipe:
             self.seed_and_data("--config=vision/configs/digit.py")
 
 
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    """A copy of the checkout, in which pip may leave files."""
-    tree = tmp_path_factory.mktemp("tree")
-    for folder in (*PACKAGES, "benchmarks", "docs", "tests"):
-        shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / file, tree / file)
-    return tree
-
-
-def run(*words, cwd):
-    done = subprocess.run([*map(str, words)], cwd=cwd, env=environment(), capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
-
-
-@pytest.fixture(scope="module")
-def wheel(tree):
-    built = tree / "dist"
-    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-index", "--no-build-isolation", "-w", built, ".", cwd=tree)
-    (wheel,) = built.glob("widenet-*.whl")
-    return wheel
-
-
-@pytest.fixture
-def venv(tmp_path):
-    """An environment that has all packages of the running one, but nothing of ours."""
-    venv = tmp_path / "venv"
-    run(sys.executable, "-m", "venv", "--without-pip", venv, cwd=tmp_path)
-    (packages,) = venv.glob("lib/python*/site-packages")
-    (packages / "running.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return venv
-
-
-def install(venv, *what):
-    options = ("--quiet", "--no-deps", "--no-index", "--no-build-isolation")
-    run(venv / "bin/python", "-m", "pip", "install", *options, *what, cwd=venv)
-
-
 @pytest.mark.process
 @pytest.mark.smoke
 def test_wheel_has_the_packages_and_nothing_else(wheel):
@@ -181,8 +138,10 @@ def test_wheel_has_the_packages_and_nothing_else(wheel):
 
 
 @pytest.mark.process
-def test_editable_installation(tree, venv, tmp_path):
+def test_editable_installation(venv, tmp_path):
     """From any folder, the packages are those of the checkout, and so are scripts."""
+    tree = tmp_path / "tree"
+    copy_tree(tree)
     install(venv, "-e", tree)
     code = "import vision, bert, official, os; print(vision.list_models()[0], os.path.dirname(vision.__path__[0]))"
     assert run(venv / "bin/python", "-c", code, cwd=tmp_path).stdout.split() == ["vit_ti16", str(tree)]

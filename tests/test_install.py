@@ -71,13 +71,36 @@ def test_version_is_the_last_in_the_changelog():
     assert widenet.__version__ == released.group(1)
 
 
-@pytest.mark.parametrize("name, target", PROJECT["scripts"].items())
-def test_script_is_a_command(name, target):
-    """Its function exists, and the module that it runs."""
+def script(name):
+    """(the function of a script, the module that it runs)."""
+    target = PROJECT["scripts"][name]
     function = importlib.metadata.EntryPoint(name, target, "console_scripts").load()
-    module = function.args[0] if getattr(function, "func", None) is scripts.run else target.partition(":")[0]
+    return function, function.args[0] if getattr(function, "func", None) is scripts.run else target.partition(":")[0]
+
+
+@pytest.mark.parametrize("name", PROJECT["scripts"])
+def test_script_is_a_command(name):
+    _, module = script(name)
     path = pathlib.Path(importlib.util.find_spec(module).origin)
     assert 'if __name__ == "__main__":' in path.read_text(encoding="utf-8")
+
+
+# absl's flags can be defined once in a process: widenet-train runs in tests/official/test_command.py, and installed below.
+@pytest.mark.parametrize("name", [name for name in PROJECT["scripts"] if name != "widenet-train"])
+def test_help_and_wrong_arguments_of_script(name, monkeypatch, capsys):
+    """Help is on standard output and no error; a wrong argument is one, with a sentence below the usage."""
+    function, module = script(name)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for argument, code in (("--help", 0), ("--wrong", 2)):
+        monkeypatch.setattr(sys, "argv", [name, argument])
+        with pytest.raises(SystemExit) as ended:
+            function()
+        assert ended.value.code == code
+        said = capsys.readouterr()
+        assert (said.err if code else said.out).startswith(f"usage: python -m {module} ")
+        assert not (said.out if code else said.err)
+        if code:
+            assert said.err.splitlines()[-1].startswith(f"python -m {module}: error: ")
 
 
 def test_every_command_of_official_has_a_script():

@@ -148,6 +148,8 @@ def read_saved(zoo, path, setting, weights_suffice=False):
     if is_from_keras and not weights_suffice:
         return _read_keras(zoo, found.path, setting)
     weights = read_weights(found, setting)
+    if not weights:
+        raise ValueError(f"{setting}={found.given!r} is not allowed: it must have weights, which a preprocessor has not")
     try:
         name, settings = _read_config(found.config_file, zoo.settings)
     except ValueError as error:
@@ -166,7 +168,10 @@ def _read_config(path, settings):
         name, of_model = str(config["name"]), dict(config["model"])
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} is not the config of a run ({error!r})") from error
-    return name, override(f"a model of this zoo, in {path}", settings, of_model)
+    unknown = [key for key in of_model if key not in settings]
+    if unknown:
+        raise ValueError(f"{path} has settings that no model of this zoo has: {', '.join(unknown)}")
+    return name, {**settings, **of_model}
 
 
 def _read_keras(zoo, path, setting):

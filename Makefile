@@ -53,7 +53,7 @@ zoo: $(INSTALLED) ## print the tables of image and text models
 
 lock: ## write the lock files again, after a change to pyproject.toml; needs uv; to upgrade, ARGS=--upgrade-package=NAME
 	for extra in "" text beam onnx test; do \
-		uv pip compile pyproject.toml $${extra:+--extra=$$extra} --universal --python-version 3.10 --generate-hashes --no-header \
+		uv pip compile --quiet pyproject.toml $${extra:+--extra=$$extra} --universal --python-version 3.10 --generate-hashes --no-header \
 			-o requirements$${extra:+-$$extra}.lock $(ARGS) || exit 1; \
 	done
 

@@ -84,7 +84,9 @@ def report(written, files):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m official.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_model(parser, "workdir of a run, checkpoint in one, SavedModel, or handle of a published one")
     parser.add_argument(
         "--split", default="validation", help="train, validation, test or what the task knows (default: %(default)s)"

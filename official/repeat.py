@@ -92,7 +92,10 @@ def table(metrics):
 
 def main():
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        prog="python -m official.repeat",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--config", required=True, help="the recipe, with its argument; settings as --config.SETTING=VALUE")
     parser.add_argument("--workdir", required=True, type=pathlib.Path, help="folder of the runs")

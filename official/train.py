@@ -27,7 +27,7 @@ from official import config as configs
 from official.checkpoints.manager import BestCheckpoint, Checkpoints, NoSuchMetric
 from official.checkpoints.weights import read_weights
 from official.cli import recipe_flag
-from official.cli.recipe_flag import CONFIG, given_recipe, parse_flags
+from official.cli.recipe_flag import CONFIG, check_given, given_recipe, parse_flags
 from official.files.atomic import atomic_write
 from official.files.summary import metrics_of_step, report, run_facts, write_summary
 from official.files.tables import Table, read_table, text_table
@@ -379,8 +379,7 @@ def setting_meanings(config):
 
 
 def main(argv):
-    if CONFIG.value is None or WORKDIR.value is None:
-        raise app.UsageError("--config and --workdir are needed")
+    check_given(CONFIG, WORKDIR)
     try:
         config = given_recipe()
         if MODEL.value is not None:

@@ -1,4 +1,4 @@
-"""What all tests share: two logical CPU devices, for strategies with two replicas, seeds, and finished runs."""
+"""What all tests share: two logical CPU devices, for strategies with two replicas, seeds, finished runs, and a wheel."""
 
 import os
 import sys
@@ -79,3 +79,21 @@ def dense_run(shared_run):
     from tests.official.tiny import DENSE, tiny_config
 
     return shared_run("dense_run", lambda workdir: train.run(tiny_config(DENSE, steps=2, eval_every=1), workdir))
+
+
+@pytest.fixture(scope="session")
+def wheel(shared_run):
+    """The path of the checkout's wheel. Tests that use it need the marker "process"."""
+    from tests.installed import build_wheel
+
+    (path,) = shared_run("wheel", build_wheel).glob("widenet-*.whl")
+    return path
+
+
+@pytest.fixture
+def venv(tmp_path):
+    """The folder of an environment that has all packages of the running one, but nothing of ours (tests.installed.install)."""
+    from tests.installed import create_venv
+
+    create_venv(tmp_path / "venv")
+    return tmp_path / "venv"

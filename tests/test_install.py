@@ -5,10 +5,7 @@ import importlib.util
 import os
 import pathlib
 import re
-import shutil
-import subprocess
 import sys
-import sysconfig
 import zipfile
 from unittest import mock
 
@@ -20,14 +17,14 @@ from packaging.utils import canonicalize_name
 import widenet
 from official.cli import scripts
 from official.cli.recipe_flag import CONFIG, parse_flags
-from tests.official.tiny import DENSE, ROOT, command, environment
+from tests.installed import PACKAGES, copy_tree, install, run
+from tests.official.tiny import DENSE, ROOT, command
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-PACKAGES = ("bert", "official", "vision", "widenet")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 EXTRAS = ["", *PROJECT["optional-dependencies"]]
@@ -58,10 +55,10 @@ def holds(requirement, python):
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_lock_file_pins_what_the_project_asks_for(extra, python):
     """Each direct dependency at one allowed version, and no direct dependency that pyproject.toml no longer has."""
-    wanted = {canonicalize_name(r.name): r.specifier for r in asked_for(extra) if holds(r, python)}
+    wanted = [(canonicalize_name(r.name), r.specifier) for r in asked_for(extra) if holds(r, python)]
     pinned = {canonicalize_name(r.name): (str(r.specifier)[2:], direct) for r, direct in locked(extra) if holds(r, python)}
-    assert wanted.keys() == {name for name, (_, direct) in pinned.items() if direct}
-    for name, allowed in wanted.items():
+    assert {name for name, _ in wanted} == {name for name, (_, direct) in pinned.items() if direct}
+    for name, allowed in wanted:
         assert allowed.contains(pinned[name][0]), name
 
 
@@ -74,13 +71,36 @@ def test_version_is_the_last_in_the_changelog():
     assert widenet.__version__ == released.group(1)
 
 
-@pytest.mark.parametrize("name, target", PROJECT["scripts"].items())
-def test_script_is_a_command(name, target):
-    """Its function exists, and the module that it runs."""
+def script(name):
+    """(the function of a script, the module that it runs)."""
+    target = PROJECT["scripts"][name]
     function = importlib.metadata.EntryPoint(name, target, "console_scripts").load()
-    module = function.args[0] if getattr(function, "func", None) is scripts.run else target.partition(":")[0]
+    return function, function.args[0] if getattr(function, "func", None) is scripts.run else target.partition(":")[0]
+
+
+@pytest.mark.parametrize("name", PROJECT["scripts"])
+def test_script_is_a_command(name):
+    _, module = script(name)
     path = pathlib.Path(importlib.util.find_spec(module).origin)
     assert 'if __name__ == "__main__":' in path.read_text(encoding="utf-8")
+
+
+# absl's flags can be defined once in a process: widenet-train runs in tests/official/test_command.py, and installed below.
+@pytest.mark.parametrize("name", [name for name in PROJECT["scripts"] if name != "widenet-train"])
+def test_help_and_wrong_arguments_of_script(name, monkeypatch, capsys):
+    """Help is on standard output and no error; a wrong argument is one, with a sentence below the usage."""
+    function, module = script(name)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for argument, code in (("--help", 0), ("--wrong", 2)):
+        monkeypatch.setattr(sys, "argv", [name, argument])
+        with pytest.raises(SystemExit) as ended:
+            function()
+        assert ended.value.code == code
+        said = capsys.readouterr()
+        assert (said.err if code else said.out).startswith(f"usage: python -m {module} ")
+        assert not (said.out if code else said.err)
+        if code:
+            assert said.err.splitlines()[-1].startswith(f"python -m {module}: error: ")
 
 
 def test_every_command_of_official_has_a_script():
@@ -127,46 +147,6 @@ class TestRecipe:
             self.seed_and_data("--config=vision/configs/digit.py")
 
 
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    """A copy of the checkout, in which pip may leave files."""
-    tree = tmp_path_factory.mktemp("tree")
-    for folder in (*PACKAGES, "benchmarks", "docs", "tests"):
-        shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / file, tree / file)
-    return tree
-
-
-def run(*words, cwd):
-    done = subprocess.run([*map(str, words)], cwd=cwd, env=environment(), capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
-
-
-@pytest.fixture(scope="module")
-def wheel(tree):
-    built = tree / "dist"
-    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-index", "--no-build-isolation", "-w", built, ".", cwd=tree)
-    (wheel,) = built.glob("widenet-*.whl")
-    return wheel
-
-
-@pytest.fixture
-def venv(tmp_path):
-    """An environment that has all packages of the running one, but nothing of ours."""
-    venv = tmp_path / "venv"
-    run(sys.executable, "-m", "venv", "--without-pip", venv, cwd=tmp_path)
-    (packages,) = venv.glob("lib/python*/site-packages")
-    (packages / "running.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return venv
-
-
-def install(venv, *what):
-    options = ("--quiet", "--no-deps", "--no-index", "--no-build-isolation")
-    run(venv / "bin/python", "-m", "pip", "install", *options, *what, cwd=venv)
-
-
 @pytest.mark.process
 @pytest.mark.smoke
 def test_wheel_has_the_packages_and_nothing_else(wheel):
@@ -181,8 +161,10 @@ def test_wheel_has_the_packages_and_nothing_else(wheel):
 
 
 @pytest.mark.process
-def test_editable_installation(tree, venv, tmp_path):
+def test_editable_installation(venv, tmp_path):
     """From any folder, the packages are those of the checkout, and so are scripts."""
+    tree = tmp_path / "tree"
+    copy_tree(tree)
     install(venv, "-e", tree)
     code = "import vision, bert, official, os; print(vision.list_models()[0], os.path.dirname(vision.__path__[0]))"
     assert run(venv / "bin/python", "-c", code, cwd=tmp_path).stdout.split() == ["vit_ti16", str(tree)]

@@ -1,4 +1,4 @@
-"""Saved Keras models in a process that has imported nothing of this project but `vision` and `bert`."""
+"""Saved Keras models and weights in a process that has imported nothing of this project but `vision` and `bert`."""
 
 import json
 
@@ -12,49 +12,57 @@ from tests.test_imports import fresh
 
 TINY = dict(depth=2, width=16, heads=2, ffn_dim=24, num_experts=2, expert_dim=24, image_size=8, patch_size=4, channels=1)
 FORMS = {"model.keras": "keras", "saved_model": "tf", "model.h5": "h5"}
+WEIGHTS = ("new.weights.h5", "old_weights.h5", "weights")  # the last is TensorFlow's form, a checkpoint
 LOAD = """
-import json, sys
-{imports}
-import numpy as np, tensorflow as tf
+import importlib, json
 answers = {{}}
-for path, inputs in json.loads({paths!r}).items():
-    model = tf.keras.models.load_model(path)
-    arrays = np.load(inputs)
-    batch = dict(arrays) if len(arrays) > 1 else arrays["images"]
-    outputs = model.predict(batch, verbose=0)
-    kinds = [type(model.get_layer(name)).__module__ for name in ("embedding", "encoder")]
-    answers[path] = [kinds, np.asarray(outputs).tolist()]
+for package, files in json.loads({files!r}).items():
+    module = importlib.import_module(package)
+    {more}
+    import numpy as np, tensorflow as tf
+    arrays = dict(np.load(files.pop("inputs")))
+    for path, created in files.items():
+        if created:
+            model = module.create_model(*created[0], **created[1])
+            model.load_weights(path)
+        else:
+            model = tf.keras.models.load_model(path)
+        answer = model.predict(arrays if package == "bert" else arrays["images"], verbose=0)
+        answers[path] = [[type(model.get_layer(name)).__module__ for name in ("embedding", "encoder")], answer.tolist()]
 print(json.dumps(answers))
 """
 
 
 @pytest.mark.process
 @pytest.mark.parametrize(
-    "imports, files",
+    "packages, more, forms",
     [
-        pytest.param("import vision, bert", ["model.keras"], marks=pytest.mark.smoke),
-        ("import vision, bert", ["saved_model", "model.h5"]),
-        ("import vision, bert\nimport keras", ["model.keras"]),  # Keras imports TensorFlow halfway through its own import
-        ("import tensorflow\nimport bert, vision", ["model.keras"]),
+        pytest.param(["vision", "bert"], "", ["model.keras"], marks=pytest.mark.smoke),
+        (["bert", "vision"], "", ["saved_model", "model.h5", *WEIGHTS]),
+        (["bert", "vision"], "import keras", ["model.keras"]),  # Keras imports TensorFlow halfway through its own import
     ],
 )
-def test_loads_after_import_of_the_packages_alone(tmp_path, imports, files):
-    """Before TensorFlow is imported or after it; the layers are what they were, and not merely callable."""
+def test_loads_after_import_of_the_package_alone(tmp_path, packages, more, forms):
+    """The first before TensorFlow is imported, the second after it; the layers are what they were, and not merely callable."""
     images = np.random.default_rng(0).uniform(-1, 1, (2, 8, 8, 1)).astype(np.float32)
-    models = {
-        "vision": (randomize(vision.create_model("widenet_ti16", **TINY)), dict(images=images)),
-        "bert": (randomize(bert.create_model("widenet_tiny_e4", "classification", **FEW_EXPERTS)), random_batch()),
+    created = {
+        "vision": (vision, ["widenet_ti16"], TINY, dict(images=images)),
+        "bert": (bert, ["widenet_tiny_e4", "classification"], FEW_EXPERTS, random_batch()),
     }
-    paths, expected = {}, {}
-    for name, (model, inputs) in models.items():
-        np.savez(tmp_path / f"{name}.npz", **inputs)
-        answer = model.predict(inputs if name == "bert" else images, verbose=0)
-        for file in files:
-            path = str(tmp_path / f"{name}_{file}")
-            model.save(path, save_format=FORMS[file])
-            paths[path], expected[path] = str(tmp_path / f"{name}.npz"), answer
-    found = fresh(LOAD.format(imports=imports, paths=json.dumps(paths)))
+    files, expected = {}, {}
+    for package in packages:
+        module, names, settings, inputs = created[package]
+        model = randomize(module.create_model(*names, **settings))
+        answer = model.predict(inputs if package == "bert" else images, verbose=0)
+        np.savez(tmp_path / f"{package}.npz", **inputs)
+        files[package] = {"inputs": str(tmp_path / f"{package}.npz")}
+        for form in forms:
+            path = str(tmp_path / f"{package}_{form}")
+            model.save_weights(path) if form in WEIGHTS else model.save(path, save_format=FORMS[form])
+            files[package][path] = [names, settings] if form in WEIGHTS else None
+            expected[path] = ["vision.embedding" if package == "vision" else "bert.layers", answer]
+    found = fresh(LOAD.format(files=json.dumps(files), more=more))
     assert found.keys() == expected.keys()
     for path, (kinds, answer) in found.items():
-        assert kinds == ["vision.embedding" if "/vision_" in path else "bert.layers", "widenet.encoder"]
-        np.testing.assert_allclose(answer, expected[path], atol=1e-5, err_msg=path)
+        assert kinds == [expected[path][0], "widenet.encoder"]
+        np.testing.assert_allclose(answer, expected[path][1], atol=1e-5, err_msg=path)

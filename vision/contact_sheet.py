@@ -22,7 +22,7 @@ import matplotlib.pyplot as plt
 from absl import app, flags, logging
 
 from official.cli import recipe_flag
-from official.cli.recipe_flag import CONFIG, given_recipe, parse_flags
+from official.cli.recipe_flag import CONFIG, check_given, given_recipe, parse_flags
 from official.files.atomic import atomic_write
 from official.files.outputs import check_output, printable
 from vision.classification import ImageClassification
@@ -63,8 +63,7 @@ def _label_text(distribution, names):
 
 
 def main(argv):
-    if CONFIG.value is None or OUTPUT.value is None:
-        raise app.UsageError("--config and --output are needed")
+    check_given(CONFIG, OUTPUT)
     try:
         output = pathlib.Path(OUTPUT.value)
         check_output(output, output.is_file() and MARK.encode() in output.read_bytes(), "an earlier contact sheet")

@@ -81,14 +81,13 @@ def create_pretrained(zoo, name, settings, path):
     Args:
       zoo: a Zoo.
       name, settings: of the new model. It is not built for a wrong path.
-      path: as of `read_saved`, or a file in Keras's format .weights.h5 of a model with the same layers.
+      path: as of `read_saved`, or a file .h5 that a model's `save_weights` wrote; a .weights.h5 must be of the same layers.
 
     Raises:
       ValueError, OSError: as `read_saved`; or no weight fits, naming the settings that differ.
     """
     setting = "pretrained"
-    if _ends_with(path, ".weights.h5"):
-        _check_file(path, setting)
+    if _has_weights_alone(path, setting):
         model = zoo.build(name=name, **settings)
         saved = Saved(os.fspath(path), "", None, _read_weights_file(model, path, setting))
     else:
@@ -139,36 +138,40 @@ def read_saved(zoo, path, setting, weights_suffice=False):
       ValueError: no model there, a model without settings or with unknown ones, or as official.checkpoints.weights.read_weights.
       OSError: as official.checkpoints.weights.locate.
     """
+    if _has_weights_alone(path, setting):
+        raise ValueError(_without_settings(os.fspath(path), setting, "this file has weights alone"))
     if _ends_with(path, ".keras") or _ends_with(path, ".h5"):
         _check_file(path, setting)
         return _read_keras(zoo, path, setting)
     found = locate(path, setting)
-    given = f"{setting}={found.given!r}"
     is_from_keras = found.is_saved_model and not found.config_file.is_file() and (found.path / KERAS_METADATA).is_file()
     if is_from_keras and not weights_suffice:
         return _read_keras(zoo, found.path, setting)
     weights = read_weights(found, setting)
+    if not weights:
+        raise ValueError(f"{setting}={found.given!r} is not allowed: it must have weights, which a preprocessor has not")
     try:
         name, settings = _read_config(found.config_file, zoo.settings)
     except ValueError as error:
         if weights_suffice:
             return Saved(found.given, "", None, weights)
-        raise ValueError(
-            f"{given} is not allowed: {error} (create_model takes the weights alone, as pretrained={found.given!r})"
-        ) from error
+        raise ValueError(_without_settings(found.given, setting, error)) from error
     return Saved(found.given, name, {**settings, **zoo.settings_in(weights)}, weights)
 
 
 def _read_config(path, settings):
     """The name and all settings of the model in the config.json of a run, of which nothing else is read."""
     if not path.is_file():
-        raise ValueError(f"it must be saved with its settings, and {path} does not exist")
+        raise ValueError(f"{path} does not exist")
     try:
         config = json.loads(path.read_text())
         name, of_model = str(config["name"]), dict(config["model"])
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} is not the config of a run ({error!r})") from error
-    return name, override(f"a model of this zoo, in {path}", settings, of_model)
+    unknown = [key for key in of_model if key not in settings]
+    if unknown:
+        raise ValueError(f"{path} has settings that no model of this zoo has: {', '.join(unknown)}")
+    return name, {**settings, **of_model}
 
 
 def _read_keras(zoo, path, setting):
@@ -187,10 +190,15 @@ def _read_keras(zoo, path, setting):
 
 
 def _read_weights_file(model, path, setting):
-    """{full name: array} of a file .weights.h5, in which Keras puts a weight by its place in the model and not by its name.
+    """{full name: array} of a file that `save_weights` wrote.
 
-    The place of each is found by saving numbers in place of the model's weights. The weights themselves are kept.
+    In a .weights.h5 Keras puts a weight by its place in the model and not by its name. The place of each is found by saving
+    numbers in place of the model's weights. The weights themselves are kept.
     """
+    with h5py.File(path) as file:
+        if "layer_names" in file.attrs:  # Keras's older form of .h5, with names
+            layers = [file[name] for name in file.attrs["layer_names"]]
+            return {plain_name(name): layer[name][()] for layer in layers for name in layer.attrs["weight_names"]}
     values = model.get_weights()
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -200,10 +208,7 @@ def _read_weights_file(model, path, setting):
             numbers = {place: int(array.flat[0]) for place, array in _read_arrays(numbered).items()}
     finally:
         model.set_weights(values)
-    try:
-        arrays = _read_arrays(path)
-    except OSError as error:
-        raise ValueError(f"{setting}={os.fspath(path)!r} cannot be read: {error}") from error
+    arrays = _read_arrays(path)
     for place in numbers.keys() ^ arrays.keys():
         where = "only in the file" if place in arrays else "not in the file"
         raise ValueError(
@@ -211,6 +216,23 @@ def _read_weights_file(model, path, setting):
         )
     names = [plain_name(weight.name) for weight in model.weights]
     return {names[number]: arrays[place] for place, number in numbers.items()}
+
+
+def _has_weights_alone(path, setting):
+    """Whether a path is that of a file .h5 without the settings of a model. Raises ValueError for one that cannot be read."""
+    if not _ends_with(path, ".h5"):
+        return False
+    _check_file(path, setting)
+    try:
+        with h5py.File(path) as file:
+            return "model_config" not in file.attrs
+    except OSError as error:
+        raise ValueError(f"{setting}={os.fspath(path)!r} cannot be read: {error}") from error
+
+
+def _without_settings(given, setting, reason):
+    hint = f"create_model takes the weights alone, as pretrained={given!r}"
+    return f"{setting}={given!r} is not allowed: it must be saved with its settings, and {reason} ({hint})"
 
 
 def _read_arrays(path):

@@ -1,5 +1,6 @@
 """The flags --config and --data_dir of commands that read a recipe, and a parser that explains mistakes in them."""
 
+import inspect
 import pathlib
 import runpy
 import sys
@@ -37,27 +38,52 @@ def given_recipe():
     return config
 
 
-HELP = ("--help", "-help", "-h")
+HELP = ("--help", "-help", "--helpshort", "-h", "-?")
 
 
 def parse_flags(arguments, meanings=None):
-    """absl's flag parser, with one sentence instead of a traceback for a wrong recipe or setting.
+    """Parses the command line by absl. A mistake in it is answered by one sentence, and help ends the process with 0.
 
     Args:
       arguments: the command line, as list of strings.
       meanings: function of the recipe's ConfigDict that returns {section: {setting: one line}}. With it, --help beside --config
-        also prints the settings of the recipe, and exits with 0.
+        also prints the settings of the recipe.
+
+    Returns:
+      The name of the program, in a list.
     """
     problem = problem_with(arguments)
     if problem:
         sys.exit(f"error: {problem}")
     found = _with_found_recipe(arguments)
-    if meanings and set(HELP) & set(arguments) and _value_of("config", arguments):
-        app.parse_flags_with_usage([given for given in found if given not in HELP])
-        app.usage(shorthelp=True, writeto_stdout=True)
-        _print_settings(meanings)
+    asked = [given for given in found if given not in HELP]
+    try:
+        rest = flags.FLAGS(asked)
+    except SystemExit:  # absl ends --helpfull and --helpxml with 1
         sys.exit(0)
-    return app.parse_flags_with_usage(found)
+    except flags.Error as error:
+        sys.exit(f"error: {error}")
+    if asked != found:
+        _print_help(meanings)
+        sys.exit(0)
+    if rest[1:]:
+        sys.exit(f"error: {rest[1]} is not allowed: arguments must be given as --NAME=VALUE")
+    return rest
+
+
+def _print_help(meanings):
+    app.usage(shorthelp=True, writeto_stdout=True)
+    if meanings and CONFIG.value is None:
+        print("Together with --config=RECIPE, --help prints the settings of that recipe.")
+    elif meanings:
+        _print_settings(meanings)
+
+
+def check_given(*holders):
+    """Ends the process with one sentence if a flag of these absl.flags.FlagHolders is not given."""
+    missing = [f"--{holder.name}" for holder in holders if holder.value is None]
+    if missing:
+        sys.exit(f"error: {' and '.join(missing)} must be given; --help prints all arguments")
 
 
 def find_recipe(path):
@@ -106,16 +132,22 @@ def problem_with(arguments):
     file = find_recipe(path)
     if not file.is_file():
         return f"--config={path}: no such file"
-    get_config = runpy.run_path(str(file))["get_config"]
+    get_config = runpy.run_path(str(file)).get("get_config")
+    if get_config is None:
+        return f"--config={path}: it is not a recipe, which has a function get_config()"
+    given = [argument] if argument else []
     try:
-        config = get_config(argument) if argument else get_config()
+        inspect.signature(get_config).bind(*given)
+    except TypeError as error:
+        return f"--config={recipe}: get_config: {error}"
+    try:
+        config = get_config(*given)
     except ValueError as error:
         return f"--config={recipe}: {error}"
     known = list(_dotted_keys(config))
-    sections = {key.rpartition(".")[0] for key in known}
     for given in arguments:
         key = given.lstrip("-").split("=", 1)[0].removeprefix("config.")
-        if given.startswith("-") and given.lstrip("-").startswith("config.") and key not in {*known, *sections}:
+        if given.startswith("-") and given.lstrip("-").startswith("config.") and key not in known:
             section = key.partition(".")[0]
             beside = [k for k in known if k.startswith(section + ".")] or known
             near = did_you_mean(key, known)
@@ -128,7 +160,7 @@ def _value_of(flag, arguments):
     for given, following in zip(arguments, [*arguments[1:], None], strict=True):
         name, _, value = given.lstrip("-").partition("=")
         if given.startswith("-") and name == flag:
-            return value or following
+            return value if "=" in given else following
     return None
 
 

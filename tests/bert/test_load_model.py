@@ -55,6 +55,9 @@ def test_another_task(tmp_path, capsys):
 
 def test_refusals(tmp_path):
     workdir = write_run(create("span"), tmp_path)
+    tf.saved_model.save(tf.Module(), str(tmp_path / "preprocessor"))
+    with pytest.raises(ValueError, match="preprocessor' is not allowed: it must have weights"):
+        bert.load_model(tmp_path / "preprocessor")
     with pytest.raises(ValueError, match="task='spam' is not allowed"):
         bert.load_model(workdir, "spam")
     with pytest.raises(ValueError, match="num_labels=2 is not a setting of my_run: it is called classes here"):

@@ -8,7 +8,6 @@ import time
 from unittest import mock
 
 import pytest
-from absl import app
 from absl.testing import flagsaver
 
 from official import train
@@ -93,19 +92,38 @@ def test_exit_of_an_unknown_setting(tmp_path):
 
 
 def test_help_is_quiet():
-    """What it does and its flags, and no line of TensorFlow."""
+    """What it does and its flags, and no line of TensorFlow; that is no error, so the exit code is 0."""
     done = run_command([sys.executable, "-m", "official.train", "--help"])
-    assert done.stderr == ""
+    assert (done.returncode, done.stderr) == (0, "")
     assert "The training driver" in done.stdout
     assert "--workdir" in done.stdout
 
 
-def test_missing_flags():
-    """No recipe: what is missing, which absl shows below the usage."""
-    argv = ["official.train"]
-    with flagsaver.flagsaver(), mock.patch.object(sys, "argv", argv), pytest.raises(app.UsageError) as error:
-        train.main(parse_flags(argv))
-    assert str(error.value) == "--config and --workdir are needed"
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "--config and --workdir must be given; --help prints all arguments"),
+        ([f"--config={RECIPE}"], "--workdir must be given; --help prints all arguments"),
+        (["--config=", "--workdir=there"], "--config=: no such file"),
+        (["--config=vision/recipes.py"], "--config=vision/recipes.py: it is not a recipe, which has a function get_config()"),
+        ([f"--config={RECIPE}", "--workdr=there"], "Unknown command line flag 'workdr'. Did you mean: workdir ?"),
+        ([f"--config={RECIPE}", "workdir=there"], "workdir=there is not allowed: arguments must be given as --NAME=VALUE"),
+        ([f"--config={RECIPE}", "--config.train.steps=1.5"], "flag --config.train.steps=1.5: invalid literal for int()"),
+        ([f"--config={RECIPE}", "--config.train=3"], f"--config.train is not a setting of {RECIPE} (did you mean train."),
+    ],
+)
+def test_wrong_arguments(arguments, message):
+    """One sentence each, without the page of usage that absl prints."""
+    said = refusal(*arguments)
+    assert said.startswith(f"error: {message}")
+    assert "\n" not in said
+
+
+def test_recipe_without_arguments(tmp_path):
+    (tmp_path / "recipe.py").write_text("def get_config():\n    return {}\n")
+    assert refusal(f"--config={tmp_path}/recipe.py:7") == (
+        f"error: --config={tmp_path}/recipe.py:7: get_config: too many positional arguments"
+    )
 
 
 @pytest.mark.process

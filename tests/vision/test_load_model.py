@@ -89,8 +89,9 @@ def test_a_config_is_not_trusted(model, tmp_path):
     """Only settings of the zoo are read; a task in it is not imported."""
     tf.train.Checkpoint(model=model).save(str(tmp_path / "checkpoints" / "step"))
     settings = vision.model_settings("widenet_ti16", **UNUSUAL)
+    hooked = {"name": "x", "task": "os:getcwd", "model": {**settings, "hook": "os"}}
     for text, said in (
-        (json.dumps({"name": "x", "task": "os:getcwd", "model": {**settings, "hook": "os"}}), "hook='os' is not a setting of"),
+        (json.dumps(hooked), "config.json has settings that no model of this zoo has: hook ("),
         (json.dumps({"name": "x", "model": 3}), "is not the config of a run"),
         ("{", "is not the config of a run"),
     ):
@@ -106,17 +107,19 @@ def test_a_config_is_not_trusted(model, tmp_path):
 def test_what_is_not_of_the_zoo(tmp_path):
     other = tf.keras.Sequential([tf.keras.layers.Dense(2, input_shape=(3,), name="only")])
     other.save(tmp_path / "other.keras")
-    (tmp_path / "damaged.keras").write_bytes(b"no zip")
+    for file in ("damaged.keras", "damaged.h5"):
+        (tmp_path / file).write_bytes(b"neither zip nor HDF5")
     for file, said in (
         ("other.keras", "must be an image model of this zoo; its layers are only"),
         ("damaged.keras", "cannot be read as a Keras model"),
+        ("damaged.h5", "cannot be read: "),
         ("missing.keras", "there is no such file"),
     ):
         with pytest.raises(ValueError, match=said):
             vision.load_model(tmp_path / file)
 
 
-@pytest.mark.parametrize("file", ["model.keras", "model.weights.h5"])
+@pytest.mark.parametrize("file", ["model.keras", "model.weights.h5", "old_weights.h5"])
 def test_pretrained_from_files_of_keras(model, tmp_path, file, capsys):
     """With their weights by name, so that a head of other classes is fresh and the rest is taken."""
     (model.save if file == "model.keras" else model.save_weights)(tmp_path / file)
@@ -127,6 +130,15 @@ def test_pretrained_from_files_of_keras(model, tmp_path, file, capsys):
         if not weight.name.startswith("head/"):
             np.testing.assert_array_equal(weight, before, err_msg=weight.name)
     assert "5 classes, 3 in the source" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("file", ["model.weights.h5", "old_weights.h5"])
+def test_a_file_of_weights_alone(model, tmp_path, file):
+    """Is of a model that cannot be built without its settings; the message says what takes it."""
+    model.save_weights(tmp_path / file)
+    said = r"it must be saved with its settings, and this file has weights alone \(create_model takes .* pretrained='.*h5'\)"
+    with pytest.raises(ValueError, match=said):
+        vision.load_model(tmp_path / file)
 
 
 def test_weights_of_other_layers(model, tmp_path):

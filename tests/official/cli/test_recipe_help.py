@@ -6,6 +6,7 @@ import sys
 from unittest import mock
 
 import pytest
+from absl import app
 from absl.testing import flagsaver
 from ml_collections import ConfigDict
 
@@ -63,3 +64,22 @@ def test_help_of_a_recipe(monkeypatch, capsys):
     assert "  train.lr=0.25                   peak learning rate\n" in said
     assert "  data.dir='there'" in said
     assert "  model.top_k=2" in said
+
+
+@pytest.mark.parametrize(
+    "flag, part",
+    [
+        ("--help", "--help prints the settings of that recipe"),  # the flags are those of the process's own command, pytest
+        ("-h", "--help prints the settings of that recipe"),
+        ("--helpfull", "--config: The recipe: a Python file with get_config()."),
+    ],
+)
+def test_help_without_a_recipe(capsys, flag, part):
+    """On standard output and with the exit code of success, which absl's own help does not have."""
+    app.define_help_flags()
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as ended:
+        parse_flags(["official.train", flag], train.setting_meanings)
+    assert ended.value.code == 0
+    said = capsys.readouterr()
+    assert part in said.out
+    assert said.err == ""

@@ -387,9 +387,7 @@ def main(argv):
     if CONFIG.value is None or WORKDIR.value is None:
         raise app.UsageError("--config and --workdir are needed")
     try:
-        config = given_recipe()
-        if MODEL.value is not None:
-            config.init = MODEL.value
+        config = given_recipe(MODEL.value, WORKDIR.value)
         finished = finished_summary(config, WORKDIR.value)
         training = None if finished else Run(config, WORKDIR.value)
     except (ValueError, OSError) as error:

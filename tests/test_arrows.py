@@ -23,7 +23,7 @@ ARROWS = {
     "official.files": "",
     "official.data": "",
     "official.config": "official.zoo",
-    "official.cli": "official.config official.zoo",
+    "official.cli": "official.config official.files official.zoo",
     "official.repository": "official.files official.cli",
     "official.task": "official.exportable official.data",
     "official.checkpoints": "official.task official.repository official.config official.files official.cli official.zoo",
@@ -56,7 +56,7 @@ ARROWS = {
     "bert.classification": "bert.serving bert.task bert.texts official.evaluation official.task",
     "bert.pretraining": "bert.corpus bert.masked_lm bert.task official.task",
     "bert.question_answering": "bert.serving bert.squad bert.task official.task",
-    "bert.recipes": "bert.masked_lm bert.squad bert.texts official.config",
+    "bert.recipes": "bert.masked_lm bert.squad bert.texts official.checkpoints official.config widenet",
     "bert.configs": "bert.recipes",
     # Commands.
     "bert.__main__": "bert.models official.cli widenet",

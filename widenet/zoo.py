@@ -31,6 +31,20 @@ MEANINGS = {
     "norm_position": "pre (norms before attention and feed-forward layer) or post (after each residual sum)",
 }
 
+# Settings that concern training or capacity: models of equal other settings have the same weights and compute the same function.
+OF_TRAINING = (
+    "dropout",
+    "attention_dropout",
+    "drop_path",
+    "kernel_initializer",
+    "capacity_factor",
+    "eval_capacity_factor",
+    "balance_weight",
+    "noise",
+    "jitter",
+)
+ARCHITECTURE = tuple(name for name in MEANINGS if name not in OF_TRAINING)
+
 
 def encoder_settings(deployment, **changes):
     """All settings of an Encoder except its sizes: those of its Deployment, of its MoE layers, and its own.

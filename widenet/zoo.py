@@ -31,19 +31,12 @@ MEANINGS = {
     "norm_position": "pre (norms before attention and feed-forward layer) or post (after each residual sum)",
 }
 
-# Settings that concern training or capacity: models of equal other settings have the same weights and compute the same function.
-OF_TRAINING = (
-    "dropout",
-    "attention_dropout",
-    "drop_path",
-    "kernel_initializer",
-    "capacity_factor",
-    "eval_capacity_factor",
-    "balance_weight",
-    "noise",
-    "jitter",
+# Settings that decide about the weights and the function of a model outside training; the others are of training and capacity.
+ARCHITECTURE = (
+    *("depth", "width", "heads", "ffn_dim", "expert_dim", "activation", "norm_epsilon"),
+    *("num_experts", "top_k", "renormalize"),
+    *DEPLOYMENT_SETTINGS,
 )
-ARCHITECTURE = tuple(name for name in MEANINGS if name not in OF_TRAINING)
 
 
 def encoder_settings(deployment, **changes):

@@ -233,7 +233,9 @@ class Run:
 
     def _draw(self, model, step):
         """Draws curves.png, and adds it and the task's pictures of the exported model to TensorBoard."""
-        pictures = {"curves": draw_curves(self.workdir).read_bytes(), **self.task.pictures(model)}
+        pictures = {"curves": draw_curves(self.workdir).read_bytes()}
+        if self.config.train.strategy != "tpu":  # outside the strategy the model would run on the host, which may take hours
+            pictures |= self.task.pictures(model)
         for tag, content in pictures.items():
             self.tensorboard.write_picture(tag, content, step)
 

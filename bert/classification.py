@@ -106,8 +106,8 @@ class TextClassification(TextTask):
             return TextRegressionEvaluation(self._data.metrics, examples, submission, title)
         return TextClassificationEvaluation(self.class_names, self._data.metrics, examples, submission, title)
 
-    def pictures(self, model):
-        return {} if self.is_regression else pictures_of(self, model)
+    def pictures(self, part):
+        return {} if self.is_regression else pictures_of(self, part)
 
     def part(self, name):
         part = super().part(name)

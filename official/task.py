@@ -212,8 +212,8 @@ class Task(abc.ABC):
     def evaluation(self, split: str) -> Evaluation:
         """A fresh Evaluation for the batches of `evaluation_dataset(split)`."""
 
-    def pictures(self, model: tf.keras.Model) -> dict[str, bytes]:
-        """Pictures of a trained model on the validation split, {tag in TensorBoard: content of a PNG file}; by default none."""
+    def pictures(self, part: ExportSpec) -> dict[str, bytes]:
+        """Pictures of an exported model on the validation split, {tag in TensorBoard: content of a PNG file}; by default none."""
         return {}
 
     def part(self, name: str) -> ExportSpec:

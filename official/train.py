@@ -176,10 +176,10 @@ class Run:
         stopping.expect("Stopped before the export was finished; the same command finishes it.")
         exported_step = self._use_best()
         exported = metrics_of_step(self.workdir, exported_step)
-        model = self._export(exported_step, exported)
+        part = self._export(exported_step, exported)
         metrics = read_table(self.workdir / METRICS_CSV)
         last_step = int(metrics[-1]["step"])
-        self._draw(model, last_step)
+        self._draw(part, last_step)
         rates = [rate for rate in (f"{self.task.unit}_per_second", "tokens_per_second") if rate in metrics[-1]]
         summary = write_summary(
             self.workdir / SUMMARY_JSON,
@@ -229,13 +229,13 @@ class Run:
             part.model.set_weights(self.model.get_weights())
         facts = run_facts(self.model.name, self.task.unit, step, metrics)
         write_saved_model(part, self.workdir / SAVED_MODEL, config, facts)
-        return part.model
+        return part
 
-    def _draw(self, model, step):
+    def _draw(self, part, step):
         """Draws curves.png, and adds it and the task's pictures of the exported model to TensorBoard."""
         pictures = {"curves": draw_curves(self.workdir).read_bytes()}
         if self.config.train.strategy != "tpu":  # outside the strategy the model would run on the host, which may take hours
-            pictures |= self.task.pictures(model)
+            pictures |= self.task.pictures(part)
         for tag, content in pictures.items():
             self.tensorboard.write_picture(tag, content, step)
 

@@ -143,10 +143,10 @@ class ImageClassification(Task):
 
         return ClassificationEvaluation(self.class_names, evaluation_title(self._config.name, split))
 
-    def pictures(self, model):
+    def pictures(self, part):
         from official.evaluation.classification import pictures_of
 
-        return pictures_of(self, model)
+        return pictures_of(self, part)
 
     def augmented(self, examples, epochs):
         """The first training examples, for inspection.

@@ -7,6 +7,7 @@ import csv
 import io
 
 import numpy as np
+import tensorflow as tf
 
 from official.evaluation.metrics import (
     assignments_by_class,
@@ -18,7 +19,6 @@ from official.evaluation.metrics import (
     predictions,
 )
 from official.evaluation.plots import draw_confusion_matrix, draw_expert_shares, draw_reliability
-from official.evaluation.runner import run_model
 from official.task import Evaluation
 
 FILES = {
@@ -88,10 +88,12 @@ class ClassificationEvaluation(Evaluation):
         return classification_metrics(found, len(names))
 
 
-def pictures_of(task, model):
-    """What `pictures` of an official.task.Task returns whose Evaluation has `confusion_picture`."""
+def pictures_of(task, part):
+    """`pictures` of an official.task.Task whose Evaluation has `confusion_picture`, for a part that gives "logits"."""
     evaluation = task.evaluation("validation")
-    run_model(lambda inputs: (model(inputs, training=False), None), task.evaluation_dataset("validation"), evaluation)
+    for inputs, labels in task.evaluation_dataset("validation"):
+        logits = part.module.call(inputs)["logits"]  # the export has traced this
+        evaluation.add(*tf.nest.map_structure(lambda tensor: tensor.numpy(), (inputs, labels, logits)), None)
     return {"confusion_matrix": evaluation.confusion_picture()}
 
 

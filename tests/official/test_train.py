@@ -64,11 +64,24 @@ class TestFitCalls:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A run of seven steps with an evaluation every three: (workdir, config, Run, summary)."""
+def ready(tmp_path_factory):
+    """A run of seven steps with an evaluation every three, before its training: (workdir, config, Run)."""
     workdir = tmp_path_factory.mktemp("run") / "new" / "workdir"
     config = tiny_config(checkpoint_every=2)
-    run = train.Run(config, workdir)
+    return workdir, config, train.Run(config, workdir)
+
+
+def test_files_before_training(ready):
+    """A run that is stopped while it compiles can be recognized, and leaves nothing else."""
+    workdir, config, _ = ready
+    assert [path.name for path in workdir.iterdir()] == ["config.json"]
+    assert json.loads((workdir / "config.json").read_text()) == to_plain(config)
+
+
+@pytest.fixture(scope="module")
+def finished(ready):
+    """That run after its training: (workdir, config, Run, summary)."""
+    workdir, config, run = ready
     on_train_batch_end = NonFiniteGuard.on_train_batch_end
 
     def record(self, batch, logs=None):
@@ -192,10 +205,12 @@ def test_tensorboard(finished):
 
 def test_confusion_matrix_in_tensorboard(finished, monkeypatch):
     """It is that of the exported model on the whole validation split, whose accuracy the summary has."""
-    _, config, run, summary = finished
+    _, _, run, summary = finished
     drawn = []
     monkeypatch.setattr(classification, "draw_confusion_matrix", lambda path, *given: drawn.append(given))
-    assert run.task.pictures(run.model) == {"confusion_matrix": b""}
+    part = run.task.part("model")
+    part.model.set_weights(run.model.get_weights())
+    assert run.task.pictures(part) == {"confusion_matrix": b""}
     ((matrix, names, title),) = drawn
     assert matrix.sum() == 359
     assert matrix.trace() / matrix.sum() == pytest.approx(summary["metrics"]["val_accuracy"], abs=1e-6)

@@ -2,6 +2,8 @@
 
 import json
 import pathlib
+import sys
+from unittest import mock
 
 import pytest
 from absl.testing import flagsaver
@@ -15,8 +17,9 @@ ROOT = pathlib.Path(__file__).parents[3]
 
 def given(*arguments, **options):
     """The recipe of a command line."""
-    with flagsaver.flagsaver():
-        parse_flags(["official.train", *arguments])
+    argv = ["official.train", *arguments]
+    with flagsaver.flagsaver(), mock.patch.object(sys, "argv", argv):
+        parse_flags(argv)
         return given_recipe(**options)
 
 

@@ -84,10 +84,10 @@ def initial_size(init, models, known, taken):
     file = pathlib.Path(init) / CONFIG_JSON
     try:
         config = ConfigDict(_read_config(file)) if file.is_file() else find_model(init).config
-    except ValueError:
+    except (ValueError, KeyError):  # none, or a config.json of something else
         return None, {}
     settings = config.get("model", {})
-    if not settings or not set(settings) <= set(known):
+    if not settings or "name" not in config or not set(settings) <= set(known):
         return None, {}
     name = max((model for model in models if f"{config.name}_".startswith(f"{model}_")), key=len, default=config.name)
     return name, {key: settings[key] for key in taken if key in settings}

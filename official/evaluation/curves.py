@@ -60,6 +60,7 @@ def _draw_curves(axis, rows, title, labels):
         if points:
             axis.plot(*zip(*points, strict=True), marker=_marker(points), label=f"{label}, last {points[-1][1]:.4g}")
     axis.set(title=title.replace("_", " "), xlabel="step")
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.grid(alpha=0.3)
     axis.legend()
 
@@ -90,6 +91,7 @@ def _draw_load(axis, rows):
     axis.plot(steps, dropped.mean(axis=1), color="black", linestyle=":", marker=_marker(steps), label="dropped")
     what = "mean and range of blocks" if are_few else f"{experts} experts, mean of blocks"
     axis.set(title=f"expert load in training: {what}", xlabel="step", ylabel="share of assignments")
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_ylim(0, 1.3 * max(shares.max(), dropped.max()))
     axis.grid(alpha=0.3)
     axis.legend(ncols=3, fontsize="small", loc="upper right")

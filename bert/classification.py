@@ -14,7 +14,8 @@ from bert.texts.examples import SCORE_NAME
 from bert.texts.metrics import keras_metrics
 from bert.texts.pipeline import TextPipeline
 from bert.texts.settings import DATA, check_data_settings
-from official.task import Split
+from official.evaluation.classification import pictures_of
+from official.task import Split, evaluation_title
 
 CLASSES_FILE = "classes.txt"
 
@@ -100,9 +101,13 @@ class TextClassification(TextTask):
     def evaluation(self, split):
         submission = self._data.submission(self._split(split))
         examples = self._loaded(split)
+        title = evaluation_title(self.config.name, split)
         if self.is_regression:
-            return TextRegressionEvaluation(self._data.metrics, examples, submission)
-        return TextClassificationEvaluation(self.class_names, self._data.metrics, examples, submission)
+            return TextRegressionEvaluation(self._data.metrics, examples, submission, title)
+        return TextClassificationEvaluation(self.class_names, self._data.metrics, examples, submission, title)
+
+    def pictures(self, part):
+        return {} if self.is_regression else pictures_of(self, part)
 
     def part(self, name):
         part = super().part(name)

@@ -7,7 +7,7 @@ from bert.masked_lm import settings as pretraining_settings
 from bert.squad import settings as squad_settings
 from bert.texts.glue import GLUE
 from bert.texts.settings import data_settings
-from official.config import literal_settings, train_settings
+from official.config import data_name, literal_settings, train_settings
 
 # Fine-tuning on GLUE. MNLI and SST-2 are from the paper's table. The paper has no settings for the other tasks; these are
 # ALBERT's (arXiv:1909.11942, appendix). ALBERT's MNLI is as in the paper; its SST-2 has a quarter of the batch and another lr.
@@ -24,52 +24,69 @@ FINE_TUNING = {
 }
 
 
-def text_recipe(model, task, overrides, data, train):
+def text_recipe(model, task, overrides, data, train, init="", default=None):
     """Makes the recipe, a ConfigDict, of a task on text.
 
     Args:
-      model: a name of bert.list_models().
+      model: a name of bert.list_models(); "" for a model of the size of `init`, or for `default` where that is not known.
       task: "module:Class" of an official.task.Task.
       overrides: model settings to change; vocab_size=None takes the size of the data's vocabulary.
       data: the `data` settings of the task.
       train: settings of official.config.TRAIN to change. Fine-tuning's defaults are AdamW, weight decay 0.01, and linear decay of
         the learning rate.
+      init: a trained model, as a path or handle: the value of `init` on the command line.
+      default: a name of bert.list_models().
 
     Raises:
       ValueError: an unknown model or setting.
     """
+    name, size = (model, {}) if model else _size_of(init, default)
+    if "max_length" in size:
+        data = {**data, "max_length": min(data["max_length"], size["max_length"])}
     return ConfigDict(
         dict(
-            name=f"{model}_{data['name']}".replace("/", "_"),
-            init="",
+            name=f"{name}_{data_name(data)}",
+            init=init,
             task=task,
-            model=literal_settings(bert.model_settings(model, **{"vocab_size": None, **overrides})),
+            model=literal_settings(bert.model_settings(model or default, **{"vocab_size": None, **overrides, **size})),
             data=data,
             train=train_settings(**{"optimizer": "adamw", "weight_decay": 0.01, "schedule": "linear", **train}),
         )
     )
 
 
-def classification_recipe(model, overrides, data, train):
+def _size_of(init, default):
+    """The name and size of a trained model (official.checkpoints.trained_models.initial_size), or the default's name and {}."""
+    if not init:
+        return default, {}
+    from official.checkpoints.trained_models import initial_size  # only recipes that start from a trained model need it
+    from widenet.zoo import ARCHITECTURE
+
+    taken = (*ARCHITECTURE, "max_length", "type_vocab_size", "embedding_dim")
+    name, size = initial_size(init, bert.list_models(), bert.model_settings(default), taken)
+    return name or default, size
+
+
+def classification_recipe(model, overrides, data, train, **start):
     """Makes the recipe of classification or regression of texts.
 
     Args:
-      model, overrides, train: as in `text_recipe`; classes=None takes the number of classes of the data.
+      model, overrides, train, **start: as in `text_recipe`; classes=None takes the number of classes of the data.
       data: settings of bert.texts.settings.DATA to change.
 
     Raises:
       ValueError: an unknown model or setting.
     """
     overrides = {"classes": None, **overrides}
-    return text_recipe(model, "bert.classification:TextClassification", overrides, data_settings(**data), train)
+    return text_recipe(model, "bert.classification:TextClassification", overrides, data_settings(**data), train, **start)
 
 
-def glue_recipe(task, model):
+def glue_recipe(task, model, **start):
     """Makes the recipe of fine-tuning a pretrained model on a GLUE task.
 
     Args:
       task: a key of FINE_TUNING.
-      model: a name of bert.list_models().
+      model, **start: as in `text_recipe`.
 
     Raises:
       ValueError: an unknown task or model.
@@ -83,6 +100,7 @@ def glue_recipe(task, model):
         dict(classes=GLUE[task].classes, dropout=dropout, attention_dropout=dropout),
         data=dict(name=f"glue/{task}", max_length=512),
         train=dict(**settings, eval_every=settings["steps"] // 10, best=GLUE[task].metrics[0]),
+        **start,
     )
 
 
@@ -124,15 +142,15 @@ def paper_pretraining(model):
     )
 
 
-def squad_recipe(model, overrides, data, train):
+def squad_recipe(model, overrides, data, train, **start):
     """Makes the recipe of extractive question answering.
 
     Args:
-      model, overrides, train: as in `text_recipe`.
+      model, overrides, train, **start: as in `text_recipe`.
       data: settings of bert.squad.settings.DATA to change.
 
     Raises:
       ValueError: an unknown model or setting.
     """
     data = squad_settings.data_settings(**data)
-    return text_recipe(model, "bert.question_answering:QuestionAnswering", overrides, data, train)
+    return text_recipe(model, "bert.question_answering:QuestionAnswering", overrides, data, train, **start)

@@ -4,7 +4,7 @@ Commands, `python -m official.NAME`: train, evaluate, export, predict, publish, 
 For code: hub (load published models), task (what to implement for a new task), exportable (what a task exports), config (recipes
 and their settings), zoo (refusals of unknown names).
 
-training/     callbacks, optimizers, fine-tuning, devices and curves of a run
+training/     callbacks, optimizers, fine-tuning, devices and TensorBoard files of a run
 evaluation/   runs a model over a split; a classifier's metrics and plots
 serving/      SavedModels and other runtimes: written, compared and measured
 checkpoints/  saves, finds and reads trained weights

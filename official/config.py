@@ -4,6 +4,8 @@ import copy
 import functools
 import json
 import math
+import pathlib
+import re
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict, config_dict
@@ -132,6 +134,26 @@ def check_section(section, settings, allowed):
     for setting, (is_allowed, what) in allowed.items():
         if not is_allowed:
             raise ValueError(f"{section}.{setting}={settings[setting]!r} is not allowed: it must be {what}")
+
+
+def data_name(data):
+    """What a run calls its data: the data set's name, or that of the user's folder or file, with other characters than ASCII
+    letters, digits, dot and hyphen replaced by underscores.
+
+    Args:
+      data: the `data` settings of a recipe. Its `dir` counts where the name is "folder", and `train_file` where it is "file".
+
+    Returns:
+      A string, "" for data without a name.
+    """
+    name, folder, file = (str(data.get(setting) or "") for setting in ("name", "dir", "train_file"))
+    own = ""
+    if name == "folder" and folder:
+        own = pathlib.Path(folder).resolve().name
+    elif name == "file" and file:
+        path = pathlib.Path(folder, file).resolve()
+        own = path.parent.name if path.stem.lower() in ("train", "training") else path.stem
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", own).strip("_.-") or name.replace("/", "_")
 
 
 def literal_settings(settings):

@@ -55,6 +55,11 @@ class Evaluation(abc.ABC):
         """Writes its files into a folder that has none of them, and returns the metrics by name."""
 
 
+def evaluation_title(model, split):
+    """The first line of a picture's title: the name of the model, and the split or the file that is evaluated as one."""
+    return f"{model}, {pathlib.Path(split).name} split"
+
+
 class Split(NamedTuple):
     """What is known about a split of a task's data before training.
 
@@ -206,6 +211,10 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def evaluation(self, split: str) -> Evaluation:
         """A fresh Evaluation for the batches of `evaluation_dataset(split)`."""
+
+    def pictures(self, part: ExportSpec) -> dict[str, bytes]:
+        """Pictures of an exported model on the validation split, {tag in TensorBoard: content of a PNG file}; by default none."""
+        return {}
 
     def part(self, name: str) -> ExportSpec:
         """What is exported of a trained model under a name of `parts`, with a fresh model; called outside the strategy's scope.

@@ -28,6 +28,7 @@ from official.checkpoints.manager import BestCheckpoint, Checkpoints, NoSuchMetr
 from official.checkpoints.weights import read_weights
 from official.cli import recipe_flag
 from official.cli.recipe_flag import CONFIG, check_given, given_recipe, parse_flags
+from official.evaluation.curves import draw_curves
 from official.files.atomic import atomic_write
 from official.files.summary import metrics_of_step, report, run_facts, write_summary
 from official.files.tables import Table, read_table, text_table
@@ -45,10 +46,10 @@ from official.serving.saved_models import write_saved_model
 from official.task import create_task, data_text, task_class
 from official.training.averaging import EvaluateAverages, averaged_weights
 from official.training.callbacks import EpochTables, NonFiniteGuard, Progress, SaveCheckpoints, StepCounter, Stopped
-from official.training.curves import draw_curves
 from official.training.devices import create_strategy, fastest_precision, is_chief
 from official.training.fine_tuning import freeze, update_scales
 from official.training.optimizers import create_optimizer, create_state
+from official.training.tensorboard import TensorBoard
 
 flags.adopt_module_key_flags(recipe_flag)  # --help lists --config and --data_dir
 
@@ -164,6 +165,8 @@ class Run:
             return earlier + time.perf_counter() - self._started
 
         stopping.expect("Stopped at once; the same command resumes from the newest checkpoint, or starts again without one.")
+        self.tensorboard = TensorBoard(self.workdir / TENSORBOARD, self.first_step)
+        self.tensorboard.write_config(configs.to_plain(self.config))
         try:
             self._fit(clock)
         except NoSuchMetric:  # which is known only after the first step
@@ -173,15 +176,16 @@ class Run:
         stopping.expect("Stopped before the export was finished; the same command finishes it.")
         exported_step = self._use_best()
         exported = metrics_of_step(self.workdir, exported_step)
-        self._export(exported_step, exported)
-        draw_curves(self.workdir)
+        part = self._export(exported_step, exported)
         metrics = read_table(self.workdir / METRICS_CSV)
+        last_step = int(metrics[-1]["step"])
+        self._draw(part, last_step)
         rates = [rate for rate in (f"{self.task.unit}_per_second", "tokens_per_second") if rate in metrics[-1]]
         summary = write_summary(
             self.workdir / SUMMARY_JSON,
             model=self.model.name,
             parameters=self.model.count_params(),
-            step=int(metrics[-1]["step"]),
+            step=last_step,
             exported_step=exported_step,
             metrics=exported,
             unit=self.task.unit,
@@ -225,6 +229,15 @@ class Run:
             part.model.set_weights(self.model.get_weights())
         facts = run_facts(self.model.name, self.task.unit, step, metrics)
         write_saved_model(part, self.workdir / SAVED_MODEL, config, facts)
+        return part
+
+    def _draw(self, part, step):
+        """Draws curves.png, and adds it and the task's pictures of the exported model to TensorBoard."""
+        pictures = {"curves": draw_curves(self.workdir).read_bytes()}
+        if self.config.train.strategy != "tpu":  # outside the strategy the model would run on the host, which may take hours
+            pictures |= self.task.pictures(part)
+        for tag, content in pictures.items():
+            self.tensorboard.write_picture(tag, content, step)
 
     def _announce(self):
         train, replicas = self._train, self.strategy.num_replicas_in_sync
@@ -252,18 +265,12 @@ class Run:
         train = self._train
         counter = StepCounter(self.first_step, train.batch_size, self.task.unit, self.task.tokens_per_example)
         guard = NonFiniteGuard(counter, self.checkpoints)
-        tables = EpochTables(counter, lambda name: Table(self.workdir / name, self.first_step), self.workdir / TENSORBOARD)
+        tables = EpochTables(counter, lambda name: Table(self.workdir / name, self.first_step), self.tensorboard)
         saver = SaveCheckpoints(counter, guard, self.checkpoints, train.checkpoint_every, clock, self._best_checkpoint())
         # The order matters: Progress shows the logs before the counter adds to them, the tables write them after that, and the
         # guard comes before whatever saves.
-        callbacks = [
-            Progress(self.first_step, train.steps, train.batch_size, self.task.unit, clock),
-            counter,
-            tables,
-            tf.keras.callbacks.TensorBoard(self.workdir / TENSORBOARD, write_graph=False, profile_batch=0),
-            guard,
-            saver,
-        ]
+        progress = Progress(self.first_step, train.steps, train.batch_size, self.task.unit, clock)
+        callbacks = [progress, counter, tables, guard, saver]
         if train.ema_decay:
             callbacks.append(EvaluateAverages())
         validation = self.task.validation_dataset()
@@ -381,9 +388,7 @@ def setting_meanings(config):
 def main(argv):
     check_given(CONFIG, WORKDIR)
     try:
-        config = given_recipe()
-        if MODEL.value is not None:
-            config.init = MODEL.value
+        config = given_recipe(MODEL.value, WORKDIR.value)
         finished = finished_summary(config, WORKDIR.value)
         training = None if finished else Run(config, WORKDIR.value)
     except (ValueError, OSError) as error:

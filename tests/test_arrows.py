@@ -23,7 +23,7 @@ ARROWS = {
     "official.files": "",
     "official.data": "",
     "official.config": "official.zoo",
-    "official.cli": "official.config official.zoo",
+    "official.cli": "official.config official.files official.zoo",
     "official.repository": "official.files official.cli",
     "official.task": "official.exportable official.data",
     "official.checkpoints": "official.task official.repository official.config official.files official.cli official.zoo",
@@ -38,8 +38,8 @@ ARROWS = {
     "official.prepare": "official.cli",
     "official.publish": "official.repository official.files",
     "official.repeat": "official.training official.files official.cli",
-    "official.train": "official.serving official.training official.checkpoints official.task official.config official.files "
-    "official.cli",
+    "official.train": "official.serving official.evaluation official.training official.checkpoints official.task official.config "
+    "official.files official.cli",
     "bert.layers": "widenet",
     "bert.models": "bert.layers widenet",
     "bert.transfer": "official.checkpoints widenet",
@@ -53,10 +53,10 @@ ARROWS = {
     "bert.serving": "bert.tokenizers official.exportable",
     "bert.task": "bert.corpus bert.models bert.serving bert.tokenizer bert.transfer bert.zoo official.checkpoints "
     "official.config official.data official.exportable official.task widenet",
-    "bert.classification": "bert.serving bert.task bert.texts official.task",
+    "bert.classification": "bert.serving bert.task bert.texts official.evaluation official.task",
     "bert.pretraining": "bert.corpus bert.masked_lm bert.task official.task",
     "bert.question_answering": "bert.serving bert.squad bert.task official.task",
-    "bert.recipes": "bert.masked_lm bert.squad bert.texts official.config",
+    "bert.recipes": "bert.masked_lm bert.squad bert.texts official.checkpoints official.config widenet",
     "bert.configs": "bert.recipes",
     # Commands.
     "bert.__main__": "bert.models official.cli widenet",

@@ -7,7 +7,7 @@ import tensorflow as tf
 from official.config import meanings_of
 from official.data.bad_examples import BadExamples
 from official.exportable import ExportSpec, TracedModel, keras_module, model_endpoint
-from official.task import Task
+from official.task import Task, evaluation_title
 from vision.caching import cached
 from vision.data import open_dataset
 from vision.models import build_model, features_of
@@ -141,7 +141,12 @@ class ImageClassification(Task):
     def evaluation(self, split):
         from official.evaluation.classification import ClassificationEvaluation  # training alone does not need it
 
-        return ClassificationEvaluation(self.class_names)
+        return ClassificationEvaluation(self.class_names, evaluation_title(self._config.name, split))
+
+    def pictures(self, part):
+        from official.evaluation.classification import pictures_of
+
+        return pictures_of(self, part)
 
     def augmented(self, examples, epochs):
         """The first training examples, for inspection.

@@ -6,6 +6,7 @@ changed as in training: --config.data.SETTING=VALUE.
 """
 
 import io
+import math
 import pathlib
 import sys
 
@@ -70,7 +71,8 @@ def main(argv):
         task = ImageClassification(given_recipe())
         figure = draw_sheet(task, EXAMPLES.value, EPOCHS.value)
         content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=110, metadata={"Software": MARK})
+        dpi = max(110, math.ceil(1200 / figure.get_figwidth()))  # a sheet of few epochs has 1,200 columns, too
+        figure.savefig(content, format="png", dpi=dpi, metadata={"Software": MARK})
         output.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(output, content.getvalue())
     except (ValueError, OSError) as error:

@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 import vision
-from official.config import literal_settings, train_settings
+from official.config import data_name, literal_settings, train_settings
 from vision.preprocessing import data_settings
 
 # Rows of the paper's ablation, as overrides of a WideNet. Without sharing, the last two blocks are MoE, as in a ViT-MoE.
@@ -14,29 +14,44 @@ ABLATIONS = {
 }
 
 
-def image_recipe(model, overrides, data, train):
+def image_recipe(model, overrides, data, train, init="", default=None):
     """The config of a recipe for image classification.
 
     Args:
-      model: a name of vision.list_models().
+      model: a name of vision.list_models(); "" for a model of the size of `init`, or for `default` where that is not known.
       overrides: settings of the model to change.
       data: settings of vision.preprocessing.DATA to change.
       train: settings of official.config.TRAIN to change.
+      init: a trained model, as a path or handle: the value of `init` on the command line.
+      default: a name of vision.list_models().
 
     Raises:
       ValueError: an unknown model or setting.
     """
     data = data_settings(**data)
+    name, size = (model, {}) if model else _size_of(init, default)
     return ConfigDict(
         dict(
-            name=f"{model}_{data['name']}",
-            init="",
+            name=f"{name}_{data_name(data)}",
+            init=init,
             task="vision.classification:ImageClassification",
-            model=literal_settings(vision.model_settings(model, **overrides)),
+            model=literal_settings(vision.model_settings(model or default, **{**overrides, **size})),
             data=data,
             train=train_settings(**train),
         )
     )
+
+
+def _size_of(init, default):
+    """The name and size of a trained model (official.checkpoints.trained_models.initial_size), or the default's name and {}."""
+    if not init:
+        return default, {}
+    from official.checkpoints.trained_models import initial_size  # only recipes that start from a trained model need it
+    from widenet.zoo import ARCHITECTURE
+
+    taken = (*ARCHITECTURE, "image_size", "patch_size", "pool")
+    name, size = initial_size(init, vision.list_models(), vision.model_settings(default), taken)
+    return name or default, size
 
 
 def small_classifier(model, data, image_size, patch_size, **train):

@@ -31,6 +31,13 @@ MEANINGS = {
     "norm_position": "pre (norms before attention and feed-forward layer) or post (after each residual sum)",
 }
 
+# Settings that decide about the weights and the function of a model outside training; the others are of training and capacity.
+ARCHITECTURE = (
+    *("depth", "width", "heads", "ffn_dim", "expert_dim", "activation", "norm_epsilon"),
+    *("num_experts", "top_k", "renormalize"),
+    *DEPLOYMENT_SETTINGS,
+)
+
 
 def encoder_settings(deployment, **changes):
     """All settings of an Encoder except its sizes: those of its Deployment, of its MoE layers, and its own.

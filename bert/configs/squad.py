@@ -1,8 +1,9 @@
 """The paper's fine-tuning of a pretrained model on SQuAD 1.1 or 2.0.
 
-Command: python -m official.train --config=bert/configs/squad.py:2.0,widenet_base_e4 --workdir=runs/squad \
-    --config.init=PRETRAINED, the workdir or SavedModel of a pretraining run, whose vocabulary is used
-Arguments: 1.1 or 2.0, then a comma and a name of bert.list_models().
+Command: python -m official.train --config=bert/configs/squad.py:2.0 --workdir=runs/squad --config.init=PRETRAINED, the
+    workdir or SavedModel of a pretraining run, whose size and vocabulary are used
+Arguments: 1.1 or 2.0; for a model of another size or deployment than that of PRETRAINED, then a comma and a name of
+    bert.list_models().
 Predictions and scores: python -m official.evaluate --model=runs/squad --split=validation
 Data: python -m official.prepare squad/v2.0 (or squad/v1.1), in TensorFlow Datasets' default folder or in --config.data.dir=DIR.
 Cost: two epochs of 87,599 questions in windows of 384 tokens (1.1), three of 130,319 in windows of 512 (2.0), in batches of 48.
@@ -29,11 +30,11 @@ VERSIONS = {
 }
 
 
-def get_config(argument="2.0,widenet_base_e4"):
-    """The recipe; `argument` is "version" or "version,model"."""
+def get_config(argument="2.0", init=""):
+    """The recipe; `argument` is "version" or "version,model". Without a model: the size of `init`, or widenet_base_e4."""
     version, _, model = argument.partition(",")
     if version not in VERSIONS:
         raise ValueError(f"version {version!r} is not allowed: it must be one of {', '.join(VERSIONS)}")
     settings = VERSIONS[version]
     train = dict(batch_size=48, eval_every=settings["train"]["steps"] // 5, **settings["train"])
-    return squad_recipe(model or "widenet_base_e4", settings["model"], settings["data"], train)
+    return squad_recipe(model, settings["model"], settings["data"], train, init=init, default="widenet_base_e4")

@@ -26,10 +26,12 @@ class TextEvaluation(Evaluation):
       metrics: names of bert.texts.metrics.
       examples: the bert.texts.examples.Examples of the split.
       submission: (file name of a submission to GLUE's server, whether it holds names of classes), or None.
+      title: of the pictures (official.task.evaluation_title).
     """
 
-    def __init__(self, class_names, metrics, examples, submission=None):
+    def __init__(self, class_names, metrics, examples, submission=None, title=""):
         self.class_names = class_names
+        self._title = title
         self._metrics = metrics
         self._examples = examples
         self._submission = submission
@@ -91,9 +93,9 @@ class TextEvaluation(Evaluation):
 class TextClassificationEvaluation(TextEvaluation):
     """Also writes the files of official.evaluation.classification; arguments as of TextEvaluation."""
 
-    def __init__(self, class_names, metrics, examples, submission=None):
-        super().__init__(class_names, metrics, examples, submission)
-        self._classification = ClassificationEvaluation(list(class_names))
+    def __init__(self, class_names, metrics, examples, submission=None, title=""):
+        super().__init__(class_names, metrics, examples, submission, title)
+        self._classification = ClassificationEvaluation(list(class_names), title)
         if examples.labels is not None:
             self.files = {**self._classification.files, **self.files}
 
@@ -101,6 +103,10 @@ class TextClassificationEvaluation(TextEvaluation):
         super().add(inputs, labels, outputs, assignments)
         if self._examples.labels is not None:
             self._classification.add(inputs, labels["label"], outputs, assignments)
+
+    def confusion_picture(self):
+        """As of official.evaluation.classification.ClassificationEvaluation."""
+        return self._classification.confusion_picture()
 
     def _named(self, label):
         return self.class_names[int(label)]
@@ -125,8 +131,8 @@ class TextClassificationEvaluation(TextEvaluation):
 class TextRegressionEvaluation(TextEvaluation):
     """The loss is the mean squared error; arguments as of TextEvaluation."""
 
-    def __init__(self, metrics, examples, submission=None):
-        super().__init__((SCORE_NAME,), metrics, examples, submission)
+    def __init__(self, metrics, examples, submission=None, title=""):
+        super().__init__((SCORE_NAME,), metrics, examples, submission, title)
         if examples.labels is not None:
             self.files["scores.png"] = "predicted scores against true scores"
 
@@ -140,7 +146,7 @@ class TextRegressionEvaluation(TextEvaluation):
         return [f"{score:.3f}" for score in np.clip(outputs[:, 0], *SCORES)]
 
     def _measured(self, folder, labels, outputs):
-        draw_scatter(folder / "scores.png", labels, outputs[:, 0], "score")
+        draw_scatter(folder / "scores.png", labels, outputs[:, 0], "score", self._title)
         found = regression_scores(self._metrics, labels, outputs[:, 0])
         return {**found, "loss": float(np.mean((labels - outputs[:, 0]) ** 2))}
 

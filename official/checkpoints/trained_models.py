@@ -13,7 +13,7 @@ from official.checkpoints.manager import restore_model
 from official.checkpoints.weights import locate, plain_name, read_weights
 from official.config import completed
 from official.files.saved_model_layout import CONFIG_FILE, locate_assets
-from official.files.workdir import EVALUATION, PRECISION_TXT, SUMMARY_JSON
+from official.files.workdir import CONFIG_JSON, EVALUATION, PRECISION_TXT, SUMMARY_JSON
 from official.task import create_task
 
 
@@ -63,6 +63,34 @@ def find_model(path, setting="model"):
     if config.train.precision == "auto":
         config.train.precision = (workdir / PRECISION_TXT).read_text().strip()
     return TrainedModel(prefix, False, config, workdir / EVALUATION)
+
+
+def initial_size(init, models, known, taken):
+    """The name and the size of a trained model, for a recipe that starts from it.
+
+    Args:
+      init: a run's workdir, also one without checkpoints, or what `find_model` takes.
+      models: names of the models of a zoo.
+      known: names of all settings that these models have.
+      taken: names of those settings that make up a size.
+
+    Returns:
+      (the longest name in `models` that its name begins with, or else its own, {setting: value}). (None, {}) where there is no
+      model, only weights, or a model of another kind: what is wrong is said when its weights are read.
+
+    Raises:
+      OSError: as `find_model`.
+    """
+    file = pathlib.Path(init) / CONFIG_JSON
+    try:
+        config = ConfigDict(_read_config(file)) if file.is_file() else find_model(init).config
+    except (ValueError, KeyError):  # none, or a config.json of something else
+        return None, {}
+    settings = config.get("model", {})
+    if not settings or "name" not in config or not set(settings) <= set(known):
+        return None, {}
+    name = max((model for model in models if f"{config.name}_".startswith(f"{model}_")), key=len, default=config.name)
+    return name, {key: settings[key] for key in taken if key in settings}
 
 
 def open_recipe(model, data_dir=None, batch_size=None, data=None, setting="--model", task_modules=()):

@@ -1,6 +1,7 @@
 """The flags --config and --data_dir of commands that read a recipe, and a parser that explains mistakes in them."""
 
 import inspect
+import json
 import pathlib
 import runpy
 import sys
@@ -8,7 +9,8 @@ import sys
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from official.config import EPOCHS_OF
+from official.config import EPOCHS_OF, data_name
+from official.files.workdir import CONFIG_JSON
 from official.zoo import did_you_mean
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe: a Python file with get_config().", lock_config=True)
@@ -16,26 +18,58 @@ DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set: the sa
 PACKAGES = pathlib.Path(__file__).parents[2]  # the checkout, or the environment's site-packages
 
 
-def given_recipe():
+def given_recipe(init=None, workdir=None):
     """The ConfigDict that --config and --data_dir give; None without --config.
 
-    Epochs on the command line take the place of the recipe's steps, and steps that of its epochs.
+    Epochs on the command line take the place of the recipe's steps, and steps that of its epochs. A recipe whose `get_config` has
+    an argument `init` gets that of the command line, to choose the size of its model. The data of the command line take the place
+    of the recipe's in `name`. A run that is resumed keeps its size and its name, also where `init` is gone.
+
+    Args:
+      init: in place of the recipe's `init`; None keeps it.
+      workdir: folder of a run that may be resumed, or None.
 
     Raises:
       ValueError: --data_dir for a recipe without data.dir.
+      OSError: `init` is the handle of a model in a repository that cannot be read.
     """
     config = CONFIG.value
-    if config is not None:
-        given = config_flags.get_override_values(flags.FLAGS["config"])
-        for pair in EPOCHS_OF.items():
-            for new, old in (pair, pair[::-1]):
-                if given.get(f"train.{new}") and f"train.{old}" not in given:
-                    config.train[old] = type(config.train[old])()
-    if config is not None and DATA_DIR.value is not None:
+    if config is None:
+        return None
+    given = dict(config_flags.get_override_values(flags.FLAGS["config"]))
+    if init is not None:
+        given["init"] = init
+    path, _, argument = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
+    get_config = runpy.run_path(path)["get_config"]
+    arguments = [argument] if argument else []
+    before = _saved_config(workdir)
+    if given.get("init") and "init" in inspect.signature(get_config).parameters:
+        config = get_config(*arguments, init=str(workdir) if before else given["init"]).lock()
+    of_recipe = data_name(get_config(*arguments).get("data", {}))
+    config.update_from_flattened_dict(given)
+    for pair in EPOCHS_OF.items():
+        for new, old in (pair, pair[::-1]):
+            if given.get(f"train.{new}") and f"train.{old}" not in given:
+                config.train[old] = type(config.train[old])()
+    if DATA_DIR.value is not None:
         if "dir" not in config.get("data", {}):
             raise ValueError(f"--data_dir={DATA_DIR.value} is not allowed: the recipe has no data.dir")
         config.data.dir = DATA_DIR.value
+    if "name" not in given:
+        if "name" in before:
+            config.name = before["name"]
+        elif of_recipe and config.name.endswith(f"_{of_recipe}"):
+            config.name = config.name.removesuffix(of_recipe) + data_name(config.get("data", {}))
     return config
+
+
+def _saved_config(workdir):
+    """The config.json of a workdir, as nested dicts; {} where there is none that can be read."""
+    try:
+        saved = json.loads((pathlib.Path(workdir) / CONFIG_JSON).read_bytes())
+    except (TypeError, OSError, ValueError):
+        return {}
+    return saved if isinstance(saved, dict) else {}
 
 
 HELP = ("--help", "-help", "--helpshort", "-h", "-?")
@@ -112,7 +146,7 @@ def _print_settings(meanings):
     try:
         config = given_recipe()
         text = settings_text(config, meanings(config))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     print(f"\nSettings of {flags.FLAGS['config'].config_filename}, each to be changed by --config.SETTING=VALUE:\n\n{text}")
 

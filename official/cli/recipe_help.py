@@ -1,11 +1,8 @@
 """The settings of a recipe as text, for --help."""
 
-import textwrap
-
 from ml_collections import ConfigDict
 
-WIDTH = 100  # columns of a line, at most
-MEANINGS_FROM = 34  # column in which the meanings begin
+MEANINGS_FROM = 34  # column in which the meanings begin, unless a value is longer
 GENERAL = {
     "name": "name of the model in reports and exports",
     "init": "trained model to start from: a run, checkpoint, SavedModel or handle ('': fresh weights)",
@@ -14,7 +11,7 @@ GENERAL = {
 
 
 def settings_text(config, meanings):
-    """All settings of a recipe with their values and meanings, in lines of at most WIDTH columns unless a value is longer.
+    """All settings of a recipe with their values and meanings, a line each, so that grep finds all of one.
 
     Args:
       config: the recipe's ConfigDict, with what the command line has changed.
@@ -44,8 +41,4 @@ def _literal(value):
 
 
 def _line(setting, meaning):
-    start = f"  {setting}"
-    text = textwrap.wrap(meaning, WIDTH - MEANINGS_FROM, break_long_words=False, break_on_hyphens=False)
-    if text and len(start) <= MEANINGS_FROM - 2:
-        start = start.ljust(MEANINGS_FROM) + text.pop(0)
-    return "\n".join([start, *(" " * MEANINGS_FROM + line for line in text)])
+    return f"  {setting:{MEANINGS_FROM - 4}}  {meaning}".rstrip()

@@ -4,8 +4,10 @@ Axes: examples N, classes, MoE blocks, experts E.
 """
 
 import csv
+import io
 
 import numpy as np
+import tensorflow as tf
 
 from official.evaluation.metrics import (
     assignments_by_class,
@@ -35,12 +37,14 @@ class ClassificationEvaluation(Evaluation):
 
     Args:
       class_names: list of str, in the order of the logits.
+      title: of the pictures (official.task.evaluation_title).
     """
 
     files = FILES
 
-    def __init__(self, class_names):
+    def __init__(self, class_names, title=""):
         self.class_names = class_names
+        self._title = title
         self._batches = []
         self._assignments = None
 
@@ -63,18 +67,34 @@ class ClassificationEvaluation(Evaluation):
             of_batch = assignments_by_class(assignments, self._batches[-1].labels, classes)
             self._assignments = of_batch if self._assignments is None else self._assignments + of_batch
 
+    def confusion_picture(self):
+        """The content of confusion_matrix.png."""
+        content = io.BytesIO()
+        matrix = confusion_matrix(self.predictions, len(self.class_names))
+        draw_confusion_matrix(content, matrix, self.class_names, self._title)
+        return content.getvalue()
+
     def write(self, folder):
         """Writes `files`, those about experts only for a model with experts; returns `classification_metrics`."""
         found, names = self.predictions, self.class_names
         matrix = confusion_matrix(found, len(names))
         _write_confusion_matrix(folder / "confusion_matrix.csv", matrix, names)
-        draw_confusion_matrix(folder / "confusion_matrix.png", matrix, names)
-        draw_reliability(folder / "reliability.png", calibration(found.confidences, found.ranks == 0))
+        draw_confusion_matrix(folder / "confusion_matrix.png", matrix, names, self._title)
+        draw_reliability(folder / "reliability.png", calibration(found.confidences, found.ranks == 0), self._title)
         if self._assignments is not None:
             shares = expert_shares(self._assignments)
             _write_expert_shares(folder / "expert_share_per_class.csv", shares, names)
-            draw_expert_shares(folder / "expert_share_per_class.png", shares, names)
+            draw_expert_shares(folder / "expert_share_per_class.png", shares, names, self._title)
         return classification_metrics(found, len(names))
+
+
+def pictures_of(task, part):
+    """`pictures` of an official.task.Task whose Evaluation has `confusion_picture`, for a part that gives "logits"."""
+    evaluation = task.evaluation("validation")
+    for inputs, labels in task.evaluation_dataset("validation"):
+        logits = part.module.call(inputs)["logits"]  # the export has traced this
+        evaluation.add(*tf.nest.map_structure(lambda tensor: tensor.numpy(), (inputs, labels, logits)), None)
+    return {"confusion_matrix": evaluation.confusion_picture()}
 
 
 def _write_confusion_matrix(path, matrix, names):

@@ -39,10 +39,10 @@ def report(summary, workdir):
         print(f"{skipped} {unit} were skipped as bad, such as {next(iter(summary['bad_examples']['first']))}")
     for name, what in (
         (names.SAVED_MODEL, "the exported model"),
-        (names.CURVES_PNG, "loss, metrics and expert load"),
+        (names.CURVES_PNG, "loss, metrics, learning rate and expert load"),
         (names.SUMMARY_JSON, "metrics, versions and the full config"),
         (names.METRICS_CSV, "all metrics, an evaluation a row"),
-        (names.TENSORBOARD, f"the same for `tensorboard --logdir {workdir}`"),
+        (names.TENSORBOARD, f"the same and pictures, for `tensorboard --logdir {workdir}`"),
         (names.CHECKPOINTS, "what a longer run would resume from"),
         *([(names.BEST_CHECKPOINT, "the best checkpoint, which is the exported one")] if best else []),
     ):

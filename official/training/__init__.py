@@ -1,1 +1,1 @@
-"""Training: optimizers, schedules, callbacks, progress, devices, fine-tuning and curves."""
+"""Training: optimizers, schedules, callbacks, progress, devices, fine-tuning and TensorBoard."""

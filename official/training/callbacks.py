@@ -209,12 +209,12 @@ class NonFiniteGuard(StepCallback):
 class EpochTables(tf.keras.callbacks.Callback):
     """Writes the logs of every epoch to metrics.csv, and the rows of every metric with a `table` method to <its name>.csv.
 
-    Such a metric, like widenet.ExpertLoad, has more values than a progress bar can show. Its rows are also written as TensorBoard
-    scalars. Nothing is read from the device within an epoch.
+    Such a metric, like widenet.ExpertLoad, has more values than a progress bar can show. All of this is also written as scalars
+    of TensorBoard. Nothing is read from the device within an epoch.
 
     Args:
       open_table: function of a file name to an official.files.tables.Table.
-      tensorboard: a pathlib.Path, the directory of the scalars.
+      tensorboard: an official.training.tensorboard.TensorBoard.
     """
 
     def __init__(self, counter, open_table, tensorboard):
@@ -223,7 +223,7 @@ class EpochTables(tf.keras.callbacks.Callback):
         self._open_table = open_table
         self._metrics = open_table(METRICS_CSV)
         self._tables = {}
-        self._writers = {split: tf.summary.create_file_writer(str(tensorboard / split)) for split in ("train", "validation")}
+        self._tensorboard = tensorboard
         self._rows = {}
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -243,20 +243,27 @@ class EpochTables(tf.keras.callbacks.Callback):
             if name not in self._tables:
                 self._tables[name] = self._open_table(f"{name}.csv")
             self._tables[name].append([{"step": step, "split": split, **row} for row in rows])
-            self._write_scalars(name, split, rows, step)
-        self._metrics.append([{"step": step, "epoch": epoch + 1, **{key: logs[key] for key in logs if key != "step"}}])
+            self._tensorboard.write_scalars(split, _table_scalars(name, rows), step)
+        values = {key: float(value) for key, value in logs.items() if key != "step"}
+        self._metrics.append([{"step": step, "epoch": epoch + 1, **values}])
+        self._tensorboard.write_scalars("train", {key: values[key] for key in values if not key.startswith("val_")}, step)
+        validation = {key.removeprefix("val_"): values[key] for key in values if key.startswith("val_")}
+        self._tensorboard.write_scalars("validation", validation, step)
 
     def _collect(self, split):
         for metric in self.model.metrics:
             if hasattr(metric, "table"):
                 self._rows[metric.name, split] = metric.table()
 
-    def _write_scalars(self, name, split, rows, step):
-        with self._writers[split].as_default(step=step):
-            for row in rows:
-                index, values = next(iter(row.items())), list(row.items())[1:]
-                for key, value in values:
-                    tf.summary.scalar(f"{name}/{index[0]}_{index[1]}/{key}", value)
+
+def _table_scalars(name, rows):
+    """{tag: number} of the rows of a metric's `table`, whose first column numbers them."""
+    indices = [next(iter(row.items())) for row in rows]
+    return {
+        f"{name}/{column}_{number}/{key}": value
+        for (column, number), row in zip(indices, rows, strict=True)
+        for key, value in list(row.items())[1:]
+    }
 
 
 class SaveCheckpoints(StepCallback):

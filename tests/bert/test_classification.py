@@ -12,6 +12,7 @@ import tensorflow as tf
 from bert.classification import TextClassification
 from official import evaluate, train
 from official.checkpoints.weights import read_weights
+from official.evaluation import classification
 from official.files.tables import read_table
 from official.task import Split
 from tests.bert.prepared_texts import prepare_glue, write_jsonl, write_tsv, write_vocabulary
@@ -51,7 +52,7 @@ class TestTask:
         assert config.model.vocab_size == task.tokenizer.size
         assert (config.model.classes, config.data.classes, config.data.pairs) == (2, ("bad", "good"), False)
         model = task.create_model()
-        assert model.name == "widenet_tiny_e4_file"
+        assert model.name == f"widenet_tiny_e4_{folder.name}"  # of train.tsv the name says nothing
         assert model.output_shape == (None, 2)
         # Mean tokens of an example, with [CLS] and [SEP].
         lines = (folder / "train.tsv").read_text().splitlines()[1:]
@@ -75,6 +76,19 @@ class TestTask:
         assert sorted(np.concatenate([labels["place"] for _, labels in batches])) == [0, 1, 2]
         assert "label" not in batches[0][1]
         assert sum(len(labels["label"]) for _, labels in task.evaluation_dataset("train")) == 24
+
+    def test_pictures(self, folder, monkeypatch):
+        """The confusion matrix of the validation split's eight texts; none of scores."""
+        drawn = []
+        monkeypatch.setattr(classification, "draw_confusion_matrix", lambda path, *given: drawn.append(given))
+        task = TextClassification(file_config(folder, settings=ONE_BLOCK))
+        assert task.pictures(task.part("model")) == {"confusion_matrix": b""}
+        ((matrix, names, title),) = drawn
+        assert matrix.sum(axis=1).tolist() == [4, 4]
+        assert names == ["bad", "good"]
+        assert title == f"widenet_tiny_e4_{folder.name}, validation split"
+        task = TextClassification(file_config(folder, "pairs.jsonl", "pairs.jsonl", ONE_BLOCK))
+        assert task.pictures(task.part("model")) == {}
 
     def test_static_evaluation_under_xla(self, folder):
         """Or every length of a batch would be compiled."""

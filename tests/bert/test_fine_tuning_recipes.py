@@ -1,5 +1,6 @@
 """Recipes for fine-tuning are what the paper's table says, and name models and settings that there are."""
 
+import json
 import pathlib
 import re
 import runpy
@@ -9,6 +10,7 @@ from ml_collections import ConfigDict
 
 import bert
 from bert.masked_lm import settings as pretraining
+from bert.recipes import pretraining_recipe
 from bert.squad import settings as squad
 from bert.texts import settings as texts
 from bert.texts.glue import GLUE
@@ -102,6 +104,48 @@ def test_every_task_of_glue():
 def test_arguments_that_there_are_not(name, argument, said):
     """One sentence from the command line."""
     assert said in problem_with([f"--config={CONFIGS / name}.py:{argument}"])
+
+
+def pretraining_run(folder, model="albert_small", **settings):
+    """The folder of a run, as far as recipes read it."""
+    overrides = dict(depth=5, width=48, heads=3, embedding_dim=16, max_length=96, vocab_size=77, dropout=0.3)
+    config = pretraining_recipe(model, {**overrides, **settings}, {}, {})
+    folder.mkdir()
+    (folder / "config.json").write_text(config.to_json())
+    return folder
+
+
+RECIPES = [("glue", "rte,"), ("rotten_tomatoes", ""), ("text_file", ""), ("squad", "1.1,"), ("squad_tiny", "")]
+
+
+@pytest.mark.parametrize("name, argument", RECIPES)
+def test_size_is_that_of_init(tmp_path, name, argument):
+    """Architecture and positions; what concerns training, classes and vocabulary are the recipe's. A named model is as before."""
+    run = pretraining_run(tmp_path / "run", norm_groups=None, activation="relu")
+    get_config = runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"]
+    config, plain = get_config(argument.strip(","), init=str(run)), get_config(argument.strip(","))
+    changed = {key: config.model[key] for key in config.model if config.model[key] != plain.model[key]}
+    of_run = dict(depth=5, width=48, heads=3, embedding_dim=16, max_length=96, norm_groups=None, activation="relu", ffn_groups=1)
+    assert of_run.items() <= config.model.to_dict().items()
+    for setting in ("dropout", "attention_dropout", "capacity_factor", "balance_weight", "vocab_size", "classes"):
+        assert setting not in changed
+    assert config.init == str(run)
+    assert config.name.startswith("albert_small_")
+    assert config.data.max_length == min(plain.data.max_length, 96)
+    check_train_settings(config.train)
+    named = get_config(f"{argument}bert_tiny", init=str(run))
+    assert named.model.to_dict() == get_config(f"{argument}bert_tiny").model.to_dict()
+    assert named.name.startswith("bert_tiny_")
+
+
+def test_size_of_init_that_is_not_known(tmp_path):
+    """The recipe's own: what is wrong with the model is said when its weights are read."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "config.json").write_text(json.dumps(dict(name="vit", model=dict(image_size=8, width=24))))
+    for init in (tmp_path / "nothing", tmp_path / "images"):
+        config = runpy.run_path(str(CONFIGS / "rotten_tomatoes.py"))["get_config"](init=str(init))
+        assert config.model.to_dict() == recipe("rotten_tomatoes").model.to_dict()
+        assert config.name == "widenet_tiny_e4_rotten_tomatoes"
 
 
 def test_settings_that_there_are_not():

@@ -13,6 +13,7 @@ from official.checkpoints.manager import Checkpoints
 from official.files.tables import read_table
 from official.training import callbacks
 from official.training.callbacks import SaveCheckpoints, StepCounter, Stopped
+from tests.official.events import events
 from tests.official.tiny import DENSE, tiny_config, without_export
 
 
@@ -40,6 +41,14 @@ def assert_same_state(run, expected):
     assert found.keys() == expected.keys()
     for name, value in found.items():
         np.testing.assert_allclose(value, expected[name], rtol=0, atol=1e-6, err_msg=name)
+
+
+def assert_tensorboard_has(workdir, steps):
+    """Every scalar once at each of these steps."""
+    scalars = {place: values for place, values in events(workdir).items() if place[0] != "tensorboard"}
+    assert {("train", "loss"), ("train", "lr"), ("validation", "accuracy")} <= scalars.keys()
+    for place, values in scalars.items():
+        assert [step for step, _ in values] == steps, place
 
 
 def stop_at(monkeypatch, step, signum=signal.SIGTERM):
@@ -95,6 +104,7 @@ def test_stop_and_go_on(uninterrupted, tmp_path, stop, signum):
     found = read_table(tmp_path / "metrics.csv")
     assert [row["step"] for row in found] == [row["step"] for row in rows] == ["3", "6", "8"]
     assert [row["epoch"] for row in found] == ["1", "2", "3"]
+    assert_tensorboard_has(tmp_path, [3, 6, 8])
     for row, expected_row in zip(found, rows, strict=True):
         for key in ("val_loss", "val_accuracy", "lr"):
             assert float(row[key]) == pytest.approx(float(expected_row[key]), abs=1e-5), key
@@ -125,6 +135,7 @@ def test_going_on_after_a_crash(uninterrupted, tmp_path, monkeypatch, checkpoint
     run.train()
     assert_same_state(run, uninterrupted[0])
     assert [row["step"] for row in read_table(tmp_path / "metrics.csv")] == ["3", "6", "8"]
+    assert_tensorboard_has(tmp_path, [3, 6, 8])
 
 
 @pytest.mark.further

@@ -13,14 +13,17 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.plugins.hparams import plugin_data_pb2
 
 import official
 from official import train
 from official.checkpoints.weights import read_weights
 from official.config import to_plain
+from official.evaluation import classification
 from official.files.tables import read_table
 from official.training.callbacks import NonFiniteGuard
 from tests.elsewhere import run_elsewhere
+from tests.official.events import events
 from tests.official.tiny import DENSE, files_and_digests, tiny_config, without_export
 
 EPOCH_ENDS = [3, 6, 7]
@@ -61,11 +64,24 @@ class TestFitCalls:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A run of seven steps with an evaluation every three: (workdir, config, Run, summary)."""
+def ready(tmp_path_factory):
+    """A run of seven steps with an evaluation every three, before its training: (workdir, config, Run)."""
     workdir = tmp_path_factory.mktemp("run") / "new" / "workdir"
     config = tiny_config(checkpoint_every=2)
-    run = train.Run(config, workdir)
+    return workdir, config, train.Run(config, workdir)
+
+
+def test_files_before_training(ready):
+    """A run that is stopped while it compiles can be recognized, and leaves nothing else."""
+    workdir, config, _ = ready
+    assert [path.name for path in workdir.iterdir()] == ["config.json"]
+    assert json.loads((workdir / "config.json").read_text()) == to_plain(config)
+
+
+@pytest.fixture(scope="module")
+def finished(ready):
+    """That run after its training: (workdir, config, Run, summary)."""
+    workdir, config, run = ready
     on_train_batch_end = NonFiniteGuard.on_train_batch_end
 
     def record(self, batch, logs=None):
@@ -157,19 +173,49 @@ def test_expert_load_csv(finished):
 
 
 def test_tensorboard(finished):
-    """The scalars of an epoch are there for both splits, and the expert load at the run's own steps."""
-    found = {}
-    for file in sorted((finished[0] / "tensorboard").rglob("events*")):
-        for record in tf.data.TFRecordDataset(str(file)):
-            event = tf.compat.v1.Event.FromString(record.numpy())
-            for value in event.summary.value:
-                found.setdefault((file.parent.name, value.tag), []).append(event.step)
-    for split in ("train", "validation"):
-        assert len(found[split, "epoch_loss"]) == 3
-        assert len(found[split, "epoch_accuracy"]) == 3
-        assert found[split, "expert_load/block_1/expert_2"] == EPOCH_ENDS
-        assert found[split, "expert_load/block_0/dropped"] == EPOCH_ENDS
-        assert found[split, "expert_load/block_1/balance"] == EPOCH_ENDS  # the last one written
+    """Of both splits all that is in the tables, at the run's own steps, and beside them config and pictures; each of it once."""
+    workdir, config, _, _ = finished
+    found = events(workdir)
+    metrics = {"loss", "accuracy", "balance", "dropped"}
+    load = {f"expert_load/block_{b}/{key}" for b in (0, 1) for key in ("expert_0", "expert_1", "expert_2", "dropped", "balance")}
+    rates = {"lr", "images_per_second"}
+    scalars = {("train", tag) for tag in metrics | load | rates} | {("validation", tag) for tag in metrics | load}
+    others = {"config": [0], "_hparams_/session_start_info": [0], "curves": [7], "confusion_matrix": [7]}
+    assert found.keys() == scalars | {("tensorboard", tag) for tag in others}
+    for place in scalars:
+        assert [step for step, _ in found[place]] == EPOCH_ENDS, place
+    for tag, steps in others.items():
+        assert [step for step, _ in found["tensorboard", tag]] == steps
+    rows = read_table(workdir / "metrics.csv")
+    for place, column in ((("train", "lr"), "lr"), (("validation", "loss"), "val_loss")):
+        written = [float(tf.make_ndarray(value.tensor)) for _, value in found[place]]
+        np.testing.assert_allclose(written, [float(row[column]) for row in rows], rtol=1e-6)
+    told = tf.make_ndarray(found["tensorboard", "config"][0][1].tensor).item().decode()
+    assert json.loads(told) == {**to_plain(config), "data": json.loads(told)["data"]}
+    assert all(line.startswith("    ") for line in told.splitlines())  # which Markdown shows as it is
+    content = found["tensorboard", "_hparams_/session_start_info"][0][1].metadata.plugin_data.content
+    hyperparameters = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
+    assert hyperparameters["train.steps"].number_value == 7
+    assert hyperparameters["model.activation"].string_value == "gelu"
+    assert hyperparameters["model.renormalize"].bool_value is False
+    width, height, picture = tf.make_ndarray(found["tensorboard", "curves"][0][1].tensor)
+    assert int(width) >= 1200
+    np.testing.assert_array_equal(tf.io.decode_png(picture), tf.io.decode_png((workdir / "curves.png").read_bytes(), channels=3))
+
+
+def test_confusion_matrix_in_tensorboard(finished, monkeypatch):
+    """It is that of the exported model on the whole validation split, whose accuracy the summary has."""
+    _, _, run, summary = finished
+    drawn = []
+    monkeypatch.setattr(classification, "draw_confusion_matrix", lambda path, *given: drawn.append(given))
+    part = run.task.part("model")
+    part.model.set_weights(run.model.get_weights())
+    assert run.task.pictures(part) == {"confusion_matrix": b""}
+    ((matrix, names, title),) = drawn
+    assert matrix.sum() == 359
+    assert matrix.trace() / matrix.sum() == pytest.approx(summary["metrics"]["val_accuracy"], abs=1e-6)
+    assert names == [str(digit) for digit in range(10)]
+    assert title == "widenet_ti16_digits, validation split"
 
 
 def test_checkpoints(finished):
@@ -244,7 +290,7 @@ def test_curves(finished):
     assert (kinds[0], kinds[-1]) == (b"IHDR", b"IEND")
     picture = tf.io.decode_png(data, channels=3).numpy()
     assert picture.shape[0] > 300
-    assert picture.shape[1] > 600
+    assert picture.shape[1] >= 1200
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
 
 

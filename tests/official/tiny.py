@@ -59,7 +59,7 @@ def without_export():
     """Runs end with an empty folder in place of the export, and without the picture: half the time of a short run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train.Run, "_export", lambda run, step, metrics: (run.workdir / "saved_model").mkdir(exist_ok=True))
-        patch.setattr(train, "draw_curves", lambda workdir: None)
+        patch.setattr(train.Run, "_draw", lambda run, part, step: None)
         yield
 
 

@@ -15,6 +15,7 @@ from tests.vision.pictures import write_files
 from vision.classification import ImageClassification
 from vision.models import build_model
 from vision.preprocessing import check_data_settings
+from vision.recipes import image_recipe
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "vision" / "configs").glob("*.py"))
@@ -104,6 +105,25 @@ def test_finetuning_on_cifar10():
     assert (train.clip_norm, train.batch_size) == (1.0, 512)
     assert (config.data.mixup, config.data.label_smoothing) == (0.5, 0)
     assert (config.model.classes, config.model.representation, config.model.image_size) == (10, False, 224)
+
+
+@pytest.mark.parametrize("name, argument", [("cifar10_finetune", "vit_b16"), ("folder", None)])
+def test_size_is_that_of_init(tmp_path, name, argument):
+    """Architecture, resolution and pooling; classes, the head and what concerns training are the recipe's."""
+    settings = dict(depth=5, width=48, heads=3, image_size=40, patch_size=8, moe_blocks=2, dropout=0.3, classes=7, channels=1)
+    (tmp_path / "config.json").write_text(image_recipe("vit_moe_b16", settings, dict(name="digits"), {}).to_json())
+    get_config = runpy.run_path(str(ROOT / "vision" / "configs" / f"{name}.py"))["get_config"]
+    config, plain = get_config(init=str(tmp_path)), get_config()
+    changed = {key for key in config.model if config.model[key] != plain.model[key]}
+    assert {"depth", "width", "heads", "image_size", "moe_blocks", "attention_groups"} <= changed
+    assert not changed & {"dropout", "classes", "channels", "representation", "capacity_factor"}
+    assert all(
+        config.model[key] == settings[key] for key in ("depth", "width", "heads", "image_size", "patch_size", "moe_blocks")
+    )
+    assert (config.name.startswith("vit_moe_b16_"), config.init) == (True, str(tmp_path))
+    assert config.train.to_dict() == plain.train.to_dict()
+    if argument:
+        assert get_config(argument, init=str(tmp_path)).model.to_dict() == get_config(argument).model.to_dict()
 
 
 def test_own_images(tmp_path):

@@ -6,7 +6,7 @@ Command: python -m official.train --config=vision/configs/folder.py:FOLDER --wor
 Data: without a folder val, valid, validation or dev, the last tenth of train is for validation.
 Cost: 30 to 60 epochs, see SIZES.
 Accuracy: depends on your data. The checkpoint with the best validation accuracy is exported. With few images it is better to
-    start from a model that was trained on others: --config.init=RUN
+    start from a model that was trained on others, whose size is then used: --config.init=RUN
 """
 
 from vision.data import open_dataset
@@ -21,8 +21,11 @@ SIZES = {
 }
 
 
-def get_config(folder=""):
-    """The recipe for the images in `folder`; "" is for 1,000 images in a folder that --config.data.dir names."""
+def get_config(folder="", init=""):
+    """The recipe for the images in `folder`; "" is for 1,000 images in a folder that --config.data.dir names.
+
+    The model has the size of the trained model `init`, if that is given.
+    """
     images = 1000
     if folder:
         dataset = open_dataset("folder", folder)
@@ -31,7 +34,7 @@ def get_config(folder=""):
     steps_per_epoch = max(images // BATCH_SIZE, 1)
     steps = epochs * steps_per_epoch
     return image_recipe(
-        "widenet_ti16",
+        "",
         dict(classes=None, representation=False, dropout=0.1, **settings),
         data=dict(name="folder", dir=folder, crop="inception", min_area=0.25, flip=True, label_smoothing=0.1),
         train=dict(
@@ -43,4 +46,6 @@ def get_config(folder=""):
             eval_every=max(steps // 30, 1),
             best="accuracy",
         ),
+        init=init,
+        default="widenet_ti16",
     )

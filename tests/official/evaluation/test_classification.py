@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from matplotlib.colors import to_rgb
 
 from official.evaluation import plots
 from official.evaluation.classification import FILES, ClassificationEvaluation
@@ -18,7 +19,7 @@ from official.evaluation.runner import write_evaluation
 def figures(monkeypatch):
     """The figures that are drawn, by file name, instead of files."""
     drawn = {}
-    monkeypatch.setattr(plots, "_save", lambda figure, path: drawn.update({path.name: figure}))
+    monkeypatch.setattr(plots, "save", lambda figure, path: drawn.update({path.name: figure}))
     yield drawn
     for figure in drawn.values():
         plots.plt.close(figure)
@@ -58,7 +59,8 @@ def test_files(tmp_path):
     for name in FILES:
         if name.endswith(".png"):
             picture = tf.io.decode_png((folder / name).read_bytes(), channels=3).numpy()
-            assert min(picture.shape[:2]) > 200
+            assert picture.shape[1] >= 1200
+            assert picture.shape[0] > 400
             assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
 
 
@@ -78,6 +80,22 @@ def test_another_number_of_classes():
         ClassificationEvaluation(["a", "b"]).add(None, np.zeros([1], int), np.zeros([1, 3]), None)
 
 
+def luminance(color):
+    """Relative luminance of an RGB colour (WCAG 2)."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(color)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def check_contrast(axis):
+    """Every text in a cell is as legible as WCAG 2 demands of texts: a contrast of at least 4.5 to the colour of its cell."""
+    image = axis.images[0]
+    colors = image.cmap(image.norm(image.get_array()))
+    for text in axis.texts:
+        column, row = text.get_position()
+        dark, light = sorted([luminance(text.get_color()), luminance(colors[row, column][:3])])
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, (row, column, text.get_text())
+
+
 def labels_of(axis):
     return [label.get_text() for label in axis.get_ticklabels() if label.get_text()]
 
@@ -88,7 +106,7 @@ def test_confusion_matrix_of_any_number_of_classes(tmp_path, figures, classes):
     matrix = np.eye(classes, dtype=int) * 3
     matrix[0, 1] = 1
     matrix[-1] = 0
-    draw_confusion_matrix(tmp_path / "m.png", matrix, [f"class {c}" for c in range(classes)])
+    draw_confusion_matrix(tmp_path / "m.png", matrix, [f"class {c}" for c in range(classes)], "m, test split")
     axis = figures["m.png"].axes[0]
     numbers = {(text.get_position(), text.get_text()) for text in axis.texts}
     assert len(numbers) == (np.count_nonzero(matrix) if classes <= 20 else 0)
@@ -100,7 +118,9 @@ def test_confusion_matrix_of_any_number_of_classes(tmp_path, figures, classes):
         names = labels_of(ticks)
         assert min(classes, 20) <= len(names) <= 25
         assert names == [f"class {place}" for place in ticks.get_ticklocs()]
-    assert axis.get_title() == f"confusions: {matrix.trace() / matrix.sum():.2%} of {matrix.sum():,} are right"
+    facts = f"accuracy {matrix.trace() / matrix.sum():.4f} on {matrix.sum():,} examples"
+    assert figures["m.png"].get_suptitle() == f"m, test split\n{facts}" + ("; numbers are examples" if classes <= 20 else "")
+    check_contrast(axis)
 
 
 def test_long_names_are_cut(tmp_path, figures):
@@ -128,5 +148,6 @@ def test_expert_shares_of_any_number_of_blocks(tmp_path, figures, blocks, first,
         image = axis.images[0]
         np.testing.assert_array_equal(image.get_array().filled(np.nan), expected)
         assert (image.norm.vmin, image.norm.vcenter, image.norm.vmax) == (0, 0.25, np.nanmax(shares))
-        assert {text.get_text() for text in axis.texts} == {f"{100 * share:.0f}" for share in expected[[0, 1, 3, 4]].flat}
+        assert {text.get_text() for text in axis.texts} == {f"{share:.2f}" for share in expected[[0, 1, 3, 4]].flat}
+        check_contrast(axis)
     assert colors.get_ylabel() == "white: balanced, 1/4"

@@ -5,7 +5,6 @@ which the source's `read`, a TensorFlow operation, makes encoded bytes.
 """
 
 import collections
-import functools
 import os
 import pathlib
 import random
@@ -141,7 +140,7 @@ class Folder:
 
     The folders named as in ROLES are the splits for training, validation and test. Without a validation split the last tenth of
     the training split is held out. Folders without images are not classes. Hidden files and folders, SYSTEM_FILES, other files,
-    and folders inside of class folders are not read; a warning counts them.
+    and folders inside of class folders are not read.
 
     Attributes:
       skipped: {kind: number} of what is not read.
@@ -155,9 +154,6 @@ class Folder:
     def __init__(self, directory):
         self._root = pathlib.Path(directory).expanduser()
         found, self.skipped = _image_files(self._root) if directory else ({}, {})
-        if self.skipped:
-            counts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.skipped.items()))
-            _warn_once(f"data.dir={directory!r}: not read: {counts}")
         if not found:
             raise ValueError(
                 f"data.dir={directory!r} is not allowed: there are no images ({', '.join(IMAGE_FILES)}) there in folders "
@@ -175,6 +171,12 @@ class Folder:
             random.Random(split).shuffle(self._files[split])
         self._infos = memory_splits({name: len(files) for name, files in self._files.items()})
         self.splits = _split_roles(directory, found)
+
+    def warn_of_skipped(self):
+        """Logs how many files and folders are not read."""
+        if self.skipped:
+            counts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.skipped.items()))
+            logging.warning("data.dir=%r: not read: %s", str(self._root), counts)
 
     def source(self, split, buffer):
         """A FileSource; arguments and errors as of Tfds.source."""
@@ -233,12 +235,6 @@ def _split_roles(directory, names):
         train = found["train"]
         found |= dict(train=f"{train}[:90%]", validation=f"{train}[90%:]")
     return found
-
-
-@functools.cache
-def _warn_once(message):
-    """A recipe and its task may open the same folder."""
-    logging.warning("%s", message)
 
 
 def open_dataset(name, directory=""):

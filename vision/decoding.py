@@ -17,8 +17,9 @@ PNG = b"\x89PNG\r\n\x1a\n"
 OTHER_FORMATS = ("GIF8", "II*\0", "MM\0*", "RIFF")
 # A progressive JPEG has about ten scans. libjpeg goes over all pixels again for each scan, even for an empty one of a few bytes.
 MAX_SCANS = 100
-# Scans are only counted if pixels times bytes are more. Otherwise they take a second at most, however many they are.
-FEW_SCANS = 2**36
+# Scans are only counted if the image's values (pixels times colors) times the file's bytes are more. Otherwise they take a second
+# at most, however many they are.
+FEW_SCANS = 2.0**37
 END_OF_JPEG = b"\xff\xd9"
 # Positions, sizes and content of three parts of most files without EXIF data: a JFIF segment of 18 bytes comes first, then a
 # quantization table, and nothing follows the end.
@@ -110,11 +111,11 @@ def _is_plain(image, shape):
     """
     with tf.control_dependencies([shape]):  # a file that has one has all these bytes
         parts = tf.strings.substr(image, *PLACES_OF_PLAIN)
-    return tf.reduce_all(tf.equal(parts, PLAIN)) & ~_is_large(image, shape)
+    return tf.reduce_all(tf.equal(parts, PLAIN)) & _is_small(image, shape)
 
 
-def _is_large(image, shape):
-    return tf.reduce_prod(tf.cast(shape[:2], tf.int64)) * tf.cast(tf.strings.length(image), tf.int64) > FEW_SCANS
+def _is_small(image, shape):
+    return tf.reduce_prod(tf.cast(shape, tf.float32)) * tf.cast(tf.strings.length(image), tf.float32) <= FEW_SCANS
 
 
 def has_too_many_scans(image, shape):
@@ -127,8 +128,11 @@ def has_too_many_scans(image, shape):
             scans += tf.math.count_nonzero(words == SCAN)
         return scans > MAX_SCANS
 
-    # Counting takes a tenth of the time of decoding.
-    return tf.cond(_is_large(image, shape) & ~_has_one_scan(image), count, lambda: tf.constant(False))
+    def of_large():
+        # Counting takes a tenth of the time of decoding.
+        return tf.cond(_has_one_scan(image), lambda: tf.constant(False), count)
+
+    return tf.cond(_is_small(image, shape), lambda: tf.constant(False), of_large)
 
 
 def _has_one_scan(image):
@@ -275,7 +279,11 @@ def as_jpeg_or_png(encoded):
     Returns:
       string [].
     """
-    return tf.cond(_is_other_format(encoded), lambda: _by_pillow(encoded), lambda: tf.identity(encoded))
+
+    def other():
+        return tf.cond(_is_other_format(encoded), lambda: _by_pillow(encoded), lambda: tf.identity(encoded))
+
+    return tf.cond(tf.io.is_jpeg(encoded), lambda: tf.identity(encoded), other)  # the other test takes longer
 
 
 def _is_other_format(encoded):

@@ -114,9 +114,11 @@ BAD = {
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_photos_are_upright(orientation):
-    """Whatever orientation their EXIF data give, as if Pillow had turned them."""
+    """Whatever orientation their EXIF data give, as if Pillow had turned them; in training too, with random crops."""
     file = photo(picture(1, 31, 45), orientation, subsampling=0)
     upright = PIL.ImageOps.exif_transpose(PIL.Image.open(io.BytesIO(file)))
+    train = functools.partial(training_image, seed=tf.constant([1, 2]), size=SIZE, channels=3, data=settings(crop="inception"))
+    np.testing.assert_array_equal(*(train(tf.constant(content)) for content in (file, encoded(np.asarray(upright)))))
     for eval_crop in (0.0, 0.875):
         served, expected = decoder(3, eval_crop)(tf.constant([file, encoded(np.asarray(upright))]))
         np.testing.assert_array_equal(served, expected)

@@ -154,7 +154,10 @@ def find_examples(inputs, names, columns=None):
     is_text = not any(name.endswith(FILE_CONTENT) for name in names)
     if is_table(path) and path.is_file() and (is_text or path.suffix.lower() in TABLES_OF_FILES):
         return _of_table(path, columns)
-    paths = sorted(path for path in glob.glob(os.path.expanduser(inputs), recursive=True) if os.path.isfile(path))
+    # A path is not read as a glob, since names may have brackets.
+    pattern = os.path.expanduser(inputs)
+    found = [pattern] if path.is_file() else glob.glob(pattern, recursive=True)
+    paths = sorted(path for path in found if os.path.isfile(path))
     if not paths:
         raise ValueError(
             f"--input={printable(inputs)} is not allowed: it must be a table ({', '.join(ENDINGS)}) or a glob of existing files"
@@ -165,9 +168,10 @@ def find_examples(inputs, names, columns=None):
         )
     others = [path for path in paths if not path.lower().endswith(".txt")]
     if is_text and others:
+        what = "one of several files" if is_table(others[0]) else "neither"
         raise ValueError(
-            f"--input={printable(inputs)} is not allowed: it must be a table ({', '.join(ENDINGS)}), or a glob of .txt files "
-            f"with a text each; {printable(others[0])} is neither"
+            f"--input={printable(inputs)} is not allowed: it must be one table ({', '.join(ENDINGS)}), or a glob of .txt files "
+            f"with a text each; {printable(others[0])} is {what}"
         )
     return [Example(path, lambda path=path: {names[0]: _of_file(path, is_text)}) for path in paths]
 
@@ -181,18 +185,24 @@ def _of_file(path, is_text):
 
 
 def _of_table(path, columns):
-    """The Examples of a table's rows; raises ValueError for a header without the columns."""
+    """The Examples of a table's rows; raises ValueError for a header, or JSON objects all of them, without one of the columns."""
     rows = Rows(path)
-    if not rows.is_json:
-        line, names = rows.columns()
-        for name, column in columns.items():
-            if _column(name, column, names) not in names:
-                has = ", ".join(map(repr, names))
-                raise ValueError(
-                    f"{printable(rows.name_of(line))}: it has no column {_column(name, column, names)!r}; its columns are {has} "
-                    f"(--column {name}=COLUMN reads another one)"
-                )
-    return [Example(f"{path.name}:{number}", lambda found=found: _of_row(found, columns, path.parent)) for number, found in rows]
+    if rows.is_json:
+        found = list(rows)
+        objects = [(number, row) for number, row in found if not isinstance(row, ValueError)]
+        has = {key for _, row in objects for key in row}
+        first = objects[0] if objects else None
+    else:
+        first = rows.columns()
+        found, has = list(rows), first[1]
+    for name, column in columns.items():
+        if first and _column(name, column, has) not in has:
+            shown = ", ".join(map(repr, first[1]))
+            raise ValueError(
+                f"{printable(rows.name_of(first[0]))}: it has no column {_column(name, column, has)!r}; its columns are {shown} "
+                f"(--column {name}=COLUMN reads another one)"
+            )
+    return [Example(f"{path.name}:{number}", lambda found=row: _of_row(found, columns, path.parent)) for number, row in found]
 
 
 def _column(name, column, names):
@@ -210,7 +220,10 @@ def _of_row(found, columns, folder):
         if not isinstance(found.get(key), str):
             raise ValueError(f"it has no string {key!r}")
         is_path = name.endswith(FILE_CONTENT) and key == FILE
-        content[name] = (folder / found[key]).read_bytes() if is_path else found[key].encode("utf-8", "replace")
+        try:
+            content[name] = (folder / found[key]).read_bytes() if is_path else found[key].encode()
+        except UnicodeEncodeError as error:  # such as "\ud83d" in JSON
+            raise ValueError(f"its {key!r} has half of a surrogate pair at character {error.start}") from error
     return content
 
 
@@ -237,7 +250,7 @@ def kept_lines(output, names):
             fields = json.loads(row)
         except ValueError:
             fields = None
-        if not isinstance(fields, dict) or fields.get("input") != name or _is_of_0_1_0(fields):
+        if name is None or not isinstance(fields, dict) or fields.get("input") != name or _is_of_0_1_0(fields):
             raise _foreign(output, number, name)
         bad += "error" in fields
     if torn:

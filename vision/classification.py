@@ -62,6 +62,8 @@ class ImageClassification(Task):
         """The data set; raises ValueError if it does not fit the model."""
         data, model = self._config.data, self._config.model
         dataset = open_dataset(data.name, data.dir)
+        if data.name == "folder":
+            dataset.warn_of_skipped()
         names = list(dataset.class_names)
         if data.classes is not None and list(data.classes) != names:
             raise ValueError(f"data.classes={data.classes!r} is not allowed: data.name={data.name!r} has {names!r}")

@@ -5,7 +5,6 @@ which the source's `read`, a TensorFlow operation, makes encoded bytes.
 """
 
 import collections
-import functools
 import os
 import pathlib
 import random
@@ -16,10 +15,11 @@ from absl import logging
 
 from official.data.sources import IndexedSource, RecordSource, host_constant
 from official.data.tfds import LocalTfds, default_splits, memory_splits, split_parts
+from official.files.outputs import printable
 from vision.decoding import as_jpeg_or_png, read_file
 
 IMAGE_FILES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")  # in lower or upper case
-VALIDATION_FOLDERS = ("validation", "val", "valid", "dev")
+ROLES = {"train": ("train",), "validation": ("validation", "val", "valid", "dev"), "test": ("test",)}  # folders, in any case
 SYSTEM_FILES = ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini")  # besides those that begin with a dot
 SPLITS = {  # splits by role, of sets for which official.data.tfds.default_splits would be wrong
     # The test split has no labels; the literature reports results on the 50,000 images of the validation split.
@@ -56,9 +56,9 @@ def array_source(images, labels, name):
 
 def file_source(paths, labels):
     """A FileSource."""
-    names = [str(path) for path in paths]
-    images, labels = host_constant(names), host_constant(labels, tf.int64)
-    return FileSource(len(paths), lambda index: (images[index], labels[index]), names.__getitem__)
+    images = host_constant([os.fsencode(path) for path in paths])  # a name need not be UTF-8
+    labels = host_constant(labels, tf.int64)
+    return FileSource(len(paths), lambda index: (images[index], labels[index]), [printable(path) for path in paths].__getitem__)
 
 
 class Digits:
@@ -138,14 +138,15 @@ class Tfds:
 class Folder:
     """Image files in DIRECTORY/SPLIT/CLASS/, the layout and the order of tfds.ImageFolder: each split is shuffled once.
 
-    A folder named as in VALIDATION_FOLDERS is the validation split. Folders without images are not classes. Hidden files and
-    folders, SYSTEM_FILES, other files, and folders inside of class folders are not read; a warning counts them.
+    The folders named as in ROLES are the splits for training, validation and test. Without a validation split the last tenth of
+    the training split is held out. Folders without images are not classes. Hidden files and folders, SYSTEM_FILES, other files,
+    and folders inside of class folders are not read.
 
     Attributes:
       skipped: {kind: number} of what is not read.
 
     Raises:
-      ValueError: the folder does not exist, has no images, or has two validation splits.
+      ValueError: the folder does not exist, has no images, has two splits of one role, or a class name that is not UTF-8.
     """
 
     channels = (1, 3)
@@ -153,15 +154,15 @@ class Folder:
     def __init__(self, directory):
         self._root = pathlib.Path(directory).expanduser()
         found, self.skipped = _image_files(self._root) if directory else ({}, {})
-        if self.skipped:
-            counts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.skipped.items()))
-            _warn_once(f"data.dir={directory!r}: not read: {counts}")
         if not found:
             raise ValueError(
                 f"data.dir={directory!r} is not allowed: there are no images ({', '.join(IMAGE_FILES)}) there in folders "
                 "SPLIT/CLASS, such as train/cat/1.jpg"
             )
         self.class_names = tuple(sorted({name for classes in found.values() for name in classes}))
+        for name in self.class_names:
+            if printable(name) != name:
+                raise ValueError(f"data.dir={directory!r} is not allowed: the name of the folder {printable(name)} must be UTF-8")
         class_of = {name: i for i, name in enumerate(self.class_names)}
         self._files = {}
         for split, classes in found.items():
@@ -170,6 +171,12 @@ class Folder:
             random.Random(split).shuffle(self._files[split])
         self._infos = memory_splits({name: len(files) for name, files in self._files.items()})
         self.splits = _split_roles(directory, found)
+
+    def warn_of_skipped(self):
+        """Logs how many files and folders are not read."""
+        if self.skipped:
+            counts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.skipped.items()))
+            logging.warning("data.dir=%r: not read: %s", str(self._root), counts)
 
     def source(self, split, buffer):
         """A FileSource; arguments and errors as of Tfds.source."""
@@ -192,10 +199,10 @@ def _image_files(root):
             files = []
             for entry in _entries(folder.path, skipped):
                 ending = os.path.splitext(entry.name)[1].lower()
-                if ending in IMAGE_FILES:
-                    files.append(entry.path)
-                elif entry.is_dir():
+                if entry.is_dir():
                     skipped["folders inside of class folders"] += 1
+                elif ending in IMAGE_FILES:
+                    files.append(entry.path)
                 else:
                     skipped[f"{ending} files" if ending else "files without an ending"] += 1
             if files:
@@ -216,19 +223,18 @@ def _entries(folder, skipped):
 
 def _split_roles(directory, names):
     """{role: split} of a folder with splits of these names."""
-    validation = [name for name in VALIDATION_FOLDERS if name in names]
-    if len(validation) > 1:
-        found = " and ".join(validation)
-        raise ValueError(f"data.dir={directory!r} is not allowed: it must have one validation split, and it has {found}")
-    if not validation:
-        return default_splits(names)
-    return {"validation" if name in validation else name: name for name in names}
-
-
-@functools.cache
-def _warn_once(message):
-    """A recipe and its task may open the same folder."""
-    logging.warning("%s", message)
+    found = {}
+    for role, folders in ROLES.items():
+        splits = [name for name in names if name.lower() in folders]
+        if len(splits) > 1:
+            both = " and ".join(splits)
+            raise ValueError(f"data.dir={directory!r} is not allowed: it must have one {role} split, and it has {both}")
+        if splits:
+            found[role] = splits[0]
+    if "train" in found and "validation" not in found:
+        train = found["train"]
+        found |= dict(train=f"{train}[:90%]", validation=f"{train}[90%:]")
+    return found
 
 
 def open_dataset(name, directory=""):

@@ -17,13 +17,22 @@ PNG = b"\x89PNG\r\n\x1a\n"
 OTHER_FORMATS = ("GIF8", "II*\0", "MM\0*", "RIFF")
 # A progressive JPEG has about ten scans. libjpeg goes over all pixels again for each scan, even for an empty one of a few bytes.
 MAX_SCANS = 100
-# Scans are only counted if pixels times bytes are more. Otherwise they take a second at most, however many they are.
-FEW_SCANS = 2**36
+# Scans are only counted if the image's values (pixels times colors) times the file's bytes are more. Otherwise they take a second
+# at most, however many they are.
+FEW_SCANS = 2.0**37
+END_OF_JPEG = b"\xff\xd9"
+# Positions, sizes and content of three parts of most files without EXIF data: a JFIF segment of 18 bytes comes first, then a
+# quantization table, and nothing follows the end.
+PLACES_OF_PLAIN, PLAIN = ([2, 20, -2], [4, 2, 2]), [b"\xff\xe0\0\x10", b"\xff\xdb", END_OF_JPEG]
 TOO_MANY_SCANS = f"it has more than {MAX_SCANS} scans"
 # The beginning of a JPEG scan of one color component, the only kind that can be empty but for a few bytes (ITU-T T.81, G.1).
 SCAN = int.from_bytes(b"\xff\xda\x00\x08", "little")
+# Second bytes of JPEG markers (ITU-T T.81, table B.1). After an application segment and before a scan there may be tables.
+APPLICATIONS, COMMENT, PADDING, SCAN_MARKER = tuple(range(0xE0, 0xF0)), 0xFE, 0xFF, 0xDA
+TABLES = (0xC4, 0xDB, 0xDD)
+SEQUENTIAL = (0xC0, 0xC1)
 EXIF = b"Exif\0\0"
-MAX_SEGMENTS = 64  # of a JPEG, that are searched for EXIF
+MAX_SEGMENTS = 64  # of a JPEG, that are searched
 ORIENTATION_TAG = 0x0112  # of EXIF
 UPRIGHT = 1  # EXIF's orientation of pixels that are stored as they are seen
 # EXIF's orientations in three steps from stored to upright pixels: exchange the axes, then mirror.
@@ -47,8 +56,8 @@ def decode_crop(image, channels, choose_box):
       The box, [height, width, channels], uint8 or the dtype of `image`.
 
     Raises:
-      tf.errors.InvalidArgumentError: the bytes are not a JPEG or PNG image, a JPEG has more than MAX_SCANS scans, or a side has
-        fewer than SMALLEST_SIDE pixels.
+      tf.errors.InvalidArgumentError: the bytes are not a JPEG or PNG image, the image is cut off, a JPEG has more than MAX_SCANS
+        scans, or a side has fewer than SMALLEST_SIDE pixels.
     """
 
     def checked_box(shape):
@@ -62,9 +71,6 @@ def decode_crop(image, channels, choose_box):
 
     def jpeg():
         shape = tf.io.extract_jpeg_shape(image)
-        with tf.control_dependencies([tf.debugging.Assert(~has_too_many_scans(image, shape), [TOO_MANY_SCANS])]):
-            shape = tf.identity(shape)
-        orientation = jpeg_orientation(image)
 
         def decode(box):
             decode = functools.partial(tf.io.decode_and_crop_jpeg, image, box, dct_method="INTEGER_ACCURATE")
@@ -73,12 +79,21 @@ def decode_crop(image, channels, choose_box):
             # The decoder does not convert CMYK, which has four channels, to grey.
             return tf.cond(shape[2] == 4, lambda: to_grey(decode(channels=3)), lambda: decode(channels=1))
 
-        def turned():
+        def plain():
+            return decode(checked_box(shape))
+
+        def not_plain():
+            check = tf.debugging.Assert(~has_too_many_scans(image, shape), [TOO_MANY_SCANS])
+            if choose_box is not whole:
+                with tf.control_dependencies([check]):
+                    check = _read_to_end(image)
+            with tf.control_dependencies([check]):
+                orientation = tf.identity(jpeg_orientation(image))
             upright_shape = tf.where(_is_one_of(orientation, EXCHANGED), tf.gather(shape, [1, 0, 2]), shape)
             box = _stored_box(checked_box(upright_shape), upright_shape, orientation)
             return _upright(decode(box), orientation)
 
-        return tf.cond(orientation == UPRIGHT, lambda: decode(checked_box(shape)), turned)
+        return tf.cond(_is_plain(image, shape), plain, not_plain)
 
     def other():
         is_png = tf.equal(tf.strings.substr(image, 0, len(PNG)), PNG)
@@ -89,19 +104,58 @@ def decode_crop(image, channels, choose_box):
     return crop(image) if image.dtype != tf.string else tf.cond(tf.io.is_jpeg(image), jpeg, other)
 
 
+def _is_plain(image, shape):
+    """Whether a JPEG, string [], of a shape, int [3], is upright, not cut off, and not slow to decode by its many scans: bool [].
+
+    False also for some such files: this is a quick look at a few bytes.
+    """
+    with tf.control_dependencies([shape]):  # a file that has one has all these bytes
+        parts = tf.strings.substr(image, *PLACES_OF_PLAIN)
+    return tf.reduce_all(tf.equal(parts, PLAIN)) & _is_small(image, shape)
+
+
+def _is_small(image, shape):
+    return tf.reduce_prod(tf.cast(shape, tf.float32)) * tf.cast(tf.strings.length(image), tf.float32) <= FEW_SCANS
+
+
 def has_too_many_scans(image, shape):
     """Whether a JPEG, string [], of a shape, int [3], has more scans of one color component than MAX_SCANS: bool []."""
-    length = tf.strings.length(image)
 
     def count():
-        scans = 0
+        length, scans = tf.strings.length(image), 0
         for start in range(4):  # far faster than tf.strings.split
             words = tf.io.decode_raw(tf.strings.substr(image, start, (length - start) // 4 * 4), tf.int32)
             scans += tf.math.count_nonzero(words == SCAN)
         return scans > MAX_SCANS
 
-    sides = tf.cast(shape[:2], tf.int64)
-    return tf.cond(sides[0] * sides[1] * tf.cast(length, tf.int64) > FEW_SCANS, count, lambda: tf.constant(False))
+    def of_large():
+        # Counting takes a tenth of the time of decoding.
+        return tf.cond(_has_one_scan(image), lambda: tf.constant(False), count)
+
+    return tf.cond(_is_small(image, shape), lambda: tf.constant(False), of_large)
+
+
+def _has_one_scan(image):
+    """Whether a JPEG is sequential and one scan has all its colors, so that libjpeg reads no other: string [] to bool [].
+
+    False also for an unusual header.
+    """
+
+    def is_before_scan(segment):
+        return _is_one_of(segment[1], (*APPLICATIONS, COMMENT, *TABLES))
+
+    position, frame = _search(image, 2, is_before_scan)
+    _, scan = _search(image, position + _size(frame), is_before_scan)
+    # The tenth byte of a frame and the fifth of a scan are the number of colors.
+    is_one = (scan[0] == 0xFF) & (scan[1] == SCAN_MARKER) & (scan[4] == frame[9])
+    return (frame[0] == 0xFF) & _is_one_of(frame[1], SEQUENTIAL) & is_one
+
+
+def _read_to_end(image):
+    """Raises InvalidArgumentError for a JPEG, string [], that is cut off. To decode a box above the cut would not raise it."""
+    is_whole = tf.equal(tf.strings.substr(image, -2, 2), END_OF_JPEG)
+    # Some cameras write other data after the end. At an eighth of its size a file is decoded fast.
+    return tf.cond(is_whole, lambda: 0, lambda: tf.size(tf.io.decode_jpeg(image, channels=3, ratio=8)))
 
 
 def jpeg_orientation(image):
@@ -109,39 +163,51 @@ def jpeg_orientation(image):
 
     The EXIF segment is searched among the application segments and comments at the beginning of the file.
     """
-    # Almost all files without EXIF data begin like this: the marker of the file, a JFIF segment of 18 bytes, a table.
-    beginning = _first_bytes(tf.strings.substr(image, 0, 22), 22)
-    is_plain = tf.reduce_all(tf.gather(beginning, [2, 3, 4, 5, 20]) == [0xFF, 0xE0, 0, 16, 0xFF]) & (beginning[21] < 0xE0)
-    return tf.cond(is_plain, lambda: tf.constant(UPRIGHT), lambda: _searched_orientation(image))
-
-
-def _searched_orientation(image):
-    length = tf.strings.length(image)
-
-    def header(position):
-        """Marker, size and the next six bytes of the segment at a position, int32 [10]; zeros after the end."""
-        return tf.cast(_first_bytes(tf.strings.substr(image, tf.minimum(position, length), 10), 10), tf.int32)
 
     def is_exif(segment):
-        return (segment[1] == 0xE1) & tf.reduce_all(segment[4:] == list(EXIF))
+        return (segment[1] == APPLICATIONS[1]) & tf.reduce_all(segment[4:] == list(EXIF))
 
-    def searches(_, segment):
-        # APP0 to APP15, comments, and padding before a marker.
-        is_skipped = ((segment[1] >= 0xE0) & (segment[1] <= 0xEF)) | (segment[1] >= 0xFE)
-        return (segment[0] == 0xFF) & is_skipped & ~is_exif(segment)
+    def is_skipped(segment):
+        return _is_one_of(segment[1], (*APPLICATIONS, COMMENT)) & ~is_exif(segment)
 
-    def skip(position, segment):
-        position += tf.where(segment[1] == 0xFF, 1, 2 + 256 * segment[2] + segment[3])
-        return position, header(position)
-
-    start = tf.constant(2)
-    position, segment = tf.while_loop(searches, skip, (start, header(start)), maximum_iterations=MAX_SEGMENTS)
+    position, segment = _search(image, 2, is_skipped)
 
     def of_exif():
-        size = tf.maximum(256 * segment[2] + segment[3] - 2 - len(EXIF), 0)
-        return _tiff_orientation(tf.strings.substr(image, tf.minimum(position + 10, length), size))
+        tiff = tf.minimum(position + 10, tf.strings.length(image))
+        return _tiff_orientation(tf.strings.substr(image, tiff, tf.maximum(_size(segment) - 10, 0)))
 
     return tf.cond((segment[0] == 0xFF) & is_exif(segment), of_exif, lambda: tf.constant(UPRIGHT))
+
+
+def _search(image, position, is_skipped):
+    """The first segment of a JPEG at or after a position that is not skipped, nor padding before a marker.
+
+    Args:
+      image: string [].
+      position: int32 [].
+      is_skipped: function of a segment's first ten bytes, int32 [10], to bool [].
+
+    Returns:
+      (position int32 [], first ten bytes int32 [10]: marker, size and content; zeros after the end of the file).
+    """
+
+    def at(position):
+        return tf.cast(_first_bytes(tf.strings.substr(image, tf.minimum(position, tf.strings.length(image)), 10), 10), tf.int32)
+
+    def searches(_, segment):
+        return (segment[0] == 0xFF) & ((segment[1] == PADDING) | is_skipped(segment))
+
+    def skip(position, segment):
+        position += tf.where(segment[1] == PADDING, 1, _size(segment))
+        return position, at(position)
+
+    position = tf.convert_to_tensor(position)
+    return tf.while_loop(searches, skip, (position, at(position)), maximum_iterations=MAX_SEGMENTS)
+
+
+def _size(segment):
+    """Bytes of a segment with its marker, from its first bytes."""
+    return 2 + 256 * segment[2] + segment[3]
 
 
 def _tiff_orientation(tiff):
@@ -175,8 +241,8 @@ def _first_bytes(text, size):
     return tf.ensure_shape(tf.io.decode_raw(padded, tf.uint8), [size])
 
 
-def _is_one_of(orientation, orientations):
-    return tf.reduce_any(orientation == tf.constant(orientations))
+def _is_one_of(number, numbers):
+    return tf.reduce_any(number == tf.constant(numbers))
 
 
 def _stored_box(box, shape, orientation):
@@ -213,7 +279,11 @@ def as_jpeg_or_png(encoded):
     Returns:
       string [].
     """
-    return tf.cond(_is_other_format(encoded), lambda: _by_pillow(encoded), lambda: tf.identity(encoded))
+
+    def other():
+        return tf.cond(_is_other_format(encoded), lambda: _by_pillow(encoded), lambda: tf.identity(encoded))
+
+    return tf.cond(tf.io.is_jpeg(encoded), lambda: tf.identity(encoded), other)  # the other test takes longer
 
 
 def _is_other_format(encoded):

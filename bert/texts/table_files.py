@@ -60,7 +60,11 @@ class TableFile:
         if not self.has[field]:
             wanted = " or ".join(repr(getattr(self._columns, name)) for name in (field, instead) if name)
             columns = ", ".join(map(repr, self._names))
-            raise ValueError(f"{self.name_of(self._first)}: it has no column {wanted}; its columns are {columns}")
+            setting = "pair_column" if field == "text_pair" else f"{field}_column"
+            raise ValueError(
+                f"{self.name_of(self._first)}: it has no column {wanted}; its columns are {columns} "
+                f"(data.{setting} names another one)"
+            )
 
     def rows(self, fields, bad_examples):
         """Yields (line, {field: value}) of every good example, without white space around labels.

@@ -4,12 +4,15 @@ The ending of the name, in any case, tells the kind. All are UTF-8, with or with
 
 JSONL (.jsonl, .ndjson, .json): an object on each line. A .json file may also hold one array of objects.
 CSV (.csv): a header, then fields separated by commas, as Excel, pandas and R write them. A field in double quotes may hold
-  commas, line ends and, doubled, quotes. Quotes inside a field without quotes around it are text.
+  commas, line ends, and quotes that are doubled or, as R's write.table has them, follow a backslash. Quotes inside a field
+  without quotes around it are text.
 TSV (.tsv, .tab, .txt): a header, then fields separated by tabs. Many such files, as GLUE's, have single quotes in their texts, so
   quotes count only where they are certain:
-  - A field loses the quotes around it if all quotes inside are doubled; those become single. Any other quote is text.
+  - A field loses the quotes around it if all quotes inside are doubled or all follow a backslash; those become single quotes.
+    Any other quote is text.
   - A line is also read like CSV, where a field in quotes may hold tabs and line ends. The row so found counts if it has as many
-    fields as the header, unless its first and its last line have so by themselves. With one column it always counts.
+    fields as the header, unless its first and its last line have so by themselves. With one column, or if all names in the header
+    are in quotes, as R writes them, it always counts.
 """
 
 import json
@@ -18,7 +21,7 @@ import re
 
 TSV, CSV, JSONL = (".tsv", ".tab", ".txt"), (".csv",), (".jsonl", ".ndjson", ".json")
 ENDINGS = (*TSV, *CSV, *JSONL)
-QUOTED = r'"([^"]*(?:""[^"]*)*)"'
+DOUBLED, ESCAPED = r'"([^"]*(?:""[^"]*)*)"', r'"([^"\\]*(?:\\.[^"\\]*)*)"'  # fields in quotes, with quotes inside
 
 
 def is_table(path):
@@ -60,15 +63,15 @@ class Rows:
         """(number, names) of the header, or of the first object and its keys.
 
         Raises:
-          ValueError: a file without rows, a first row that cannot be read, or two columns of one name.
+          ValueError: a file without rows, a first row that cannot be read, or two columns of one name, but for those without any.
         """
         for number, found in self._numbered():
             if isinstance(found, ValueError):
                 raise ValueError(f"{self.name_of(number)}: {found}")
             names = list(found)
-            if len(set(names)) < len(names):
-                twice = next(name for name in names if names.count(name) > 1)
-                raise ValueError(f"{self.name_of(number)}: two columns are called {twice!r}")
+            twice = [name for name in names if name and names.count(name) > 1]  # Excel writes many without a name
+            if twice:
+                raise ValueError(f"{self.name_of(number)}: two columns are called {twice[0]!r}")
             return number, names
         raise ValueError(f"{self.path} has no examples")
 
@@ -119,8 +122,9 @@ class Rows:
 
 def _records(text, separator):
     """Yields (line, text, fields or a ValueError) of a delimited file, the header included."""
-    field = re.compile(rf"{QUOTED}(?={separator}|\r?\n|\r?\Z)|([^{separator}\n]*)")
-    is_csv, columns, at, line = separator == ",", None, 0, 1
+    end_of_field = rf"(?={separator}|\r?\n|\r?\Z)"
+    field = re.compile(rf"{DOUBLED}{end_of_field}|{ESCAPED}{end_of_field}|([^{separator}\n]*)", re.DOTALL)
+    is_csv, columns, all_quoted, at, line = separator == ",", None, False, 0, 1
     while at < len(text):
         end = text.find("\n", at)
         end = len(text) if end < 0 else end
@@ -129,20 +133,22 @@ def _records(text, separator):
             fields = [_unquoted(part) for part in alone.split(separator)]
             if is_csv or (columns and '"' in alone):
                 quoted, end_of_quoted = _with_quotes(text, at, separator, field)
-                if is_csv or _is_row(quoted, text[at:end_of_quoted], separator, columns):
+                if is_csv or _is_row(quoted, text[at:end_of_quoted], separator, columns, all_quoted):
                     fields, end = quoted, end_of_quoted
-            columns = columns or (1 if isinstance(fields, ValueError) else len(fields))
+            if not columns:
+                columns = 1 if isinstance(fields, ValueError) else len(fields)
+                all_quoted = all(part.startswith('"') for part in alone.split(separator))
             yield line, text[at:end], fields
         line += text.count("\n", at, end) + 1
         at = end + 1
 
 
-def _is_row(fields, text, separator, columns):
-    """Whether what was read with quotes is a row of a TSV file, or else its lines are."""
+def _is_row(fields, text, separator, columns, all_quoted):
+    """Whether what was read with quotes is a row of a TSV file, or else its lines are; `all_quoted` names in its header tell."""
     if isinstance(fields, ValueError) or len(fields) != columns:
         return False
     lines = text.split("\n")
-    return columns == 1 or any(line.count(separator) + 1 != columns for line in (lines[0], lines[-1]))
+    return all_quoted or columns == 1 or any(line.count(separator) + 1 != columns for line in (lines[0], lines[-1]))
 
 
 def _with_quotes(text, at, separator, field):
@@ -150,10 +156,10 @@ def _with_quotes(text, at, separator, field):
     fields, problem = [], None
     while True:
         match = field.match(text, at)
-        quoted, plain = match.groups()
+        doubled, escaped, plain = match.groups()
         at = match.end()
-        if quoted is not None:
-            fields.append(quoted.replace('""', '"'))
+        if plain is None:
+            fields.append(_single_quotes(doubled, escaped))
         else:
             if plain.startswith('"') and problem is None:
                 problem = ValueError(f"a quote opens its column {len(fields) + 1}, and none before a separator closes it")
@@ -161,15 +167,20 @@ def _with_quotes(text, at, separator, field):
         if text[at : at + 1] != separator:
             break
         at += 1
-    if quoted is None:
+    if plain is not None:
         fields[-1] = plain.removesuffix("\r")
     end = text.find("\n", at)
     return problem or fields, len(text) if end < 0 else end
 
 
 def _unquoted(field):
-    found = field.startswith('"') and re.fullmatch(QUOTED, field)
-    return found[1].replace('""', '"') if found else field
+    found = field.startswith('"') and re.fullmatch(f"{DOUBLED}|{ESCAPED}", field)
+    return _single_quotes(*found.groups()) if found else field
+
+
+def _single_quotes(doubled, escaped):
+    """The text of a field in quotes, of which one argument is None."""
+    return escaped.replace('\\"', '"') if doubled is None else doubled.replace('""', '"')
 
 
 def _checked(text):

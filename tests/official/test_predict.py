@@ -140,6 +140,21 @@ def test_texts_in_files(folder, tmp_path):
     assert rows[1]["error"] == "it is not UTF-8: invalid start byte at byte 2"
 
 
+def test_a_name_with_brackets(folder, tmp_path):
+    """A path is not a glob if there is such a file."""
+    (tmp_path / "a [1].txt").write_text("x")
+    result, rows = run(folder, "images", tmp_path / "a [1].txt", "brackets.jsonl")
+    assert (result, rows[0]["input"]) == ((1, 0), f"{tmp_path}/a [1].txt")
+
+
+def test_half_of_a_surrogate_pair(folder, tmp_path):
+    """As in training, it is an error, and not answered as another text."""
+    (tmp_path / "rows.jsonl").write_text('{"text": "ab\\ud83d"}\n{"text": "\\ud83d\\ude00"}\n')
+    result, rows = run(folder, inputs=tmp_path / "rows.jsonl", output="surrogates.jsonl")
+    assert result == (2, 1)
+    assert [row.get("error") for row in rows] == ["its 'text' has half of a surrogate pair at character 2", None]
+
+
 def test_a_name_that_is_not_utf_8(folder, tmp_path, capsys):
     """It stands in the output as JSON escapes it, and the output resumes; so may the output's own name be."""
     os.mkdir(os.fsencode(tmp_path) + b"/in")
@@ -212,7 +227,7 @@ def test_an_output_of_other_inputs(folder, line):
 
 
 @pytest.mark.parametrize(
-    "content", ["Dear", '{"input": "rows.jsonl:2"', '{"input": "rows.jsonl:1", "class_ids": 3}\n', "[1]\nDe"]
+    "content", ["Dear", '{"input": "rows.jsonl:2"', '{"input": "rows.jsonl:1", "class_ids": 3}\n', "[1]\nDe", "{}\n" * 6]
 )
 def test_an_output_that_is_not_its_own(folder, content):
     """Not a byte of it changes: not of an incomplete last line either, and nothing follows answers of another form."""
@@ -232,10 +247,12 @@ def test_an_output_that_is_not_its_own(folder, content):
         (dict(inputs="*.nothing"), ", .json) or a glob of existing files"),
         (dict(inputs="rows.xlsx"), "rows.xlsx is neither"),
         (dict(inputs="rows.csv*"), "rows.csv.gz is neither"),
+        (dict(inputs="[n-o]*.csv"), "named.csv is one of several files"),
         (
             dict(inputs="other.csv"),
             "other.csv, line 1: it has no column 'text'; its columns are 'review', 'label' (--column text=",
         ),
+        (dict(inputs="other.jsonl"), "other.jsonl, line 2: it has no column 'text'; its columns are 'review' (--column text="),
     ],
 )
 def test_refused(folder, settings, said):
@@ -243,6 +260,8 @@ def test_refused(folder, settings, said):
     for name in ("rows.xlsx", "rows.csv.gz"):
         (folder / name).write_bytes(b"PK")
     (folder / "other.csv").write_text("review,label\na,b\n")
+    (folder / "named.csv").write_text("label,review\nx,one\n")
+    (folder / "other.jsonl").write_text('{\n{"review": "a"}\n{"review": "b"}\n')
     with pytest.raises(ValueError, match=re.escape(said)):
         run(folder, **settings)
 

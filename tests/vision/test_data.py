@@ -1,5 +1,6 @@
 """Sources of images, and data sets by name: their splits, what each split holds, and what is refused."""
 
+import os
 import pathlib
 import re
 import subprocess
@@ -333,7 +334,7 @@ class TestFolder:
         splits = open_dataset("folder", str(folder)).splits
         assert splits == {"train": "train", "validation": "validation", "test": "test"}
 
-    @pytest.mark.parametrize("name", ["val", "valid", "validation", "dev"])
+    @pytest.mark.parametrize("name", ["val", "valid", "validation", "dev", "Val", "VALIDATION"])
     def test_names_of_the_validation_split(self, tmp_path, name):
         for split, examples in (("train", 3), (name, 2)):
             (tmp_path / split / "cat").mkdir(parents=True)
@@ -342,17 +343,41 @@ class TestFolder:
         assert found.splits == {"train": "train", "validation": name}
         assert found.source(found.splits["validation"], 1).examples == 2
 
-    def test_two_validation_splits(self, folder):
-        for name in ("val", "dev"):
-            (folder / name / "cat").mkdir(parents=True)
+    def test_capital_letters(self, tmp_path):
+        """Of the training and test splits too; the part of the training split for validation is named by its folder."""
+        for split in ("Train", "TEST"):
+            (tmp_path / split / "cat").mkdir(parents=True)
+            write_files(tmp_path / split / "cat", 10)
+        found = open_dataset("folder", str(tmp_path))
+        assert found.splits == {"train": "Train[:90%]", "validation": "Train[90%:]", "test": "TEST"}
+        sizes = {role: found.source(split, 1).examples for role, split in found.splits.items()}
+        assert sizes == {"train": 9, "validation": 1, "test": 10}
+
+    @pytest.mark.parametrize("role, names", [("validation", ("dev", "val")), ("train", ("TRAIN", "train"))])
+    def test_two_splits_of_one_role(self, folder, role, names):
+        for name in names:
+            (folder / name / "cat").mkdir(parents=True, exist_ok=True)
             write_files(folder / name / "cat", 1)
-        with pytest.raises(ValueError, match="it must have one validation split, and it has val and dev$"):
+        with pytest.raises(ValueError, match=f"it must have one {role} split, and it has {names[0]} and {names[1]}$"):
             open_dataset("folder", str(folder))
 
+    def test_names_that_are_not_utf_8(self, tmp_path):
+        """Files of such names are read; a class must have a name that a model can return."""
+        (tmp_path / "train" / "cat").mkdir(parents=True)
+        (path,) = write_files(tmp_path / "train" / "cat", 1)
+        os.rename(path, os.fsencode(path.parent) + b"/\xff.png")
+        source = open_dataset("folder", str(tmp_path)).source("train", 1)
+        ((_, image, _),) = source.in_order()
+        np.testing.assert_array_equal(tf.io.decode_png(source.read(image)), picture(0))
+        assert source.name_of(0) == f"{path.parent}/\\udcff.png"
+        os.rename(path.parent, os.fsencode(tmp_path) + b"/train/\xff")
+        with pytest.raises(ValueError, match=r"the name of the folder \\udcff must be UTF-8$"):
+            open_dataset("folder", str(tmp_path))
+
     def test_what_is_not_read(self, folder, monkeypatch):
-        """Files and folders of systems and programs, and what is not an image: counted once, and nothing else changes."""
+        """Files and folders of systems and programs, and what is not an image: counted, and nothing else changes."""
         before = open_dataset("folder", str(folder))
-        for name in ("__MACOSX/cat", "train/@eaDir", "train/.ipynb_checkpoints", ".git/cat", "train/cat/more"):
+        for name in ("__MACOSX/cat", "train/@eaDir", "train/.ipynb_checkpoints", ".git/cat", "train/cat/more", "train/cat/a.jpg"):
             (folder / name).mkdir(parents=True)
             write_files(folder / name, 1)
         for name in ("Thumbs.db", "._000.JPEG", ".DS_Store", "a.heic", "b.HEIC", "LICENSE"):
@@ -360,14 +385,15 @@ class TestFolder:
         (folder / "train" / "labels.csv").write_text("")
         said = []
         monkeypatch.setattr("vision.data.logging.warning", lambda text, *parts: said.append(text % parts))
-        for _ in range(2):
-            found = open_dataset("folder", str(folder))
+        found = open_dataset("folder", str(folder))
+        assert not said  # a recipe may open the folder before logging is set up
+        found.warn_of_skipped()
         assert found.skipped == {
             ".heic files": 2,
             ".txt files": 1,
             "files outside of class folders": 1,
             "files without an ending": 1,
-            "folders inside of class folders": 1,
+            "folders inside of class folders": 2,
             "folders without images": 1,
             "hidden or system files and folders": 7,
         }

@@ -15,6 +15,7 @@ from vision.decoding import (
     as_jpeg_or_png,
     central_box,
     decode_crop,
+    has_too_many_scans,
     image_problem,
     inception_box,
     jpeg_orientation,
@@ -171,6 +172,16 @@ def test_number_of_scans():
     with pytest.raises(tf.errors.InvalidArgumentError, match="it has more than 100 scans"):
         decoded(file, 3)
     assert image_problem(tf.identity, file, 3) == "it has more than 100 scans"
+
+
+def test_scans_that_are_not_decoded():
+    """A file whose one scan has all colors may have any bytes after it; libjpeg reads no other scan of it."""
+    frame, scan = b"\xff\xc0\0\x11\x08\0\0\0\0\x03" + bytes(9), b"\xff\xda\0\x0c\x03" + bytes(9)
+    scans_of_one_color, shape = (MAX_SCANS + 1) * b"\xff\xda\0\x08\x01", tf.constant([2**15, 2**15, 3])
+    assert not has_too_many_scans(tf.constant(b"\xff\xd8" + frame + scan + scans_of_one_color), shape)
+    for header in (frame, frame.replace(b"\xc0", b"\xc2"), b"\xff\x01" + frame):
+        assert has_too_many_scans(tf.constant(b"\xff\xd8" + header + scans_of_one_color), shape)
+    assert has_too_many_scans(tf.constant(b"\xff\xd8" + frame.replace(b"\xc0", b"\xc2") + scan + scans_of_one_color), shape)
 
 
 @pytest.mark.parametrize("name", ["png", "jpeg", "palette bmp", "webp"])

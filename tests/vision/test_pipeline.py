@@ -150,6 +150,7 @@ BAD = {
     1: (encoded(picture(1), "JPEG")[:-200], "it cannot be decoded"),
     4: (b"This is no image.", "it cannot be decoded"),
     5: (b"", "it is empty"),
+    7: (encoded(picture(0, 200, 200), "JPEG")[:-200], "it cannot be decoded"),
     9: (None, "it cannot be read"),  # deleted after it was listed
     13: (encoded(picture(0, 1, 1)), "it has 1 x 1 pixels"),
     14: (encoded(picture(0, 1, 9)), "it has 1 x 9 pixels"),

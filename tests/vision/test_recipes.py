@@ -126,15 +126,20 @@ def test_size_is_that_of_init(tmp_path, name, argument):
         assert get_config(argument, init=str(tmp_path)).model.to_dict() == get_config(argument).model.to_dict()
 
 
-def test_own_images(tmp_path):
-    """The folder gives the classes; more images, a larger model and a longer run."""
+def test_own_images(tmp_path, monkeypatch):
+    """The folder gives the classes and the length of the run; what is not read is said once, by the task."""
+    said = []
+    monkeypatch.setattr("vision.data.logging.warning", lambda text, *parts: said.append(text % parts))
     for split, label, examples in (("train", "cat", 70), ("train", "dog", 2), ("val", "cat", 1), ("val", "dog", 1)):
         (tmp_path / split / label).mkdir(parents=True)
         write_files(tmp_path / split / label, examples)
+    (tmp_path / "train" / "empty").mkdir()
     config = recipe("folder", str(tmp_path))
+    assert not said
     assert (config.train.steps, config.train.eval_every, config.train.best) == (60 * (72 // 32), 4, "accuracy")
     task = ImageClassification(config)
     assert (config.model.classes, task.class_names) == (2, ["cat", "dog"])
+    assert said == [f"data.dir={str(tmp_path)!r}: not read: 1 folders without images"]
     assert task.create_model().output_shape == (None, 2)
     given_later = recipe("folder")
     given_later.data.dir = str(tmp_path)

@@ -21,6 +21,7 @@ from vision.caching import cached
 from vision.data import file_source
 from vision.decoding import decode_crop, whole
 from vision.pipeline import ImagePipeline
+from vision.preprocessing import training_image
 from vision.serving import decode_request
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -113,19 +114,49 @@ BAD = {
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_photos_are_upright(orientation):
-    """Whatever orientation their EXIF data give, as if Pillow had turned them."""
+    """Whatever orientation their EXIF data give, as if Pillow had turned them; in training too, with random crops."""
     file = photo(picture(1, 31, 45), orientation, subsampling=0)
     upright = PIL.ImageOps.exif_transpose(PIL.Image.open(io.BytesIO(file)))
+    train = functools.partial(training_image, seed=tf.constant([1, 2]), size=SIZE, channels=3, data=settings(crop="inception"))
+    np.testing.assert_array_equal(*(train(tf.constant(content)) for content in (file, encoded(np.asarray(upright)))))
     for eval_crop in (0.0, 0.875):
         served, expected = decoder(3, eval_crop)(tf.constant([file, encoded(np.asarray(upright))]))
         np.testing.assert_array_equal(served, expected)
 
 
+LARGE = encoded(picture(0, 200, 240), "JPEG")
+PROGRESSIVE = encoded(picture(0, 200, 240), "JPEG", progressive=True)
+MIDDLE = len(LARGE) // 2
+DAMAGED = {
+    "cut off": LARGE[:-700],
+    "progressive, cut off": PROGRESSIVE[:-700],
+    "without the marker at its end": LARGE[:-2],
+    "without half of that marker": LARGE[:-1],
+    "cut off, then zeros": LARGE[:-700] + bytes(700),
+    "on its side, cut off": photo(picture(0, 200, 240), 6)[:-700],
+}
+ANSWERED = {  # the first two since cameras do so, the others since TensorFlow does not say what libjpeg warns of
+    "data after the end": LARGE + b"data of the camera" * 10,
+    "a second image after the end": LARGE + GOOD,
+    "a part cut out": LARGE[:MIDDLE] + LARGE[MIDDLE + 300 :],
+    "a byte changed": LARGE[:MIDDLE] + bytes([LARGE[MIDDLE] ^ 1]) + LARGE[MIDDLE + 1 :],
+}
+
+
 def test_training_decodes_what_is_served():
-    """Files of every kind are decoded by both or refused by both, in the limit of pixels."""
-    files = [*of_every_kind().values(), *(file for problem in BAD if "at most" not in problem for file in BAD[problem])]
-    files += [encoded(picture(0), file_format) for file_format in ("GIF", "TIFF", "WEBP")] + [with_scans(101)]
+    """Files of every kind are taken or refused alike, by evaluation, of boxes at the top, in training, and by exported models."""
+    decoded = {**of_every_kind(), **ANSWERED}
+    others = {file_format: encoded(picture(0), file_format) for file_format in ("GIF", "TIFF", "WEBP")}
+    bad = {f"{problem} {i}": file for problem in BAD if "at most" not in problem for i, file in enumerate(BAD[problem])}
+    refused = {**others, **bad, **DAMAGED, "many scans": with_scans(101)}
     serve = decoder(3, 0.0, 2**25)
+    augmented = settings(crop="inception", min_area=0.05)
+    decoders = {
+        "evaluation": lambda file: decode_crop(file, 3, whole),
+        "box": lambda file: decode_crop(file, 3, lambda _: tf.constant([0, 0, 4, 4])),
+        "training": tf.function(lambda file: training_image(file, tf.constant([1, 2]), SIZE, 3, augmented)),
+        "export": lambda file: serve(file[tf.newaxis]),
+    }
 
     def is_taken(decode, file):
         try:
@@ -134,11 +165,11 @@ def test_training_decodes_what_is_served():
             return False
         return True
 
-    trained = [is_taken(lambda file: decode_crop(file, 3, whole), file) for file in files]
-    assert trained == [is_taken(lambda file: serve(file[tf.newaxis]), file) for file in files]
-    assert {*trained} == {True, False}
+    for kind, decode in decoders.items():
+        assert {name: is_taken(decode, file) for name, file in decoded.items()} == dict.fromkeys(decoded, True), kind
+        assert {name: is_taken(decode, file) for name, file in refused.items()} == dict.fromkeys(refused, False), kind
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"image_bytes\[0\]: it has more than 100 scans"):
-        serve(files[-1:])
+        serve([refused["many scans"]])
 
 
 @pytest.mark.parametrize("problem", BAD)

@@ -138,7 +138,10 @@ class TestTsv:
         refused(f"{empty} has no examples", train_file=empty)
         refused(f"{header} has no usable examples", train_file=header)
         refused(f"{header} has no usable examples", train_file=train, validation_file=header)
-        refused(f"{none}, line 1: it has no column 'text'; its columns are 'sentence', 'label'", train_file=none)
+        refused(
+            f"{none}, line 1: it has no column 'text'; its columns are 'sentence', 'label' (data.text_column names",
+            train_file=none,
+        )
         one = write_tsv(tmp_path / "one.tsv", ("text", "label"), ("a", "x"), ("b", "x"))
         refused(f"{one} has only one class, 'x': it must have at least two", train_file=one)
         neither = write_tsv(tmp_path / "neither.tsv", ("text", "class"), ("a", "x"))

@@ -1,5 +1,6 @@
 """Tables of the user's: quoting as pandas, R and Excel write it, quotes as GLUE has them, and what is refused."""
 
+import csv
 import re
 
 import pytest
@@ -33,6 +34,37 @@ def test_tsv_as_pandas_and_r_write_it(tmp_path, ending):
         (4, {"text": 'two\nlines, "b"', "label": "z"}),
         (6, {"text": "last", "label": "w\nv"}),
     ]
+
+
+@pytest.mark.parametrize("ending", ["tsv", "csv"])
+def test_quotes_after_a_backslash(tmp_path, ending):
+    """As R's write.table writes them, which leaves a backslash as it is; doubled quotes are found first."""
+    content = '"text"\t"label"\n"say \\"hi\\""\t"x"\n"a\\b\tc\n\\"d"\t"y"\n"\\"\t"z"\n"a\\""b"\t""\n'
+    if ending == "csv":
+        content = content.replace("\t", ",")
+    found = [tuple(row.values()) for _, row in rows_of(tmp_path / f"rows.{ending}", content)]
+    middle = 'a\\b\tc\n"d' if ending == "tsv" else 'a\\b,c\n"d'
+    assert found == [('say "hi"', "x"), (middle, "y"), ("\\", "z"), ('a\\"b', "")]
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_NONNUMERIC, csv.QUOTE_ALL])
+@pytest.mark.parametrize("ending, separator", [("csv", ","), ("tsv", "\t")])
+def test_as_pandas_writes_it(tmp_path, ending, separator, quoting):
+    """By Python's own writer, as pandas.DataFrame.to_csv does it, whatever the texts hold."""
+    texts = ['"', 'a "b" c', '""', "a,b\tc", "two\nlines", "\\", '\\"', "", " blank ", "é\u2028", '"in quotes"', "'", "x\\"]
+    expected = [
+        {"id": str(i), "text": text, "label": label} for i, (text, label) in enumerate(zip(texts, texts[::-1], strict=True))
+    ]
+    with (tmp_path / f"rows.{ending}").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, expected[0], delimiter=separator, quoting=quoting, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(expected)
+    assert [found for _, found in Rows(tmp_path / f"rows.{ending}")] == expected
+
+
+def test_columns_without_a_name(tmp_path):
+    """As Excel writes them at the right of a table."""
+    assert rows_of(tmp_path / "rows.csv", "text,label,,\na,x,,\n") == [(2, {"text": "a", "label": "x", "": ""})]
 
 
 def test_tsv_with_single_quotes(tmp_path):

@@ -1,11 +1,11 @@
 """docs/coming_from.md: what stands beside the names of other libraries exists here, and foreign names are answered with ours."""
 
 import importlib.util
-import inspect
 import re
 import shutil
 import types
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -21,7 +21,9 @@ from tests.bert.prepared_texts import write_vocabulary
 from tests.snippets import page
 from vision.preprocessing import DATA
 
-# Names of which the table is ahead of the code.
+INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
+INPUTS_ELSEWHERE = ("input_ids", "attention_mask", "token_type_ids")
+# Names of which the tables are ahead of the code.
 PENDING = ("features_only", "(224, 160)", "preprocessor", "kernel_regularizer", "attention_mask")
 
 
@@ -45,6 +47,7 @@ def cases(names):
 HERE = [code for row in table("What you do") for code in (*codes(row[1]), *codes(row[2]))]
 
 
+SIZES = dict(depth=1, width=8, heads=2, ffn_dim=8, embedding_dim=4, vocab_size=50)
 WIDTH = 16  # of the run of `finished_run`
 
 
@@ -140,18 +143,28 @@ def test_settings_under_the_same_names(name):
 
 
 def test_inputs_and_outputs():
-    sizes = dict(depth=1, width=8, heads=2, ffn_dim=8, embedding_dim=4, vocab_size=50)
-    model = bert.create_model("bert_tiny", task="pretraining", **sizes)
+    model = bert.create_model("bert_tiny", task="pretraining", **SIZES)
     known = {*model.input, *model.output}
     for row in table("Inputs and outputs"):
         assert codes(row[2])[0] in known, row
+
+
+@pytest.mark.parametrize("names", cases([INPUTS, INPUTS_ELSEWHERE]))
+def test_names_of_inputs(names):
+    """Ours, and Hugging Face's, which stand beside them in the table."""
+    assert [codes(row[0]) for row in table("Inputs and outputs")[:3]] == [[name] for name in INPUTS_ELSEWHERE]
+    model = bert.create_model("bert_tiny", **SIZES)
+    values = [tf.constant([row]) for row in ([3, 4, 0], [1, 1, 0], [0, 1, 0])]
+    expected = model(dict(zip(INPUTS, values, strict=True)))["pooled_output"]
+    np.testing.assert_array_equal(model(dict(zip(names, values, strict=True)))["pooled_output"], expected)
 
 
 @pytest.mark.parametrize("layer", ["Encoder", "SelfAttention"])
 @pytest.mark.parametrize("argument", cases(["mask", "attention_mask"]))
 def test_masks_of_layers(layer, argument):
     assert f"`widenet.{layer}`" in page("docs/coming_from.md")
-    assert argument in inspect.signature(getattr(widenet, layer).call).parameters
+    layer = getattr(widenet, layer)(**(dict(depth=1, ffn_dim=8) if layer == "Encoder" else {}), width=8, heads=2)
+    assert layer(tf.ones([1, 3, 8]), **{argument: tf.constant([[True, True, False]])}).shape == (1, 3, 8)
 
 
 def test_training_settings():

@@ -25,6 +25,7 @@ NAMES_ELSEWHERE = {
     "drop_path_rate": "drop_path",
     "embed_dim": "width",
     "hidden_size": "width",
+    "hidden_dim": "width",
     "num_layers": "depth",
     "num_hidden_layers": "depth",
     "num_heads": "heads",
@@ -33,6 +34,7 @@ NAMES_ELSEWHERE = {
     "intermediate_dim": "ffn_dim",
     "intermediate_size": "ffn_dim",
     "hidden_act": "activation",
+    "act_layer": "activation",
     "layer_norm_eps": "norm_epsilon",
     "layer_norm_epsilon": "norm_epsilon",
     "vocabulary_size": "vocab_size",
@@ -40,6 +42,11 @@ NAMES_ELSEWHERE = {
     "max_sequence_length": "max_length",
     "embedding_size": "embedding_dim",
     "num_segments": "type_vocab_size",
+    "num_local_experts": "num_experts",
+    "num_experts_per_tok": "top_k",
+    "router_aux_loss_coef": "balance_weight",
+    "router_z_loss_coef": "z_loss_weight",
+    "router_jitter_noise": "jitter",
 }
 
 

@@ -14,6 +14,7 @@ from tests.bert.prepared_texts import write_jsonl, write_vocabulary
 from tests.elsewhere import run_elsewhere
 from tests.official.model_repository import static_server
 from tests.official.tiny import tiny_config, without_export
+from tests.snippets import page, python_snippets
 
 TINY_TEXT = {
     "model.depth": 2,
@@ -28,16 +29,9 @@ TINY_TEXT = {
     "train.warmup_steps": 1,
     "train.batch_size": 4,
 }
-# As docs/serving.md has it.
-BALANCED_LAYER = """
-class BalancedLayer(hub.KerasLayer):
-    def call(self, inputs, training=None):
-        outputs = super().call(inputs, training=training)
-        self.add_loss(outputs["balance_loss"])
-        return outputs
-"""
+(BALANCED_LAYER,) = (code for code in python_snippets(page("docs/serving.md")) if "class BalancedLayer" in code)
 IMAGES = f"""
-import numpy as np, tensorflow as tf, tensorflow_hub as hub
+import numpy as np, tensorflow as tf
 {BALANCED_LAYER}
 images = np.random.default_rng(0).uniform(-1, 1, [16, 8, 8, 1]).astype(np.float32)
 labels = np.arange(16) % 2
@@ -46,7 +40,7 @@ layer = BalancedLayer(sys.argv[1], trainable=True)
 model = tf.keras.Model(inputs, tf.keras.layers.Dense(2)(layer(inputs)["features"]))
 """
 TEXTS = f"""
-import numpy as np, tensorflow as tf, tensorflow_text, tensorflow_hub as hub
+import numpy as np, tensorflow as tf, tensorflow_text
 {BALANCED_LAYER}
 images = np.array(["a good film", "a bad film", "good", "bad"] * 4, object)
 labels = np.arange(16) % 2

@@ -12,11 +12,14 @@ from official.files.saved_model_layout import CONFIG_FILE, FACTS_FILE
 from official.files.workdir import CONFIG_JSON, CURVES_PNG, EVALUATION, METRICS_JSON
 from official.repository import html
 from official.repository.index import PAGE
+from official.repository.usage import usage
 
 MAX_CLASSES = 50  # class names on a card
 MAX_VALUE_CHARS = 300  # of a setting, such as a list of a thousand classes
 HEADLINES = 2  # metrics of a model in the index
 NOT_IN_HEADLINES = ("loss", "balance", "dropped")
+USE = "To use it, set the environment variable WIDENET_HUB to the folder or the address of this model repository:"
+SPLITS = {"val_": "validation", "": "training"}  # {prefix of a metric of the run: its split}
 
 
 class SplitResult(NamedTuple):
@@ -97,16 +100,27 @@ def headline_metrics(facts):
     by_split = {evaluation.split: evaluation.metrics for evaluation in facts.evaluations}
     split = next((split for split in ("test", "validation", *by_split) if split in by_split), None)
     if split:
-        metrics = by_split[split]
+        metrics = _without_counts(by_split[split])
     else:
         split = "validation"
-        metrics = {name[4:]: value for name, value in facts.model.get("metrics", {}).items() if name.startswith("val_")}
-    numbers = [
-        (f"{split} {name}", value)
-        for name, value in metrics.items()
-        if name not in NOT_IN_HEADLINES and isinstance(value, (int, float))
-    ]
+        metrics = _metrics_of_run(facts.model, "val_")
+    numbers = [(f"{split} {name}", value) for name, value in metrics.items() if name not in NOT_IN_HEADLINES]
     return dict(numbers[:HEADLINES])
+
+
+def _without_counts(metrics):
+    """The metrics of an evaluation that are floats: its integers count examples."""
+    return {name: value for name, value in metrics.items() if isinstance(value, float)}
+
+
+def _metrics_of_run(model, prefix):
+    """{name: number} of a row of metrics.csv, for a prefix of SPLITS.
+
+    Metrics are what was evaluated on the validation split, too; other columns are counts, rates and the learning rate.
+    """
+    metrics = model.get("metrics") or {}
+    names = [name[4:] for name in metrics if name.startswith("val_")]
+    return {name: metrics[prefix + name] for name in names if isinstance(metrics.get(prefix + name), (int, float))}
 
 
 class Section(NamedTuple):
@@ -140,6 +154,7 @@ def card_sections(entry, facts):
                 ("model", entry.model or "not stated"),
                 ("task", _text(model.get("kind") or recipe.get("task") or "not stated")),
                 ("parameters", "not stated" if entry.parameters is None else f"{entry.parameters:,}"),
+                *([("trained for", f"{model['step']:,} steps")] if isinstance(model.get("step"), int) else []),
                 ("licence", entry.licence or "not stated"),
                 ("published", entry.published),
                 ("archive", f"{format_bytes(entry.bytes)}, {format_bytes(entry.unpacked_bytes)} unpacked"),
@@ -147,10 +162,10 @@ def card_sections(entry, facts):
             ],
         ),
         *(
-            Section(f"Evaluation, {evaluation.split} split", _rows({"examples": evaluation.examples, **evaluation.metrics}))
-            for evaluation in facts.evaluations
+            Section(f"Evaluation, {split} split, {examples:,} examples", _rows(_without_counts(metrics)))
+            for split, examples, metrics, _ in facts.evaluations
         ),
-        Section("Metrics of the run", _rows(model.get("metrics") or {})),
+        *(Section(f"Metrics of the run, {name} split", _rows(_metrics_of_run(model, key))) for key, name in SPLITS.items()),
         Section("Data", _rows(recipe.get("data") or {})),
         Section("Signatures", _rows(model.get("signatures") or {})),
         Section(
@@ -183,14 +198,6 @@ def _text(value):
     return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
 
 
-def _usage(handle):
-    return (
-        "import official.hub\n\n"
-        f'model = official.hub.load("{handle}")\n'
-        f'layer = tensorflow_hub.KerasLayer("{handle}", trainable=True)  # if the model can be trained'
-    )
-
-
 def html_card(entry, facts, pictures):
     """A card as an HTML page.
 
@@ -201,7 +208,8 @@ def html_card(entry, facts, pictures):
     """
     body = [
         f"<p>{html.link('../' * entry.handle.count('/') + PAGE, 'All models')}. {_address(entry, html.link)}</p>",
-        f"<pre>{escape(_usage(entry.handle))}</pre>",
+        f"<p>{escape(USE)}</p>",
+        f"<pre>{escape(usage(entry.handle, facts))}</pre>",
     ]
     for title, rows, folded in card_sections(entry, facts):
         content = html.table([(escape(name), escape(text)) for name, text in rows])
@@ -217,7 +225,7 @@ def html_card(entry, facts, pictures):
 def markdown_card(entry, facts, pictures):
     """The same card as Markdown, for places that show no HTML. Arguments as of `html_card`."""
     lines = [f"# {_markdown(entry.handle)}", "", _address(entry, lambda address, text: f"[{_markdown(text)}]({address})")]
-    lines += ["", *(f"    {line}".rstrip() for line in _usage(entry.handle).splitlines())]
+    lines += ["", _markdown(USE), "", "```python", usage(entry.handle, facts), "```"]
     for title, rows, _ in card_sections(entry, facts):
         lines += ["", f"## {_markdown(title)}", "", "| | |", "|---|---|"]
         lines += [f"| {_markdown(name)} | {_markdown(text)} |" for name, text in rows]

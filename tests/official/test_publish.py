@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import re
 import subprocess
 import sys
 
@@ -53,7 +54,15 @@ def exported(tmp_path):
         "step": 90,
         "kind": "image classification",
         "class_names": ["<b>zero</b> ö", *map(str, range(1, 60))],
-        "metrics": {"val_accuracy": 0.98, "val_loss": 0.1},
+        "metrics": {
+            "epoch": 4.0,
+            "loss": 0.3,
+            "accuracy": 0.93,
+            "val_accuracy": 0.98,
+            "val_loss": 0.1,
+            "lr": 0.00125,
+            "images_per_second": 8765.4,
+        },
         "licence": None,
         "signatures": {"serve": {"inputs": {"images": "float32 [?, 8, 8, 1]"}, "outputs": {"output_0": "float32 [?, 10]"}}},
         "versions": {"tensorflow": "2.15.1"},
@@ -62,7 +71,8 @@ def exported(tmp_path):
     write_json(model / "assets.extra" / "model.json", facts)
     write_json(run / "config.json", config)
     write_json(
-        run / "evaluation" / "test" / "metrics.json", {"split": "test", "examples": 360, "step": 90, "metrics": {"top_1": 0.975}}
+        run / "evaluation" / "test" / "metrics.json",
+        {"split": "test", "examples": 1360, "step": 90, "metrics": {"total": 1234, "top_1": 0.975}},
     )
     write_json(
         run / "evaluation" / "validation" / "metrics.json",
@@ -261,7 +271,7 @@ def test_card(exported, tmp_path):
         assert "/home/somebody" not in card
         assert "20,000" in card
         assert len(card) < 10_000
-        assert "validation split" not in card  # an evaluation of another step
+        assert "Evaluation, validation split" not in card  # of another step
     names = ["curves", "test-confusion_matrix", "a_plot__mine"]
     sources = page.values("img", "src")
     assert sources == [f"1.plots/{name}" for name in ("curves.png", "test-confusion_matrix.png", "a_plot__mine.jpg")]
@@ -269,6 +279,27 @@ def test_card(exported, tmp_path):
     for source in sources:
         assert (tmp_path / "repository" / NAME / source).read_bytes().startswith(b"picture ")
         assert f"]({source})" in markdown
+
+
+def tables(markdown):
+    """{title: {first cell: second cell}} of the sections of a Markdown card."""
+    sections = [section.partition("\n") for section in markdown.split("\n## ")[1:]]
+    rows = {title: re.findall(r"^\| (.+?) \| (.+) \|$", text, re.MULTILINE) for title, _, text in sections}
+    return {title.replace("\\", ""): {name.replace("\\", ""): value for name, value in found} for title, found in rows.items()}
+
+
+def test_metrics_of_a_card(exported, tmp_path):
+    """Only what measures the model: counts, rates and the learning rate are not among them."""
+    publish(exported, tmp_path / "repository", HANDLE)
+    found = tables((tmp_path / "repository" / f"{HANDLE}.md").read_text())
+    assert {title: rows for title, rows in found.items() if re.match("Evaluation|Metrics", title)} == {
+        "Evaluation, test split, 1,360 examples": {"top_1": "0.975"},
+        "Metrics of the run, validation split": {"accuracy": "0.98", "loss": "0.1"},
+        "Metrics of the run, training split": {"accuracy": "0.93", "loss": "0.3"},
+    }
+    assert found["Model"]["trained for"] == "90 steps"
+    (entry,) = read_repository(tmp_path / "repository")
+    assert entry.metrics == {"test top_1": 0.975}
 
 
 def test_card_of_a_bare_model(model, tmp_path):

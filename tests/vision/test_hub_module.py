@@ -1,14 +1,13 @@
 """An exported image model as a layer of tensorflow_hub: it trains, and its experts stay balanced with the documented layer."""
 
-import re
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from official.cli import quiet
 from official.serving.saved_models import write_saved_model
-from tests.official.tiny import ROOT, tiny_config
+from tests.official.tiny import tiny_config
+from tests.snippets import page, python_snippets, run_snippet
 from vision.classification import ImageClassification
 
 with quiet.hub_import():
@@ -81,11 +80,8 @@ def test_training_acts(saved):
 
 def documented_layer():
     """BalancedLayer, as docs/serving.md has it."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/serving.md").read_text(), re.DOTALL)
-    (code,) = (block for block in blocks if "class BalancedLayer" in block)
-    names = {"tf": tf}
-    exec(code, names)
-    return names["BalancedLayer"]
+    (code,) = (snippet for snippet in python_snippets(page("docs/serving.md")) if "class BalancedLayer" in snippet)
+    return run_snippet(code)["BalancedLayer"]
 
 
 def largest_share(layer, model):

@@ -99,7 +99,8 @@ def import_with_tensorflow(*modules):
     """Imports modules as soon as TensorFlow is imported: now, if it is already.
 
     Keras finds the layers of a saved model by their registered names. So the modules that register them must be imported before
-    tf.keras.models.load_model is called, but names of models can be listed without waiting for TensorFlow.
+    tf.keras.models.load_model is called, but names of models can be listed without waiting for TensorFlow. The optimizers of
+    official.training.optimizers are found, too, but imported only for a model that was compiled with one.
 
     Args:
       *modules: full names. Their own imports must not need a package of ours whose import is unfinished when it imports
@@ -114,6 +115,19 @@ def import_with_tensorflow(*modules):
 def _import_all(modules):
     for module in modules:
         importlib.import_module(module)
+    objects = importlib.import_module("tensorflow").keras.saving.get_custom_objects()
+    for name in ("LAMB", "AdamW", "SGD", "LinearDecay"):
+        objects.setdefault(f"widenet>{name}", _Optimizer(name))
+
+
+class _Optimizer:
+    """Stands for a class of official.training.optimizers, which TensorFlow Addons makes slow to import."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def from_config(self, config):
+        return getattr(importlib.import_module("official.training.optimizers"), self.name).from_config(config)
 
 
 class _Waiting(importlib.abc.MetaPathFinder):

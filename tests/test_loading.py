@@ -1,4 +1,7 @@
-"""Saved Keras models in a process that has imported nothing of this project but `vision` and `bert`."""
+"""Saved Keras models in a process that has imported nothing of this project but `vision` and `bert`.
+
+Unlike this one, such a process may import tf_keras, which TensorFlow Hub brings along.
+"""
 
 import json
 
@@ -7,6 +10,8 @@ import pytest
 
 import bert
 import vision
+from official.config import train_settings
+from official.training.optimizers import create_optimizer, create_state
 from tests.bert.batches import FEW_EXPERTS, random_batch, randomize
 from tests.test_imports import fresh
 
@@ -22,8 +27,10 @@ for path, inputs in json.loads({paths!r}).items():
     arrays = np.load(inputs)
     batch = dict(arrays) if len(arrays) > 1 else arrays["images"]
     outputs = model.predict(batch, verbose=0)
-    kinds = [type(model.get_layer(name)).__module__ for name in ("embedding", "encoder")]
-    answers[path] = [kinds, np.asarray(outputs).tolist()]
+    again = tf.keras.models.model_from_json(model.to_json())
+    kinds = [type(each).__module__ for each in (model.get_layer("embedding"), model.get_layer("encoder"), model, again)]
+    state = [type(model.optimizer).__name__, int(model.optimizer.iterations)]
+    answers[path] = [kinds, state, np.asarray(outputs).tolist()]
 print(json.dumps(answers))
 """
 
@@ -39,7 +46,10 @@ print(json.dumps(answers))
     ],
 )
 def test_loads_after_import_of_the_packages_alone(tmp_path, imports, files):
-    """Before TensorFlow is imported or after it; the layers are what they were, and not merely callable."""
+    """Before TensorFlow is imported or after it: layers, model and optimizer are what they were, and not merely callable.
+
+    A SavedModel has no state of these optimizers, whose first step is then 0.
+    """
     images = np.random.default_rng(0).uniform(-1, 1, (2, 8, 8, 1)).astype(np.float32)
     models = {
         "vision": (randomize(vision.create_model("widenet_ti16", **TINY)), dict(images=images)),
@@ -48,6 +58,10 @@ def test_loads_after_import_of_the_packages_alone(tmp_path, imports, files):
     paths, expected = {}, {}
     for name, (model, inputs) in models.items():
         np.savez(tmp_path / f"{name}.npz", **inputs)
+        optimizer, schedule = {"vision": ("lamb", "cosine"), "bert": ("adamw", "linear")}[name]
+        model.compile(create_optimizer(train_settings(optimizer=optimizer, schedule=schedule)), "mse")
+        create_state(model.optimizer, model.trainable_weights)
+        model.optimizer.iterations.assign(5)
         answer = model.predict(inputs if name == "bert" else images, verbose=0)
         for file in files:
             path = str(tmp_path / f"{name}_{file}")
@@ -55,6 +69,8 @@ def test_loads_after_import_of_the_packages_alone(tmp_path, imports, files):
             paths[path], expected[path] = str(tmp_path / f"{name}.npz"), answer
     found = fresh(LOAD.format(imports=imports, paths=json.dumps(paths)))
     assert found.keys() == expected.keys()
-    for path, (kinds, answer) in found.items():
-        assert kinds == ["vision.embedding" if "/vision_" in path else "bert.layers", "widenet.encoder"]
+    for path, (kinds, state, answer) in found.items():
+        embedding, optimizer = ("vision.embedding", "LAMB") if "/vision_" in path else ("bert.layers", "AdamW")
+        assert kinds == [embedding, "widenet.encoder", "widenet.model", "widenet.model"]
+        assert state == [optimizer, 0 if "saved_model" in path else 5]
         np.testing.assert_allclose(answer, expected[path], atol=1e-5, err_msg=path)

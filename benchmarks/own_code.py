@@ -1,6 +1,6 @@
 """What models cost in code of your own: python -m benchmarks.own_code
 
-With --part=loop: a training step in a tf.function of one's own against that of `fit`, four blocks of WideNet-S/16. With
+With --part=loop: a training step in a tf.function of one's own against that of `fit`, two blocks of WideNet-S/16. With
 --part=memory: the resident memory of a process that makes models, one after another.
 """
 
@@ -14,7 +14,7 @@ from benchmarks.harness import Case
 
 THIS = "benchmarks/own_code.py"
 # Few blocks: whatever a loop adds to each step weighs more.
-STEP = dict(name="widenet_s16", depth=4, capacity_factor=None)
+STEP = dict(name="widenet_s16", depth=2, capacity_factor=None)
 SMALL = dict(name="widenet_ti16", depth=2, image_size=32, classes=10)
 
 

@@ -19,6 +19,7 @@ RESULTS = ROOT / "docs/results/benchmarks"
 FACTS = {
     "kept": ".1%",
     "share of peak": ".1%",
+    "processor ms": ".0f",
     "extra MiB": ".0f",
     "MiB after 10": ".0f",
     "MiB at the end": ".0f",

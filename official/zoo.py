@@ -102,7 +102,7 @@ def did_you_mean(word, known):
     return f" (did you mean {near[0]}?)" if near else ""
 
 
-def import_with_tensorflow(*modules):
+def import_with_tensorflow(*modules, on_demand=()):
     """Imports modules as soon as TensorFlow is imported: now, if it is already.
 
     Keras finds the layers of a saved model by their registered names. So the modules that register them must be imported before
@@ -111,23 +111,39 @@ def import_with_tensorflow(*modules):
     Args:
       *modules: full names. Their own imports must not need a package of ours whose import is unfinished when it imports
         TensorFlow.
+      on_demand: full names of classes that are registered in the package "widenet", such as "module.Class": their modules are
+        imported only when Keras loads an object of the class.
     """
     if "tensorflow" in sys.modules:
-        _import_all(modules)
+        _import_all(modules, on_demand)
     else:
-        sys.meta_path.insert(0, _Waiting(modules))
+        sys.meta_path.insert(0, _Waiting(modules, on_demand))
 
 
-def _import_all(modules):
+def _import_all(modules, on_demand):
     for module in modules:
         importlib.import_module(module)
+    objects = importlib.import_module("tensorflow").keras.saving.get_custom_objects()
+    for each in on_demand:
+        module, _, name = each.rpartition(".")
+        objects.setdefault(f"widenet>{name}", _OnDemand(module, name))
+
+
+class _OnDemand:
+    """Stands for a class of a module that is not imported yet."""
+
+    def __init__(self, module, name):
+        self.module, self.name = module, name
+
+    def from_config(self, config):
+        return getattr(importlib.import_module(self.module), self.name).from_config(config)
 
 
 class _Waiting(importlib.abc.MetaPathFinder):
     """Finds TensorFlow and Keras as the other finders do, and adds imports to theirs."""
 
-    def __init__(self, modules):
-        self.modules = modules
+    def __init__(self, *imports):
+        self.imports = imports
         self.is_asking = False  # the other finders
 
     def find_spec(self, name, path=None, target=None):
@@ -148,7 +164,7 @@ class _Waiting(importlib.abc.MetaPathFinder):
                     sys.meta_path.remove(self)
                 execute(module)
                 if is_first:
-                    _import_all(self.modules)
+                    _import_all(*self.imports)
 
             spec.loader.exec_module = execute_and_import
         return spec

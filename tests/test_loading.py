@@ -1,5 +1,9 @@
-"""Saved Keras models and weights in a process that has imported nothing of this project but `vision` and `bert`."""
+"""Saved Keras models in a process that has imported nothing of this project but `vision` and `bert`.
 
+Unlike this one, such a process may import tf_keras, which TensorFlow Hub brings along.
+"""
+
+import contextlib
 import json
 
 import numpy as np
@@ -7,6 +11,8 @@ import pytest
 
 import bert
 import vision
+from official.config import train_settings
+from official.training.optimizers import create_optimizer, create_state
 from tests.bert.batches import FEW_EXPERTS, random_batch, randomize
 from tests.test_imports import fresh
 
@@ -28,7 +34,10 @@ for package, files in json.loads({files!r}).items():
         else:
             model = tf.keras.models.load_model(path)
         answer = model.predict(arrays if package == "bert" else arrays["images"], verbose=0)
-        answers[path] = [[type(model.get_layer(name)).__module__ for name in ("embedding", "encoder")], answer.tolist()]
+        again = tf.keras.models.model_from_json(model.to_json())
+        kinds = [type(each).__module__ for each in (model.get_layer("embedding"), model.get_layer("encoder"), model, again)]
+        state = [type(model.optimizer).__name__, int(model.optimizer.iterations)] if model.optimizer else None
+        answers[path] = [kinds, state, answer.tolist()]
 print(json.dumps(answers))
 """
 
@@ -43,26 +52,39 @@ print(json.dumps(answers))
     ],
 )
 def test_loads_after_import_of_the_package_alone(tmp_path, packages, more, forms):
-    """The first before TensorFlow is imported, the second after it; the layers are what they were, and not merely callable."""
+    """The first before TensorFlow is imported, the second after it: layers, model and optimizer are what they were.
+
+    A SavedModel has no state of these optimizers, which a warning says: they start anew.
+    """
     images = np.random.default_rng(0).uniform(-1, 1, (2, 8, 8, 1)).astype(np.float32)
     created = {
         "vision": (vision, ["widenet_ti16"], TINY, dict(images=images)),
         "bert": (bert, ["widenet_tiny_e4", "classification"], FEW_EXPERTS, random_batch()),
     }
+    optimizers = {"vision": ("lamb", "cosine", "LAMB"), "bert": ("adamw", "linear", "AdamW")}
     files, expected = {}, {}
     for package in packages:
         module, names, settings, inputs = created[package]
         model = randomize(module.create_model(*names, **settings))
+        optimizer, schedule, kind = optimizers[package]
+        model.compile(create_optimizer(train_settings(optimizer=optimizer, schedule=schedule)), "mse")
+        create_state(model.optimizer, model.trainable_weights)
+        model.optimizer.iterations.assign(5)
         answer = model.predict(inputs if package == "bert" else images, verbose=0)
         np.savez(tmp_path / f"{package}.npz", **inputs)
         files[package] = {"inputs": str(tmp_path / f"{package}.npz")}
         for form in forms:
             path = str(tmp_path / f"{package}_{form}")
-            model.save_weights(path) if form in WEIGHTS else model.save(path, save_format=FORMS[form])
+            is_stateless = form == "saved_model"
+            with pytest.warns(UserWarning, match="no state of the optimizer") if is_stateless else contextlib.nullcontext():
+                model.save_weights(path) if form in WEIGHTS else model.save(path, save_format=FORMS[form])
             files[package][path] = [names, settings] if form in WEIGHTS else None
-            expected[path] = ["vision.embedding" if package == "vision" else "bert.layers", answer]
+            state = None if form in WEIGHTS else [kind, 0 if is_stateless else 5]
+            expected[path] = ["vision.embedding" if package == "vision" else "bert.layers", state, answer]
     found = fresh(LOAD.format(files=json.dumps(files), more=more))
     assert found.keys() == expected.keys()
-    for path, (kinds, answer) in found.items():
-        assert kinds == [expected[path][0], "widenet.encoder"]
-        np.testing.assert_allclose(answer, expected[path][1], atol=1e-5, err_msg=path)
+    for path, (kinds, state, answer) in found.items():
+        embedding, expected_state, expected_answer = expected[path]
+        assert kinds == [embedding, "widenet.encoder", "widenet.model", "widenet.model"]
+        assert state == expected_state
+        np.testing.assert_allclose(answer, expected_answer, atol=1e-5, err_msg=path)

@@ -12,4 +12,6 @@ from vision.zoo import create_model, list_models, load_model, model_settings
 
 __all__ = ["create_model", "list_models", "load_model", "model_settings"]
 
-import_with_tensorflow("vision.embedding")  # so that tf.keras.models.load_model knows their classes
+# So that tf.keras.models.load_model knows their classes; the optimizers need TensorFlow Addons, which is slow to import.
+_OPTIMIZERS = [f"official.training.optimizers.{name}" for name in ("LAMB", "AdamW", "SGD", "LinearDecay")]
+import_with_tensorflow("vision.embedding", on_demand=_OPTIMIZERS)

@@ -1,8 +1,12 @@
 """A Keras model that also counts the load of its experts."""
 
 import contextlib
+import inspect
+import json
+import os
 import warnings
 
+import h5py
 import numpy as np
 import tensorflow as tf
 
@@ -11,6 +15,8 @@ from widenet.encoder import Encoder
 from widenet.expert_load import ExpertLoad, join_assignments, recording, recording_assignments, recording_margins
 from widenet.fast_path import CONTEXT, setting, xla_elementwise
 from widenet.layer import register
+
+_SET_LEARNING_RATE = (tf.keras.callbacks.LearningRateScheduler, tf.keras.callbacks.ReduceLROnPlateau)
 
 
 class _LegacyState(tf.keras.losses.Loss):
@@ -119,6 +125,17 @@ class Model(tf.keras.Model):
         if isinstance(inputs, dict) and isinstance(self.input, dict) and not self.input.keys() <= inputs.keys():
             refuse("inputs", sorted(inputs), f"a dict with the keys {', '.join(sorted(self.input))}")
 
+    def _conform_to_reference_input(self, tensor, ref_input):
+        """Keras's step from a call's input to the model's. It also sets sizes that are unknown, as with a generator.
+
+        Keras makes tensors without sizes of what a generator or a Sequence yields, and tf.py_function makes some without a rank.
+        """
+        tensor = super()._conform_to_reference_input(tensor, ref_input)
+        if not isinstance(tensor, tf.Tensor) or not tensor.shape.is_compatible_with(ref_input.shape):
+            return tensor
+        shape = tensor.shape.merge_with(ref_input.shape)
+        return tensor if shape == tensor.shape else tf.ensure_shape(tensor, shape)
+
     def _trains(self, inputs, training=None, mask=None):
         """Whether a call is part of a training step: not in a graph that is made for saving or of symbolic inputs."""
         if CONTEXT.exporting or tf.is_tensor(training) or not training:
@@ -127,11 +144,55 @@ class Model(tf.keras.Model):
         return not is_symbolic
 
     def _trackable_children(self, save_type="checkpoint", **kwargs):
-        """A SavedModel of a function that counts must have the counts; checkpoints and other SavedModels have none."""
+        """What files hold beside the weights.
+
+        A SavedModel of a function that counts must have the counts; checkpoints and other SavedModels have none. A SavedModel
+        leaves a legacy optimizer out: nothing reads its state from there, and TensorFlow would import tf_keras to load it, if
+        that is installed, whose classes then take the place of Keras's own in every file that is loaded later.
+        """
         children = super()._trackable_children(save_type, **kwargs)
         if save_type == "savedmodel" and self._counts_in_graphs is not None:
             children["expert_load"] = self._counts_in_graphs
+        if save_type == "savedmodel" and self._legacy_state.optimizer():
+            children.pop("optimizer", None)
         return children
+
+    def save(self, filepath, overwrite=True, save_format=None, **kwargs):
+        """As any Keras model. A SavedModel has no state of a legacy optimizer, such as LAMB, which a warning says."""
+        super().save(filepath, overwrite, save_format, **kwargs)
+        if not isinstance(filepath, (str, os.PathLike)):
+            return
+        if os.path.isdir(filepath) and self._legacy_state.optimizer() and self._legacy_state.optimizer().get_weights():
+            warnings.warn(
+                f"{filepath} has no state of the optimizer, which starts anew after loading: save the model as .keras to keep it",
+                stacklevel=2,
+            )
+        elif os.path.isfile(filepath) and h5py.is_hdf5(filepath):
+            with h5py.File(filepath, "r+") as file:
+                file.attrs["model_config"] = self._with_registered_class(file.attrs["model_config"])
+
+    def to_json(self, **kwargs):
+        """As of any Keras model: the architecture, of which tf.keras.models.model_from_json makes a widenet.Model."""
+        return self._with_registered_class(super().to_json(), **kwargs)
+
+    def _with_registered_class(self, config, **kwargs):
+        """JSON of a model, which has the name of its class without its package: Keras would make a plain model of it."""
+        return json.dumps({**json.loads(config), "class_name": tf.keras.saving.get_registered_name(type(self))}, **kwargs)
+
+    def fit(self, *args, **kwargs):
+        """As of any Keras model.
+
+        Raises:
+          ValueError: a callback that sets the learning rate, where that is a schedule.
+        """
+        callbacks = inspect.signature(super().fit).bind_partial(*args, **kwargs).arguments.get("callbacks")
+        rate = getattr(self._legacy_state.optimizer(), "learning_rate", None)
+        if isinstance(rate, tf.keras.optimizers.schedules.LearningRateSchedule):
+            for callback in tf.nest.flatten(getattr(callbacks, "callbacks", callbacks)):
+                if isinstance(callback, _SET_LEARNING_RATE):
+                    how = "set a number before the first step, as in model.optimizer.learning_rate = 0.001"
+                    refuse("callbacks", type(callback).__name__, f"used with a learning rate that is not a schedule: {how}")
+        return super().fit(*args, **kwargs)
 
     def compile_from_config(self, config):
         """Keras calls it while it loads a `.keras` file, before it reads the state."""
@@ -142,7 +203,18 @@ class Model(tf.keras.Model):
         return super().compute_loss(x, y, self.by_name(y_pred), sample_weight)
 
     def compute_metrics(self, x, y, y_pred, sample_weight):
-        return super().compute_metrics(x, y, self.by_name(y_pred), sample_weight)
+        """As of any Keras model.
+
+        Raises:
+          ValueError: a metric that Keras chooses by the rank of the labels, such as "accuracy", and labels of unknown rank.
+        """
+        try:
+            return super().compute_metrics(x, y, self.by_name(y_pred), sample_weight)
+        except ValueError:
+            for labels in tf.nest.flatten(y):
+                if isinstance(labels, tf.Tensor) and labels.shape.rank is None:
+                    refuse("labels", labels, 'of a known rank for the metric "accuracy": call tf.ensure_shape in the data set')
+            raise
 
     def by_name(self, outputs):
         """The model's outputs; a dict becomes a flat dict by `output_names`.

@@ -48,6 +48,18 @@ class ScaledAveragedUpdates:
     def get_config(self):
         return {**super().get_config(), "update_scales": self.update_scales, "ema_decay": self.ema_decay}
 
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """In a SavedModel Keras looks for a schedule by the name of its class alone."""
+        return super().from_config(config, {"LinearDecay": LinearDecay, **(custom_objects or {})})
+
+    def _set_hyper(self, name, value):
+        """A number in place of a schedule becomes a variable even where Keras has created the others, for callbacks to set."""
+        super()._set_hyper(name, value)
+        if self._hypers_created:
+            self._hypers_created = False
+            self._create_hypers()
+
     def _create_slots(self, var_list):
         super()._create_slots(var_list)
         if self.ema_decay:

@@ -1,5 +1,7 @@
 """Text models around the one encoder, for each task."""
 
+from typing import Literal, get_args
+
 import tensorflow as tf
 
 from bert.layers import FirstToken, MaskedWords, Span, TextEmbedding
@@ -7,12 +9,23 @@ from widenet import Encoder, Model
 from widenet.checks import check_choice, check_count
 from widenet.cost import dense_flops, encoder_flops
 from widenet.layer import at_least_float32, compute_dtype_of, new_initializer
-from widenet.zoo import create_encoder, settings_of_encoder
+from widenet.zoo import EncoderSettings, create_encoder, settings_of_encoder
 
-TASKS = ("encoder", "pretraining", "classification", "span")
+Task = Literal["encoder", "pretraining", "classification", "span"]
+TASKS = get_args(Task)
 # BERT's, of every kernel and embedding.
 INITIALIZER = {"class_name": "TruncatedNormal", "config": {"stddev": 0.02}}
 INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
+
+
+class ModelSettings(EncoderSettings, total=False):
+    """The settings of `bert.create_model` as keyword arguments, for editors and type checkers."""
+
+    classes: int
+    vocab_size: int
+    max_length: int
+    type_vocab_size: int
+    embedding_dim: int
 
 
 def build_model(

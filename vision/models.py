@@ -1,12 +1,25 @@
 """Image classifiers around the one encoder."""
 
+from typing import Literal
+
 import tensorflow as tf
 
 from vision.embedding import PatchEmbedding, Pooling
 from widenet import Encoder, Model
 from widenet.checks import check_choice, check_count, refuse
 from widenet.layer import at_least_float32, compute_dtype_of, new_initializer
-from widenet.zoo import create_encoder, settings_of_encoder
+from widenet.zoo import EncoderSettings, create_encoder, settings_of_encoder
+
+
+class ModelSettings(EncoderSettings, total=False):
+    """The settings of `vision.create_model` as keyword arguments, for editors and type checkers."""
+
+    classes: int
+    image_size: int
+    patch_size: int
+    channels: int
+    representation: bool
+    pool: Literal["token", "gap"]
 
 
 def build_model(name, classes, image_size, patch_size, channels, representation, pool, **encoder):

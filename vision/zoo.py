@@ -1,8 +1,19 @@
 """The table of image models. A new size is a new row of SIZES."""
 
+from __future__ import annotations
+
 import fnmatch
+from typing import TYPE_CHECKING, Any
 
 from official.zoo import check_model, check_model_name, override
+
+if TYPE_CHECKING:  # Names can be listed without waiting for TensorFlow.
+    import os
+
+    from typing_extensions import Unpack
+
+    from vision.models import ModelSettings
+    from widenet import Model
 
 # Width, heads, hidden width of dense FFN and of experts, blocks.
 SIZES = {
@@ -47,12 +58,12 @@ MEANINGS = {
 }
 
 
-def list_models(pattern="*"):
+def list_models(pattern: str = "*") -> list[str]:
     """The names that `create_model` takes, of those that match a shell pattern such as "widenet*"."""
     return fnmatch.filter(MODELS, pattern)
 
 
-def model_settings(name, **overrides):
+def model_settings(name: str, **overrides: Unpack[ModelSettings]) -> dict[str, Any]:
     """All settings of a model of the zoo, as a flat dict of plain values.
 
     Args:
@@ -70,7 +81,14 @@ def model_settings(name, **overrides):
     return override(name, {**COMMON, **encoder_settings(family, **SIZES[size], **FAMILIES[family], **MODELS[name])}, overrides)
 
 
-def create_model(model=None, /, *, name=None, pretrained=None, **overrides):
+def create_model(
+    model: str | None = None,
+    /,
+    *,
+    name: str | None = None,
+    pretrained: str | os.PathLike[str] | None = None,
+    **overrides: Unpack[ModelSettings],
+) -> Model:
     """Creates an uncompiled model of the zoo.
 
     Args:
@@ -113,7 +131,7 @@ def create_model(model=None, /, *, name=None, pretrained=None, **overrides):
     return build_model(name=name or model, **settings)
 
 
-def load_model(source, *, name=None, **changes):
+def load_model(source: str | os.PathLike[str], *, name: str | None = None, **changes: Unpack[ModelSettings]) -> Model:
     """A saved model, with its settings and weights: an uncompiled model that gives the same answers.
 
     Args:

@@ -1,9 +1,11 @@
 """Multi-head self-attention."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from widenet.checks import check_count, check_rate, refuse
-from widenet.layer import Layer, at_least_float32, check_initializer, new_initializer, register
+from widenet.layer import Initializer, Layer, at_least_float32, check_initializer, new_initializer, register
 
 
 @register
@@ -25,7 +27,15 @@ class SelfAttention(Layer):
       ValueError: a setting out of range, or a width that the heads do not divide, at construction.
     """
 
-    def __init__(self, width, heads, dropout=0.0, attention_dropout=0.0, kernel_initializer="glorot_uniform", **kwargs):
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        kernel_initializer: Initializer = "glorot_uniform",
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         check_heads(width, heads)
         check_rate("dropout", dropout)
@@ -44,14 +54,14 @@ class SelfAttention(Layer):
         self._dropout = tf.keras.layers.Dropout(dropout, dtype=self.dtype_policy)
         self._attention_dropout = tf.keras.layers.Dropout(attention_dropout, dtype=self.dtype_policy)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tf.TensorShape) -> None:
         if input_shape[-1] != self.width:
             refuse("width", self.width, f"{input_shape[-1]}, the last axis of the input")
         for dense in (self.query, self.key, self.value, self.output_dense):
             self.build_child(dense, input_shape)
         super().build(input_shape)
 
-    def call(self, x, mask=None, training=None):
+    def call(self, x: tf.Tensor, mask: tf.Tensor | None = None, training: bool | None = None) -> tf.Tensor:
         """Every token attends to the real tokens of its example.
 
         Args:

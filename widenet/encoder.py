@@ -2,7 +2,7 @@
 
 import collections
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -11,7 +11,7 @@ from widenet.checks import check_count, check_known, check_positive, check_rate,
 from widenet.deployment import Deployment
 from widenet.fast_path import cast_once
 from widenet.feed_forward import FeedForward, plain_activation
-from widenet.layer import Layer, at_least_float32, check_initializer, register
+from widenet.layer import Activation, Initializer, Layer, at_least_float32, check_initializer, register
 from widenet.moe import SharedMoE
 from widenet.norm import IndividualLayerNorm
 from widenet.routing import MOE_SETTINGS, balance_loss
@@ -30,7 +30,7 @@ class Encoding(NamedTuple):
     """
 
     output: tf.Tensor
-    block_outputs: list
+    block_outputs: list[tf.Tensor]
     balance_loss: tf.Tensor
 
 
@@ -75,20 +75,20 @@ class Encoder(Layer):
 
     def __init__(
         self,
-        depth,
-        width,
-        heads,
-        ffn_dim,
-        expert_dim=None,
-        deployment=Deployment(),
-        moe=None,
-        activation="gelu",
-        dropout=0.0,
-        attention_dropout=0.0,
-        drop_path=0.0,
-        norm_epsilon=1e-6,
-        kernel_initializer="glorot_uniform",
-        **kwargs,
+        depth: int,
+        width: int,
+        heads: int,
+        ffn_dim: int,
+        expert_dim: int | None = None,
+        deployment: Deployment = Deployment(),
+        moe: Mapping[str, Any] | None = None,
+        activation: Activation = "gelu",
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        drop_path: float = 0.0,
+        norm_epsilon: float = 1e-6,
+        kernel_initializer: Initializer = "glorot_uniform",
+        **kwargs: Any,
     ):
         # Of MoE layers all settings are checked even where no block is an MoE, so that an ablation does not hide a wrong value.
         super().__init__(**_merged(moe, kwargs))
@@ -127,12 +127,12 @@ class Encoder(Layer):
         ]
 
     @classmethod
-    def settings(cls):
+    def settings(cls) -> list[str]:
         """With those of the MoE layers one by one, and not as `moe`: configs in files have this form."""
         return [name for name in super().settings() if name != "moe"]
 
     @property
-    def moe(self):
+    def moe(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in MOE_SETTINGS}
 
     def _new_attention(self, index):
@@ -170,13 +170,15 @@ class Encoder(Layer):
     def _new_norm(self, depth, name):
         return IndividualLayerNorm(depth, epsilon=self.norm_epsilon, name=name, dtype=self.dtype_policy)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tf.TensorShape) -> None:
         norms = [self.attention_norm, self.ffn_norm] + ([self.final_norm] if self.final_norm else [])
         for child in (*self.attentions, *self.dense_layers, *self.moe_layers, *norms):
             self.build_child(child, input_shape)
         super().build(input_shape)
 
-    def call(self, x, mask=None, training=None, details=False):
+    def call(
+        self, x: tf.Tensor, mask: tf.Tensor | None = None, training: bool | None = None, details: bool = False
+    ) -> tf.Tensor | Encoding:
         """Encodes a batch of sequences.
 
         Args:
@@ -229,12 +231,12 @@ class Encoder(Layer):
         terms = [balance_loss(routing.probabilities, routing.experts, mask) for routing in routings.values()]
         return self.balance_weight * tf.add_n(terms) if terms else tf.zeros([], at_least_float32(self.compute_dtype))
 
-    def compute_mask(self, inputs, mask=None):
+    def compute_mask(self, inputs: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor | None:
         """Passes the mask of the tokens on with the output."""
         return _as_bool(mask)
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Encoder":
         return cls(**{**config, "deployment": Deployment.from_config(config["deployment"])})
 
 

@@ -12,6 +12,10 @@ register = tf.keras.saving.register_keras_serializable(package="widenet")
 
 KERAS_SETTINGS = ("name", "dtype", "trainable")
 
+# Types of settings in the layers' signatures.
+Initializer = str | dict[str, Any] | tf.keras.initializers.Initializer
+Activation = str | Callable[[tf.Tensor], tf.Tensor]
+
 
 class Setting(NamedTuple):
     """A setting in a table that several layers share.
@@ -48,7 +52,7 @@ class Layer(tf.keras.layers.Layer):
 
     table: dict = {}  # noqa: RUF012  Keras would track one on the instance
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         check_known(kwargs, (*self.settings(), *KERAS_SETTINGS), f"setting of {type(self).__name__}")
         settings = {name: kwargs.pop(name, setting.default) for name, setting in self.table.items()}
         super().__init__(**kwargs)
@@ -61,13 +65,13 @@ class Layer(tf.keras.layers.Layer):
             setattr(self, name, value)
 
     @classmethod
-    def settings(cls):
+    def settings(cls) -> list[str]:
         """The names of the constructor's own arguments: those of its signature and those of `table`."""
         parameters = inspect.signature(cls.__init__).parameters.values()
         own = [p.name for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD]
         return list(dict.fromkeys([*own, *cls.table]))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **{name: _plain(getattr(self, name), name) for name in self.settings()}}
 
     def build_child(self, child, input_shape):

@@ -2,6 +2,7 @@
 
 import contextlib
 import warnings
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -75,7 +76,7 @@ class Model(tf.keras.Model):
     """
 
     # Keras saves a functional subclass as a functional model only where its constructor has exactly these arguments.
-    def __init__(self, inputs, outputs, name=None, trainable=True):
+    def __init__(self, inputs: Any, outputs: Any, name: str | None = None, trainable: bool = True):
         super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
         if isinstance(outputs, dict):
             self.output_names = _names(outputs)
@@ -88,11 +89,11 @@ class Model(tf.keras.Model):
         object.__setattr__(self, "_legacy_state", _LegacyState(self))
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[tf.keras.metrics.Metric]:
         """Keras resets these at the start of every epoch and evaluation."""
         return super().metrics + ([self.expert_load] if self.expert_load else [])
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """As any Keras model: (inputs, training=None, mask=None). Fast in training, where it also counts the experts' load.
 
         Raises:
@@ -133,18 +134,18 @@ class Model(tf.keras.Model):
             children["expert_load"] = self._counts_in_graphs
         return children
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         """Keras calls it while it loads a `.keras` file, before it reads the state."""
         super().compile_from_config(config)
         self._legacy_state.create()
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None):
+    def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None) -> tf.Tensor:
         return super().compute_loss(x, y, self.by_name(y_pred), sample_weight)
 
-    def compute_metrics(self, x, y, y_pred, sample_weight):
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any]:
         return super().compute_metrics(x, y, self.by_name(y_pred), sample_weight)
 
-    def by_name(self, outputs):
+    def by_name(self, outputs: Any) -> Any:
         """The model's outputs; a dict becomes a flat dict by `output_names`.
 
         Signatures of a SavedModel allow no lists within dicts, and Keras would match losses with the wrong outputs of such a
@@ -152,7 +153,7 @@ class Model(tf.keras.Model):
         """
         return dict(zip(self.output_names, tf.nest.flatten(outputs), strict=True)) if isinstance(outputs, dict) else outputs
 
-    def export(self, filepath):
+    def export(self, filepath: str) -> None:
         """Writes a SavedModel for inference. Its endpoint `serve` takes the inputs of a call and gives dicts as flat dicts."""
 
         def serve(inputs):
@@ -165,23 +166,23 @@ class Model(tf.keras.Model):
             archive.add_endpoint("serve", serve, [specs])
             archive.write_out(filepath)
 
-    def export_scope(self):
+    def export_scope(self) -> contextlib.AbstractContextManager:
         """A context for making graphs that are to be saved: without custom gradients, and without counting in training calls."""
         return setting(plain_autodiff=True, exporting=True)
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> dict[str, Any]:
         with xla_elementwise():
             return self._measure(super().train_step, data)
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> dict[str, Any]:
         with xla_elementwise(unknown_sizes=False):
             return self._measure(super().test_step, data)
 
-    def predict_step(self, data):
+    def predict_step(self, data: Any) -> Any:
         with xla_elementwise(unknown_sizes=False):
             return super().predict_step(data)
 
-    def call_with_assignments(self, inputs):
+    def call_with_assignments(self, inputs: Any) -> tuple[Any, tf.Tensor | None]:
         """A forward pass as in `predict` that also counts which experts each example's tokens were sent to.
 
         Args:
@@ -198,7 +199,7 @@ class Model(tf.keras.Model):
             return outputs, None
         return outputs, join_assignments(records, self.expert_load.blocks, self.expert_load.num_experts)
 
-    def call_with_margins(self, inputs):
+    def call_with_margins(self, inputs: Any) -> tuple[Any, tf.Tensor | None]:
         """A forward pass that also returns how close each example came to being sent to other experts.
 
         Args:

@@ -1,9 +1,11 @@
 """The router of an MoE layer."""
 
+from typing import Any
+
 import tensorflow as tf
 
-from widenet.layer import Layer, at_least_float32, check_initializer, compute_dtype_of, new_initializer, register
-from widenet.routing import ROUTER_SETTINGS, top_k_routing
+from widenet.layer import Initializer, Layer, at_least_float32, check_initializer, compute_dtype_of, new_initializer, register
+from widenet.routing import ROUTER_SETTINGS, Routing, top_k_routing
 
 
 @register
@@ -32,13 +34,13 @@ class Router(Layer):
 
     def __init__(
         self,
-        num_experts,
-        top_k=2,
-        noise=True,
-        renormalize=False,
-        balance_weight=0.01,
-        kernel_initializer="glorot_uniform",
-        **kwargs,
+        num_experts: int,
+        top_k: int = 2,
+        noise: bool = True,
+        renormalize: bool = False,
+        balance_weight: float = 0.01,
+        kernel_initializer: Initializer = "glorot_uniform",
+        **kwargs: Any,
     ):
         # In place of a policy that computes below float32, under which the kernel would be rounded whenever it is read.
         kwargs["dtype"] = at_least_float32(compute_dtype_of(kwargs.get("dtype")))
@@ -52,13 +54,13 @@ class Router(Layer):
         )
         self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tf.TensorShape) -> None:
         self.kernel = self.add_weight(
             name="kernel", shape=(input_shape[-1], self.num_experts), initializer=new_initializer(self.kernel_initializer)
         )
         super().build(input_shape)
 
-    def call(self, x, mask=None, training=None):
+    def call(self, x: tf.Tensor, mask: tf.Tensor | None = None, training: bool | None = None) -> Routing:
         """Routes every token.
 
         Args:
@@ -86,6 +88,6 @@ class Router(Layer):
             self.add_loss(weight * function(logits, routing, mask))
         return routing
 
-    def compute_mask(self, inputs, mask=None):
+    def compute_mask(self, inputs: tf.Tensor, mask: tf.Tensor | None = None) -> None:
         """A routing carries no mask of its own."""
         return None

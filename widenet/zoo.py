@@ -2,10 +2,12 @@
 
 import dataclasses
 import inspect
+from typing import Literal
 
 from widenet.deployment import DEPLOYMENTS, Deployment
 from widenet.encoder import Encoder
-from widenet.routing import MOE_SETTINGS
+from widenet.layer import Activation, Initializer
+from widenet.routing import MOE_SETTINGS, MoESettings
 
 DEPLOYMENT_SETTINGS = tuple(field.name for field in dataclasses.fields(Deployment))
 
@@ -30,6 +32,28 @@ MEANINGS = {
     "moe_blocks": "blocks with experts: 'all', the number of last ones, or a tuple of block indices",
     "norm_position": "pre (norms before attention and feed-forward layer) or post (after each residual sum)",
 }
+
+
+class EncoderSettings(MoESettings, total=False):
+    """The settings in MEANINGS as keyword arguments, for editors and type checkers."""
+
+    depth: int
+    width: int
+    heads: int
+    ffn_dim: int
+    expert_dim: int | None
+    activation: Activation
+    dropout: float
+    attention_dropout: float
+    drop_path: float
+    norm_epsilon: float
+    kernel_initializer: Initializer
+    attention_groups: int | None
+    ffn_groups: int | None
+    norm_groups: int | None
+    routing_groups: int | None
+    moe_blocks: Literal["all"] | int | tuple[int, ...]
+    norm_position: Literal["pre", "post"]
 
 
 def encoder_settings(deployment, **changes):

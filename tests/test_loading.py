@@ -17,6 +17,7 @@ import json, sys
 {imports}
 import numpy as np, tensorflow as tf
 answers = {{}}
+assert tf.keras.saving.get_registered_object("vision>Preprocessor")
 for path, inputs in json.loads({paths!r}).items():
     model = tf.keras.models.load_model(path)
     arrays = np.load(inputs)

@@ -10,9 +10,11 @@ from official.zoo import check_model, check_model_name, override
 if TYPE_CHECKING:  # Names can be listed without waiting for TensorFlow.
     import os
 
+    import tensorflow as tf
     from typing_extensions import Unpack
 
     from vision.models import ModelSettings
+    from vision.pixels import Preprocessor
     from widenet import Model
 
 # Width, heads, hidden width of dense FFN and of experts, blocks.
@@ -154,6 +156,33 @@ def load_model(source: str | os.PathLike[str], *, name: str | None = None, **cha
 
     check_model_name(name)
     return load_saved(_zoo(), read_saved(_zoo(), source, "source"), name, changes)
+
+
+def preprocessor(model: tf.keras.Model, *, eval_crop: float = 0.0) -> Preprocessor:
+    """A layer that makes of images what a model takes: uint8 or floats from 0 to 255, of any size, one image or a batch.
+
+        prepare = vision.preprocessor(model)
+        logits = model(prepare(photo[np.newaxis]))  # uint8 [height, width, 3]
+
+    It also works in `tf.data.Dataset.map` and in Keras models, which keep it when they are saved.
+
+    Args:
+      model: of `create_model` or `load_model`, or another one with images as its only input.
+      eval_crop: of the recipe that the model was trained by; 0 takes the whole image.
+
+    Returns:
+      A vision.pixels.Preprocessor, a Keras layer without weights.
+
+    Raises:
+      ValueError: another model, or eval_crop outside [0, 1].
+    """
+    from vision.pixels import Preprocessor
+
+    shape = model.input_shape
+    if not isinstance(shape, tuple) or len(shape) != 4 or None in shape[1:]:
+        what = "one with a single input [batch, height, width, channels] of known size"
+        raise ValueError(f"model={model.name!r} is not allowed: it must be {what}; its inputs are {shape}")
+    return Preprocessor(shape[1:3], shape[3], eval_crop)
 
 
 def _zoo():

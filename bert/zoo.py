@@ -92,7 +92,9 @@ def create_model(
     """Creates an uncompiled model of the zoo.
 
     All tasks take a dict of int32 [batch, length], of any length up to `max_length`: `input_word_ids`, `input_mask` (0 where a
-    token is padding, whatever its id) and `input_type_ids`. Their outputs:
+    token is padding, whatever its id) and `input_type_ids`. In Python the dict may also have Hugging Face's names, `input_ids`,
+    `attention_mask` and `token_type_ids`, and a call's `mask`, bool [batch, length], may take the place of `input_mask`; exported
+    models have the first names only. Their outputs:
 
     - "encoder": a dict of `pooled_output` [batch, width], `sequence_output` [batch, length, width], `encoder_outputs` (a list of
       such, one a block) and `balance_loss`, a scalar: the balance terms of all routings with their weight. In training the

@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from widenet.checks import check_count, check_rate, refuse
-from widenet.layer import Initializer, Layer, at_least_float32, check_initializer, new_initializer, register
+from widenet.layer import Initializer, Layer, at_least_float32, check_initializer, new_initializer, real_tokens, register
 
 
 @register
@@ -66,12 +66,14 @@ class SelfAttention(Layer):
 
         Args:
           x: float [batch, length, width].
-          mask: bool [batch, length], False where a token is padding, to which no token attends; None if all are real.
+          mask: bool [batch, length], or integers, False or 0 where a token is padding, to which no token attends; None if all
+            are real.
           training: whether dropout is on.
 
         Returns:
           float [batch, length, width].
         """
+        mask = real_tokens(mask, x)
         # Axes: b batch, q query tokens, k key tokens, h heads, d width / heads.
         query, key, value = (self._split_heads(dense(x)) for dense in (self.query, self.key, self.value))
         scores = tf.matmul(query * (self.width // self.heads) ** -0.5, key, transpose_b=True)  # [b, h, q, k]

@@ -11,7 +11,7 @@ from widenet.checks import check_count, check_known, check_positive, check_rate,
 from widenet.deployment import Deployment
 from widenet.fast_path import cast_once
 from widenet.feed_forward import FeedForward, plain_activation
-from widenet.layer import Activation, Initializer, Layer, at_least_float32, check_initializer, register
+from widenet.layer import Activation, Initializer, Layer, at_least_float32, check_initializer, real_tokens, register
 from widenet.moe import SharedMoE
 from widenet.norm import IndividualLayerNorm
 from widenet.routing import MOE_SETTINGS, balance_loss
@@ -190,7 +190,7 @@ class Encoder(Layer):
         Returns:
           float [batch, length, width], or an Encoding.
         """
-        mask = _as_bool(mask)
+        mask = real_tokens(mask, x)
         counts = collections.Counter((block.is_moe, block.ffn) for block in self.blocks)
         uses = [
             (expert, count)
@@ -233,7 +233,7 @@ class Encoder(Layer):
 
     def compute_mask(self, inputs: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor | None:
         """Passes the mask of the tokens on with the output."""
-        return _as_bool(mask)
+        return real_tokens(mask, inputs)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Encoder":
@@ -250,7 +250,3 @@ def _merged(moe, kwargs):
     for name in moe.keys() & kwargs.keys():
         refuse(name, kwargs[name], f"given once: moe has {name}={moe[name]!r}")
     return {**moe, **kwargs}
-
-
-def _as_bool(mask):
-    return None if mask is None else tf.cast(mask, tf.bool)

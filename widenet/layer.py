@@ -64,6 +64,20 @@ class Layer(tf.keras.layers.Layer):
             self.table[name].check(name, value)
             setattr(self, name, value)
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As of any Keras layer. Where `call` takes a `mask`, it may be named `attention_mask`, as by Hugging Face.
+
+        Raises:
+          ValueError: both names at once.
+        """
+        if "attention_mask" in kwargs and "mask" in inspect.signature(self.call).parameters:
+            mask = kwargs.pop("attention_mask")
+            if mask is not None and kwargs.get("mask") is not None:
+                raise ValueError("attention_mask and mask are two names of one argument: only one of them may be given")
+            if mask is not None:
+                kwargs["mask"] = mask
+        return super().__call__(*args, **kwargs)
+
     @classmethod
     def settings(cls) -> list[str]:
         """The names of the constructor's own arguments: those of its signature and those of `table`."""
@@ -97,6 +111,27 @@ def _plain(setting, name=""):
             raise ValueError(f"{name}={setting!r} cannot be saved: it must be {how}")
         return registered
     return setting.get_config() if hasattr(setting, "get_config") else setting
+
+
+def real_tokens(mask, x):
+    """A mask as the layers compute with it.
+
+    Args:
+      mask: bool [batch, length], or numbers, False or 0 where a token is padding; or None.
+      x: [batch, length, width], the tokens.
+
+    Returns:
+      bool [batch, length]; None if all tokens are real.
+
+    Raises:
+      ValueError: a mask of another rank, such as one from tokens to tokens.
+    """
+    if mask is None:
+        return None
+    mask = tf.cast(mask, tf.bool)
+    if mask.shape.rank not in (None, x.shape.rank - 1):
+        refuse("mask", mask.shape.as_list(), f"[batch, length] for tokens {x.shape.as_list()}, False or 0 where one is padding")
+    return mask
 
 
 def check_initializer(setting, initializer):

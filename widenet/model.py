@@ -2,6 +2,7 @@
 
 import contextlib
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ from widenet.encoder import Encoder
 from widenet.expert_load import ExpertLoad, join_assignments, recording, recording_assignments, recording_margins
 from widenet.fast_path import CONTEXT, setting, xla_elementwise
 from widenet.layer import register
+
+# What Hugging Face calls the inputs of text models, and what they are called here.
+INPUTS_ELSEWHERE = {"input_ids": "input_word_ids", "attention_mask": "input_mask", "token_type_ids": "input_type_ids"}
 
 
 class _LegacyState(tf.keras.losses.Loss):
@@ -71,6 +75,9 @@ class Model(tf.keras.Model):
     If the outputs are a dict, its keys are the `output_names`, by which losses and metrics are given and named; those of a list
     within it are "key", "key_1", "key_2", ... None of them needs a loss.
 
+    A dict of inputs may have Hugging Face's names, those of INPUTS_ELSEWHERE. The `mask` of a call, bool [batch, length], may
+    take the place of the input "input_mask".
+
     Attributes:
       expert_load: an ExpertLoad of what was counted since the last reset, or None if no block is an MoE.
     """
@@ -93,13 +100,16 @@ class Model(tf.keras.Model):
         """Keras resets these at the start of every epoch and evaluation."""
         return super().metrics + ([self.expert_load] if self.expert_load else [])
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """As any Keras model: (inputs, training=None, mask=None). Fast in training, where it also counts the experts' load.
 
         Raises:
-          ValueError: a dict without one of the model's inputs. Keras would take its values in the order of their keys.
+          ValueError: a dict without one of the model's inputs, of which Keras would take the values in the order of their keys;
+            or an input under two names.
         """
-        self._check_keys(*args, **kwargs)
+        if isinstance(self.input, dict) and isinstance(inputs, Mapping):
+            inputs = self._by_our_names(inputs, kwargs)
+        args = (inputs, *args)
         if not self._trains(*args, **kwargs):
             return super().__call__(*args, **kwargs)
         is_decided = tf.executing_eagerly() or CONTEXT.xla_elementwise is not None
@@ -116,9 +126,22 @@ class Model(tf.keras.Model):
             object.__setattr__(self, "_counts_in_graphs", counts)
         return outputs
 
-    def _check_keys(self, inputs, training=None, mask=None):
-        if isinstance(inputs, dict) and isinstance(self.input, dict) and not self.input.keys() <= inputs.keys():
-            refuse("inputs", sorted(inputs), f"a dict with the keys {', '.join(sorted(self.input))}")
+    def _by_our_names(self, inputs, kwargs):
+        """A dict of inputs by the names of the model's; `mask` moves from the call's other arguments to it."""
+        given, mask_name = sorted(inputs), INPUTS_ELSEWHERE["attention_mask"]
+        others = {name: here for name, here in INPUTS_ELSEWHERE.items() if here in self.input}
+        named = [(others.get(name, name), value) for name, value in inputs.items()]
+        if mask_name in self.input and kwargs.get("mask") is not None:
+            named.append((mask_name, tf.cast(kwargs.pop("mask"), tf.int32)))
+            given.append("mask=")
+        names = [name for name, _ in named]
+        if not self.input.keys() <= set(names):
+            either = f" (or Hugging Face's {', '.join(sorted(others))})" if others else ""
+            refuse("inputs", given, f"a dict with the keys {', '.join(sorted(self.input))}{either}")
+        for name in self.input:
+            if names.count(name) > 1:
+                refuse("inputs", given, f"without a second name of {name}")
+        return dict(named)
 
     def _trains(self, inputs, training=None, mask=None):
         """Whether a call is part of a training step: not in a graph that is made for saving or of symbolic inputs."""

@@ -9,7 +9,7 @@ from widenet.dispatch import combine_outputs, gather_tokens, join_groups, length
 from widenet.expert_load import record_assignments, record_load, record_margins
 from widenet.fast_path import compiles_elementwise, in_xla, xla_elementwise
 from widenet.feed_forward import FeedForward, plain_activation
-from widenet.layer import Activation, Initializer, Layer, check_initializer, register
+from widenet.layer import Activation, Initializer, Layer, check_initializer, real_tokens, register
 from widenet.router import Router
 from widenet.routing import MOE_SETTINGS, ROUTER_SETTINGS, Routing, batch_priority, expert_capacity
 
@@ -119,7 +119,8 @@ class SharedMoE(Layer):
 
         Args:
           x: float [batch, length, D].
-          mask: bool [batch, length], False where a token is padding: it takes no slot and gets zeros; None if all are real.
+          mask: bool [batch, length], or integers, False or 0 where a token is padding: it takes no slot and gets zeros; None if
+            all are real.
           routing: a Routing of the same tokens to reuse; None makes a new one, with its balance loss.
           training: whether noise, dropout, balance loss and the training capacity are on.
           route_only: whether to return the Routing instead; `route` sets it.
@@ -127,6 +128,7 @@ class SharedMoE(Layer):
         Returns:
           float [batch, length, D].
         """
+        mask = real_tokens(mask, x)
         if routing is None:
             routing = self.router(x, mask=mask, training=training)
         if route_only:
@@ -191,4 +193,4 @@ class SharedMoE(Layer):
 
     def compute_mask(self, inputs: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor | None:
         """Passes the mask of the tokens on with them."""
-        return mask
+        return real_tokens(mask, inputs)

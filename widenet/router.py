@@ -4,7 +4,16 @@ from typing import Any
 
 import tensorflow as tf
 
-from widenet.layer import Initializer, Layer, at_least_float32, check_initializer, compute_dtype_of, new_initializer, register
+from widenet.layer import (
+    Initializer,
+    Layer,
+    at_least_float32,
+    check_initializer,
+    compute_dtype_of,
+    new_initializer,
+    real_tokens,
+    register,
+)
 from widenet.routing import ROUTER_SETTINGS, Routing, top_k_routing
 
 
@@ -65,7 +74,7 @@ class Router(Layer):
 
         Args:
           x: float [..., D].
-          mask: bool [...], False where a token is padding, which the losses leave out; None if all are real.
+          mask: bool [...], or integers, False or 0 where a token is padding, which the losses leave out; None if all are real.
           training: whether the options at the stages of widenet.routing are on: noise, balance loss and others.
 
         Returns:
@@ -77,6 +86,7 @@ class Router(Layer):
             settings = self.table.items() if training else ()
             return [(s.function, getattr(self, name)) for name, s in settings if s.stage == stage and getattr(self, name)]
 
+        mask = real_tokens(mask, x)
         x = tf.cast(x, self.kernel.dtype)
         for function, value in options("tokens"):
             x = function(x, value)

@@ -124,6 +124,8 @@ def create_model(
           classifier (dropout), and of all norms.
         kernel_initializer: name or config of a Keras initializer for every kernel of encoder, embedding, pooler and heads, and
           for the embeddings of words, positions and types.
+        kernel_regularizer: name, config or instance of a Keras regularizer for every such kernel, but not for the embeddings. Its
+          terms are in the model's `losses`, one for each kernel, also for one that blocks share.
         num_experts, top_k, capacity_factor, ...: every setting of widenet.routing.MOE_SETTINGS, as in widenet.SharedMoE.
         attention_groups, ffn_groups, norm_groups, routing_groups, moe_blocks, norm_position: as in widenet.Deployment.
 

@@ -111,6 +111,9 @@ def create_model(
         dropout: as in widenet.Encoder; also the rate after the embedding.
         kernel_initializer: name or config of a Keras initializer for every kernel of encoder, patch projection, representation
           and head. Positions and class token keep their own.
+        kernel_regularizer: name, config or instance of a Keras regularizer for the same kernels, such as
+          tf.keras.regularizers.L2(1e-4). Its terms are in the model's `losses`: one for each kernel, also for one that blocks
+          share.
         num_experts, top_k, capacity_factor, ...: every setting of widenet.routing.MOE_SETTINGS, as in widenet.SharedMoE.
         attention_groups, ffn_groups, norm_groups, routing_groups, moe_blocks, norm_position: as in widenet.Deployment.
 

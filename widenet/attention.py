@@ -5,7 +5,17 @@ from typing import Any
 import tensorflow as tf
 
 from widenet.checks import check_count, check_rate, refuse
-from widenet.layer import Initializer, Layer, at_least_float32, check_initializer, new_initializer, real_tokens, register
+from widenet.layer import (
+    Initializer,
+    Layer,
+    Regularizer,
+    at_least_float32,
+    check_initializer,
+    check_regularizer,
+    new_initializer,
+    real_tokens,
+    register,
+)
 
 
 @register
@@ -22,6 +32,7 @@ class SelfAttention(Layer):
       dropout: rate on the output.
       attention_dropout: rate on the attention probabilities.
       kernel_initializer: name, config or unseeded instance of a Keras initializer.
+      kernel_regularizer: name, config or instance of a Keras regularizer of the kernels, or None.
 
     Raises:
       ValueError: a setting out of range, or a width that the heads do not divide, at construction.
@@ -34,6 +45,7 @@ class SelfAttention(Layer):
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
         kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Regularizer = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -45,9 +57,14 @@ class SelfAttention(Layer):
         self.dropout = dropout
         self.attention_dropout = attention_dropout
         self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
+        self.kernel_regularizer = check_regularizer("kernel_regularizer", kernel_regularizer)
         self.query, self.key, self.value, self.output_dense = (
             tf.keras.layers.Dense(
-                width, kernel_initializer=new_initializer(self.kernel_initializer), name=name, dtype=self.dtype_policy
+                width,
+                kernel_initializer=new_initializer(self.kernel_initializer),
+                kernel_regularizer=self.kernel_regularizer,
+                name=name,
+                dtype=self.dtype_policy,
             )
             for name in ("query", "key", "value", "output")
         )

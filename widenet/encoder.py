@@ -11,7 +11,17 @@ from widenet.checks import check_count, check_known, check_positive, check_rate,
 from widenet.deployment import Deployment
 from widenet.fast_path import cast_once
 from widenet.feed_forward import FeedForward, plain_activation
-from widenet.layer import Activation, Initializer, Layer, at_least_float32, check_initializer, real_tokens, register
+from widenet.layer import (
+    Activation,
+    Initializer,
+    Layer,
+    Regularizer,
+    at_least_float32,
+    check_initializer,
+    check_regularizer,
+    real_tokens,
+    register,
+)
 from widenet.moe import SharedMoE
 from widenet.norm import IndividualLayerNorm
 from widenet.routing import MOE_SETTINGS, balance_loss
@@ -25,8 +35,8 @@ class Encoding(NamedTuple):
       block_outputs: list of the same, one a block. The last one is the output of a post-norm encoder; in a pre-norm encoder it is
         the input of the final norm.
       balance_loss: scalar, float32 or float64, the sum of balance_weight * l_balance over the routings; 0 if no block is an MoE.
-        In training the layer's `losses` have the same sum, so add only one of the two to a loss. Outside training `losses` is
-        empty.
+        In training the layer's `losses` have the same terms, so add only one of the two to a loss. Outside training `losses` has
+        at most those of a kernel_regularizer.
     """
 
     output: tf.Tensor
@@ -59,6 +69,7 @@ class Encoder(Layer):
         arXiv:1603.09382); it grows linearly from 0 at the first block.
       norm_epsilon: epsilon of every norm.
       kernel_initializer: name, config or unseeded instance of a Keras initializer, for every kernel.
+      kernel_regularizer: name, config or instance of a Keras regularizer of every kernel, or None.
 
     Attributes:
       moe: all settings of its MoE layers, a dict; each is an attribute too, such as `num_experts`.
@@ -88,6 +99,7 @@ class Encoder(Layer):
         drop_path: float = 0.0,
         norm_epsilon: float = 1e-6,
         kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Regularizer = None,
         **kwargs: Any,
     ):
         # Of MoE layers all settings are checked even where no block is an MoE, so that an ablation does not hide a wrong value.
@@ -112,6 +124,7 @@ class Encoder(Layer):
         self.drop_path = drop_path
         self.norm_epsilon = norm_epsilon
         self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
+        self.kernel_regularizer = check_regularizer("kernel_regularizer", kernel_regularizer)
 
         self.blocks = deployment.blocks(depth)
         self.attentions = [self._new_attention(i) for i in range(1 + self.blocks[-1].attention)]
@@ -142,6 +155,7 @@ class Encoder(Layer):
             dropout=self.dropout,
             attention_dropout=self.attention_dropout,
             kernel_initializer=self.kernel_initializer,
+            kernel_regularizer=self.kernel_regularizer,
             name=f"attention_{index}",
             dtype=self.dtype_policy,
         )
@@ -152,6 +166,7 @@ class Encoder(Layer):
             activation=self.activation,
             dropout=self.dropout,
             kernel_initializer=self.kernel_initializer,
+            kernel_regularizer=self.kernel_regularizer,
             name=f"ffn_{index}",
             dtype=self.dtype_policy,
         )
@@ -163,6 +178,7 @@ class Encoder(Layer):
             activation=self.activation,
             dropout=self.dropout,
             kernel_initializer=self.kernel_initializer,
+            kernel_regularizer=self.kernel_regularizer,
             name=f"moe_{index}",
             dtype=self.dtype_policy,
         )

@@ -8,7 +8,17 @@ import tensorflow as tf
 
 from widenet.checks import check_count, check_rate, refuse
 from widenet.fast_path import compiles_elementwise, custom_gradient, in_xla, read
-from widenet.layer import Activation, Initializer, Layer, at_least_float32, check_initializer, new_initializer, register
+from widenet.layer import (
+    Activation,
+    Initializer,
+    Layer,
+    Regularizer,
+    at_least_float32,
+    check_initializer,
+    check_regularizer,
+    new_initializer,
+    register,
+)
 
 ACTIVATIONS = {
     "gelu": functools.partial(tf.nn.gelu, approximate=False),
@@ -103,6 +113,7 @@ class FeedForward(Layer):
       activation: a name of widenet.feed_forward.ACTIVATIONS or a function, as in `get_activation`.
       dropout: rate of both dropouts.
       kernel_initializer: name, config or unseeded instance of a Keras initializer.
+      kernel_regularizer: name, config or instance of a Keras regularizer of the kernels, or None.
 
     Weights: `kernel_in` [D, H], `bias_in` [H], `kernel_out` [H, D], `bias_out` [D].
 
@@ -116,6 +127,7 @@ class FeedForward(Layer):
         activation: Activation = "gelu",
         dropout: float = 0.0,
         kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Regularizer = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -125,14 +137,20 @@ class FeedForward(Layer):
         self.activation = plain_activation(activation)
         self.dropout = dropout
         self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
+        self.kernel_regularizer = check_regularizer("kernel_regularizer", kernel_regularizer)
         self._activation = get_activation(activation)
         self._dropout = tf.keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: tf.TensorShape) -> None:
         width = input_shape[-1]
         for side, shape in (("in", (width, self.hidden_dim)), ("out", (self.hidden_dim, width))):
-            initializer = new_initializer(self.kernel_initializer)
-            kernel = self.add_weight(f"kernel_{side}", shape, initializer=initializer, experimental_autocast=False)
+            kernel = self.add_weight(
+                f"kernel_{side}",
+                shape,
+                initializer=new_initializer(self.kernel_initializer),
+                regularizer=self.kernel_regularizer,
+                experimental_autocast=False,
+            )
             bias = self.add_weight(f"bias_{side}", shape[-1:], initializer="zeros", experimental_autocast=False)
             setattr(self, f"kernel_{side}", kernel)
             setattr(self, f"bias_{side}", bias)

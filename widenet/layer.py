@@ -14,6 +14,7 @@ KERAS_SETTINGS = ("name", "dtype", "trainable")
 
 # Types of settings in the layers' signatures.
 Initializer = str | dict[str, Any] | tf.keras.initializers.Initializer
+Regularizer = str | dict[str, Any] | tf.keras.regularizers.Regularizer | None
 Activation = str | Callable[[tf.Tensor], tf.Tensor]
 
 
@@ -104,6 +105,8 @@ def _plain(setting, name=""):
     """
     if isinstance(setting, tf.keras.initializers.Initializer):
         return tf.keras.initializers.serialize(setting)
+    if isinstance(setting, tf.keras.regularizers.Regularizer):
+        return tf.keras.regularizers.serialize(setting)
     if callable(setting):
         registered = tf.keras.saving.get_registered_name(setting)
         if tf.keras.saving.get_registered_object(registered) is not setting:
@@ -140,17 +143,36 @@ def check_initializer(setting, initializer):
     Raises:
       ValueError: no or an unknown initializer, or one with a seed, which would make all experts and all blocks start equal.
     """
-    if hasattr(initializer, "to_dict"):  # a config that was read as part of a recipe, an ml_collections.ConfigDict
-        initializer = initializer.to_dict()
-    try:
-        instance = tf.keras.initializers.get(initializer)
-    except ValueError:
-        instance = None
+    instance = _instance_of(tf.keras.initializers, initializer)
     if not isinstance(instance, tf.keras.initializers.Initializer):
         refuse(setting, initializer, 'a Keras initializer, such as "glorot_uniform"')
     if instance.get_config().get("seed") is not None:
         refuse(setting, _plain(instance), "without a seed, or all experts would start equal (use tf.keras.utils.set_random_seed)")
     return instance
+
+
+def check_regularizer(setting, regularizer):
+    """The Keras regularizer given by name, config or instance; None for None.
+
+    Raises:
+      ValueError: anything else, or an unknown regularizer.
+    """
+    if regularizer is None:
+        return None
+    instance = _instance_of(tf.keras.regularizers, regularizer)
+    if not isinstance(instance, tf.keras.regularizers.Regularizer):
+        refuse(setting, regularizer, 'a Keras regularizer, such as "l2" or tf.keras.regularizers.L2(1e-4), or None')
+    return instance
+
+
+def _instance_of(keras_module, given):
+    """What keras.initializers or keras.regularizers makes of a name, a config or an instance; None if it knows none such."""
+    if hasattr(given, "to_dict"):  # a config that was read as part of a recipe, an ml_collections.ConfigDict
+        given = given.to_dict()
+    try:
+        return keras_module.get(given)
+    except (ValueError, TypeError):
+        return None
 
 
 def new_initializer(initializer):

@@ -9,7 +9,7 @@ from widenet.dispatch import combine_outputs, gather_tokens, join_groups, length
 from widenet.expert_load import record_assignments, record_load, record_margins
 from widenet.fast_path import compiles_elementwise, in_xla, xla_elementwise
 from widenet.feed_forward import FeedForward, plain_activation
-from widenet.layer import Activation, Initializer, Layer, check_initializer, real_tokens, register
+from widenet.layer import Activation, Initializer, Layer, Regularizer, check_initializer, check_regularizer, real_tokens, register
 from widenet.router import Router
 from widenet.routing import MOE_SETTINGS, ROUTER_SETTINGS, Routing, batch_priority, expert_capacity
 
@@ -37,6 +37,7 @@ class SharedMoE(Layer):
       activation: a name of widenet.feed_forward.ACTIVATIONS, or a function.
       dropout: rate of the experts' dropouts.
       kernel_initializer: name, config or unseeded instance of a Keras initializer, for router and experts.
+      kernel_regularizer: name, config or instance of a Keras regularizer of the kernels of router and experts, or None.
       **kwargs: other settings of widenet.routing.MOE_SETTINGS, and Keras's `name`, `dtype` and `trainable`.
 
     Weights: `router.kernel` and, for each `experts[e]`, `kernel_in`, `bias_in`, `kernel_out`, `bias_out`: separate variables,
@@ -61,6 +62,7 @@ class SharedMoE(Layer):
         activation: Activation = "gelu",
         dropout: float = 0.0,
         kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Regularizer = None,
         **kwargs: Any,
     ):
         super().__init__(
@@ -78,9 +80,11 @@ class SharedMoE(Layer):
         self.activation = plain_activation(activation)
         self.dropout = dropout
         self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
+        self.kernel_regularizer = check_regularizer("kernel_regularizer", kernel_regularizer)
         self.router = Router(
             **{name: getattr(self, name) for name in ROUTER_SETTINGS},
             kernel_initializer=self.kernel_initializer,
+            kernel_regularizer=self.kernel_regularizer,
             name="router",
             dtype=self.dtype_policy,
         )
@@ -90,6 +94,7 @@ class SharedMoE(Layer):
                 activation=activation,
                 dropout=dropout,
                 kernel_initializer=self.kernel_initializer,
+                kernel_regularizer=self.kernel_regularizer,
                 name=f"expert_{e}",
                 dtype=self.dtype_policy,
             )

@@ -7,8 +7,10 @@ import tensorflow as tf
 from widenet.layer import (
     Initializer,
     Layer,
+    Regularizer,
     at_least_float32,
     check_initializer,
+    check_regularizer,
     compute_dtype_of,
     new_initializer,
     real_tokens,
@@ -31,6 +33,7 @@ class Router(Layer):
       renormalize: whether the K gates are divided by their sum; the paper does not.
       balance_weight: lambda.
       kernel_initializer: name, config or unseeded instance of a Keras initializer.
+      kernel_regularizer: name, config or instance of a Keras regularizer of the kernel, or None.
       **kwargs: other settings of widenet.routing.ROUTER_SETTINGS, and Keras's `name`, `dtype` and `trainable`.
 
     Weights: `kernel` [D, E].
@@ -49,6 +52,7 @@ class Router(Layer):
         renormalize: bool = False,
         balance_weight: float = 0.01,
         kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Regularizer = None,
         **kwargs: Any,
     ):
         # In place of a policy that computes below float32, under which the kernel would be rounded whenever it is read.
@@ -62,10 +66,14 @@ class Router(Layer):
             **kwargs,
         )
         self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
+        self.kernel_regularizer = check_regularizer("kernel_regularizer", kernel_regularizer)
 
     def build(self, input_shape: tf.TensorShape) -> None:
         self.kernel = self.add_weight(
-            name="kernel", shape=(input_shape[-1], self.num_experts), initializer=new_initializer(self.kernel_initializer)
+            name="kernel",
+            shape=(input_shape[-1], self.num_experts),
+            initializer=new_initializer(self.kernel_initializer),
+            regularizer=self.kernel_regularizer,
         )
         super().build(input_shape)
 

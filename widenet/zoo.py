@@ -6,7 +6,7 @@ from typing import Literal
 
 from widenet.deployment import DEPLOYMENTS, Deployment
 from widenet.encoder import Encoder
-from widenet.layer import Activation, Initializer
+from widenet.layer import Activation, Initializer, Regularizer
 from widenet.routing import MOE_SETTINGS, MoESettings
 
 DEPLOYMENT_SETTINGS = tuple(field.name for field in dataclasses.fields(Deployment))
@@ -25,6 +25,7 @@ MEANINGS = {
     "drop_path": "rate at which the last block's residual branches are dropped; from 0, linearly by block",
     "norm_epsilon": "epsilon of every layer norm",
     "kernel_initializer": "Keras initializer of every kernel, by name or config",
+    "kernel_regularizer": "Keras regularizer of every kernel, by name or config (None: none)",
     "attention_groups": "instances of self-attention, which blocks share (None: one a block)",
     "ffn_groups": "instances of the feed-forward or MoE layer, which blocks share (None: one a block)",
     "norm_groups": "instances of each block's two layer norms, which blocks share (None: one a block)",
@@ -48,6 +49,7 @@ class EncoderSettings(MoESettings, total=False):
     drop_path: float
     norm_epsilon: float
     kernel_initializer: Initializer
+    kernel_regularizer: Regularizer
     attention_groups: int | None
     ffn_groups: int | None
     norm_groups: int | None

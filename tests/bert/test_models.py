@@ -391,6 +391,16 @@ def test_predict_over_several_batches():
     assert predicted["balance_loss"].shape == (2,)
 
 
+@pytest.mark.parametrize("task, others", [("pretraining", 3), ("classification", 2), ("span", 1)])
+def test_kernel_regularizer(task, others):
+    """A term for each kernel, by NumPy, and none for the embeddings: projection, attention, router, experts and heads."""
+    model = create(task=task, kernel_regularizer=tf.keras.regularizers.L2(0.5))
+    kernels = [weight.numpy() for weight in model.weights if "kernel" in weight.name]
+    assert len(kernels) == len(model.losses) == 1 + 4 + 1 + 2 * 2 + others
+    expected = sum(0.5 * np.sum(np.float64(kernel) ** 2) for kernel in kernels)
+    np.testing.assert_allclose(sum(model.losses), expected, rtol=1e-5)
+
+
 class TestNamesOfInputs:
     @pytest.fixture(scope="class")
     def model(self):

@@ -37,6 +37,7 @@ print(json.dumps(answers))
         ("import vision, bert", ["saved_model", "model.h5"]),
         ("import vision, bert\nimport keras", ["model.keras"]),  # Keras imports TensorFlow halfway through its own import
         ("import tensorflow\nimport bert, vision", ["model.keras"]),
+        ("import vision, bert\nimport vision.decoding", ["model.keras"]),  # imports TensorFlow before it is a module itself
     ],
 )
 def test_loads_after_import_of_the_packages_alone(tmp_path, imports, files):

@@ -15,8 +15,8 @@ class ModelSettings(EncoderSettings, total=False):
     """The settings of `vision.create_model` as keyword arguments, for editors and type checkers."""
 
     classes: int
-    image_size: int
-    patch_size: int
+    image_size: int | tuple[int, int]
+    patch_size: int | tuple[int, int]
     channels: int
     representation: bool
     pool: Literal["token", "gap"]

@@ -4,7 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from vision.decoding import central_box, to_grey
+from vision.sizes import check_size, sides
 from widenet.checks import check_count, is_number, refuse
 from widenet.layer import Layer
 
@@ -26,8 +26,8 @@ class Preprocessor(Layer):
     Args:
       image_size: of the result, in pixels: an int, or a pair (height, width).
       channels: of the result.
-      eval_crop: side of the central square that is taken, as a share of the shorter side; 0 for the whole image. Of the model of
-        a run it is the recipe's data.eval_crop.
+      eval_crop: sides of the central box that is taken, as a share of the largest one of the result's shape; 0 for the whole
+        image. Of the model of a run it is the recipe's data.eval_crop.
 
     Raises:
       ValueError: a setting out of range, at construction.
@@ -35,15 +35,10 @@ class Preprocessor(Layer):
 
     def __init__(self, image_size: int | tuple[int, int], channels: int = 3, eval_crop: float = 0.0, **kwargs: Any):
         super().__init__(**{**kwargs, "dtype": "float32"})
-        sides = tuple(image_size) if isinstance(image_size, (list, tuple)) else (image_size, image_size)
-        if len(sides) != 2:
-            refuse("image_size", image_size, "an integer of at least 1, or a pair of them, (height, width)")
-        for side in sides:
-            check_count("image_size", side, why=", or a pair of them, (height, width)")
         check_count("channels", channels)
         if not is_number(eval_crop) or not 0 <= eval_crop <= 1:
             refuse("eval_crop", eval_crop, "a number from 0 to 1")
-        self.image_size = sides
+        self.image_size = check_size("image_size", image_size)
         self.channels = channels
         self.eval_crop = eval_crop
 
@@ -63,17 +58,24 @@ class Preprocessor(Layer):
           tf.errors.InvalidArgumentError: when run, values outside [0, 255], or floats of which the largest is above 0 and at
             most 1: the images are taken for ones in [0, 1]. Programs that XLA compiles as a whole do not check it.
         """
+        # Not at the top: this module may be imported as soon as TensorFlow is, which vision.decoding may be the first to import.
+        from vision.decoding import central_box
+
+        size = sides(self.image_size)
         images = self._with_channels(_checked(tf.convert_to_tensor(images)))
         if self.eval_crop:
-            top, left, height, width = tf.unstack(central_box(tf.shape(images)[-3:], self.eval_crop))
+            box = central_box(tf.shape(images)[-3:], self.eval_crop, size[1] / size[0])
+            top, left, height, width = tf.unstack(box)
             images = images[..., top : top + height, left : left + width, :]
         # As tf.image.convert_image_dtype does it, to the last bit.
         images = tf.cast(images, tf.float32) * (1 / 255)
-        if images.shape[-3:-1] != self.image_size:
-            images = tf.image.resize(images, self.image_size)
-        return tf.ensure_shape(images * 2 - 1, [*images.shape[:-3], *self.image_size, self.channels])
+        if images.shape[-3:-1] != size:
+            images = tf.image.resize(images, size)
+        return tf.ensure_shape(images * 2 - 1, [*images.shape[:-3], *size, self.channels])
 
     def _with_channels(self, images):
+        from vision.decoding import to_grey  # not at the top, as above
+
         given = images.shape[-1]
         if given == self.channels:
             return images

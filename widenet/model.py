@@ -107,7 +107,7 @@ class Model(tf.keras.Model):
           ValueError: a dict without one of the model's inputs, of which Keras would take the values in the order of their keys;
             or an input under two names.
         """
-        if isinstance(self.input, dict) and isinstance(inputs, Mapping):
+        if isinstance(inputs, Mapping) and isinstance(self.input, dict):
             inputs = self._by_our_names(inputs, kwargs)
         args = (inputs, *args)
         if not self._trains(*args, **kwargs):

@@ -165,7 +165,7 @@ def test_bfloat16_is_near_float32():
 
 
 def test_kernel_regularizer(tmp_path):
-    """Its terms, by NumPy over all kernels, are in the loss that Keras computes, and in those of the saved model."""
+    """Its terms, by NumPy over all kernels, are in the loss that Keras computes, and the saved model has it."""
     settings = dict(FEW_EXPERTS, depth=1, kernel_regularizer=tf.keras.regularizers.L2(0.5), balance_weight=0.0)
     model = compiled(vision.create_model("widenet_ti16", **settings))
     kernels = [weight.numpy() for weight in model.weights if last_part(weight).startswith("kernel")]
@@ -175,8 +175,6 @@ def test_kernel_regularizer(tmp_path):
     logits = model(images)
     np.testing.assert_allclose(model.compute_loss(images, labels, logits), model.loss(labels, logits) + expected, rtol=1e-5)
     model.save(tmp_path / "model.keras")
-    loaded = tf.keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(sum(loaded.losses), expected, rtol=1e-5)
     again = vision.load_model(tmp_path / "model.keras")
     assert again.get_layer("encoder").get_config() == model.get_layer("encoder").get_config()
     np.testing.assert_allclose(sum(again.losses), expected, rtol=1e-5)

@@ -35,6 +35,8 @@ def test_height_and_width():
     expected = np.asarray(PIL.Image.fromarray(pixels).resize((36, 16), PIL.Image.BILINEAR))
     found = Preprocessor((16, 36))(pixels)
     np.testing.assert_allclose(found, expected / 255 * 2 - 1, rtol=0, atol=2 / 255 * 2)
+    # Half of the largest box of one to two in 8 x 12 pixels, which is 6 x 12.
+    np.testing.assert_array_equal(Preprocessor((3, 6), eval_crop=0.5)(pixels), pixels[2:5, 3:9] * np.float32(1 / 255) * 2 - 1)
 
 
 def test_transparency_is_dropped():
@@ -62,7 +64,6 @@ class TestInAModel:
         whole.save(tmp_path / "whole.keras")
         loaded = tf.keras.models.load_model(tmp_path / "whole.keras")
         np.testing.assert_array_equal(loaded(photos), expected)
-        np.testing.assert_allclose(loaded.predict(photos, verbose=0), expected, rtol=0, atol=0.02 if "16" in policy else 1e-5)
 
     def test_in_a_data_set(self, model):
         """Image by image, of several sizes, and batch by batch."""
@@ -73,7 +74,6 @@ class TestInAModel:
         assert found.element_spec.shape[1:] == model.input_shape[1:]
         expected = [evaluation_image(tf.constant(photo), 8, 3, 0.0) for photo in photos]
         np.testing.assert_array_equal(found.get_single_element(), expected)
-        assert model.predict(found, verbose=0).shape == (3, 3)
         batch = np.stack([photos[0]] * 2)
         batches = tf.data.Dataset.from_tensors(batch).map(prepare)
         np.testing.assert_array_equal(batches.get_single_element(), [expected[0]] * 2)

@@ -353,7 +353,7 @@ def test_masks_of_other_types_and_names(name):
 
 
 def test_mask_by_another_name_in_a_saved_model(tmp_path):
-    layer = new_layer(CASES["encoder"])
+    layer = new_layer(CASES["attention"])
     x, mask = tf.keras.Input((None, WIDTH)), tf.keras.Input((None,), dtype=tf.int32)
     model = tf.keras.Model([x, mask], layer(x, attention_mask=mask))
     inputs = [tokens(), some_mask().astype(np.int32)]

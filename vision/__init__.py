@@ -2,7 +2,7 @@
 
 Models: zoo (sizes and settings), models (builds one), embedding (patches, pooling), transfer (start from other weights).
 Data: data (data sets by name), decoding, preprocessing (settings; one image), randaugment, image_operations, caching,
-  mixup, pipeline (batches). pixels: a layer that prepares arrays of pixels for a model.
+  mixup, pipeline (batches). pixels: a layer that prepares pixels for a model.
 Task: classification (what official.train runs), serving (signatures that take image files), recipes and configs/.
 Commands: python -m vision prints the models; vision.contact_sheet draws augmented images; vision.prepare downloads data.
 """

@@ -1,4 +1,4 @@
-"""From pixels as files and cameras give them to the images that a model takes."""
+"""A Keras layer that prepares pixels for an image model."""
 
 from typing import Any
 
@@ -18,10 +18,10 @@ WRONG_RANGE = (
 
 @register
 class Preprocessor(Layer):
-    """Makes of pixels what a model takes, as evaluation, `official.predict` and exported models do (vision.preprocessing).
+    """Prepares pixels for an image model, as evaluation, `official.predict` and exported models do (vision.preprocessing).
 
-    A box of the image is resized bilinearly, without antialiasing, and [0, 255] becomes [-1, 1]. Images are converted between
-    grey and RGB; transparency is dropped. It has no weights and computes in float32, whatever the precision policy.
+    The image or its centre is resized bilinearly, without antialiasing, and [0, 255] becomes [-1, 1]. Images are converted
+    between grey and RGB; transparency is dropped. The layer has no weights and computes in float32 under every precision policy.
 
     Args:
       image_size: of the result, in pixels: an int, or a pair (height, width).
@@ -91,7 +91,7 @@ class Preprocessor(Layer):
 
 
 def _checked(images):
-    """The same images, after a check of rank, dtype and range; float32 if they are floats."""
+    """Checks rank, dtype and range; returns uint8 as it is, other integers as int32, and floats as float32."""
     if images.shape.rank not in (3, 4) or images.dtype in (tf.string, tf.bool):
         shape = None if images.shape.rank is None else images.shape.as_list()
         refuse("images", f"{images.dtype.name} {shape}", "pixels [height, width, channels] or [batch, height, width, channels]")

@@ -162,7 +162,7 @@ def load_model(source: str | os.PathLike[str], *, name: str | None = None, **cha
 
 
 def preprocessor(model: tf.keras.Model, *, eval_crop: float = 0.0) -> Preprocessor:
-    """A layer that makes of images what a model takes: uint8 or floats from 0 to 255, of any size, one image or a batch.
+    """A layer that prepares images for a model: uint8 or floats from 0 to 255, of any size, one image or a batch.
 
         prepare = vision.preprocessor(model)
         logits = model(prepare(photo[np.newaxis]))  # uint8 [height, width, 3]

@@ -152,7 +152,7 @@ def check_initializer(setting, initializer):
 
 
 def check_regularizer(setting, regularizer):
-    """The Keras regularizer given by name, config or instance; None for None.
+    """The Keras regularizer given by name, config or instance, or None where that is given.
 
     Raises:
       ValueError: anything else, or an unknown regularizer.

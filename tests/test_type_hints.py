@@ -8,6 +8,7 @@ import types
 import typing
 
 import pytest
+import tensorflow as tf
 import typing_extensions
 
 import bert
@@ -29,7 +30,10 @@ def of_zoo(package):
 
 
 def public():
-    """{dotted name: function} of the public functions, and of the constructors and public methods of the public classes."""
+    """{dotted name: function} of the public functions, and of the constructors and public methods of the public classes.
+
+    Without what a widenet.Model has from Keras, whose signatures are Keras's.
+    """
     found = {f"{package}.{name}": of_zoo(package)[name] for package, module in ZOOS.items() for name in module.__all__}
     found |= {"official.hub.load": official.hub.load, "official.hub.resolve": official.hub.resolve}
     for name in widenet.__all__:
@@ -37,7 +41,8 @@ def public():
         for method, value in vars(member).items() if inspect.isclass(member) else [("", member)]:
             value = getattr(value, "fget", None) or getattr(value, "__func__", value)
             is_ours = inspect.isfunction(value) and value.__module__.startswith("widenet.")
-            if is_ours and (not method.startswith("_") or method in ("__init__", "__call__")):
+            is_own = name != "Model" or not hasattr(tf.keras.Model, method)
+            if is_ours and ((is_own and not method.startswith("_")) or method in ("__init__", "__call__")):
                 found[f"widenet.{name}.{method}".removesuffix(".")] = value
     return found
 

@@ -157,15 +157,15 @@ class Model(tf.keras.Model):
             children["expert_load"] = self._counts_in_graphs
         return children
 
-    def compile_from_config(self, config: dict[str, Any]) -> None:
+    def compile_from_config(self, config):
         """Keras calls it while it loads a `.keras` file, before it reads the state."""
         super().compile_from_config(config)
         self._legacy_state.create()
 
-    def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None) -> tf.Tensor:
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None):
         return super().compute_loss(x, y, self.by_name(y_pred), sample_weight)
 
-    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any]:
+    def compute_metrics(self, x, y, y_pred, sample_weight):
         return super().compute_metrics(x, y, self.by_name(y_pred), sample_weight)
 
     def by_name(self, outputs: Any) -> Any:
@@ -193,15 +193,15 @@ class Model(tf.keras.Model):
         """A context for making graphs that are to be saved: without custom gradients, and without counting in training calls."""
         return setting(plain_autodiff=True, exporting=True)
 
-    def train_step(self, data: Any) -> dict[str, Any]:
+    def train_step(self, data):
         with xla_elementwise():
             return self._measure(super().train_step, data)
 
-    def test_step(self, data: Any) -> dict[str, Any]:
+    def test_step(self, data):
         with xla_elementwise(unknown_sizes=False):
             return self._measure(super().test_step, data)
 
-    def predict_step(self, data: Any) -> Any:
+    def predict_step(self, data):
         with xla_elementwise(unknown_sizes=False):
             return super().predict_step(data)
 

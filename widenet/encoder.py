@@ -249,7 +249,7 @@ class Encoder(Layer):
 
     def compute_mask(self, inputs: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor | None:
         """Passes the mask of the tokens on with the output."""
-        return real_tokens(mask, inputs)
+        return real_tokens(mask)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Encoder":

@@ -116,12 +116,12 @@ def _plain(setting, name=""):
     return setting.get_config() if hasattr(setting, "get_config") else setting
 
 
-def real_tokens(mask, x):
+def real_tokens(mask, x=None):
     """A mask as the layers compute with it.
 
     Args:
       mask: bool [batch, length], or numbers, False or 0 where a token is padding; or None.
-      x: [batch, length, width], the tokens.
+      x: [batch, length, width], the tokens; None to leave the rank unchecked.
 
     Returns:
       bool [batch, length]; None if all tokens are real.
@@ -132,7 +132,7 @@ def real_tokens(mask, x):
     if mask is None:
         return None
     mask = tf.cast(mask, tf.bool)
-    if mask.shape.rank not in (None, x.shape.rank - 1):
+    if x is not None and mask.shape.rank not in (None, x.shape.rank - 1):
         refuse("mask", mask.shape.as_list(), f"[batch, length] for tokens {x.shape.as_list()}, False or 0 where one is padding")
     return mask
 

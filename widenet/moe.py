@@ -198,4 +198,4 @@ class SharedMoE(Layer):
 
     def compute_mask(self, inputs: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor | None:
         """Passes the mask of the tokens on with them."""
-        return real_tokens(mask, inputs)
+        return real_tokens(mask)

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from widenet.checks import check_count, check_rate, refuse
 from widenet.feed_forward import get_activation, plain_activation
-from widenet.layer import Layer, at_least_float32, check_initializer, new_initializer
+from widenet.layer import Layer, at_least_float32, check_initializer, check_regularizer, new_initializer
 from widenet.norm import IndividualLayerNorm
 
 register = tf.keras.saving.register_keras_serializable(package="bert")
@@ -26,6 +26,7 @@ class TextEmbedding(Layer):
       dropout: rate after the norm.
       norm_epsilon: epsilon of the norm.
       initializer: name, config or unseeded instance of a Keras initializer, for embeddings and projection.
+      kernel_regularizer: name, config or instance of a Keras regularizer of the projection, or None.
 
     Weights: `word_embedding` [vocab_size, E], `position_embedding` [max_length, E], `type_embedding` [type_vocab_size, E], those
     of `norm`, and those of `projection` (a Dense) or None.
@@ -44,6 +45,7 @@ class TextEmbedding(Layer):
         dropout=0.0,
         norm_epsilon=1e-12,
         initializer="glorot_uniform",
+        kernel_regularizer=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -61,13 +63,18 @@ class TextEmbedding(Layer):
         self.dropout = dropout
         self.norm_epsilon = norm_epsilon
         self.initializer = check_initializer("initializer", initializer)
+        self.kernel_regularizer = check_regularizer("kernel_regularizer", kernel_regularizer)
         # Sum and norm are at least float32: they cost little, and embeddings are not rounded before they are added.
         self.norm = IndividualLayerNorm(1, epsilon=norm_epsilon, name="norm", dtype=at_least_float32(self.compute_dtype))
         self._dropout = tf.keras.layers.Dropout(dropout, dtype=self.dtype_policy)
         self.projection = None
         if embedding_dim != width:
             self.projection = tf.keras.layers.Dense(
-                width, kernel_initializer=new_initializer(self.initializer), name="projection", dtype=self.dtype_policy
+                width,
+                kernel_initializer=new_initializer(self.initializer),
+                kernel_regularizer=self.kernel_regularizer,
+                name="projection",
+                dtype=self.dtype_policy,
             )
 
     def build(self, input_shape):
@@ -138,6 +145,7 @@ class MaskedWords(Layer):  # .keras files store its weights under the name of th
       activation: a name of widenet.feed_forward.ACTIVATIONS, or a function.
       norm_epsilon: epsilon of the norm.
       kernel_initializer: name, config or unseeded instance of a Keras initializer.
+      kernel_regularizer: name, config or instance of a Keras regularizer of the kernel, or None.
 
     Weights: `dense` (a Dense to E), those of `norm`, and `bias` [vocab_size]. The matrix to the words is the embedding's.
 
@@ -145,15 +153,28 @@ class MaskedWords(Layer):  # .keras files store its weights under the name of th
       ValueError: a setting out of range, at construction.
     """
 
-    def __init__(self, embedding_dim, activation="gelu", norm_epsilon=1e-12, kernel_initializer="glorot_uniform", **kwargs):
+    def __init__(
+        self,
+        embedding_dim,
+        activation="gelu",
+        norm_epsilon=1e-12,
+        kernel_initializer="glorot_uniform",
+        kernel_regularizer=None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.embedding_dim = embedding_dim
         self.activation = plain_activation(activation)
         self.norm_epsilon = norm_epsilon
         self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
+        self.kernel_regularizer = check_regularizer("kernel_regularizer", kernel_regularizer)
         self._activation = get_activation(activation)
         self.dense = tf.keras.layers.Dense(
-            embedding_dim, kernel_initializer=new_initializer(self.kernel_initializer), name="dense", dtype=self.dtype_policy
+            embedding_dim,
+            kernel_initializer=new_initializer(self.kernel_initializer),
+            kernel_regularizer=self.kernel_regularizer,
+            name="dense",
+            dtype=self.dtype_policy,
         )
         self.norm = IndividualLayerNorm(1, epsilon=norm_epsilon, name="norm", dtype=self.dtype_policy)
 
@@ -191,15 +212,21 @@ class Span(Layer):
 
     Args:
       kernel_initializer: name, config or unseeded instance of a Keras initializer.
+      kernel_regularizer: name, config or instance of a Keras regularizer of the kernel, or None.
 
     Weights: `dense` (a Dense to 2).
     """
 
-    def __init__(self, kernel_initializer="glorot_uniform", **kwargs):
+    def __init__(self, kernel_initializer="glorot_uniform", kernel_regularizer=None, **kwargs):
         super().__init__(**kwargs)
         self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
+        self.kernel_regularizer = check_regularizer("kernel_regularizer", kernel_regularizer)
         self.dense = tf.keras.layers.Dense(
-            2, kernel_initializer=new_initializer(self.kernel_initializer), name="dense", dtype=self.dtype_policy
+            2,
+            kernel_initializer=new_initializer(self.kernel_initializer),
+            kernel_regularizer=self.kernel_regularizer,
+            name="dense",
+            dtype=self.dtype_policy,
         )
 
     def build(self, input_shape):

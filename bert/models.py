@@ -1,5 +1,7 @@
 """Text models around the one encoder, for each task."""
 
+from typing import Literal, get_args
+
 import tensorflow as tf
 
 from bert.layers import FirstToken, MaskedWords, Span, TextEmbedding
@@ -7,12 +9,23 @@ from widenet import Encoder, Model
 from widenet.checks import check_choice, check_count
 from widenet.cost import dense_flops, encoder_flops
 from widenet.layer import at_least_float32, compute_dtype_of, new_initializer
-from widenet.zoo import create_encoder, settings_of_encoder
+from widenet.zoo import EncoderSettings, create_encoder, settings_of_encoder
 
-TASKS = ("encoder", "pretraining", "classification", "span")
+Task = Literal["encoder", "pretraining", "classification", "span"]
+TASKS = get_args(Task)
 # BERT's, of every kernel and embedding.
 INITIALIZER = {"class_name": "TruncatedNormal", "config": {"stddev": 0.02}}
 INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
+
+
+class ModelSettings(EncoderSettings, total=False):
+    """The settings of `bert.create_model` as keyword arguments, for editors and type checkers."""
+
+    classes: int
+    vocab_size: int
+    max_length: int
+    type_vocab_size: int
+    embedding_dim: int
 
 
 def build_model(
@@ -38,7 +51,7 @@ def build_model(
     check_choice("task", task, TASKS)
     check_count("classes", classes)
     encoder = create_encoder({**encoder, "kernel_initializer": kernel_initializer})
-    initializer = encoder.kernel_initializer
+    initializer, regularizer = encoder.kernel_initializer, encoder.kernel_regularizer
     embedding = TextEmbedding(
         vocab_size,
         max_length,
@@ -48,6 +61,7 @@ def build_model(
         dropout=encoder.dropout,
         norm_epsilon=encoder.norm_epsilon,
         initializer=initializer,
+        kernel_regularizer=regularizer,
         name="embedding",
     )
 
@@ -60,10 +74,11 @@ def build_model(
     wide = at_least_float32(compute_dtype_of(None))
 
     def dense(units, **settings):
-        return tf.keras.layers.Dense(units, kernel_initializer=new_initializer(initializer), **settings)
+        initial = new_initializer(initializer)
+        return tf.keras.layers.Dense(units, kernel_initializer=initial, kernel_regularizer=regularizer, **settings)
 
     if task == "span":
-        return Model(inputs, Span(kernel_initializer=initializer, name="span", dtype=wide)(x, mask=mask), name=name)
+        return Model(inputs, Span(initializer, regularizer, name="span", dtype=wide)(x, mask=mask), name=name)
 
     pooled = FirstToken(name="first_token")(x)
     pooled = dense(encoder.width, activation="tanh", name="pooler")(pooled)
@@ -79,7 +94,8 @@ def build_model(
     }
     if task == "pretraining":
         inputs["masked_lm_positions"] = tf.keras.Input((None,), dtype=tf.int32, name="masked_lm_positions")
-        head = MaskedWords(embedding_dim, encoder.activation, encoder.norm_epsilon, initializer, name="mlm_logits", dtype=wide)
+        of_kernel = (initializer, regularizer)
+        head = MaskedWords(embedding_dim, encoder.activation, encoder.norm_epsilon, *of_kernel, name="mlm_logits", dtype=wide)
         outputs["mlm_logits"] = head([x, inputs["masked_lm_positions"], words])
         outputs["next_sentence"] = dense(2, name="next_sentence", dtype=wide)(pooled)
     return Model(inputs, outputs, name=name)

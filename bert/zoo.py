@@ -1,8 +1,19 @@
 """The table of text models. A new size is a new row of SIZES."""
 
+from __future__ import annotations
+
 import fnmatch
+from typing import TYPE_CHECKING, Any
 
 from official.zoo import check_model, check_model_name, override
+
+if TYPE_CHECKING:  # Names can be listed without waiting for TensorFlow.
+    import os
+
+    from typing_extensions import Unpack
+
+    from bert.models import ModelSettings, Task
+    from widenet import Model
 
 # Width, heads, hidden width of dense FFN and of experts, blocks, and the width of the embeddings.
 SIZES = {
@@ -44,12 +55,12 @@ MEANINGS = {
 ENCODER = dict(dropout=0.1, attention_dropout=0.1, norm_epsilon=1e-12, norm_position="post")
 
 
-def list_models(pattern="*"):
+def list_models(pattern: str = "*") -> list[str]:
     """The names that `create_model` takes, of those that match a shell pattern such as "widenet*"."""
     return fnmatch.filter(MODELS, pattern)
 
 
-def model_settings(name, **overrides):
+def model_settings(name: str, **overrides: Unpack[ModelSettings]) -> dict[str, Any]:
     """All settings of a model of the zoo, as a flat dict of plain values.
 
     Args:
@@ -69,11 +80,21 @@ def model_settings(name, **overrides):
     return override(name, {**COMMON, **encoder}, overrides)
 
 
-def create_model(model=None, /, task="encoder", *, name=None, pretrained=None, **overrides):
+def create_model(
+    model: str | None = None,
+    /,
+    task: Task = "encoder",
+    *,
+    name: str | None = None,
+    pretrained: str | os.PathLike[str] | None = None,
+    **overrides: Unpack[ModelSettings],
+) -> Model:
     """Creates an uncompiled model of the zoo.
 
     All tasks take a dict of int32 [batch, length], of any length up to `max_length`: `input_word_ids`, `input_mask` (0 where a
-    token is padding, whatever its id) and `input_type_ids`. Their outputs:
+    token is padding, whatever its id) and `input_type_ids`. In Python the dict may also have Hugging Face's names, `input_ids`,
+    `attention_mask` and `token_type_ids`, and a call's `mask`, bool [batch, length], may take the place of `input_mask`; exported
+    models have the first names only. Their outputs:
 
     - "encoder": a dict of `pooled_output` [batch, width], `sequence_output` [batch, length, width], `encoder_outputs` (a list of
       such, one a block) and `balance_loss`, a scalar: the balance terms of all routings with their weight. In training the
@@ -103,6 +124,8 @@ def create_model(model=None, /, task="encoder", *, name=None, pretrained=None, *
           classifier (dropout), and of all norms.
         kernel_initializer: name or config of a Keras initializer for every kernel of encoder, embedding, pooler and heads, and
           for the embeddings of words, positions and types.
+        kernel_regularizer: name, config or instance of a Keras regularizer for every such kernel, but not for the embeddings. Its
+          terms are in the model's `losses`, one for each kernel, also for one that blocks share.
         num_experts, top_k, capacity_factor, ...: every setting of widenet.routing.MOE_SETTINGS, as in widenet.SharedMoE.
         attention_groups, ffn_groups, norm_groups, routing_groups, moe_blocks, norm_position: as in widenet.Deployment.
 
@@ -124,7 +147,9 @@ def create_model(model=None, /, task="encoder", *, name=None, pretrained=None, *
     return build_model(name or model, task, **settings)
 
 
-def load_model(source, task=None, *, name=None, **changes):
+def load_model(
+    source: str | os.PathLike[str], task: Task | None = None, *, name: str | None = None, **changes: Unpack[ModelSettings]
+) -> Model:
     """A saved model, with its settings and weights: an uncompiled model that gives the same answers.
 
     Args:

@@ -9,6 +9,7 @@ the model repositories to load from (official.repository.locations).
 
 import os
 import pathlib
+from typing import Any
 
 from official.cli import quiet
 from official.cli.text_ops import load_with_text_ops
@@ -24,18 +25,18 @@ with quiet.hub_import():
 class HandleResolver(resolver.Resolver):
     """Resolves handles for tensorflow_hub."""
 
-    def is_supported(self, handle):
+    def is_supported(self, handle: str) -> bool:
         """Whether it is a handle, and not also the path of a SavedModel, which takes precedence."""
         return is_handle(handle) and not is_saved_model(pathlib.Path(handle))
 
-    def __call__(self, handle):
+    def __call__(self, handle: str) -> str:
         return str(find_published(handle))
 
 
 registry.resolver.add_implementation(HandleResolver())
 
 
-def resolve(handle):
+def resolve(handle: str | os.PathLike[str]) -> str:
     """The local folder of a SavedModel, a string.
 
     Args:
@@ -48,7 +49,7 @@ def resolve(handle):
     return tensorflow_hub.resolve(os.fspath(handle))
 
 
-def load(handle):
+def load(handle: str | os.PathLike[str]) -> Any:
     """Loads a model as tensorflow_hub.load does: it has `signatures`, and is callable if it was saved so.
 
     For a text model tensorflow_text is imported.

@@ -26,6 +26,7 @@ for package, files in json.loads({files!r}).items():
     module = importlib.import_module(package)
     {more}
     import numpy as np, tensorflow as tf
+    assert package == "bert" or tf.keras.saving.get_registered_object("vision>Preprocessor")
     arrays = dict(np.load(files.pop("inputs")))
     for path, created in files.items():
         if created:
@@ -49,6 +50,7 @@ print(json.dumps(answers))
         pytest.param(["vision", "bert"], "", ["model.keras"], marks=pytest.mark.smoke),
         (["bert", "vision"], "", ["saved_model", "model.h5", *WEIGHTS]),
         (["bert", "vision"], "import keras", ["model.keras"]),  # Keras imports TensorFlow halfway through its own import
+        (["vision", "bert"], "import vision.decoding", ["model.keras"]),  # imports TensorFlow before it is a module itself
     ],
 )
 def test_loads_after_import_of_the_package_alone(tmp_path, packages, more, forms):

@@ -2,16 +2,16 @@
 
 Models: zoo (sizes and settings), models (builds one), embedding (patches, pooling), transfer (start from other weights).
 Data: data (data sets by name), decoding, preprocessing (settings; one image), randaugment, image_operations, caching,
-  mixup, pipeline (batches).
+  mixup, pipeline (batches). pixels: a layer that prepares pixels for a model.
 Task: classification (what official.train runs), serving (signatures that take image files), recipes and configs/.
 Commands: python -m vision prints the models; vision.contact_sheet draws augmented images; vision.prepare downloads data.
 """
 
 from official.zoo import import_with_tensorflow
-from vision.zoo import create_model, list_models, load_model, model_settings
+from vision.zoo import create_model, list_models, load_model, model_settings, preprocessor
 
-__all__ = ["create_model", "list_models", "load_model", "model_settings"]
+__all__ = ["create_model", "list_models", "load_model", "model_settings", "preprocessor"]
 
 # So that tf.keras.models.load_model knows their classes; the optimizers need TensorFlow Addons, which is slow to import.
 _OPTIMIZERS = [f"official.training.optimizers.{name}" for name in ("LAMB", "AdamW", "SGD", "LinearDecay")]
-import_with_tensorflow("vision.embedding", on_demand=_OPTIMIZERS)
+import_with_tensorflow("vision.embedding", "vision.pixels", on_demand=_OPTIMIZERS)

@@ -355,14 +355,15 @@ def inception_box(shape, seed, smallest_area, largest_area=1.0):
     return tf.where(largest_area >= smallest_area, box, whole(shape))
 
 
-def central_box(shape, share):
-    """The central square whose side is `share` of the image's shorter side: int32 [4].
+def central_box(shape, share, aspect=1.0):
+    """The central box of this aspect ratio, width / height, whose sides are `share` of the largest that fits: int32 [4].
 
     A share of 224/256, resized to 224 pixels, is the usual "resize the shorter side to 256, then crop the central 224 pixels".
     """
-    shorter = tf.cast(tf.minimum(shape[0], shape[1]), tf.float32)
-    side = tf.maximum(tf.cast(tf.round(share * shorter), tf.int32), 1)
-    return tf.stack([(shape[0] - side) // 2, (shape[1] - side) // 2, side, side])
+    height, width = tf.unstack(tf.cast(shape[:2], tf.float32))
+    largest = tf.stack([tf.minimum(height, width / aspect), tf.minimum(width, height * aspect)])
+    sides = tf.maximum(tf.cast(tf.round(share * largest), tf.int32), 1)
+    return tf.concat([(shape[:2] - sides) // 2, sides], axis=0)
 
 
 def or_else(make, otherwise):

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from widenet.checks import check_choice
-from widenet.layer import Layer, check_initializer, new_initializer
+from widenet.layer import Layer, check_initializer, check_regularizer, new_initializer
 
 register = tf.keras.saving.register_keras_serializable(package="vision")
 
@@ -20,19 +20,25 @@ class PatchEmbedding(Layer):
       patch_size: side of the square patches, in pixels; divides the images' sides.
       class_token: whether a learned token is prepended.
       kernel_initializer: name, config or unseeded instance of a Keras initializer, for the projection.
+      kernel_regularizer: name, config or instance of a Keras regularizer of the projection, or None.
 
     Weights: `projection` (a Dense), `class_token_embedding` [1, 1, width] (initially 0) with a class token, and
     `position_embedding` [1, tokens, width] (initially normal with standard deviation 0.02).
     """
 
-    def __init__(self, width, patch_size, class_token, kernel_initializer="glorot_uniform", **kwargs):
+    def __init__(self, width, patch_size, class_token, kernel_initializer="glorot_uniform", kernel_regularizer=None, **kwargs):
         super().__init__(**kwargs)
         self.width = width
         self.patch_size = patch_size
         self.class_token = class_token
         self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
+        self.kernel_regularizer = check_regularizer("kernel_regularizer", kernel_regularizer)
         self.projection = tf.keras.layers.Dense(
-            width, kernel_initializer=new_initializer(self.kernel_initializer), name="projection", dtype=self.dtype_policy
+            width,
+            kernel_initializer=new_initializer(self.kernel_initializer),
+            kernel_regularizer=self.kernel_regularizer,
+            name="projection",
+            dtype=self.dtype_policy,
         )
 
     def build(self, input_shape):

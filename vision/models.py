@@ -1,12 +1,25 @@
 """Image classifiers around the one encoder."""
 
+from typing import Literal
+
 import tensorflow as tf
 
 from vision.embedding import PatchEmbedding, Pooling
 from widenet import Encoder, Model
 from widenet.checks import check_choice, check_count, refuse
 from widenet.layer import at_least_float32, compute_dtype_of, new_initializer
-from widenet.zoo import create_encoder, settings_of_encoder
+from widenet.zoo import EncoderSettings, create_encoder, settings_of_encoder
+
+
+class ModelSettings(EncoderSettings, total=False):
+    """The settings of `vision.create_model` as keyword arguments, for editors and type checkers."""
+
+    classes: int
+    image_size: int | tuple[int, int]
+    patch_size: int | tuple[int, int]
+    channels: int
+    representation: bool
+    pool: Literal["token", "gap"]
 
 
 def build_model(name, classes, image_size, patch_size, channels, representation, pool, **encoder):
@@ -27,13 +40,14 @@ def build_model(name, classes, image_size, patch_size, channels, representation,
     if image_size % patch_size:
         refuse("patch_size", patch_size, f"a divisor of image_size={image_size}")
     encoder = create_encoder(encoder)
-    initializer = encoder.kernel_initializer
+    initializer, regularizer = encoder.kernel_initializer, encoder.kernel_regularizer
 
     def dense(units, **settings):
-        return tf.keras.layers.Dense(units, kernel_initializer=new_initializer(initializer), **settings)
+        initial = new_initializer(initializer)
+        return tf.keras.layers.Dense(units, kernel_initializer=initial, kernel_regularizer=regularizer, **settings)
 
     images = tf.keras.Input((image_size, image_size, channels), name="images")
-    x = PatchEmbedding(encoder.width, patch_size, pool == "token", kernel_initializer=initializer, name="embedding")(images)
+    x = PatchEmbedding(encoder.width, patch_size, pool == "token", initializer, regularizer, name="embedding")(images)
     x = tf.keras.layers.Dropout(encoder.dropout, name="embedding_dropout")(x)
     x = encoder(x)
     x = Pooling(pool, name="pooling")(x)

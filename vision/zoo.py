@@ -1,8 +1,21 @@
 """The table of image models. A new size is a new row of SIZES."""
 
+from __future__ import annotations
+
 import fnmatch
+from typing import TYPE_CHECKING, Any
 
 from official.zoo import check_model, check_model_name, override
+
+if TYPE_CHECKING:  # Names can be listed without waiting for TensorFlow.
+    import os
+
+    import tensorflow as tf
+    from typing_extensions import Unpack
+
+    from vision.models import ModelSettings
+    from vision.pixels import Preprocessor
+    from widenet import Model
 
 # Width, heads, hidden width of dense FFN and of experts, blocks.
 SIZES = {
@@ -47,12 +60,12 @@ MEANINGS = {
 }
 
 
-def list_models(pattern="*"):
+def list_models(pattern: str = "*") -> list[str]:
     """The names that `create_model` takes, of those that match a shell pattern such as "widenet*"."""
     return fnmatch.filter(MODELS, pattern)
 
 
-def model_settings(name, **overrides):
+def model_settings(name: str, **overrides: Unpack[ModelSettings]) -> dict[str, Any]:
     """All settings of a model of the zoo, as a flat dict of plain values.
 
     Args:
@@ -70,7 +83,14 @@ def model_settings(name, **overrides):
     return override(name, {**COMMON, **encoder_settings(family, **SIZES[size], **FAMILIES[family], **MODELS[name])}, overrides)
 
 
-def create_model(model=None, /, *, name=None, pretrained=None, **overrides):
+def create_model(
+    model: str | None = None,
+    /,
+    *,
+    name: str | None = None,
+    pretrained: str | os.PathLike[str] | None = None,
+    **overrides: Unpack[ModelSettings],
+) -> Model:
     """Creates an uncompiled model of the zoo.
 
     Args:
@@ -91,6 +111,9 @@ def create_model(model=None, /, *, name=None, pretrained=None, **overrides):
         dropout: as in widenet.Encoder; also the rate after the embedding.
         kernel_initializer: name or config of a Keras initializer for every kernel of encoder, patch projection, representation
           and head. Positions and class token keep their own.
+        kernel_regularizer: name, config or instance of a Keras regularizer for the same kernels, such as
+          tf.keras.regularizers.L2(1e-4). Its terms are in the model's `losses`: one for each kernel, also for one that blocks
+          share.
         num_experts, top_k, capacity_factor, ...: every setting of widenet.routing.MOE_SETTINGS, as in widenet.SharedMoE.
         attention_groups, ffn_groups, norm_groups, routing_groups, moe_blocks, norm_position: as in widenet.Deployment.
 
@@ -113,7 +136,7 @@ def create_model(model=None, /, *, name=None, pretrained=None, **overrides):
     return build_model(name=name or model, **settings)
 
 
-def load_model(source, *, name=None, **changes):
+def load_model(source: str | os.PathLike[str], *, name: str | None = None, **changes: Unpack[ModelSettings]) -> Model:
     """A saved model, with its settings and weights: an uncompiled model that gives the same answers.
 
     Args:
@@ -136,6 +159,33 @@ def load_model(source, *, name=None, **changes):
 
     check_model_name(name)
     return load_saved(_zoo(), read_saved(_zoo(), source, "source"), name, changes)
+
+
+def preprocessor(model: tf.keras.Model, *, eval_crop: float = 0.0) -> Preprocessor:
+    """A layer that prepares images for a model: uint8 or floats from 0 to 255, of any size, one image or a batch.
+
+        prepare = vision.preprocessor(model)
+        logits = model(prepare(photo[np.newaxis]))  # uint8 [height, width, 3]
+
+    It also works in `tf.data.Dataset.map` and in Keras models, which keep it when they are saved.
+
+    Args:
+      model: of `create_model` or `load_model`, or another one with images as its only input.
+      eval_crop: of the recipe that the model was trained by; 0 takes the whole image.
+
+    Returns:
+      A vision.pixels.Preprocessor, a Keras layer without weights.
+
+    Raises:
+      ValueError: another model, or eval_crop outside [0, 1].
+    """
+    from vision.pixels import Preprocessor
+
+    shape = model.input_shape
+    if not isinstance(shape, tuple) or len(shape) != 4 or None in shape[1:]:
+        what = "one with a single input [batch, height, width, channels] of known size"
+        raise ValueError(f"model={model.name!r} is not allowed: it must be {what}; its inputs are {shape}")
+    return Preprocessor(shape[1:3], shape[3], eval_crop)
 
 
 def _zoo():

@@ -1,9 +1,10 @@
 """The paper's section "Layer Norm Analysis": how much the layer norms of different blocks differ."""
 
 import numpy as np
+import numpy.typing as npt
 
 
-def norm_diversity(vectors):
+def norm_diversity(vectors: npt.ArrayLike) -> tuple[np.ndarray, float]:
     """The paper's y: the mean distance between the elements of one block's gamma (or beta) and those of all other blocks.
 
     For element i of block j of N blocks of width M: y_ij = 1 / (M N^2) * sum over n != j and m of |v_ij - v_mn|, which the paper

@@ -1,9 +1,21 @@
 """Multi-head self-attention."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from widenet.checks import check_count, check_rate, refuse
-from widenet.layer import Layer, at_least_float32, check_initializer, new_initializer, register
+from widenet.layer import (
+    Initializer,
+    Layer,
+    Regularizer,
+    at_least_float32,
+    check_initializer,
+    check_regularizer,
+    new_initializer,
+    real_tokens,
+    register,
+)
 
 
 @register
@@ -20,12 +32,22 @@ class SelfAttention(Layer):
       dropout: rate on the output.
       attention_dropout: rate on the attention probabilities.
       kernel_initializer: name, config or unseeded instance of a Keras initializer.
+      kernel_regularizer: name, config or instance of a Keras regularizer of the kernels, or None.
 
     Raises:
       ValueError: a setting out of range, or a width that the heads do not divide, at construction.
     """
 
-    def __init__(self, width, heads, dropout=0.0, attention_dropout=0.0, kernel_initializer="glorot_uniform", **kwargs):
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Regularizer = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         check_heads(width, heads)
         check_rate("dropout", dropout)
@@ -35,33 +57,40 @@ class SelfAttention(Layer):
         self.dropout = dropout
         self.attention_dropout = attention_dropout
         self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
+        self.kernel_regularizer = check_regularizer("kernel_regularizer", kernel_regularizer)
         self.query, self.key, self.value, self.output_dense = (
             tf.keras.layers.Dense(
-                width, kernel_initializer=new_initializer(self.kernel_initializer), name=name, dtype=self.dtype_policy
+                width,
+                kernel_initializer=new_initializer(self.kernel_initializer),
+                kernel_regularizer=self.kernel_regularizer,
+                name=name,
+                dtype=self.dtype_policy,
             )
             for name in ("query", "key", "value", "output")
         )
         self._dropout = tf.keras.layers.Dropout(dropout, dtype=self.dtype_policy)
         self._attention_dropout = tf.keras.layers.Dropout(attention_dropout, dtype=self.dtype_policy)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tf.TensorShape) -> None:
         if input_shape[-1] != self.width:
             refuse("width", self.width, f"{input_shape[-1]}, the last axis of the input")
         for dense in (self.query, self.key, self.value, self.output_dense):
             self.build_child(dense, input_shape)
         super().build(input_shape)
 
-    def call(self, x, mask=None, training=None):
+    def call(self, x: tf.Tensor, mask: tf.Tensor | None = None, training: bool | None = None) -> tf.Tensor:
         """Every token attends to the real tokens of its example.
 
         Args:
           x: float [batch, length, width].
-          mask: bool [batch, length], False where a token is padding, to which no token attends; None if all are real.
+          mask: bool [batch, length], or integers, False or 0 where a token is padding, to which no token attends; None if all
+            are real.
           training: whether dropout is on.
 
         Returns:
           float [batch, length, width].
         """
+        mask = real_tokens(mask, x)
         # Axes: b batch, q query tokens, k key tokens, h heads, d width / heads.
         query, key, value = (self._split_heads(dense(x)) for dense in (self.query, self.key, self.value))
         scores = tf.matmul(query * (self.width // self.heads) ** -0.5, key, transpose_b=True)  # [b, h, q, k]

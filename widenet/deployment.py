@@ -1,7 +1,7 @@
 """Which weights are shared over depth: the one idea of this package, and the models as rows of one table."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from widenet.checks import check_choice, check_count, refuse
 from widenet.layer import register
@@ -52,8 +52,8 @@ class Deployment:
     ffn_groups: int | None = 1
     norm_groups: int | None = None
     routing_groups: int | None = None
-    moe_blocks: str | int | tuple[int, ...] = "all"
-    norm_position: str = "pre"
+    moe_blocks: Literal["all"] | int | tuple[int, ...] = "all"
+    norm_position: Literal["pre", "post"] = "pre"
 
     def __post_init__(self):
         for setting in GROUP_SETTINGS:
@@ -67,7 +67,7 @@ class Deployment:
             check_count("moe_blocks", self.moe_blocks, minimum=0, why=', "all" or a tuple of block indices')
         check_choice("norm_position", self.norm_position, ("pre", "post"))
 
-    def blocks(self, depth):
+    def blocks(self, depth: int) -> tuple[Block, ...]:
         """What each of `depth` blocks uses, a tuple of Blocks.
 
         Raises:
@@ -101,12 +101,12 @@ class Deployment:
         check_count("moe_blocks", self.moe_blocks, minimum=0, maximum=depth, why=f" (depth={depth})")
         return range(depth - self.moe_blocks, depth)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = dataclasses.asdict(self)
         return {**config, "moe_blocks": list(self.moe_blocks) if isinstance(self.moe_blocks, tuple) else self.moe_blocks}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Deployment":
         return cls(**config)
 
 

@@ -2,7 +2,7 @@
 
 import collections
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -11,7 +11,17 @@ from widenet.checks import check_count, check_known, check_positive, check_rate,
 from widenet.deployment import Deployment
 from widenet.fast_path import cast_once
 from widenet.feed_forward import FeedForward, plain_activation
-from widenet.layer import Layer, at_least_float32, check_initializer, register
+from widenet.layer import (
+    Activation,
+    Initializer,
+    Layer,
+    Regularizer,
+    at_least_float32,
+    check_initializer,
+    check_regularizer,
+    real_tokens,
+    register,
+)
 from widenet.moe import SharedMoE
 from widenet.norm import IndividualLayerNorm
 from widenet.routing import MOE_SETTINGS, balance_loss
@@ -25,12 +35,12 @@ class Encoding(NamedTuple):
       block_outputs: list of the same, one a block. The last one is the output of a post-norm encoder; in a pre-norm encoder it is
         the input of the final norm.
       balance_loss: scalar, float32 or float64, the sum of balance_weight * l_balance over the routings; 0 if no block is an MoE.
-        In training the layer's `losses` have the same sum, so add only one of the two to a loss. Outside training `losses` is
-        empty.
+        In training the layer's `losses` have the same terms, so add only one of the two to a loss. Outside training `losses` has
+        at most those of a kernel_regularizer.
     """
 
     output: tf.Tensor
-    block_outputs: list
+    block_outputs: list[tf.Tensor]
     balance_loss: tf.Tensor
 
 
@@ -59,6 +69,7 @@ class Encoder(Layer):
         arXiv:1603.09382); it grows linearly from 0 at the first block.
       norm_epsilon: epsilon of every norm.
       kernel_initializer: name, config or unseeded instance of a Keras initializer, for every kernel.
+      kernel_regularizer: name, config or instance of a Keras regularizer of every kernel, or None.
 
     Attributes:
       moe: all settings of its MoE layers, a dict; each is an attribute too, such as `num_experts`.
@@ -75,20 +86,21 @@ class Encoder(Layer):
 
     def __init__(
         self,
-        depth,
-        width,
-        heads,
-        ffn_dim,
-        expert_dim=None,
-        deployment=Deployment(),
-        moe=None,
-        activation="gelu",
-        dropout=0.0,
-        attention_dropout=0.0,
-        drop_path=0.0,
-        norm_epsilon=1e-6,
-        kernel_initializer="glorot_uniform",
-        **kwargs,
+        depth: int,
+        width: int,
+        heads: int,
+        ffn_dim: int,
+        expert_dim: int | None = None,
+        deployment: Deployment = Deployment(),
+        moe: Mapping[str, Any] | None = None,
+        activation: Activation = "gelu",
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        drop_path: float = 0.0,
+        norm_epsilon: float = 1e-6,
+        kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Regularizer = None,
+        **kwargs: Any,
     ):
         # Of MoE layers all settings are checked even where no block is an MoE, so that an ablation does not hide a wrong value.
         super().__init__(**_merged(moe, kwargs))
@@ -112,6 +124,7 @@ class Encoder(Layer):
         self.drop_path = drop_path
         self.norm_epsilon = norm_epsilon
         self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
+        self.kernel_regularizer = check_regularizer("kernel_regularizer", kernel_regularizer)
 
         self.blocks = deployment.blocks(depth)
         self.attentions = [self._new_attention(i) for i in range(1 + self.blocks[-1].attention)]
@@ -127,12 +140,12 @@ class Encoder(Layer):
         ]
 
     @classmethod
-    def settings(cls):
+    def settings(cls) -> list[str]:
         """With those of the MoE layers one by one, and not as `moe`: configs in files have this form."""
         return [name for name in super().settings() if name != "moe"]
 
     @property
-    def moe(self):
+    def moe(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in MOE_SETTINGS}
 
     def _new_attention(self, index):
@@ -142,6 +155,7 @@ class Encoder(Layer):
             dropout=self.dropout,
             attention_dropout=self.attention_dropout,
             kernel_initializer=self.kernel_initializer,
+            kernel_regularizer=self.kernel_regularizer,
             name=f"attention_{index}",
             dtype=self.dtype_policy,
         )
@@ -152,6 +166,7 @@ class Encoder(Layer):
             activation=self.activation,
             dropout=self.dropout,
             kernel_initializer=self.kernel_initializer,
+            kernel_regularizer=self.kernel_regularizer,
             name=f"ffn_{index}",
             dtype=self.dtype_policy,
         )
@@ -163,6 +178,7 @@ class Encoder(Layer):
             activation=self.activation,
             dropout=self.dropout,
             kernel_initializer=self.kernel_initializer,
+            kernel_regularizer=self.kernel_regularizer,
             name=f"moe_{index}",
             dtype=self.dtype_policy,
         )
@@ -170,13 +186,15 @@ class Encoder(Layer):
     def _new_norm(self, depth, name):
         return IndividualLayerNorm(depth, epsilon=self.norm_epsilon, name=name, dtype=self.dtype_policy)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tf.TensorShape) -> None:
         norms = [self.attention_norm, self.ffn_norm] + ([self.final_norm] if self.final_norm else [])
         for child in (*self.attentions, *self.dense_layers, *self.moe_layers, *norms):
             self.build_child(child, input_shape)
         super().build(input_shape)
 
-    def call(self, x, mask=None, training=None, details=False):
+    def call(
+        self, x: tf.Tensor, mask: tf.Tensor | None = None, training: bool | None = None, details: bool = False
+    ) -> tf.Tensor | Encoding:
         """Encodes a batch of sequences.
 
         Args:
@@ -188,7 +206,7 @@ class Encoder(Layer):
         Returns:
           float [batch, length, width], or an Encoding.
         """
-        mask = _as_bool(mask)
+        mask = real_tokens(mask, x)
         counts = collections.Counter((block.is_moe, block.ffn) for block in self.blocks)
         uses = [
             (expert, count)
@@ -229,12 +247,12 @@ class Encoder(Layer):
         terms = [balance_loss(routing.probabilities, routing.experts, mask) for routing in routings.values()]
         return self.balance_weight * tf.add_n(terms) if terms else tf.zeros([], at_least_float32(self.compute_dtype))
 
-    def compute_mask(self, inputs, mask=None):
+    def compute_mask(self, inputs: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor | None:
         """Passes the mask of the tokens on with the output."""
-        return _as_bool(mask)
+        return real_tokens(mask)
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Encoder":
         return cls(**{**config, "deployment": Deployment.from_config(config["deployment"])})
 
 
@@ -248,7 +266,3 @@ def _merged(moe, kwargs):
     for name in moe.keys() & kwargs.keys():
         refuse(name, kwargs[name], f"given once: moe has {name}={moe[name]!r}")
     return {**moe, **kwargs}
-
-
-def _as_bool(mask):
-    return None if mask is None else tf.cast(mask, tf.bool)

@@ -5,7 +5,7 @@ that of `recording_margins`. Outside these context managers (predict, export) no
 """
 
 import contextlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -145,7 +145,7 @@ class ExpertLoad(tf.keras.metrics.Metric):
       num_experts: E; if encoders differ, the largest.
     """
 
-    def __init__(self, blocks, num_experts, name="expert_load", **kwargs):
+    def __init__(self, blocks: int, num_experts: int, name: str = "expert_load", **kwargs: Any):
         super().__init__(name=name, **kwargs)
         self.blocks = blocks
         self.num_experts = num_experts
@@ -153,7 +153,7 @@ class ExpertLoad(tf.keras.metrics.Metric):
         self.dropped = self.add_weight("dropped", (blocks,), initializer="zeros", dtype=tf.float32)
         self.balance = self.add_weight("balance", (blocks,), initializer="zeros", dtype=tf.float32)
 
-    def update_state(self, records):
+    def update_state(self, records: list[BlockLoad]) -> None:
         """Adds one step's list of BlockLoad, one a block for every call of the encoder.
 
         Raises:
@@ -167,7 +167,7 @@ class ExpertLoad(tf.keras.metrics.Metric):
         for variable, counts in ((self.kept, kept), (self.dropped, dropped), (self.balance, balance)):
             variable.assign_add(tf.reduce_sum(tf.reshape(counts, [-1, *variable.shape]), axis=0))
 
-    def shares(self):
+    def shares(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Tensors: experts' shares of all assignments [blocks, E], dropped share [blocks], balance [blocks].
 
         A block's shares and its dropped share sum to 1.
@@ -179,11 +179,11 @@ class ExpertLoad(tf.keras.metrics.Metric):
             tf.math.divide_no_nan(self.balance, total),
         )
 
-    def result(self):
+    def result(self) -> dict[str, tf.Tensor]:
         _, dropped, balance = self.shares()
         return {"balance": tf.reduce_mean(balance), "dropped": tf.reduce_mean(dropped)}
 
-    def table(self):
+    def table(self) -> list[dict[str, int | float]]:
         """Rows of plain numbers, one a block: {"block", "expert_0", ..., "dropped", "balance"}. Waits for the device.
 
         Raises:
@@ -205,15 +205,15 @@ class ExpertLoad(tf.keras.metrics.Metric):
             for block in range(self.blocks)
         ]
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         for variable in self.variables:
             variable.assign(tf.zeros_like(variable))
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         """Saves nothing: counts are not part of a model's files."""
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         """Loads nothing, as nothing was saved."""
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "blocks": self.blocks, "num_experts": self.num_experts}

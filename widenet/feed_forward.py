@@ -2,12 +2,23 @@
 
 import functools
 import types
+from typing import Any
 
 import tensorflow as tf
 
 from widenet.checks import check_count, check_rate, refuse
 from widenet.fast_path import compiles_elementwise, custom_gradient, in_xla, read
-from widenet.layer import Layer, at_least_float32, check_initializer, new_initializer, register
+from widenet.layer import (
+    Activation,
+    Initializer,
+    Layer,
+    Regularizer,
+    at_least_float32,
+    check_initializer,
+    check_regularizer,
+    new_initializer,
+    register,
+)
 
 ACTIVATIONS = {
     "gelu": functools.partial(tf.nn.gelu, approximate=False),
@@ -102,6 +113,7 @@ class FeedForward(Layer):
       activation: a name of widenet.feed_forward.ACTIVATIONS or a function, as in `get_activation`.
       dropout: rate of both dropouts.
       kernel_initializer: name, config or unseeded instance of a Keras initializer.
+      kernel_regularizer: name, config or instance of a Keras regularizer of the kernels, or None.
 
     Weights: `kernel_in` [D, H], `bias_in` [H], `kernel_out` [H, D], `bias_out` [D].
 
@@ -109,7 +121,15 @@ class FeedForward(Layer):
       ValueError: a setting out of range, at construction.
     """
 
-    def __init__(self, hidden_dim, activation="gelu", dropout=0.0, kernel_initializer="glorot_uniform", **kwargs):
+    def __init__(
+        self,
+        hidden_dim: int,
+        activation: Activation = "gelu",
+        dropout: float = 0.0,
+        kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Regularizer = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         check_count("hidden_dim", hidden_dim)
         check_rate("dropout", dropout)
@@ -117,20 +137,26 @@ class FeedForward(Layer):
         self.activation = plain_activation(activation)
         self.dropout = dropout
         self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
+        self.kernel_regularizer = check_regularizer("kernel_regularizer", kernel_regularizer)
         self._activation = get_activation(activation)
         self._dropout = tf.keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tf.TensorShape) -> None:
         width = input_shape[-1]
         for side, shape in (("in", (width, self.hidden_dim)), ("out", (self.hidden_dim, width))):
-            initializer = new_initializer(self.kernel_initializer)
-            kernel = self.add_weight(f"kernel_{side}", shape, initializer=initializer, experimental_autocast=False)
+            kernel = self.add_weight(
+                f"kernel_{side}",
+                shape,
+                initializer=new_initializer(self.kernel_initializer),
+                regularizer=self.kernel_regularizer,
+                experimental_autocast=False,
+            )
             bias = self.add_weight(f"bias_{side}", shape[-1:], initializer="zeros", experimental_autocast=False)
             setattr(self, f"kernel_{side}", kernel)
             setattr(self, f"bias_{side}", bias)
         super().build(input_shape)
 
-    def call(self, x, training=None):
+    def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Maps float [..., width] to the same shape."""
         # One 2-D product for all tokens: a batched one is several times slower on CPU.
         tokens = tf.reshape(x, [-1, x.shape[-1]])
@@ -139,15 +165,15 @@ class FeedForward(Layer):
 
     # The call in three parts: for experts, the activation may be computed for all of them at once.
 
-    def project_in(self, x):
+    def project_in(self, x: tf.Tensor) -> tf.Tensor:
         """[N, D] to [N, H]."""
         return affine(x, read(self.kernel_in, x.dtype), read(self.bias_in, x.dtype))
 
-    def activate(self, x, training):
+    def activate(self, x: tf.Tensor, training: bool | None) -> tf.Tensor:
         """[N, H] to the same shape: activation and dropout."""
         return self._dropout(self._activation(x), training=training)
 
-    def project_out(self, x, training):
+    def project_out(self, x: tf.Tensor, training: bool | None) -> tf.Tensor:
         """[N, H] to [N, D]: the second Dense and its dropout."""
         output = affine(x, read(self.kernel_out, x.dtype), read(self.bias_out, x.dtype))
         return self._dropout(output, training=training)

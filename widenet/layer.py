@@ -12,6 +12,11 @@ register = tf.keras.saving.register_keras_serializable(package="widenet")
 
 KERAS_SETTINGS = ("name", "dtype", "trainable")
 
+# Types of settings in the layers' signatures.
+Initializer = str | dict[str, Any] | tf.keras.initializers.Initializer
+Regularizer = str | dict[str, Any] | tf.keras.regularizers.Regularizer | None
+Activation = str | Callable[[tf.Tensor], tf.Tensor]
+
 
 class Setting(NamedTuple):
     """A setting in a table that several layers share.
@@ -48,7 +53,7 @@ class Layer(tf.keras.layers.Layer):
 
     table: dict = {}  # noqa: RUF012  Keras would track one on the instance
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         check_known(kwargs, (*self.settings(), *KERAS_SETTINGS), f"setting of {type(self).__name__}")
         settings = {name: kwargs.pop(name, setting.default) for name, setting in self.table.items()}
         super().__init__(**kwargs)
@@ -60,14 +65,28 @@ class Layer(tf.keras.layers.Layer):
             self.table[name].check(name, value)
             setattr(self, name, value)
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As of any Keras layer. Where `call` takes a `mask`, it may be named `attention_mask`, as by Hugging Face.
+
+        Raises:
+          ValueError: both names at once.
+        """
+        if "attention_mask" in kwargs and "mask" in inspect.signature(self.call).parameters:
+            mask = kwargs.pop("attention_mask")
+            if mask is not None and kwargs.get("mask") is not None:
+                raise ValueError("attention_mask and mask are two names of one argument: only one of them may be given")
+            if mask is not None:
+                kwargs["mask"] = mask
+        return super().__call__(*args, **kwargs)
+
     @classmethod
-    def settings(cls):
+    def settings(cls) -> list[str]:
         """The names of the constructor's own arguments: those of its signature and those of `table`."""
         parameters = inspect.signature(cls.__init__).parameters.values()
         own = [p.name for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD]
         return list(dict.fromkeys([*own, *cls.table]))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **{name: _plain(getattr(self, name), name) for name in self.settings()}}
 
     def build_child(self, child, input_shape):
@@ -86,6 +105,8 @@ def _plain(setting, name=""):
     """
     if isinstance(setting, tf.keras.initializers.Initializer):
         return tf.keras.initializers.serialize(setting)
+    if isinstance(setting, tf.keras.regularizers.Regularizer):
+        return tf.keras.regularizers.serialize(setting)
     if callable(setting):
         registered = tf.keras.saving.get_registered_name(setting)
         if tf.keras.saving.get_registered_object(registered) is not setting:
@@ -95,23 +116,63 @@ def _plain(setting, name=""):
     return setting.get_config() if hasattr(setting, "get_config") else setting
 
 
+def real_tokens(mask, x=None):
+    """A mask as the layers compute with it.
+
+    Args:
+      mask: bool [batch, length], or numbers, False or 0 where a token is padding; or None.
+      x: [batch, length, width], the tokens; None to leave the rank unchecked.
+
+    Returns:
+      bool [batch, length]; None if all tokens are real.
+
+    Raises:
+      ValueError: a mask of another rank, such as one from tokens to tokens.
+    """
+    if mask is None:
+        return None
+    mask = tf.cast(mask, tf.bool)
+    if x is not None and mask.shape.rank not in (None, x.shape.rank - 1):
+        refuse("mask", mask.shape.as_list(), f"[batch, length] for tokens {x.shape.as_list()}, False or 0 where one is padding")
+    return mask
+
+
 def check_initializer(setting, initializer):
     """The Keras initializer given by name, config or instance.
 
     Raises:
       ValueError: no or an unknown initializer, or one with a seed, which would make all experts and all blocks start equal.
     """
-    if hasattr(initializer, "to_dict"):  # a config that was read as part of a recipe, an ml_collections.ConfigDict
-        initializer = initializer.to_dict()
-    try:
-        instance = tf.keras.initializers.get(initializer)
-    except ValueError:
-        instance = None
+    instance = _instance_of(tf.keras.initializers, initializer)
     if not isinstance(instance, tf.keras.initializers.Initializer):
         refuse(setting, initializer, 'a Keras initializer, such as "glorot_uniform"')
     if instance.get_config().get("seed") is not None:
         refuse(setting, _plain(instance), "without a seed, or all experts would start equal (use tf.keras.utils.set_random_seed)")
     return instance
+
+
+def check_regularizer(setting, regularizer):
+    """The Keras regularizer given by name, config or instance, or None where that is given.
+
+    Raises:
+      ValueError: anything else, or an unknown regularizer.
+    """
+    if regularizer is None:
+        return None
+    instance = _instance_of(tf.keras.regularizers, regularizer)
+    if not isinstance(instance, tf.keras.regularizers.Regularizer):
+        refuse(setting, regularizer, 'a Keras regularizer, such as "l2" or tf.keras.regularizers.L2(1e-4), or None')
+    return instance
+
+
+def _instance_of(keras_module, given):
+    """What keras.initializers or keras.regularizers makes of a name, a config or an instance; None if it knows none such."""
+    if hasattr(given, "to_dict"):  # a config that was read as part of a recipe, an ml_collections.ConfigDict
+        given = given.to_dict()
+    try:
+        return keras_module.get(given)
+    except (ValueError, TypeError):
+        return None
 
 
 def new_initializer(initializer):

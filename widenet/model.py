@@ -5,6 +5,8 @@ import inspect
 import json
 import os
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import h5py
 import numpy as np
@@ -17,6 +19,8 @@ from widenet.fast_path import CONTEXT, setting, xla_elementwise
 from widenet.layer import register
 
 _SET_LEARNING_RATE = (tf.keras.callbacks.LearningRateScheduler, tf.keras.callbacks.ReduceLROnPlateau)
+# What Hugging Face calls the inputs of text models, and what they are called here.
+INPUTS_ELSEWHERE = {"input_ids": "input_word_ids", "attention_mask": "input_mask", "token_type_ids": "input_type_ids"}
 
 
 class _LegacyState(tf.keras.losses.Loss):
@@ -76,12 +80,15 @@ class Model(tf.keras.Model):
     If the outputs are a dict, its keys are the `output_names`, by which losses and metrics are given and named; those of a list
     within it are "key", "key_1", "key_2", ... None of them needs a loss.
 
+    A dict of inputs may have Hugging Face's names, those of INPUTS_ELSEWHERE. The `mask` of a call, bool [batch, length], may
+    take the place of the input "input_mask".
+
     Attributes:
       expert_load: an ExpertLoad of what was counted since the last reset, or None if no block is an MoE.
     """
 
     # Keras saves a functional subclass as a functional model only where its constructor has exactly these arguments.
-    def __init__(self, inputs, outputs, name=None, trainable=True):
+    def __init__(self, inputs: Any, outputs: Any, name: str | None = None, trainable: bool = True):
         super().__init__(inputs=inputs, outputs=outputs, name=name, trainable=trainable)
         if isinstance(outputs, dict):
             self.output_names = _names(outputs)
@@ -94,17 +101,20 @@ class Model(tf.keras.Model):
         object.__setattr__(self, "_legacy_state", _LegacyState(self))
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[tf.keras.metrics.Metric]:
         """Keras resets these at the start of every epoch and evaluation."""
         return super().metrics + ([self.expert_load] if self.expert_load else [])
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """As any Keras model: (inputs, training=None, mask=None). Fast in training, where it also counts the experts' load.
 
         Raises:
-          ValueError: a dict without one of the model's inputs. Keras would take its values in the order of their keys.
+          ValueError: a dict without one of the model's inputs, of which Keras would take the values in the order of their keys;
+            or an input under two names.
         """
-        self._check_keys(*args, **kwargs)
+        if isinstance(inputs, Mapping) and isinstance(self.input, dict):
+            inputs = self._by_our_names(inputs, kwargs)
+        args = (inputs, *args)
         if not self._trains(*args, **kwargs):
             return super().__call__(*args, **kwargs)
         is_decided = tf.executing_eagerly() or CONTEXT.xla_elementwise is not None
@@ -121,9 +131,22 @@ class Model(tf.keras.Model):
             object.__setattr__(self, "_counts_in_graphs", counts)
         return outputs
 
-    def _check_keys(self, inputs, training=None, mask=None):
-        if isinstance(inputs, dict) and isinstance(self.input, dict) and not self.input.keys() <= inputs.keys():
-            refuse("inputs", sorted(inputs), f"a dict with the keys {', '.join(sorted(self.input))}")
+    def _by_our_names(self, inputs, kwargs):
+        """A dict of inputs by the names of the model's; `mask` moves from the call's other arguments to it."""
+        given, mask_name = sorted(inputs), INPUTS_ELSEWHERE["attention_mask"]
+        others = {name: here for name, here in INPUTS_ELSEWHERE.items() if here in self.input}
+        named = [(others.get(name, name), value) for name, value in inputs.items()]
+        if mask_name in self.input and kwargs.get("mask") is not None:
+            named.append((mask_name, tf.cast(kwargs.pop("mask"), tf.int32)))
+            given.append("mask=")
+        names = [name for name, _ in named]
+        if not self.input.keys() <= set(names):
+            either = f" (or Hugging Face's {', '.join(sorted(others))})" if others else ""
+            refuse("inputs", given, f"a dict with the keys {', '.join(sorted(self.input))}{either}")
+        for name in self.input:
+            if names.count(name) > 1:
+                refuse("inputs", given, f"without a second name of {name}")
+        return dict(named)
 
     def _conform_to_reference_input(self, tensor, ref_input):
         """Keras's step from a call's input to the model's. It also sets sizes that are unknown, as with a generator.
@@ -216,7 +239,7 @@ class Model(tf.keras.Model):
                     refuse("labels", labels, 'of a known rank for the metric "accuracy": call tf.ensure_shape in the data set')
             raise
 
-    def by_name(self, outputs):
+    def by_name(self, outputs: Any) -> Any:
         """The model's outputs; a dict becomes a flat dict by `output_names`.
 
         Signatures of a SavedModel allow no lists within dicts, and Keras would match losses with the wrong outputs of such a
@@ -224,7 +247,7 @@ class Model(tf.keras.Model):
         """
         return dict(zip(self.output_names, tf.nest.flatten(outputs), strict=True)) if isinstance(outputs, dict) else outputs
 
-    def export(self, filepath):
+    def export(self, filepath: str) -> None:
         """Writes a SavedModel for inference. Its endpoint `serve` takes the inputs of a call and gives dicts as flat dicts."""
 
         def serve(inputs):
@@ -237,7 +260,7 @@ class Model(tf.keras.Model):
             archive.add_endpoint("serve", serve, [specs])
             archive.write_out(filepath)
 
-    def export_scope(self):
+    def export_scope(self) -> contextlib.AbstractContextManager:
         """A context for making graphs that are to be saved: without custom gradients, and without counting in training calls."""
         return setting(plain_autodiff=True, exporting=True)
 
@@ -253,7 +276,7 @@ class Model(tf.keras.Model):
         with xla_elementwise(unknown_sizes=False):
             return super().predict_step(data)
 
-    def call_with_assignments(self, inputs):
+    def call_with_assignments(self, inputs: Any) -> tuple[Any, tf.Tensor | None]:
         """A forward pass as in `predict` that also counts which experts each example's tokens were sent to.
 
         Args:
@@ -270,7 +293,7 @@ class Model(tf.keras.Model):
             return outputs, None
         return outputs, join_assignments(records, self.expert_load.blocks, self.expert_load.num_experts)
 
-    def call_with_margins(self, inputs):
+    def call_with_margins(self, inputs: Any) -> tuple[Any, tf.Tensor | None]:
         """A forward pass that also returns how close each example came to being sent to other experts.
 
         Args:

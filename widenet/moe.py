@@ -1,5 +1,7 @@
 """The mixture of experts that several blocks can share."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from widenet.checks import check_rate
@@ -7,7 +9,7 @@ from widenet.dispatch import combine_outputs, gather_tokens, join_groups, length
 from widenet.expert_load import record_assignments, record_load, record_margins
 from widenet.fast_path import compiles_elementwise, in_xla, xla_elementwise
 from widenet.feed_forward import FeedForward, plain_activation
-from widenet.layer import Layer, check_initializer, register
+from widenet.layer import Activation, Initializer, Layer, Regularizer, check_initializer, check_regularizer, real_tokens, register
 from widenet.router import Router
 from widenet.routing import MOE_SETTINGS, ROUTER_SETTINGS, Routing, batch_priority, expert_capacity
 
@@ -35,6 +37,7 @@ class SharedMoE(Layer):
       activation: a name of widenet.feed_forward.ACTIVATIONS, or a function.
       dropout: rate of the experts' dropouts.
       kernel_initializer: name, config or unseeded instance of a Keras initializer, for router and experts.
+      kernel_regularizer: name, config or instance of a Keras regularizer of the kernels of router and experts, or None.
       **kwargs: other settings of widenet.routing.MOE_SETTINGS, and Keras's `name`, `dtype` and `trainable`.
 
     Weights: `router.kernel` and, for each `experts[e]`, `kernel_in`, `bias_in`, `kernel_out`, `bias_out`: separate variables,
@@ -48,18 +51,19 @@ class SharedMoE(Layer):
 
     def __init__(
         self,
-        num_experts,
-        hidden_dim,
-        top_k=2,
-        capacity_factor=1.2,
-        eval_capacity_factor=None,
-        balance_weight=0.01,
-        noise=True,
-        renormalize=False,
-        activation="gelu",
-        dropout=0.0,
-        kernel_initializer="glorot_uniform",
-        **kwargs,
+        num_experts: int,
+        hidden_dim: int,
+        top_k: int = 2,
+        capacity_factor: float | None = 1.2,
+        eval_capacity_factor: float | None = None,
+        balance_weight: float = 0.01,
+        noise: bool = True,
+        renormalize: bool = False,
+        activation: Activation = "gelu",
+        dropout: float = 0.0,
+        kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Regularizer = None,
+        **kwargs: Any,
     ):
         super().__init__(
             num_experts=num_experts,
@@ -76,9 +80,11 @@ class SharedMoE(Layer):
         self.activation = plain_activation(activation)
         self.dropout = dropout
         self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
+        self.kernel_regularizer = check_regularizer("kernel_regularizer", kernel_regularizer)
         self.router = Router(
             **{name: getattr(self, name) for name in ROUTER_SETTINGS},
             kernel_initializer=self.kernel_initializer,
+            kernel_regularizer=self.kernel_regularizer,
             name="router",
             dtype=self.dtype_policy,
         )
@@ -88,29 +94,38 @@ class SharedMoE(Layer):
                 activation=activation,
                 dropout=dropout,
                 kernel_initializer=self.kernel_initializer,
+                kernel_regularizer=self.kernel_regularizer,
                 name=f"expert_{e}",
                 dtype=self.dtype_policy,
             )
             for e in range(num_experts)
         ]
 
-    def build(self, input_shape):
+    def build(self, input_shape: tf.TensorShape) -> None:
         for child in (self.router, *self.experts):
             self.build_child(child, input_shape)
         super().build(input_shape)
 
-    def route(self, x, mask=None, training=None):
+    def route(self, x: tf.Tensor, mask: tf.Tensor | None = None, training: bool | None = None) -> Routing:
         """The `Routing` of x, for later blocks that reuse it. Arguments as for a call."""
         # Only if no mask is named at all does Keras pass the one that x carries.
         given = {} if mask is None else {"mask": mask}
         return self(x, training=training, route_only=True, **given)
 
-    def call(self, x, mask=None, routing=None, training=None, route_only=False):
+    def call(
+        self,
+        x: tf.Tensor,
+        mask: tf.Tensor | None = None,
+        routing: Routing | None = None,
+        training: bool | None = None,
+        route_only: bool = False,
+    ) -> tf.Tensor | Routing:
         """Sends every token through its experts.
 
         Args:
           x: float [batch, length, D].
-          mask: bool [batch, length], False where a token is padding: it takes no slot and gets zeros; None if all are real.
+          mask: bool [batch, length], or integers, False or 0 where a token is padding: it takes no slot and gets zeros; None if
+            all are real.
           routing: a Routing of the same tokens to reuse; None makes a new one, with its balance loss.
           training: whether noise, dropout, balance loss and the training capacity are on.
           route_only: whether to return the Routing instead; `route` sets it.
@@ -118,6 +133,7 @@ class SharedMoE(Layer):
         Returns:
           float [batch, length, D].
         """
+        mask = real_tokens(mask, x)
         if routing is None:
             routing = self.router(x, mask=mask, training=training)
         if route_only:
@@ -180,6 +196,6 @@ class SharedMoE(Layer):
             return tf.minimum(tf.cast(limit, tf.int32), tf.cast(count, tf.int32))
         return min(limit, count)
 
-    def compute_mask(self, inputs, mask=None):
+    def compute_mask(self, inputs: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor | None:
         """Passes the mask of the tokens on with them."""
-        return mask
+        return real_tokens(mask)

@@ -1,5 +1,7 @@
 """Layer norms, one for each block, in one bank."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from widenet.checks import check_count, check_positive
@@ -24,21 +26,21 @@ class IndividualLayerNorm(Layer):
       ValueError: depth below 1 or epsilon not above 0, at construction.
     """
 
-    def __init__(self, depth, epsilon=1e-6, **kwargs):
+    def __init__(self, depth: int, epsilon: float = 1e-6, **kwargs: Any):
         super().__init__(**kwargs)
         check_count("depth", depth)
         check_positive("epsilon", epsilon)
         self.depth = depth
         self.epsilon = epsilon
 
-    def build(self, input_shape):
+    def build(self, input_shape: tf.TensorShape) -> None:
         shape = (self.depth, input_shape[-1])
         # Not cast to a low-precision compute dtype: the scaling below is in float32.
         self.gamma = self.add_weight(name="gamma", shape=shape, initializer="ones", experimental_autocast=False)
         self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros", experimental_autocast=False)
         super().build(input_shape)
 
-    def call(self, x, block):
+    def call(self, x: tf.Tensor, block: int) -> tf.Tensor:
         """Normalizes with the norm of one block.
 
         Args:

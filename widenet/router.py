@@ -1,9 +1,22 @@
 """The router of an MoE layer."""
 
+from typing import Any
+
 import tensorflow as tf
 
-from widenet.layer import Layer, at_least_float32, check_initializer, compute_dtype_of, new_initializer, register
-from widenet.routing import ROUTER_SETTINGS, top_k_routing
+from widenet.layer import (
+    Initializer,
+    Layer,
+    Regularizer,
+    at_least_float32,
+    check_initializer,
+    check_regularizer,
+    compute_dtype_of,
+    new_initializer,
+    real_tokens,
+    register,
+)
+from widenet.routing import ROUTER_SETTINGS, Routing, top_k_routing
 
 
 @register
@@ -20,6 +33,7 @@ class Router(Layer):
       renormalize: whether the K gates are divided by their sum; the paper does not.
       balance_weight: lambda.
       kernel_initializer: name, config or unseeded instance of a Keras initializer.
+      kernel_regularizer: name, config or instance of a Keras regularizer of the kernel, or None.
       **kwargs: other settings of widenet.routing.ROUTER_SETTINGS, and Keras's `name`, `dtype` and `trainable`.
 
     Weights: `kernel` [D, E].
@@ -32,13 +46,14 @@ class Router(Layer):
 
     def __init__(
         self,
-        num_experts,
-        top_k=2,
-        noise=True,
-        renormalize=False,
-        balance_weight=0.01,
-        kernel_initializer="glorot_uniform",
-        **kwargs,
+        num_experts: int,
+        top_k: int = 2,
+        noise: bool = True,
+        renormalize: bool = False,
+        balance_weight: float = 0.01,
+        kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Regularizer = None,
+        **kwargs: Any,
     ):
         # In place of a policy that computes below float32, under which the kernel would be rounded whenever it is read.
         kwargs["dtype"] = at_least_float32(compute_dtype_of(kwargs.get("dtype")))
@@ -51,19 +66,23 @@ class Router(Layer):
             **kwargs,
         )
         self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
+        self.kernel_regularizer = check_regularizer("kernel_regularizer", kernel_regularizer)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tf.TensorShape) -> None:
         self.kernel = self.add_weight(
-            name="kernel", shape=(input_shape[-1], self.num_experts), initializer=new_initializer(self.kernel_initializer)
+            name="kernel",
+            shape=(input_shape[-1], self.num_experts),
+            initializer=new_initializer(self.kernel_initializer),
+            regularizer=self.kernel_regularizer,
         )
         super().build(input_shape)
 
-    def call(self, x, mask=None, training=None):
+    def call(self, x: tf.Tensor, mask: tf.Tensor | None = None, training: bool | None = None) -> Routing:
         """Routes every token.
 
         Args:
           x: float [..., D].
-          mask: bool [...], False where a token is padding, which the losses leave out; None if all are real.
+          mask: bool [...], or integers, False or 0 where a token is padding, which the losses leave out; None if all are real.
           training: whether the options at the stages of widenet.routing are on: noise, balance loss and others.
 
         Returns:
@@ -75,6 +94,7 @@ class Router(Layer):
             settings = self.table.items() if training else ()
             return [(s.function, getattr(self, name)) for name, s in settings if s.stage == stage and getattr(self, name)]
 
+        mask = real_tokens(mask, x)
         x = tf.cast(x, self.kernel.dtype)
         for function, value in options("tokens"):
             x = function(x, value)
@@ -86,6 +106,6 @@ class Router(Layer):
             self.add_loss(weight * function(logits, routing, mask))
         return routing
 
-    def compute_mask(self, inputs, mask=None):
+    def compute_mask(self, inputs: tf.Tensor, mask: tf.Tensor | None = None) -> None:
         """A routing carries no mask of its own."""
         return None

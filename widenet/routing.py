@@ -2,11 +2,12 @@
 
 Axes: tokens T, experts E, choices K (the paper's top-K), width D.
 
-A routing option is a function here, an entry of ROUTER_SETTINGS with the stage at which the router calls it, and a test.
+A routing option is a function here, an entry of ROUTER_SETTINGS with the stage at which the router calls it, its type in
+MoESettings, and a test.
 """
 
 from fractions import Fraction
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import tensorflow as tf
 
@@ -171,3 +172,18 @@ DISPATCH_SETTINGS = {
 }
 
 MOE_SETTINGS = {**ROUTER_SETTINGS, **DISPATCH_SETTINGS}
+
+
+class MoESettings(TypedDict, total=False):
+    """The settings in MOE_SETTINGS as keyword arguments, for editors and type checkers."""
+
+    num_experts: int
+    top_k: int
+    noise: bool
+    renormalize: bool
+    balance_weight: float
+    z_loss_weight: float
+    jitter: float
+    capacity_factor: float | None
+    eval_capacity_factor: float | None
+    batch_priority: bool

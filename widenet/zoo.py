@@ -2,10 +2,12 @@
 
 import dataclasses
 import inspect
+from typing import Literal
 
 from widenet.deployment import DEPLOYMENTS, Deployment
 from widenet.encoder import Encoder
-from widenet.routing import MOE_SETTINGS
+from widenet.layer import Activation, Initializer, Regularizer
+from widenet.routing import MOE_SETTINGS, MoESettings
 
 DEPLOYMENT_SETTINGS = tuple(field.name for field in dataclasses.fields(Deployment))
 
@@ -23,6 +25,7 @@ MEANINGS = {
     "drop_path": "rate at which the last block's residual branches are dropped; from 0, linearly by block",
     "norm_epsilon": "epsilon of every layer norm",
     "kernel_initializer": "Keras initializer of every kernel, by name or config",
+    "kernel_regularizer": "Keras regularizer of every kernel, by name or config (None: none)",
     "attention_groups": "instances of self-attention, which blocks share (None: one a block)",
     "ffn_groups": "instances of the feed-forward or MoE layer, which blocks share (None: one a block)",
     "norm_groups": "instances of each block's two layer norms, which blocks share (None: one a block)",
@@ -37,6 +40,29 @@ ARCHITECTURE = (
     *("num_experts", "top_k", "renormalize"),
     *DEPLOYMENT_SETTINGS,
 )
+
+
+class EncoderSettings(MoESettings, total=False):
+    """The settings in MEANINGS as keyword arguments, for editors and type checkers."""
+
+    depth: int
+    width: int
+    heads: int
+    ffn_dim: int
+    expert_dim: int | None
+    activation: Activation
+    dropout: float
+    attention_dropout: float
+    drop_path: float
+    norm_epsilon: float
+    kernel_initializer: Initializer
+    kernel_regularizer: Regularizer
+    attention_groups: int | None
+    ffn_groups: int | None
+    norm_groups: int | None
+    routing_groups: int | None
+    moe_blocks: Literal["all"] | int | tuple[int, ...]
+    norm_position: Literal["pre", "post"]
 
 
 def encoder_settings(deployment, **changes):

@@ -257,8 +257,8 @@ def _transfer(model, weights, transfer, given, differences=""):
 
 def _differences(before, after):
     """Settings of a saved model that another one does not share, for an error message; "" if there are none."""
-    # Two forms of an initializer may mean the same, and no shape follows from it.
-    names = [name for name in before if name in after and name != "kernel_initializer"]
+    # Two forms of an initializer or a regularizer may mean the same, and no shape follows from it.
+    names = [name for name in before if name in after and name not in ("kernel_initializer", "kernel_regularizer")]
     differ = [name for name in names if _listed(before[name]) != _listed(after[name])]
     told = ", ".join(f"{name}={before[name]!r} (not {after[name]!r})" for name in differ)
     return f"; it was saved with {told}" if told else ""

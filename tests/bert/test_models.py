@@ -1,5 +1,6 @@
 """Text models at a tiny size, for every task: shapes, files, a step of training, policies, initial values and FLOPs."""
 
+import collections
 import re
 
 import numpy as np
@@ -392,17 +393,75 @@ def test_predict_over_several_batches():
     assert predicted["balance_loss"].shape == (2,)
 
 
-def test_inputs_of_other_names():
-    """Keras would take the values in the order of their keys: the mask of Hugging Face's names for the word ids."""
-    model = create(task="classification")
-    batch = random_batch()
-    renamed = {"input_ids": "input_word_ids", "attention_mask": "input_mask", "token_type_ids": "input_type_ids"}
-    wrong = {name: batch[ours] for name, ours in renamed.items()}
-    said = r"inputs=\['attention_mask', .*\] is not allowed: it must be a dict with the keys input_mask, input_type_ids, input_wo"
-    for call in (model, model.predict_on_batch):
-        with pytest.raises(ValueError, match=said):
-            call(wrong)
-    assert model({**batch, "more": batch["input_mask"]}).shape == (3, 2)
+@pytest.mark.parametrize("task, others", [("pretraining", 3), ("classification", 2), ("span", 1)])
+def test_kernel_regularizer(task, others):
+    """A term for each kernel, by NumPy, and none for the embeddings: projection, attention, router, experts and heads."""
+    model = create(task=task, kernel_regularizer=tf.keras.regularizers.L2(0.5))
+    kernels = [weight.numpy() for weight in model.weights if "kernel" in weight.name]
+    assert len(kernels) == len(model.losses) == 1 + 4 + 1 + 2 * 2 + others
+    expected = sum(0.5 * np.sum(np.float64(kernel) ** 2) for kernel in kernels)
+    np.testing.assert_allclose(sum(model.losses), expected, rtol=1e-5)
+
+
+class TestNamesOfInputs:
+    @pytest.fixture(scope="class")
+    def model(self):
+        return randomize(create(task="classification"))
+
+    def test_of_hugging_face(self, model):
+        """All of them, as its tokenizers give them in an object that is like a dict, or one beside names of ours."""
+        batch = random_batch()
+        words, mask, types = batch.values()
+        theirs = {"attention_mask": mask, "input_ids": words, "token_type_ids": types}
+        mixed = {"attention_mask": mask, "input_type_ids": types, "input_word_ids": words}
+        expected = model(batch)
+        for inputs in (theirs, collections.UserDict(theirs), mixed):
+            np.testing.assert_array_equal(model(inputs), expected)
+        assert_same(tf.constant(model.predict(theirs, verbose=0)), expected)
+
+    def test_mask_of_a_call(self, model, tmp_path):
+        """Keras's argument in place of the input, in a call and in a model around it, which is saved."""
+        batch = random_batch()
+        expected = model(batch)
+        words = {name: batch[name] for name in ("input_word_ids", "input_type_ids")}
+        np.testing.assert_array_equal(model(words, mask=batch["input_mask"] > 0), expected)
+        inputs = {name: tf.keras.Input((None,), dtype=tf.int32, name=name) for name in batch}
+        symbolic = {name: inputs[name] for name in words}
+        around = tf.keras.Model(inputs, model(symbolic, mask=inputs["input_mask"]))
+        around.save(tmp_path / "around.keras")
+        for one in (around, tf.keras.models.load_model(tmp_path / "around.keras")):
+            np.testing.assert_array_equal(one(batch), expected)
+
+    def test_wrong_ones(self, model):
+        """Keras would take the values in the order of their keys."""
+        batch = random_batch()
+        wrong = dict(zip(("token_ids", "padding_mask", "segment_ids"), batch.values(), strict=True))
+        keys = "input_mask, input_type_ids, input_word_ids (or Hugging Face's attention_mask, input_ids, token_type_ids)"
+        said = re.escape(
+            f"inputs=['padding_mask', 'segment_ids', 'token_ids'] is not allowed: it must be a dict with the keys {keys}"
+        )
+        for call in (model, model.predict_on_batch):
+            with pytest.raises(ValueError, match=said):
+                call(wrong)
+        assert model({**batch, "more": batch["input_mask"]}).shape == (3, 2)
+
+    def test_one_input_by_two_names(self, model):
+        batch = random_batch()
+        mask = batch["input_mask"]
+        with pytest.raises(ValueError, match=r"inputs=\['attention_mask', .* must be without a second name of input_mask$"):
+            model({**batch, "attention_mask": mask})
+        with pytest.raises(
+            ValueError, match=r"inputs=\[.*'mask='\] is not allowed: it must be without a second name of input_mask$"
+        ):
+            model(batch, mask=mask)
+
+    def test_keras_layers_see_the_mask(self):
+        """The encoder's output carries it: Keras's mean over tokens is that over the real ones."""
+        batch = random_batch()
+        tokens = create()(batch)["sequence_output"]
+        real = batch["input_mask"][..., np.newaxis]
+        expected = np.sum(tokens * real, axis=1) / np.sum(real, axis=1)
+        np.testing.assert_allclose(tf.keras.layers.GlobalAveragePooling1D()(tokens), expected, rtol=0, atol=1e-5)
 
 
 def test_depths():

@@ -44,6 +44,7 @@ OVERRIDES = dict(
     expert_dim=20,
     **other_moe_settings(),
     kernel_initializer="he_normal",
+    kernel_regularizer="l1",
     activation="relu",
     dropout=0.2,
     attention_dropout=0.3,

@@ -166,6 +166,22 @@ def test_bfloat16_is_near_float32():
     np.testing.assert_allclose(narrow(images), wide(images), rtol=0, atol=0.05)
 
 
+def test_kernel_regularizer(tmp_path):
+    """Its terms, by NumPy over all kernels, are in the loss that Keras computes, and the saved model has it."""
+    settings = dict(FEW_EXPERTS, depth=1, kernel_regularizer=tf.keras.regularizers.L2(0.5), balance_weight=0.0)
+    model = compiled(vision.create_model("widenet_ti16", **settings))
+    kernels = [weight.numpy() for weight in model.weights if last_part(weight).startswith("kernel")]
+    assert len(kernels) == 1 + 4 + 1 + 2 * 2 + 2  # patches, attention, router, experts, representation and head
+    expected = sum(0.5 * np.sum(np.float64(kernel) ** 2) for kernel in kernels)
+    images, labels = random_images(4), tf.constant([0, 1, 2, 0])
+    logits = model(images)
+    np.testing.assert_allclose(model.compute_loss(images, labels, logits), model.loss(labels, logits) + expected, rtol=1e-5)
+    model.save(tmp_path / "model.keras")
+    again = vision.load_model(tmp_path / "model.keras")
+    assert again.get_layer("encoder").get_config() == model.get_layer("encoder").get_config()
+    np.testing.assert_allclose(sum(again.losses), expected, rtol=1e-5)
+
+
 class TestInitialValues:
     """A model starts as the paper's code and ViT do: Glorot uniform kernels, zero biases, small random positions."""
 

@@ -338,6 +338,40 @@ def test_global_policy_is_that_of_new_layers(case):
     assert case.call(layer, tokens(), some_mask())[-1].dtype == (tf.float32 if case.layer is Router else tf.bfloat16)
 
 
+# Masks
+
+
+@pytest.mark.parametrize("name", ["router", "moe", "attention", "encoder"])
+def test_masks_of_other_types_and_names(name):
+    """Numbers as bools, and Hugging Face's name for the argument; outputs and losses, in training too."""
+    layer, x, mask = new_layer(CASES[name]), tokens(), some_mask()
+    for training in (False, True):
+        expected = [layer(x, mask=mask, training=training), layer.losses]
+        for given in (mask.astype(np.int32), mask.astype(np.float32), tf.constant(mask)):
+            assert_same_outputs([layer(x, mask=given, training=training), layer.losses], expected)
+            assert_same_outputs([layer(x, attention_mask=given, training=training), layer.losses], expected)
+    assert_same_outputs(layer(x, attention_mask=None), layer(x))
+    with pytest.raises(ValueError, match="attention_mask and mask are two names of one argument"):
+        layer(x, mask=mask, attention_mask=mask)
+
+
+def test_mask_by_another_name_in_a_saved_model(tmp_path):
+    layer = new_layer(CASES["attention"])
+    x, mask = tf.keras.Input((None, WIDTH)), tf.keras.Input((None,), dtype=tf.int32)
+    model = tf.keras.Model([x, mask], layer(x, attention_mask=mask))
+    inputs = [tokens(), some_mask().astype(np.int32)]
+    assert_same_outputs(model(inputs), layer(tokens(), mask=some_mask()))
+    assert_same_outputs(save_keras(model, tmp_path)(inputs), model(inputs))
+
+
+@pytest.mark.parametrize("name", ["router", "moe", "attention", "encoder"])
+def test_mask_of_a_wrong_shape(name):
+    """From tokens to tokens, as Keras's MultiHeadAttention takes it."""
+    wrong = np.ones((2, 5, 5), bool)
+    with pytest.raises(ValueError, match=r"mask=\[2, 5, 5\] is not allowed: it must be \[batch, length\] for tokens \[2, 5, 8\]"):
+        new_layer(CASES[name])(tokens(), mask=wrong)
+
+
 # The base class
 
 

@@ -157,4 +157,7 @@ def _zoo():
     from bert.transfer import transfer_weights
     from official.checkpoints.pretrained import Zoo
 
-    return Zoo(model_settings(next(iter(MODELS))), build_model, settings_of, settings_in_weights, transfer_weights)
+    def transfer(model, weights, settings):
+        return transfer_weights(model, weights)  # no weight's meaning depends on settings
+
+    return Zoo(model_settings(next(iter(MODELS))), build_model, settings_of, settings_in_weights, transfer)

@@ -1,8 +1,11 @@
 """Image classifiers around the one encoder."""
 
+import math
+
 import tensorflow as tf
 
 from vision.embedding import PatchEmbedding, Pooling
+from vision.sizes import check_size, plain_size, sides
 from widenet import Encoder, Model
 from widenet.checks import check_choice, check_count, refuse
 from widenet.layer import at_least_float32, compute_dtype_of, new_initializer
@@ -20,19 +23,19 @@ def build_model(name, classes, image_size, patch_size, channels, representation,
       ValueError: a value that is not allowed.
     """
     check_count("classes", classes, minimum=0)
-    check_count("image_size", image_size)
-    check_count("patch_size", patch_size)
+    image_size, patch_size = check_size("image_size", image_size), check_size("patch_size", patch_size)
     check_count("channels", channels)
     check_choice("representation", representation, (True, False))
-    if image_size % patch_size:
-        refuse("patch_size", patch_size, f"a divisor of image_size={image_size}")
+    if any(side % patch for side, patch in zip(sides(image_size), sides(patch_size), strict=True)):
+        both = "" if isinstance(image_size, int) and isinstance(patch_size, int) else ", in height and in width"
+        refuse("patch_size", patch_size, f"a divisor of image_size={image_size}{both}")
     encoder = create_encoder(encoder)
     initializer = encoder.kernel_initializer
 
     def dense(units, **settings):
         return tf.keras.layers.Dense(units, kernel_initializer=new_initializer(initializer), **settings)
 
-    images = tf.keras.Input((image_size, image_size, channels), name="images")
+    images = tf.keras.Input((*sides(image_size), channels), name="images")
     x = PatchEmbedding(encoder.width, patch_size, pool == "token", kernel_initializer=initializer, name="embedding")(images)
     x = tf.keras.layers.Dropout(encoder.dropout, name="embedding_dropout")(x)
     x = encoder(x)
@@ -57,7 +60,7 @@ def settings_of(model):
         raise ValueError(f"it must be an image model of this zoo; its layers are {', '.join(layers)}")
     return {
         "classes": layers["head"].units if "head" in layers else 0,
-        "image_size": model.input_shape[1],
+        "image_size": plain_size(model.input_shape[1:3]),
         "patch_size": embedding.patch_size,
         "channels": model.input_shape[-1],
         "representation": "representation" in layers,
@@ -87,7 +90,7 @@ def forward_flops(model, kept=1.0):
     from widenet.cost import dense_flops, encoder_flops  # which only tables of models need
 
     embedding, encoder = model.get_layer("embedding"), model.get_layer("encoder")
-    patch_values = embedding.patch_size**2 * model.input_shape[-1]
+    patch_values = math.prod(sides(embedding.patch_size)) * model.input_shape[-1]
     tokens = embedding.position_embedding.shape[1]
     flops = dense_flops(tokens - embedding.class_token, patch_values, encoder.width) + encoder_flops(encoder, tokens, kept)
     dense = [layer for layer in model.layers if isinstance(layer, tf.keras.layers.Dense)]

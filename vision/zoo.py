@@ -39,8 +39,8 @@ COMMON = dict(classes=1000, image_size=224, patch_size=16, channels=3, represent
 # What these settings mean, one line each; widenet.zoo.MEANINGS has the others.
 MEANINGS = {
     "classes": "number of logits",
-    "image_size": "side of the square images, in pixels",
-    "patch_size": "side of a patch, in pixels; divides image_size",
+    "image_size": "side of the images in pixels, or (height, width)",
+    "patch_size": "side of the patches in pixels, or (height, width); divides image_size",
     "channels": "channels of the images, 1 or 3",
     "representation": "whether a Dense(width, tanh) stands between pooling and head",
     "pool": "token (a learned class token) or gap (the mean of all tokens)",
@@ -64,10 +64,13 @@ def model_settings(name, **overrides):
     """
     check_model(name, MODELS)
     # Imported here so that names can be listed without waiting for TensorFlow.
+    from vision.sizes import plain_size
     from widenet.zoo import encoder_settings
 
     family, size = name.rsplit("_", 1)
-    return override(name, {**COMMON, **encoder_settings(family, **SIZES[size], **FAMILIES[family], **MODELS[name])}, overrides)
+    defaults = {**COMMON, **encoder_settings(family, **SIZES[size], **FAMILIES[family], **MODELS[name])}
+    settings = override(name, defaults, overrides)
+    return {**settings, **{key: plain_size(settings[key]) for key in ("image_size", "patch_size")}}
 
 
 def create_model(model=None, /, *, name=None, pretrained=None, **overrides):
@@ -83,7 +86,7 @@ def create_model(model=None, /, *, name=None, pretrained=None, **overrides):
         does the same to an existing model and returns the table.
       **overrides: settings to change:
         classes: number of logits; 0 gives the features instead.
-        image_size, patch_size: in pixels, of square images and patches; patch_size divides image_size.
+        image_size, patch_size: in pixels, an int for squares, or a pair (height, width); patch_size divides image_size.
         channels: of the images.
         representation: whether a Dense(width, tanh) stands between pooling and head, as for training from scratch.
         pool: "token" (a learned class token) or "gap" (the mean of all tokens, no class token).
@@ -95,8 +98,8 @@ def create_model(model=None, /, *, name=None, pretrained=None, **overrides):
         attention_groups, ffn_groups, norm_groups, routing_groups, moe_blocks, norm_position: as in widenet.Deployment.
 
     Returns:
-      A widenet.Model, which is a tf.keras.Model: images float [batch, image_size, image_size, channels] in [-1, 1] to logits
-      float32 [batch, classes], or to features [batch, width].
+      A widenet.Model, which is a tf.keras.Model: images float [batch, height, width, channels] in [-1, 1] to logits float32
+      [batch, classes], or to features [batch, width].
 
     Raises:
       ValueError: an unknown name or setting, a value that is not allowed, or `pretrained` without weights that fit.

@@ -69,7 +69,7 @@ def model_settings(name, **overrides):
     return override(name, {**COMMON, **encoder}, overrides)
 
 
-def create_model(model=None, /, task="encoder", *, name=None, pretrained=None, **overrides):
+def create_model(model=None, /, task="encoder", *, name=None, pretrained=None, features_only=False, **overrides):
     """Creates an uncompiled model of the zoo.
 
     All tasks take a dict of int32 [batch, length], of any length up to `max_length`: `input_word_ids`, `input_mask` (0 where a
@@ -94,6 +94,9 @@ def create_model(model=None, /, task="encoder", *, name=None, pretrained=None, *
         fresh weights. The saved model may be of another task, deployment, depth, number of positions or vocabulary: weights that
         fit are taken and the rest stays fresh; a table of this is printed. bert.transfer.load_pretrained does the same to an
         existing model and returns the table.
+      features_only: whether the outputs of the task "encoder" are a list of those of all blocks, each [batch, length, width]. The
+        pooler is left out. The final norm of a pre-norm encoder is not applied, so its weights get no gradients. All weights have
+        the same names as in the whole model.
       **overrides: settings to change:
         classes: of "classification".
         vocab_size, max_length, type_vocab_size: numbers of words, positions and types of segments.
@@ -118,10 +121,11 @@ def create_model(model=None, /, task="encoder", *, name=None, pretrained=None, *
     if pretrained is not None:
         from official.checkpoints.pretrained import create_pretrained
 
-        return create_pretrained(_zoo(), name or model, {"task": task, **settings}, pretrained)
+        settings |= {"task": task, "features_only": features_only}
+        return create_pretrained(_zoo(), name or model, settings, pretrained)
     from bert.models import build_model
 
-    return build_model(name or model, task, **settings)
+    return build_model(name or model, task, features_only=features_only, **settings)
 
 
 def load_model(source, task=None, *, name=None, **changes):
@@ -131,10 +135,11 @@ def load_model(source, task=None, *, name=None, **changes):
       source: a run's workdir, a folder of checkpoints in one, a checkpoint's prefix, a SavedModel that this project exported, the
         handle of a published one (docs/hub.md), or what `save` of a Keras model wrote: a .keras file, a SavedModel or a .h5
         file.
-      task: as of `create_model`; None for that of the saved model. With another one the encoder is taken, and heads are fresh.
+      task: as of `create_model`; None for that of the saved model, and for "encoder" with features_only. With another one the
+        encoder is taken, and heads are fresh.
       name: of the Keras model; None for that of the saved one.
-      **changes: settings to change, as `create_model` takes them, such as `classes` or `max_length`. Then weights that fit are
-        taken and the rest stays fresh; a table of this is printed.
+      **changes: settings to change, as `create_model` takes them, such as `classes`, `max_length` or `features_only`. Then
+        weights that fit are taken and the rest stays fresh; a table of this is printed.
 
     Returns:
       As `create_model`, in Keras's global precision policy.
@@ -148,7 +153,9 @@ def load_model(source, task=None, *, name=None, **changes):
 
     check_model_name(name)
     if task is not None:
-        changes["task"] = task
+        changes = {"features_only": False, **changes, "task": task}
+    elif changes.get("features_only"):
+        changes["task"] = "encoder"
     return load_saved(_zoo(), read_saved(_zoo(), source, "source"), name, changes)
 
 

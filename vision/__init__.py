@@ -1,6 +1,6 @@
 """Image models by name (ViT, ViT-MoE, WideNet), and everything that image recipes need.
 
-Models: zoo (sizes and settings), models (builds one), sizes, embedding (patches, pooling), transfer (start
+Models: zoo (sizes and settings), models (builds one), sizes, embedding (patches, grids, pooling), transfer (start
   from other weights).
 Data: data (data sets by name), decoding, preprocessing (settings; one image), randaugment, image_operations, caching,
   mixup, pipeline (batches).

@@ -1,4 +1,4 @@
-"""Layers from images to tokens, and from tokens to one feature vector."""
+"""Layers from images to tokens, and from tokens to a grid of features or one feature vector."""
 
 import math
 
@@ -63,6 +63,25 @@ class PatchEmbedding(Layer):
             first = tf.broadcast_to(self.class_token_embedding, [tf.shape(x)[0], 1, self.width])
             x = tf.concat([tf.cast(first, x.dtype), x], axis=1)
         return x + self.position_embedding
+
+
+@register
+class PatchGrid(Layer):
+    """Puts the tokens of patches where the patches are in the image, and drops the class token.
+
+    Args:
+      rows, columns: of patches.
+    """
+
+    def __init__(self, rows, columns, **kwargs):
+        super().__init__(**kwargs)
+        self.rows = rows
+        self.columns = columns
+
+    def call(self, x):
+        """Float [batch, tokens, width] to float [batch, rows, columns, width]; the patches are the last tokens, row by row."""
+        patches = x[:, x.shape[1] - self.rows * self.columns :]
+        return tf.reshape(patches, [-1, self.rows, self.columns, x.shape[2]])
 
 
 @register

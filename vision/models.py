@@ -4,15 +4,15 @@ import math
 
 import tensorflow as tf
 
-from vision.embedding import PatchEmbedding, Pooling
-from vision.sizes import check_size, plain_size, sides
+from vision.embedding import PatchEmbedding, PatchGrid, Pooling
+from vision.sizes import check_size, patch_grid, plain_size, sides
 from widenet import Encoder, Model
-from widenet.checks import check_choice, check_count, refuse
+from widenet.checks import check_choice, check_count, check_switch, refuse
 from widenet.layer import at_least_float32, compute_dtype_of, new_initializer
 from widenet.zoo import create_encoder, settings_of_encoder
 
 
-def build_model(name, classes, image_size, patch_size, channels, representation, pool, **encoder):
+def build_model(name, classes, image_size, patch_size, channels, representation, pool, features_only=False, **encoder):
     """Builds the model that `vision.create_model` documents.
 
     Args:
@@ -26,9 +26,11 @@ def build_model(name, classes, image_size, patch_size, channels, representation,
     image_size, patch_size = check_size("image_size", image_size), check_size("patch_size", patch_size)
     check_count("channels", channels)
     check_choice("representation", representation, (True, False))
+    check_switch("features_only", features_only)
     if any(side % patch for side, patch in zip(sides(image_size), sides(patch_size), strict=True)):
         both = "" if isinstance(image_size, int) and isinstance(patch_size, int) else ", in height and in width"
         refuse("patch_size", patch_size, f"a divisor of image_size={image_size}{both}")
+    pooling = Pooling(pool, name="pooling")
     encoder = create_encoder(encoder)
     initializer = encoder.kernel_initializer
 
@@ -38,8 +40,13 @@ def build_model(name, classes, image_size, patch_size, channels, representation,
     images = tf.keras.Input((*sides(image_size), channels), name="images")
     x = PatchEmbedding(encoder.width, patch_size, pool == "token", kernel_initializer=initializer, name="embedding")(images)
     x = tf.keras.layers.Dropout(encoder.dropout, name="embedding_dropout")(x)
+    if features_only:
+        tokens = encoder(x, details=True).block_outputs
+        rows, columns = patch_grid(image_size, patch_size)
+        grids = [PatchGrid(rows, columns, name=f"block_{i}")(x) for i, x in enumerate(tokens)]
+        return Model(inputs=images, outputs=grids, name=name)
     x = encoder(x)
-    x = Pooling(pool, name="pooling")(x)
+    x = pooling(x)
     if representation:
         x = dense(encoder.width, activation="tanh", name="representation")(x)
     if classes:
@@ -56,7 +63,9 @@ def settings_of(model):
     """
     layers = {layer.name: layer for layer in model.layers}
     embedding, encoder, pooling = (layers.get(name) for name in ("embedding", "encoder", "pooling"))
-    if not (isinstance(embedding, PatchEmbedding) and isinstance(encoder, Encoder) and isinstance(pooling, Pooling)):
+    features_only = all(isinstance(layers.get(name), PatchGrid) for name in model.output_names)
+    is_whole = features_only or isinstance(pooling, Pooling)
+    if not (isinstance(embedding, PatchEmbedding) and isinstance(encoder, Encoder) and is_whole):
         raise ValueError(f"it must be an image model of this zoo; its layers are {', '.join(layers)}")
     return {
         "classes": layers["head"].units if "head" in layers else 0,
@@ -64,14 +73,15 @@ def settings_of(model):
         "patch_size": embedding.patch_size,
         "channels": model.input_shape[-1],
         "representation": "representation" in layers,
-        "pool": pooling.pool,
+        "pool": "token" if embedding.class_token else "gap",
+        "features_only": features_only,
         **settings_of_encoder(encoder),
     }
 
 
 def settings_in_weights(weights):
     """The settings that {full name: array} tells where a run's config does not: a part without a head has no classes."""
-    return {"classes": len(weights["head/bias"]) if "head/bias" in weights else 0}
+    return {"classes": len(weights["head/bias"]) if "head/bias" in weights else 0, "features_only": False}
 
 
 def features_of(model):

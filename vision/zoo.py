@@ -73,7 +73,7 @@ def model_settings(name, **overrides):
     return {**settings, **{key: plain_size(settings[key]) for key in ("image_size", "patch_size")}}
 
 
-def create_model(model=None, /, *, name=None, pretrained=None, **overrides):
+def create_model(model=None, /, *, name=None, pretrained=None, features_only=False, **overrides):
     """Creates an uncompiled model of the zoo.
 
     Args:
@@ -84,6 +84,9 @@ def create_model(model=None, /, *, name=None, pretrained=None, **overrides):
         fresh weights. The saved model may have other classes, another image size, deployment or depth: weights that fit are
         taken, positions are resampled, and the rest stays fresh; a table of this is printed. vision.transfer.load_pretrained
         does the same to an existing model and returns the table.
+      features_only: whether the outputs are those of all blocks, in place of logits. Pooling, representation and head are left
+        out. The encoder's final norm is not applied, so its weights get no gradients. All weights have the same names as in the
+        whole model.
       **overrides: settings to change:
         classes: number of logits; 0 gives the features instead.
         image_size, patch_size: in pixels, an int for squares, or a pair (height, width); patch_size divides image_size.
@@ -99,7 +102,8 @@ def create_model(model=None, /, *, name=None, pretrained=None, **overrides):
 
     Returns:
       A widenet.Model, which is a tf.keras.Model: images float [batch, height, width, channels] in [-1, 1] to logits float32
-      [batch, classes], or to features [batch, width].
+      [batch, classes], or to features [batch, width]; with features_only to a list of `depth` features
+      [batch, rows, columns, width], those of each patch in its place, without the class token.
 
     Raises:
       ValueError: an unknown name or setting, a value that is not allowed, or `pretrained` without weights that fit.
@@ -110,10 +114,10 @@ def create_model(model=None, /, *, name=None, pretrained=None, **overrides):
     if pretrained is not None:
         from official.checkpoints.pretrained import create_pretrained
 
-        return create_pretrained(_zoo(), name or model, settings, pretrained)
+        return create_pretrained(_zoo(), name or model, {**settings, "features_only": features_only}, pretrained)
     from vision.models import build_model
 
-    return build_model(name=name or model, **settings)
+    return build_model(name=name or model, features_only=features_only, **settings)
 
 
 def load_model(source, *, name=None, **changes):
@@ -124,8 +128,8 @@ def load_model(source, *, name=None, **changes):
         handle of a published one (docs/hub.md), or what `save` of a Keras model wrote: a .keras file, a SavedModel or a .h5
         file.
       name: of the Keras model; None for that of the saved one.
-      **changes: settings to change, as `create_model` takes them, such as `classes` or `image_size`. Then weights that fit are
-        taken, positions are resampled, and the rest stays fresh; a table of this is printed.
+      **changes: settings to change, as `create_model` takes them, such as `classes`, `image_size` or `features_only`. Then
+        weights that fit are taken, positions are resampled, and the rest stays fresh; a table of this is printed.
 
     Returns:
       As `create_model`, in Keras's global precision policy.
@@ -138,6 +142,8 @@ def load_model(source, *, name=None, **changes):
     from official.checkpoints.pretrained import load_saved, read_saved
 
     check_model_name(name)
+    if "classes" in changes:  # of a model that was saved with features_only, too
+        changes = {"features_only": False, **changes}
     return load_saved(_zoo(), read_saved(_zoo(), source, "source"), name, changes)
 
 

@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import pathlib
+import re
 import tempfile
 from collections.abc import Callable
 from typing import NamedTuple
@@ -215,6 +216,9 @@ def _read_weights_file(model, path, setting):
         arrays = _read_arrays(path)
     except OSError as error:
         raise ValueError(f"{setting}={os.fspath(path)!r} cannot be read: {error}") from error
+    # Layers of a kind that the model does not have may be left out, such as a whole model's head for features alone.
+    kinds = {_kind_of(place) for place in numbers}
+    arrays = {place: array for place, array in arrays.items() if _kind_of(place) in kinds}
     for place in numbers.keys() ^ arrays.keys():
         where = "only in the file" if place in arrays else "not in the file"
         raise ValueError(
@@ -222,6 +226,11 @@ def _read_weights_file(model, path, setting):
         )
     names = [plain_name(weight.name) for weight in model.weights]
     return {names[number]: arrays[place] for place, number in numbers.items()}
+
+
+def _kind_of(place):
+    """What Keras calls a layer in a file .weights.h5, by its class alone: "dense" for "layers/dense_1/vars/0"."""
+    return re.sub(r"_\d+$", "", place.split("/")[1])
 
 
 def _read_arrays(path):

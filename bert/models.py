@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from bert.layers import FirstToken, MaskedWords, Span, TextEmbedding
 from widenet import Encoder, Model
-from widenet.checks import check_choice, check_count
+from widenet.checks import check_choice, check_count, check_switch, refuse
 from widenet.cost import dense_flops, encoder_flops
 from widenet.layer import at_least_float32, compute_dtype_of, new_initializer
 from widenet.zoo import EncoderSettings, create_encoder, settings_of_encoder
@@ -16,6 +16,7 @@ TASKS = get_args(Task)
 # BERT's, of every kernel and embedding.
 INITIALIZER = {"class_name": "TruncatedNormal", "config": {"stddev": 0.02}}
 INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
+BLOCK = "block_"  # how the names of outputs begin in a model with features_only
 
 
 class ModelSettings(EncoderSettings, total=False):
@@ -37,6 +38,7 @@ def build_model(
     type_vocab_size,
     embedding_dim,
     kernel_initializer=INITIALIZER,
+    features_only=False,
     **encoder,
 ):
     """Builds the model that `bert.create_model` documents.
@@ -49,6 +51,9 @@ def build_model(
       ValueError: a value that is not allowed.
     """
     check_choice("task", task, TASKS)
+    check_switch("features_only", features_only)
+    if features_only and task != "encoder":
+        refuse("features_only", True, f"False for task={task!r}: such a model is an encoder alone")
     check_count("classes", classes)
     encoder = create_encoder({**encoder, "kernel_initializer": kernel_initializer})
     initializer, regularizer = encoder.kernel_initializer, encoder.kernel_regularizer
@@ -69,6 +74,10 @@ def build_model(
     mask = inputs["input_mask"]
     x, words = embedding(inputs["input_word_ids"], type_ids=inputs["input_type_ids"])
     details = encoder(x, mask=mask, details=True)
+    if features_only:
+        # Layers that do nothing but give each output its name.
+        named = [tf.keras.layers.Identity(name=f"{BLOCK}{i}")(x) for i, x in enumerate(details.block_outputs)]
+        return Model(inputs, named, name=name)
     x = details.output
     # Heads give float32 logits also under mixed precision: a softmax over bfloat16 loses digits.
     wide = at_least_float32(compute_dtype_of(None))
@@ -113,6 +122,7 @@ def settings_of(model):
         raise ValueError(f"it must be a text model of this zoo; its layers are {', '.join(layers)}")
     return {
         "task": _task_with(layers),
+        "features_only": all(name.startswith(BLOCK) for name in model.output_names),
         "classes": layers["classifier"].units if "classifier" in layers else 2,
         **{name: getattr(embedding, name) for name in ("vocab_size", "max_length", "type_vocab_size", "embedding_dim")},
         **settings_of_encoder(encoder),
@@ -121,7 +131,7 @@ def settings_of(model):
 
 def settings_in_weights(weights):
     """The settings that {full name: array} tells where a run's config does not: the task, and what it leaves open."""
-    found = {"task": _task_with({name.partition("/")[0] for name in weights})}
+    found = {"task": _task_with({name.partition("/")[0] for name in weights}), "features_only": False}
     if "classifier/bias" in weights:
         found["classes"] = len(weights["classifier/bias"])
     if "embedding/word_embedding" in weights:

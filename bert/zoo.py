@@ -87,6 +87,7 @@ def create_model(
     *,
     name: str | None = None,
     pretrained: str | os.PathLike[str] | None = None,
+    features_only: bool = False,
     **overrides: Unpack[ModelSettings],
 ) -> Model:
     """Creates an uncompiled model of the zoo.
@@ -115,6 +116,9 @@ def create_model(
         fresh weights. The saved model may be of another task, deployment, depth, number of positions or vocabulary: weights that
         fit are taken and the rest stays fresh; a table of this is printed. bert.transfer.load_pretrained does the same to an
         existing model and returns the table.
+      features_only: whether the outputs of the task "encoder" are a list of those of all blocks, each [batch, length, width]. The
+        pooler is left out. The final norm of a pre-norm encoder is not applied, so its weights get no gradients. All weights have
+        the same names as in the whole model.
       **overrides: settings to change:
         classes: of "classification".
         vocab_size, max_length, type_vocab_size: numbers of words, positions and types of segments.
@@ -141,10 +145,11 @@ def create_model(
     if pretrained is not None:
         from official.checkpoints.pretrained import create_pretrained
 
-        return create_pretrained(_zoo(), name or model, {"task": task, **settings}, pretrained)
+        settings |= {"task": task, "features_only": features_only}
+        return create_pretrained(_zoo(), name or model, settings, pretrained)
     from bert.models import build_model
 
-    return build_model(name or model, task, **settings)
+    return build_model(name or model, task, features_only=features_only, **settings)
 
 
 def load_model(
@@ -156,10 +161,11 @@ def load_model(
       source: a run's workdir, a folder of checkpoints in one, a checkpoint's prefix, a SavedModel that this project exported, the
         handle of a published one (docs/hub.md), or what `save` of a Keras model wrote: a .keras file, a SavedModel or a .h5
         file.
-      task: as of `create_model`; None for that of the saved model. With another one the encoder is taken, and heads are fresh.
+      task: as of `create_model`; None for that of the saved model, and for "encoder" with features_only. With another one the
+        encoder is taken, and heads are fresh.
       name: of the Keras model; None for that of the saved one.
-      **changes: settings to change, as `create_model` takes them, such as `classes` or `max_length`. Then weights that fit are
-        taken and the rest stays fresh; a table of this is printed.
+      **changes: settings to change, as `create_model` takes them, such as `classes`, `max_length` or `features_only`. Then
+        weights that fit are taken and the rest stays fresh; a table of this is printed.
 
     Returns:
       As `create_model`, in Keras's global precision policy.
@@ -173,7 +179,9 @@ def load_model(
 
     check_model_name(name)
     if task is not None:
-        changes["task"] = task
+        changes = {"features_only": False, **changes, "task": task}
+    elif changes.get("features_only"):
+        changes["task"] = "encoder"
     return load_saved(_zoo(), read_saved(_zoo(), source, "source"), name, changes)
 
 
@@ -182,4 +190,7 @@ def _zoo():
     from bert.transfer import transfer_weights
     from official.checkpoints.pretrained import Zoo
 
-    return Zoo(model_settings(next(iter(MODELS))), build_model, settings_of, settings_in_weights, transfer_weights)
+    def transfer(model, weights, settings):
+        return transfer_weights(model, weights)  # no weight's meaning depends on settings
+
+    return Zoo(model_settings(next(iter(MODELS))), build_model, settings_of, settings_in_weights, transfer)

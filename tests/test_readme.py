@@ -37,6 +37,16 @@ def test_keras_script_is_short_and_runs(tmp_path):
     assert (tmp_path / "runs/my_widenet/saved_model.pb").exists()
 
 
+def test_backbone():
+    """The script with features_only, as it stands there; in a graph, where no weights are allocated."""
+    (script,) = (script for script in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "features_only" in script)
+    names = {"tf": tf, "vision": importlib.import_module("vision")}
+    with tf.Graph().as_default():
+        exec(script, names)
+    assert names["model"].output_shape == (None, 14, 20, 21)
+    assert "[batch, 14, 20, 21]" in script
+
+
 def table_rows(text):
     """{model name: cells} of the zoo's table in a Markdown text."""
     rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.MULTILINE)

@@ -1,6 +1,7 @@
 """Image models by name (ViT, ViT-MoE, WideNet), and everything that image recipes need.
 
-Models: zoo (sizes and settings), models (builds one), embedding (patches, pooling), transfer (start from other weights).
+Models: zoo (sizes and settings), models (builds one), sizes, embedding (patches, grids, pooling), transfer (start
+  from other weights).
 Data: data (data sets by name), decoding, preprocessing (settings; one image), randaugment, image_operations, caching,
   mixup, pipeline (batches). pixels: a layer that prepares pixels for a model.
 Task: classification (what official.train runs), serving (signatures that take image files), recipes and configs/.

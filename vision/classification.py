@@ -109,9 +109,11 @@ class ImageClassification(Task):
         return layer_depths(model)
 
     def initialize(self, model, weights):
-        from vision.transfer import transfer_weights  # only runs that start from other weights need it
+        # Only runs that start from other weights need these.
+        from official.checkpoints.pretrained import saved_settings
+        from vision.transfer import transfer_weights
 
-        return transfer_weights(model, weights)
+        return transfer_weights(model, weights, saved_settings(self._config.init, "init"))
 
     def loss(self):
         return tf.keras.losses.CategoricalCrossentropy(from_logits=True)
@@ -155,7 +157,7 @@ class ImageClassification(Task):
 
         Returns:
           (images, labels) without augmentation, and a list of (images, labels) with that of each epoch: float32 arrays
-          [examples, size, size, channels] in [-1, 1] and [examples, classes].
+          [examples, height, width, channels] in [-1, 1] and [examples, classes].
         """
         pipeline = self._pipeline("train")
         batches = [next(iter(pipeline.evaluation_batches(examples)))]

@@ -325,7 +325,7 @@ def whole(shape):
     return tf.stack([0, 0, shape[0], shape[1]])
 
 
-def inception_box(shape, seed, smallest_area, largest_area=1.0):
+def inception_box(shape, seed, smallest_area, largest_area=1.0, aspect=1.0):
     """A random box, as in the training of Inception (arXiv:1409.4842, section 6).
 
     Args:
@@ -334,22 +334,23 @@ def inception_box(shape, seed, smallest_area, largest_area=1.0):
       smallest_area, largest_area: the box's area is uniform between these shares of the image's area. The logarithm of its
         aspect ratio is uniform between those of 3/4 and 4/3, or between those for which a box of that area fits. In a long
         image the largest area is reduced to what fits; if even the smallest does not fit, the box is the whole image.
+      aspect: width / height that the box is resized to, which counts as the aspect ratio 1.
 
     Returns:
       int32 [4]: top, left, height, width.
     """
     height, width = tf.unstack(tf.cast(shape[:2], tf.float32))
-    aspect = width / height
-    # A box of ratio r and share s of the area fits where s * aspect <= r <= aspect / s.
-    largest_area = tf.reduce_min([largest_area, WIDEST_BOX * aspect, WIDEST_BOX / aspect])
+    relative = width / height / aspect
+    # A box of ratio r and share s of the area fits where s * relative <= r <= relative / s.
+    largest_area = tf.reduce_min([largest_area, WIDEST_BOX * relative, WIDEST_BOX / relative])
     draws = tf.unstack(tf.random.stateless_uniform([4], seed))
     area = smallest_area + draws[0] * (largest_area - smallest_area)
-    narrowest = tf.maximum(tf.math.log(area * aspect), -math.log(WIDEST_BOX))
-    widest = tf.minimum(tf.math.log(aspect / area), math.log(WIDEST_BOX))
+    narrowest = tf.maximum(tf.math.log(area * relative), -math.log(WIDEST_BOX))
+    widest = tf.minimum(tf.math.log(relative / area), math.log(WIDEST_BOX))
     ratio = tf.exp(narrowest + draws[1] * (widest - narrowest))
     pixels = area * height * width
-    box_height = tf.clip_by_value(tf.round(tf.sqrt(pixels / ratio)), 1, height)
-    box_width = tf.clip_by_value(tf.round(tf.sqrt(pixels * ratio)), 1, width)
+    box_height = tf.clip_by_value(tf.round(tf.sqrt(pixels / (ratio * aspect))), 1, height)
+    box_width = tf.clip_by_value(tf.round(tf.sqrt(pixels * (ratio * aspect))), 1, width)
     top, left = tf.floor(draws[2] * (height - box_height + 1)), tf.floor(draws[3] * (width - box_width + 1))
     box = tf.cast(tf.stack([top, left, box_height, box_width]), tf.int32)
     return tf.where(largest_area >= smallest_area, box, whole(shape))

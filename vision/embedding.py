@@ -1,7 +1,10 @@
-"""Layers from images to tokens, and from tokens to one feature vector."""
+"""Layers from images to tokens, and from tokens to a grid of features or one feature vector."""
+
+import math
 
 import tensorflow as tf
 
+from vision.sizes import patch_grid, plain_size, sides
 from widenet.checks import check_choice
 from widenet.layer import Layer, check_initializer, check_regularizer, new_initializer
 
@@ -17,7 +20,7 @@ class PatchEmbedding(Layer):
 
     Args:
       width: size of a token.
-      patch_size: side of the square patches, in pixels; divides the images' sides.
+      patch_size: side of square patches, or (height, width), in pixels; divides the images' sides.
       class_token: whether a learned token is prepended.
       kernel_initializer: name, config or unseeded instance of a Keras initializer, for the projection.
       kernel_regularizer: name, config or instance of a Keras regularizer of the projection, or None.
@@ -29,7 +32,7 @@ class PatchEmbedding(Layer):
     def __init__(self, width, patch_size, class_token, kernel_initializer="glorot_uniform", kernel_regularizer=None, **kwargs):
         super().__init__(**kwargs)
         self.width = width
-        self.patch_size = patch_size
+        self.patch_size = plain_size(patch_size)
         self.class_token = class_token
         self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
         self.kernel_regularizer = check_regularizer("kernel_regularizer", kernel_regularizer)
@@ -42,9 +45,9 @@ class PatchEmbedding(Layer):
         )
 
     def build(self, input_shape):
-        _, height, width_in_pixels, channels = input_shape
-        tokens = (height // self.patch_size) * (width_in_pixels // self.patch_size) + self.class_token
-        self.build_child(self.projection, (None, tokens, self.patch_size**2 * channels))
+        _, *image_size, channels = input_shape
+        tokens = math.prod(patch_grid(image_size, self.patch_size)) + self.class_token
+        self.build_child(self.projection, (None, tokens, math.prod(sides(self.patch_size)) * channels))
         if self.class_token:
             self.class_token_embedding = self.add_weight(name="class_token", shape=(1, 1, self.width), initializer="zeros")
         self.position_embedding = self.add_weight(
@@ -56,16 +59,35 @@ class PatchEmbedding(Layer):
 
     def call(self, images):
         """Float [batch, height, width, channels] to float [batch, tokens, width]."""
-        # Axes: b batch, r rows and c columns of patches, p pixels along a patch's side, d channels.
-        _, height, width_in_pixels, channels = images.shape
-        size, rows, columns = self.patch_size, height // self.patch_size, width_in_pixels // self.patch_size
-        patches = tf.reshape(images, [-1, rows, size, columns, size, channels])  # [b, r, p, c, p, d]
-        patches = tf.transpose(patches, [0, 1, 3, 2, 4, 5])  # [b, r, c, p, p, d]
-        x = self.projection(tf.reshape(patches, [-1, rows * columns, size * size * channels]))
+        # Axes: b batch, r rows and c columns of patches, p rows and q columns of a patch's pixels, d channels.
+        _, *image_size, channels = images.shape
+        (rows, columns), (height, width) = patch_grid(image_size, self.patch_size), sides(self.patch_size)
+        patches = tf.reshape(images, [-1, rows, height, columns, width, channels])  # [b, r, p, c, q, d]
+        patches = tf.transpose(patches, [0, 1, 3, 2, 4, 5])  # [b, r, c, p, q, d]
+        x = self.projection(tf.reshape(patches, [-1, rows * columns, height * width * channels]))
         if self.class_token:
             first = tf.broadcast_to(self.class_token_embedding, [tf.shape(x)[0], 1, self.width])
             x = tf.concat([tf.cast(first, x.dtype), x], axis=1)
         return x + self.position_embedding
+
+
+@register
+class PatchGrid(Layer):
+    """Puts the tokens of patches where the patches are in the image, and drops the class token.
+
+    Args:
+      rows, columns: of patches.
+    """
+
+    def __init__(self, rows, columns, **kwargs):
+        super().__init__(**kwargs)
+        self.rows = rows
+        self.columns = columns
+
+    def call(self, x):
+        """Float [batch, tokens, width] to float [batch, rows, columns, width]; the patches are the last tokens, row by row."""
+        patches = x[:, x.shape[1] - self.rows * self.columns :]
+        return tf.reshape(patches, [-1, self.rows, self.columns, x.shape[2]])
 
 
 @register

@@ -1,12 +1,14 @@
 """Image classifiers around the one encoder."""
 
+import math
 from typing import Literal
 
 import tensorflow as tf
 
-from vision.embedding import PatchEmbedding, Pooling
+from vision.embedding import PatchEmbedding, PatchGrid, Pooling
+from vision.sizes import check_size, patch_grid, plain_size, sides
 from widenet import Encoder, Model
-from widenet.checks import check_choice, check_count, refuse
+from widenet.checks import check_choice, check_count, check_switch, refuse
 from widenet.layer import at_least_float32, compute_dtype_of, new_initializer
 from widenet.zoo import EncoderSettings, create_encoder, settings_of_encoder
 
@@ -22,7 +24,7 @@ class ModelSettings(EncoderSettings, total=False):
     pool: Literal["token", "gap"]
 
 
-def build_model(name, classes, image_size, patch_size, channels, representation, pool, **encoder):
+def build_model(name, classes, image_size, patch_size, channels, representation, pool, features_only=False, **encoder):
     """Builds the model that `vision.create_model` documents.
 
     Args:
@@ -33,12 +35,14 @@ def build_model(name, classes, image_size, patch_size, channels, representation,
       ValueError: a value that is not allowed.
     """
     check_count("classes", classes, minimum=0)
-    check_count("image_size", image_size)
-    check_count("patch_size", patch_size)
+    image_size, patch_size = check_size("image_size", image_size), check_size("patch_size", patch_size)
     check_count("channels", channels)
     check_choice("representation", representation, (True, False))
-    if image_size % patch_size:
-        refuse("patch_size", patch_size, f"a divisor of image_size={image_size}")
+    check_switch("features_only", features_only)
+    if any(side % patch for side, patch in zip(sides(image_size), sides(patch_size), strict=True)):
+        both = "" if isinstance(image_size, int) and isinstance(patch_size, int) else ", in height and in width"
+        refuse("patch_size", patch_size, f"a divisor of image_size={image_size}{both}")
+    pooling = Pooling(pool, name="pooling")
     encoder = create_encoder(encoder)
     initializer, regularizer = encoder.kernel_initializer, encoder.kernel_regularizer
 
@@ -46,11 +50,16 @@ def build_model(name, classes, image_size, patch_size, channels, representation,
         initial = new_initializer(initializer)
         return tf.keras.layers.Dense(units, kernel_initializer=initial, kernel_regularizer=regularizer, **settings)
 
-    images = tf.keras.Input((image_size, image_size, channels), name="images")
+    images = tf.keras.Input((*sides(image_size), channels), name="images")
     x = PatchEmbedding(encoder.width, patch_size, pool == "token", initializer, regularizer, name="embedding")(images)
     x = tf.keras.layers.Dropout(encoder.dropout, name="embedding_dropout")(x)
+    if features_only:
+        tokens = encoder(x, details=True).block_outputs
+        rows, columns = patch_grid(image_size, patch_size)
+        grids = [PatchGrid(rows, columns, name=f"block_{i}")(x) for i, x in enumerate(tokens)]
+        return Model(inputs=images, outputs=grids, name=name)
     x = encoder(x)
-    x = Pooling(pool, name="pooling")(x)
+    x = pooling(x)
     if representation:
         x = dense(encoder.width, activation="tanh", name="representation")(x)
     if classes:
@@ -67,22 +76,25 @@ def settings_of(model):
     """
     layers = {layer.name: layer for layer in model.layers}
     embedding, encoder, pooling = (layers.get(name) for name in ("embedding", "encoder", "pooling"))
-    if not (isinstance(embedding, PatchEmbedding) and isinstance(encoder, Encoder) and isinstance(pooling, Pooling)):
+    features_only = all(isinstance(layers.get(name), PatchGrid) for name in model.output_names)
+    is_whole = features_only or isinstance(pooling, Pooling)
+    if not (isinstance(embedding, PatchEmbedding) and isinstance(encoder, Encoder) and is_whole):
         raise ValueError(f"it must be an image model of this zoo; its layers are {', '.join(layers)}")
     return {
         "classes": layers["head"].units if "head" in layers else 0,
-        "image_size": model.input_shape[1],
+        "image_size": plain_size(model.input_shape[1:3]),
         "patch_size": embedding.patch_size,
         "channels": model.input_shape[-1],
         "representation": "representation" in layers,
-        "pool": pooling.pool,
+        "pool": "token" if embedding.class_token else "gap",
+        "features_only": features_only,
         **settings_of_encoder(encoder),
     }
 
 
 def settings_in_weights(weights):
     """The settings that {full name: array} tells where a run's config does not: a part without a head has no classes."""
-    return {"classes": len(weights["head/bias"]) if "head/bias" in weights else 0}
+    return {"classes": len(weights["head/bias"]) if "head/bias" in weights else 0, "features_only": False}
 
 
 def features_of(model):
@@ -101,7 +113,7 @@ def forward_flops(model, kept=1.0):
     from widenet.cost import dense_flops, encoder_flops  # which only tables of models need
 
     embedding, encoder = model.get_layer("embedding"), model.get_layer("encoder")
-    patch_values = embedding.patch_size**2 * model.input_shape[-1]
+    patch_values = math.prod(sides(embedding.patch_size)) * model.input_shape[-1]
     tokens = embedding.position_embedding.shape[1]
     flops = dense_flops(tokens - embedding.class_token, patch_values, encoder.width) + encoder_flops(encoder, tokens, kept)
     dense = [layer for layer in model.layers if isinstance(layer, tf.keras.layers.Dense)]

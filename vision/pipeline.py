@@ -12,6 +12,7 @@ from vision.caching import label_problem
 from vision.decoding import image_problem, or_else
 from vision.mixup import mixup, smooth_labels
 from vision.preprocessing import evaluation_image, training_image
+from vision.sizes import sides
 
 
 class ImagePipeline:
@@ -19,7 +20,7 @@ class ImagePipeline:
 
     Args:
       source: of vision.data.
-      size, channels: of the model's images.
+      size, channels: of the model's images; a size is a side, or (height, width).
       classes: number of classes.
       data: the recipe's `data` settings (vision.preprocessing.DATA).
       bad_examples: an official.data.bad_examples.BadExamples.
@@ -52,7 +53,7 @@ class ImagePipeline:
           seed, start_step: as of official.data.batches.train_batches.
 
         Returns:
-          tf.data.Dataset of (float32 [batch, size, size, channels] in [-1, 1], float32 [batch, classes], rows sum to 1).
+          tf.data.Dataset of (float32 [batch, height, width, channels] in [-1, 1], float32 [batch, classes], rows sum to 1).
         """
         per_example = functools.partial(self._train_example, seed)
         return train_batches(self._source, seed, start_step, batch_size, self._finish, per_example)
@@ -94,7 +95,7 @@ class ImagePipeline:
 
     def _checked(self, prepare, index, image, label):
         """(prepare(image), whether the example is good). A bad one is reported, and its pixels are zeros."""
-        shape = [self._size, self._size, self._channels]
+        shape = [*sides(self._size), self._channels]
         if self._source.decoded:
             pixels, decoded = prepare(image), tf.constant(True)
         else:

@@ -4,6 +4,7 @@ In training, in this order: a box of the image is resized to the model's size; f
 transformation; RandAugment. In evaluation and serving: a box is resized. Every random number follows from the seed argument.
 """
 
+import functools
 import math
 
 import tensorflow as tf
@@ -11,6 +12,7 @@ import tensorflow as tf
 from official.config import Setting, check_section, defaults_of, section_settings
 from official.data.bad_examples import POLICIES
 from vision.decoding import central_box, decode_crop, inception_box, whole
+from vision.sizes import sides
 
 CROPS = ("none", "inception")
 
@@ -34,7 +36,7 @@ DATA = {
     "randaugment_magnitude": Setting(15, "training: strength of RandAugment, from 0 to 30"),
     "label_smoothing": Setting(0.0, "training: share of each label that is spread over all classes"),
     "mixup": Setting(0.0, "training: alpha of mixup (0: none)"),
-    "eval_crop": Setting(0.0, "evaluation: side of the central square, as a share of the shorter side (0: whole image)"),
+    "eval_crop": Setting(0.0, "evaluation: central box of the model's shape, as a share of the largest (0: whole image)"),
     "max_pixels": Setting(2**25, "largest image, in pixels, that an exported model decodes"),
     "classes": Setting(None, "names of the classes in the order of the logits (None: those of the data)"),
 }
@@ -88,18 +90,20 @@ def training_image(image, seed, size, channels, data):
     Args:
       image: encoded, string [], or pixels [height, width, channels], uint8 or float32 in [0, 1].
       seed: int64 [2].
-      size: side of the result, in pixels.
+      size: of the result, in pixels: its side, or (height, width).
       channels: of the result, 1 or 3.
       data: the recipe's `data` settings.
 
     Returns:
-      float32 [size, size, channels] in [-1, 1].
+      float32 [height, width, channels] in [-1, 1].
 
     Raises:
       tf.errors.InvalidArgumentError: an image that vision.decoding.decode_crop refuses.
     """
     seeds = tf.unstack(tf.random.split(seed, 5))
-    box = (lambda shape: inception_box(shape, seeds[0], data.min_area)) if data.crop == "inception" else whole
+    box = whole
+    if data.crop == "inception":
+        box = functools.partial(inception_box, seed=seeds[0], smallest_area=data.min_area, aspect=_aspect(size))
     image = _resized(decode_crop(image, channels, box), size, channels)
     if data.flip:
         image = tf.image.stateless_random_flip_left_right(image, seeds[1])
@@ -118,7 +122,7 @@ def training_image(image, seed, size, channels, data):
 
 def evaluation_image(image, size, channels, eval_crop):
     """An image for evaluation and serving; arguments, result and errors as of `training_image`."""
-    box = (lambda shape: central_box(shape, eval_crop)) if eval_crop else whole
+    box = functools.partial(central_box, share=eval_crop, aspect=_aspect(size)) if eval_crop else whole
     return to_model_range(_resized(decode_crop(image, channels, box), size, channels))
 
 
@@ -127,12 +131,17 @@ def to_model_range(images):
     return images * 2 - 1
 
 
+def _aspect(size):
+    height, width = sides(size)
+    return width / height
+
+
 def _resized(pixels, size, channels):
-    """Pixels [height, width, channels] to float32 [size, size, channels] in [0, 1], bilinearly."""
+    """Pixels of any height and width to float32 of a size, [height, width, channels] in [0, 1], bilinearly."""
     image = tf.image.convert_image_dtype(pixels, tf.float32)
-    if pixels.shape[:2] != (size, size):
-        image = tf.image.resize(image, [size, size])
-    return tf.ensure_shape(image, [size, size, channels])
+    if pixels.shape[:2] != sides(size):
+        image = tf.image.resize(image, sides(size))
+    return tf.ensure_shape(image, [*sides(size), channels])
 
 
 def random_affine(image, seed, rotate, scale, shift):

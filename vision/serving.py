@@ -8,6 +8,7 @@ import tensorflow as tf
 from official.exportable import model_endpoint
 from vision.decoding import PNG, TOO_MANY_SCANS, has_too_many_scans, or_else
 from vision.preprocessing import evaluation_image
+from vision.sizes import sides
 
 PNG_HEADER = 24  # bytes, up to and including width and height
 PARALLEL_DECODES = 4  # decoding takes memory for at most this many images of max_pixels
@@ -66,12 +67,12 @@ def decode_request(image_bytes, size, channels, eval_crop, max_pixels):
       max_pixels: larger images are refused because of their header, before they are decoded.
 
     Returns:
-      float32 [batch, size, size, channels] in [-1, 1].
+      float32 [batch, height, width, channels] in [-1, 1].
 
     Raises:
       tf.errors.InvalidArgumentError: a bad image; names the indices of the first MAX_REPORTED ones.
     """
-    nothing = tf.zeros([size, size, channels])
+    nothing = tf.zeros([*sides(size), channels])
 
     def decode_one(image):
         problem = header_problem(image, max_pixels)

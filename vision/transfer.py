@@ -2,12 +2,36 @@
 
 import functools
 import math
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from official.checkpoints import pretrained
-from widenet.weight_transfer import Row, counted, mismatch, shapes, split_names, transfer_model, transfer_parts
+from official.checkpoints.weights import locate
+from vision.sizes import check_size, patch_grid, sides
+from widenet.weight_transfer import (
+    Row,
+    counted,
+    mismatch,
+    shapes,
+    split_names,
+    transfer_layer,
+    transfer_model,
+    transfer_parts,
+)
+
+
+class Patches(NamedTuple):
+    """The patches that a model makes of an image.
+
+    Attributes:
+      values: (height, width, channels) of a patch.
+      grid: (rows, columns) of patches.
+    """
+
+    values: tuple
+    grid: tuple
 
 
 def load_pretrained(model, path, setting="path"):
@@ -15,19 +39,24 @@ def load_pretrained(model, path, setting="path"):
 
     Arguments, result and errors are those of official.checkpoints.pretrained.load_pretrained, without `transfer`.
     """
-    return pretrained.load_pretrained(model, path, transfer_weights, setting)
+    found = locate(path, setting)
+    transfer = functools.partial(transfer_weights, settings=pretrained.saved_settings(found, setting))
+    return pretrained.load_pretrained(model, found, transfer, setting)
 
 
-def transfer_weights(model, weights):
+def transfer_weights(model, weights, settings=None):
     """Assigns the weights that fit a model; its other weights keep their initial values.
 
     The encoder's follow widenet.weight_transfer. Positions are resampled to the model's grid of patches. Head, representation
     layer and patch projection are taken if their shapes are equal: the head if the number of classes is, the projection if the
-    number of values in a patch is.
+    height, width and channels of a patch are.
 
     Args:
       model: from vision.create_model.
       weights: {full name: array}, as official.checkpoints.weights.read_weights returns them.
+      settings: dict with image_size, patch_size and channels of the model that the weights are of. Where they are not known, its
+        grid is taken to be the model's if that has as many patches, and otherwise a square; of a patch, only the number of values
+        is compared.
 
     Returns:
       List of Rows, in the order of the model, then of the source's other weights.
@@ -35,34 +64,60 @@ def transfer_weights(model, weights):
     Raises:
       ValueError: no weight fits.
     """
-    return transfer_model(model, weights, {"embedding": _transfer_embedding, "head": counted("bias", "classes")})
+    _, *image_size, channels = model.input_shape
+    own = dict(image_size=image_size, patch_size=model.get_layer("embedding").patch_size, channels=channels)
+    embedding = functools.partial(_transfer_embedding, _patches(own), _patches(settings or {}))
+    return transfer_model(model, weights, {"embedding": embedding, "head": counted("bias", "classes")})
 
 
-def resample_positions(positions, rows):
+def resample_positions(positions, grid, old_grid=None):
     """Bicubic resampling of learned positions to another grid (ViT, arXiv:2010.11929, section 3.2).
 
     Args:
-      positions: float [1, n * n, width], a square grid in row-major order.
-      rows: side of the new grid.
+      positions: float [1, tokens, width], a grid in row-major order.
+      grid: (rows, columns) of the new grid, or the side of a square one.
+      old_grid: of the positions; None for a square.
 
     Returns:
-      float32 [1, rows * rows, width].
+      float32 [1, rows * columns, width].
     """
-    side, width = math.isqrt(positions.shape[1]), positions.shape[2]
-    grid = tf.image.resize(positions.reshape(1, side, side, width), (rows, rows), method="bicubic", antialias=False)
-    return grid.numpy().reshape(1, rows * rows, width)
+    width = positions.shape[2]
+    old = sides(math.isqrt(positions.shape[1]) if old_grid is None else old_grid)
+    resized = tf.image.resize(positions.reshape(1, *old, width), sides(grid), method="bicubic", antialias=False)
+    return resized.numpy().reshape(1, -1, width)
 
 
-def _transfer_embedding(name, target, source):
-    positions = functools.partial(_transfer_positions, split_names(target), split_names(source or {}))
-    return transfer_parts(name, target, source, {"position_embedding": positions})
+def _patches(settings):
+    """The Patches of a model with these settings, None if they lack a size or have a wrong one."""
+    try:
+        image_size, patch_size = (check_size(name, settings[name]) for name in ("image_size", "patch_size"))
+    except (KeyError, ValueError):
+        return None
+    return Patches((*sides(patch_size), settings.get("channels")), patch_grid(image_size, patch_size))
 
 
-def _transfer_positions(targets, sources, name, target, source):
+def _transfer_embedding(patches, before, name, target, source):
+    """As widenet.weight_transfer.transfer_layer; `patches` and `before` are those of the model and of the source, or None."""
+    positions = functools.partial(_transfer_positions, split_names(target), split_names(source or {}), patches, before)
+    projection = functools.partial(_transfer_projection, patches, before)
+    return transfer_parts(name, target, source, {"position_embedding": positions, "projection": projection})
+
+
+def _transfer_projection(patches, before, name, target, source):
+    """Kernels of patches of 4 x 16 and 8 x 8 pixels have one shape, and their rows are other pixels."""
+    values, rows = transfer_layer(name, target, source)
+    if values and before and before.values != patches.values:
+        new, old = (" x ".join(map(str, which.values)) for which in (patches, before))
+        return {}, [rows[0]._replace(result="fresh", reason=f"patches of {new} values, {old} in the source")]
+    return values, rows
+
+
+def _transfer_positions(targets, sources, patches, before, name, target, source):
     """The grid's positions, resampled if the grids differ, and the class token's position.
 
     Args:
       targets, sources: all parts of the embeddings; they have the part "class_token" if the model has a class token.
+      patches, before: as of _transfer_embedding.
       name, target, source: as in widenet.weight_transfer.transfer_layer.
     """
     shape = shapes(target)
@@ -70,14 +125,16 @@ def _transfer_positions(targets, sources, name, target, source):
         return {}, [Row(name, shape, "fresh", mismatch(target, source))]
     target, source = target[""], source[""]
     has_token, had_token = ("class_token" in layers for layers in (targets, sources))
-    first, grid = np.split(source, [int(had_token)], axis=1)
-    side, old_side = (math.isqrt(tokens) for tokens in (target.shape[1] - has_token, grid.shape[1]))
-    if old_side**2 != grid.shape[1]:
-        return {}, [Row(name, shape, "fresh", f"{grid.shape[1]} positions in the source, which are not a square grid")]
+    first, positions = np.split(source, [int(had_token)], axis=1)
+    grid, old_grid = patches.grid, _old_grid(positions.shape[1], before, patches.grid)
+    if old_grid is None:
+        reason = f"{positions.shape[1]} positions in the source, which are not a square grid"
+        return {}, [Row(name, shape, "fresh", reason)]
     row = Row(name, shape, "loaded")
-    if side != old_side:
-        grid = resample_positions(grid, side)
-        row = row._replace(result="resampled", reason=f"{old_side} x {old_side} to {side} x {side} patches")
+    if grid != old_grid:
+        positions = resample_positions(positions, grid, old_grid)
+        old, new = (f"{rows} x {columns}" for rows, columns in (old_grid, grid))
+        row = row._replace(result="resampled", reason=f"{old} to {new} patches")
     rows = [row]
     of_token = Row(f"{name} of the class token", f"[1, 1, {target.shape[2]}]", "dropped", "the model has no class token")
     if has_token and not had_token:
@@ -86,4 +143,11 @@ def _transfer_positions(targets, sources, name, target, source):
     if had_token and not has_token:
         first = first[:, :0]
         rows.append(of_token)
-    return {name: np.concatenate([first, grid], axis=1)}, rows
+    return {name: np.concatenate([first, positions], axis=1)}, rows
+
+
+def _old_grid(tokens, before, grid):
+    """The source's grid, as `transfer_weights` says; None if it is neither known nor a square."""
+    square = sides(math.isqrt(tokens))
+    candidates = [before.grid] if before else []
+    return next((found for found in (*candidates, grid, square) if math.prod(found) == tokens), None)

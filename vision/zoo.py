@@ -52,8 +52,8 @@ COMMON = dict(classes=1000, image_size=224, patch_size=16, channels=3, represent
 # What these settings mean, one line each; widenet.zoo.MEANINGS has the others.
 MEANINGS = {
     "classes": "number of logits",
-    "image_size": "side of the square images, in pixels",
-    "patch_size": "side of a patch, in pixels; divides image_size",
+    "image_size": "side of the images in pixels, or (height, width)",
+    "patch_size": "side of the patches in pixels, or (height, width); divides image_size",
     "channels": "channels of the images, 1 or 3",
     "representation": "whether a Dense(width, tanh) stands between pooling and head",
     "pool": "token (a learned class token) or gap (the mean of all tokens)",
@@ -77,10 +77,13 @@ def model_settings(name: str, **overrides: Unpack[ModelSettings]) -> dict[str, A
     """
     check_model(name, MODELS)
     # Imported here so that names can be listed without waiting for TensorFlow.
+    from vision.sizes import plain_size
     from widenet.zoo import encoder_settings
 
     family, size = name.rsplit("_", 1)
-    return override(name, {**COMMON, **encoder_settings(family, **SIZES[size], **FAMILIES[family], **MODELS[name])}, overrides)
+    defaults = {**COMMON, **encoder_settings(family, **SIZES[size], **FAMILIES[family], **MODELS[name])}
+    settings = override(name, defaults, overrides)
+    return {**settings, **{key: plain_size(settings[key]) for key in ("image_size", "patch_size")}}
 
 
 def create_model(
@@ -89,6 +92,7 @@ def create_model(
     *,
     name: str | None = None,
     pretrained: str | os.PathLike[str] | None = None,
+    features_only: bool = False,
     **overrides: Unpack[ModelSettings],
 ) -> Model:
     """Creates an uncompiled model of the zoo.
@@ -101,9 +105,12 @@ def create_model(
         fresh weights. The saved model may have other classes, another image size, deployment or depth: weights that fit are
         taken, positions are resampled, and the rest stays fresh; a table of this is printed. vision.transfer.load_pretrained
         does the same to an existing model and returns the table.
+      features_only: whether the outputs are those of all blocks, in place of logits. Pooling, representation and head are left
+        out. The encoder's final norm is not applied, so its weights get no gradients. All weights have the same names as in the
+        whole model.
       **overrides: settings to change:
         classes: number of logits; 0 gives the features instead.
-        image_size, patch_size: in pixels, of square images and patches; patch_size divides image_size.
+        image_size, patch_size: in pixels, an int for squares, or a pair (height, width); patch_size divides image_size.
         channels: of the images.
         representation: whether a Dense(width, tanh) stands between pooling and head, as for training from scratch.
         pool: "token" (a learned class token) or "gap" (the mean of all tokens, no class token).
@@ -118,8 +125,9 @@ def create_model(
         attention_groups, ffn_groups, norm_groups, routing_groups, moe_blocks, norm_position: as in widenet.Deployment.
 
     Returns:
-      A widenet.Model, which is a tf.keras.Model: images float [batch, image_size, image_size, channels] in [-1, 1] to logits
-      float32 [batch, classes], or to features [batch, width].
+      A widenet.Model, which is a tf.keras.Model: images float [batch, height, width, channels] in [-1, 1] to logits float32
+      [batch, classes], or to features [batch, width]; with features_only to a list of `depth` features
+      [batch, rows, columns, width], those of each patch in its place, without the class token.
 
     Raises:
       ValueError: an unknown name or setting, a value that is not allowed, or `pretrained` without weights that fit.
@@ -130,10 +138,10 @@ def create_model(
     if pretrained is not None:
         from official.checkpoints.pretrained import create_pretrained
 
-        return create_pretrained(_zoo(), name or model, settings, pretrained)
+        return create_pretrained(_zoo(), name or model, {**settings, "features_only": features_only}, pretrained)
     from vision.models import build_model
 
-    return build_model(name=name or model, **settings)
+    return build_model(name=name or model, features_only=features_only, **settings)
 
 
 def load_model(source: str | os.PathLike[str], *, name: str | None = None, **changes: Unpack[ModelSettings]) -> Model:
@@ -144,8 +152,8 @@ def load_model(source: str | os.PathLike[str], *, name: str | None = None, **cha
         handle of a published one (docs/hub.md), or what `save` of a Keras model wrote: a .keras file, a SavedModel or a .h5
         file.
       name: of the Keras model; None for that of the saved one.
-      **changes: settings to change, as `create_model` takes them, such as `classes` or `image_size`. Then weights that fit are
-        taken, positions are resampled, and the rest stays fresh; a table of this is printed.
+      **changes: settings to change, as `create_model` takes them, such as `classes`, `image_size` or `features_only`. Then
+        weights that fit are taken, positions are resampled, and the rest stays fresh; a table of this is printed.
 
     Returns:
       As `create_model`, in Keras's global precision policy.
@@ -158,6 +166,8 @@ def load_model(source: str | os.PathLike[str], *, name: str | None = None, **cha
     from official.checkpoints.pretrained import load_saved, read_saved
 
     check_model_name(name)
+    if "classes" in changes:  # of a model that was saved with features_only, too
+        changes = {"features_only": False, **changes}
     return load_saved(_zoo(), read_saved(_zoo(), source, "source"), name, changes)
 
 

@@ -1,8 +1,10 @@
 """Models that start from saved ones: from their weights, or from their settings and weights."""
 
+import functools
 import json
 import os
 import pathlib
+import re
 import tempfile
 from collections.abc import Callable
 from typing import NamedTuple
@@ -27,8 +29,8 @@ class Zoo(NamedTuple):
       settings_of: function of a Keras model that returns the settings that `build` makes an equal one of; raises a ValueError in
         words that complete "... is not allowed: ".
       settings_in: function of {full name: array} that returns the settings that weights tell better than the config of a run.
-      transfer: function of a model and {full name: array} that assigns what fits and returns rows of strings, or raises such a
-        ValueError.
+      transfer: function of a model, {full name: array} and the settings of the model that these are of (None if not known) that
+        assigns what fits and returns rows of strings, or raises such a ValueError.
     """
 
     settings: dict
@@ -94,7 +96,8 @@ def create_pretrained(zoo, name, settings, path):
         saved = read_saved(zoo, path, setting, weights_suffice=True)
         model = zoo.build(name=name, **settings)
     given = f"{setting}={saved.given!r}"
-    rows = _transfer(model, saved.weights, zoo.transfer, given, _differences(saved.settings or {}, settings))
+    transfer = functools.partial(zoo.transfer, settings=saved.settings)
+    rows = _transfer(model, saved.weights, transfer, given, _differences(saved.settings or {}, settings))
     print(f"Starting from {saved.given}:\n{text_table(rows)}")
     return model
 
@@ -114,7 +117,8 @@ def load_saved(zoo, saved, name, changes):
     """
     settings = override(saved.name, saved.settings, changes)
     model = zoo.build(name=name or saved.name, **settings)
-    rows = _transfer(model, saved.weights, zoo.transfer, f"source={saved.given!r}", _differences(saved.settings, settings))
+    transfer = functools.partial(zoo.transfer, settings=saved.settings)
+    rows = _transfer(model, saved.weights, transfer, f"source={saved.given!r}", _differences(saved.settings, settings))
     if any(row.result != "loaded" or row.reason for row in rows):
         print(f"Starting from {saved.given}:\n{text_table(rows)}")
     return model
@@ -157,6 +161,14 @@ def read_saved(zoo, path, setting, weights_suffice=False):
             return Saved(found.given, "", None, weights)
         raise ValueError(_without_settings(found.given, setting, error)) from error
     return Saved(found.given, name, {**settings, **zoo.settings_in(weights)}, weights)
+
+
+def saved_settings(path, setting):
+    """The settings of the model in the config of a run, unchecked; {} where there are none. Arguments as of `locate`."""
+    try:
+        return dict(json.loads(locate(path, setting).config_file.read_text())["model"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
 
 
 def _read_config(path, settings):
@@ -209,6 +221,9 @@ def _read_weights_file(model, path, setting):
     finally:
         model.set_weights(values)
     arrays = _read_arrays(path)
+    # Layers of a kind that the model does not have may be left out, such as a whole model's head for features alone.
+    kinds = {_kind_of(place) for place in numbers}
+    arrays = {place: array for place, array in arrays.items() if _kind_of(place) in kinds}
     for place in numbers.keys() ^ arrays.keys():
         where = "only in the file" if place in arrays else "not in the file"
         raise ValueError(
@@ -233,6 +248,11 @@ def _has_weights_alone(path, setting):
 def _without_settings(given, setting, reason):
     hint = f"create_model takes the weights alone, as pretrained={given!r}"
     return f"{setting}={given!r} is not allowed: it must be saved with its settings, and {reason} ({hint})"
+
+
+def _kind_of(place):
+    """What Keras calls a layer in a file .weights.h5, by its class alone: "dense" for "layers/dense_1/vars/0"."""
+    return re.sub(r"_\d+$", "", place.split("/")[1])
 
 
 def _read_arrays(path):

@@ -499,3 +499,59 @@ def test_flops_by_hand():
     assert forward_flops(create(task="span"), 5) == encoder + 2 * 5 * 8 * 2
     assert forward_flops(create(task="pretraining"), 5, 2) == encoder + pooler + 2 * 8 * 2 + 2 * 2 * (8 * 6 + 6 * 50)
     assert forward_flops(create(embedding_dim=8), 5) == encoder - 2 * 5 * 6 * 8 + pooler
+
+
+class TestFeaturesOnly:
+    """The outputs of all blocks in place of the encoder's dict."""
+
+    @staticmethod
+    def create(**settings):
+        return bert.create_model("widenet_tiny_e4", **{**FEW_EXPERTS, **settings})
+
+    def test_outputs(self, tmp_path):
+        """Those that the whole encoder calls encoder_outputs, with the same names of weights, and after saving and loading."""
+        whole, model = randomize(self.create()), self.create(features_only=True)
+        names = [weight.name for weight in model.weights]
+        assert names == [weight.name for weight in whole.weights if not weight.name.startswith("pooler/")]
+        assert model.output_names == ["block_0", "block_1"]
+        whole.save_weights(tmp_path / "model.weights.h5")
+        model.load_weights(tmp_path / "model.weights.h5")
+        model.save(tmp_path / "model.keras")
+        batch = random_batch()
+        expected = whole(batch)["encoder_outputs"]
+        loaded = [tf.keras.models.load_model(tmp_path / "model.keras"), bert.load_model(tmp_path / "model.keras")]
+        given = [self.create(features_only=True, pretrained=tmp_path / file) for file in ("model.keras", "model.weights.h5")]
+        for features in (model, *loaded, *given):
+            assert features.output_shape == [(None, None, 8)] * 2
+            for found, block in zip(features(batch), expected, strict=True):
+                np.testing.assert_allclose(found, block, rtol=0, atol=1e-6)
+
+    def test_training_moves_all_weights(self):
+        """With a head of one's own; text models have no final norm."""
+        model = self.create(features_only=True)
+        logits = tf.keras.layers.Dense(1)(tf.keras.layers.Concatenate()(model.output)[:, 0])
+        whole = tf.keras.Model(model.input, logits)
+        whole.compile(tf.keras.optimizers.Adam(0.01), "mse")
+        before = {weight.name: weight.numpy() for weight in model.weights}
+        whole.fit(random_batch(), np.ones((3, 1), np.float32), verbose=0)
+        still = {weight.name for weight in model.weights if np.array_equal(weight, before[weight.name])}
+        assert all("/key/bias" in name for name in still), still
+
+    def test_from_and_to_other_tasks(self, tmp_path, capsys):
+        """load_model takes the encoder of any task, and a task asks for its own outputs."""
+        whole = randomize(self.create(task="classification"))
+        whole.save(tmp_path / "whole.keras")
+        model = bert.load_model(tmp_path / "whole.keras", features_only=True)
+        model.save(tmp_path / "features.keras")
+        again = bert.load_model(tmp_path / "features.keras", "classification", classes=2)
+        for features in (model, again):
+            np.testing.assert_array_equal(
+                features.get_layer("encoder").get_weights()[0], whole.get_layer("encoder").get_weights()[0]
+            )
+        assert again.output_shape == (None, 2)
+
+    def test_refused(self):
+        with pytest.raises(ValueError, match="features_only=True is not allowed: it must be False for task='span'"):
+            self.create(task="span", features_only=True)
+        with pytest.raises(ValueError, match="features_only='yes' is not allowed: it must be True or False"):
+            self.create(features_only="yes")

@@ -9,6 +9,7 @@ import tensorflow as tf
 import vision
 from tests.profiled import profiled_flops
 from vision.models import forward_flops
+from vision.sizes import sides
 
 TINY = dict(depth=2, width=16, heads=2, ffn_dim=32, expert_dim=32, image_size=8, patch_size=4, channels=1, classes=3)
 FEW_EXPERTS = dict(TINY, num_experts=2)  # each expert of each block costs time to trace
@@ -256,22 +257,29 @@ def test_pooling():
         np.testing.assert_allclose(model(random_images(2)), expected, rtol=0, atol=1e-6)
 
 
-def test_patches_are_rows_of_patches():
+@pytest.mark.parametrize("image_size, patch_size", [(8, 4), ((8, 12), 4), ((8, 12), (2, 6)), ((12, 8), (6, 2)), (8, (4, 2))])
+def test_patches_are_rows_of_patches(image_size, patch_size):
     """Token t is the projection of patch t, row by row: against a product of the flattened patches in NumPy."""
-    model = vision.create_model("widenet_ti16", **{**TINY, "channels": 2})
+    settings = dict(TINY, channels=2, image_size=image_size, patch_size=patch_size)
+    model = vision.create_model("widenet_ti16", **settings)
     embedding = model.get_layer("embedding")
-    image = random_images(1, channels=2)
+    (height, width), (rows, columns) = sides(image_size), sides(patch_size)
+    image = np.random.default_rng(0).uniform(-1, 1, (1, height, width, 2)).astype(np.float32)
     kernel, bias = (weight.numpy() for weight in embedding.projection.weights)
-    patches = [image[0, row : row + 4, column : column + 4] for row in (0, 4) for column in (0, 4)]
+    corners = [(row, column) for row in range(0, height, rows) for column in range(0, width, columns)]
+    patches = [image[0, row : row + rows, column : column + columns] for row, column in corners]
     expected = np.stack([patch.reshape(-1) for patch in patches]) @ kernel.reshape(-1, 16) + bias
     expected += embedding.position_embedding.numpy()[0]
     # 32 products summed in float32.
     np.testing.assert_allclose(embedding(image)[0], expected, rtol=0, atol=1e-5)
+    assert model.input_shape == (None, height, width, 2)
+    assert model(image).shape == (1, 3)
 
 
-def test_flops_of_a_dense_vit():
+@pytest.mark.parametrize("patch_size", [8, (16, 4)])
+def test_flops_of_a_dense_vit(patch_size):
     """Equal to TensorFlow's profiler for matrix products, and below all of its operations by what elementwise ones add."""
-    settings = dict(depth=2, width=64, heads=4, ffn_dim=256, image_size=32, patch_size=8, channels=3, classes=10)
+    settings = dict(depth=2, width=64, heads=4, ffn_dim=256, image_size=32, patch_size=patch_size, channels=3, classes=10)
     model = vision.create_model("vit_ti16", **settings)
     found = profiled_flops(model)
     counted = forward_flops(model)

@@ -1,5 +1,6 @@
 """Image models that start from saved ones: other classes, sizes, pooling and precision; what is refused."""
 
+import json
 import re
 
 import numpy as np
@@ -10,6 +11,9 @@ import vision
 from official.checkpoints.weights import read_weights
 from official.files.tables import text_table
 from official.serving.saved_models import export_saved_model
+from tests.bert.batches import randomize
+from vision.classification import ImageClassification
+from vision.configs import digits
 from vision.transfer import load_pretrained, resample_positions, transfer_weights
 from widenet.weight_transfer import weights_by_name
 
@@ -119,27 +123,29 @@ def test_larger_images(saved, name, has_token):
     assert_equal_but(target, source, "embedding/position_embedding")
     before, after = (named(model)["embedding/position_embedding"] for model in (source, target))
     np.testing.assert_array_equal(after[:, :has_token], before[:, :has_token])
-    expected = catmull_rom(before[0, has_token:].reshape(2, 2, 16), 4).reshape(16, 16)
+    expected = catmull_rom(before[0, has_token:].reshape(2, 2, 16), (4, 4)).reshape(16, 16)
     # Offsets of a quarter, which TensorFlow's table of 1024 weights holds; float32.
     np.testing.assert_allclose(after[0, has_token:], expected, rtol=0, atol=1e-6)
     assert rows["embedding/position_embedding"][2:] == ("resampled", "2 x 2 to 4 x 4 patches")
     assert target(random_images(16)).shape == (3, 3)
 
 
-def catmull_rom(grid, rows):
-    """[n, n, width] to [rows, rows, width] in float64: Keys's cubic convolution with a = -1/2 (1981), pixels as areas.
+def catmull_rom(grid, new):
+    """[rows, columns, width] to another grid, (rows, columns), in float64: Keys's cubic convolution with a = -1/2 (1981), pixels
+    as areas.
 
     Beyond the edge there is nothing, and the weights of what there is are divided by their sum.
     """
-    side = len(grid)
-    matrix = np.zeros((rows, side))
-    for i in range(rows):
-        center = (i + 0.5) * side / rows - 0.5
-        for j in range(side):
-            d = abs(center - j)
-            matrix[i, j] = 1.5 * d**3 - 2.5 * d**2 + 1 if d <= 1 else -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2 if d < 2 else 0
-    matrix /= matrix.sum(axis=1, keepdims=True)
-    return np.einsum("ia,jb,abw->ijw", matrix, matrix, grid.astype(np.float64))
+    along_rows, along_columns = (np.zeros((after, before)) for after, before in zip(new, grid.shape, strict=False))
+    for matrix in (along_rows, along_columns):
+        after, before = matrix.shape
+        for i in range(after):
+            center = (i + 0.5) * before / after - 0.5
+            for j in range(before):
+                d = abs(center - j)
+                matrix[i, j] = 1.5 * d**3 - 2.5 * d**2 + 1 if d <= 1 else -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2 if d < 2 else 0
+        matrix /= matrix.sum(axis=1, keepdims=True)
+    return np.einsum("ia,jb,abw->ijw", along_rows, along_columns, grid.astype(np.float64))
 
 
 class TestResampling:
@@ -149,9 +155,20 @@ class TestResampling:
         fractions: by less than 2 / 2048 of a grid of values below 1 in each direction."""
         grid = np.random.default_rng(0).uniform(-1, 1, (1, side * side, 3)).astype(np.float32)
         found = resample_positions(grid, rows)
-        expected = catmull_rom(grid.reshape(side, side, 3), rows).reshape(1, rows * rows, 3)
+        expected = catmull_rom(grid.reshape(side, side, 3), (rows, rows)).reshape(1, rows * rows, 3)
         assert found.shape == expected.shape
         np.testing.assert_allclose(found, expected, rtol=0, atol=4e-3)
+
+    @pytest.mark.parametrize(
+        "old, new", [((4, 4), (2, 8)), ((2, 8), (4, 4)), ((3, 5), (6, 5)), ((3, 5), (5, 3)), ((1, 6), (4, 3))]
+    )
+    def test_reference_of_other_shapes(self, old, new):
+        """From squares and back; grids of equal numbers of patches are still other grids. 4e-3 as above."""
+        grid = np.random.default_rng(0).uniform(-1, 1, (*old, 3)).astype(np.float32)
+        found = resample_positions(grid.reshape(1, -1, 3), new, old)
+        expected = catmull_rom(grid, new)
+        np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=0, atol=4e-3)
+        np.testing.assert_array_equal(resample_positions(grid.reshape(1, -1, 3), old, old), grid.reshape(1, -1, 3))
 
     @pytest.mark.parametrize("side, rows", [(2, 4), (5, 3), (3, 8)])
     def test_constant(self, side, rows):
@@ -168,6 +185,93 @@ class TestResampling:
         # Values of up to 21 in float32.
         np.testing.assert_allclose(found[inner, inner, 0], row[inner, inner], rtol=0, atol=1e-5)
         np.testing.assert_allclose(found[inner, inner, 1], 3 * column[inner, inner], rtol=0, atol=1e-5)
+
+
+class TestOtherShapes:
+    """Grids that are not squares. Which grid a source has is said by its settings, and not by the number of its patches."""
+
+    @pytest.fixture(params=["run", "model.keras"])
+    def save(self, request, tmp_path):
+        """save(model, **settings): where a model is, with its settings."""
+
+        def save(model, **settings):
+            if request.param == "run":
+                checkpoint = tf.train.Checkpoint(model=model)
+                tf.train.CheckpointManager(checkpoint, str(tmp_path / "checkpoints"), 1, checkpoint_name="step").save(7)
+                settings = vision.model_settings("vit_ti16", **{**TINY, "depth": 1, **settings})
+                (tmp_path / "config.json").write_text(json.dumps({"name": "run", "model": settings}))
+                return tmp_path
+            model.save(tmp_path / "model.keras")
+            return tmp_path / "model.keras"
+
+        return save
+
+    @pytest.mark.parametrize("old, new", [((8, 8), (4, 16)), ((4, 16), (8, 8)), ((4, 12), (16, 4))])
+    def test_there_and_back(self, save, old, new, capsys):
+        """Between grids of 2 x 2, 1 x 4, 1 x 3 and 4 x 1 patches: several have four patches, and only one is a square."""
+        source = randomize(create(image_size=old))
+        path = save(source, image_size=old)
+        grids = [tuple(side // 4 for side in size) for size in (old, new)]
+        for target in (vision.load_model(path, image_size=new), create(image_size=new, pretrained=path)):
+            before, after = (named(model)["embedding/position_embedding"][0] for model in (source, target))
+            expected = catmull_rom(before[1:].reshape(*grids[0], 16), grids[1]).reshape(-1, 16)
+            np.testing.assert_allclose(after[1:], expected, rtol=0, atol=2e-3)  # as in TestResampling, of values below 1
+            np.testing.assert_array_equal(after[0], before[0])
+            assert_equal_but(target, source, "embedding/position_embedding")
+        old, new = (f"{rows} x {columns}" for rows, columns in grids)
+        assert capsys.readouterr().out.count(f"{old} to {new} patches") == 2
+
+    def test_other_patches_of_as_many_values(self, save, capsys):
+        """A kernel of the same shape is of other pixels; positions of the same grid are taken."""
+        source = randomize(create(image_size=(4, 16), patch_size=(2, 8)))
+        path = save(source, image_size=(4, 16), patch_size=(2, 8))
+        target = create(image_size=8, patch_size=4, pretrained=path)
+        assert_equal_but(target, source, "embedding/projection")
+        assert not np.allclose(named(target)["embedding/projection/kernel"], named(source)["embedding/projection/kernel"])
+        assert "patches of 4 x 4 x 1 values, 2 x 8 x 1 in the source" in capsys.readouterr().out
+
+    def test_a_run_that_starts_from_another(self, tmp_path):
+        """`init` of the driver: the task reads the settings of the other run."""
+        source = randomize(create(image_size=(4, 16)))
+        tf.train.CheckpointManager(tf.train.Checkpoint(model=source), str(tmp_path / "checkpoints"), 1).save()
+        settings = vision.model_settings("vit_ti16", **{**TINY, "image_size": (4, 16)})
+        (tmp_path / "config.json").write_text(json.dumps({"name": "run", "model": settings}))
+        config = digits.get_config("vit_ti16")
+        config.update_from_flattened_dict({f"model.{name}": value for name, value in {**TINY, "depth": 1, "classes": 10}.items()})
+        config.init = str(tmp_path)
+        task = ImageClassification(config)
+        model = task.create_model()
+        rows = {row.weight: row for row in task.initialize(model, read_weights(tmp_path))}
+        assert rows["embedding/position_embedding"].reason == "1 x 4 to 2 x 2 patches"
+        by_hand = {row.weight: row for row in load_pretrained(create(), tmp_path)}
+        assert by_hand["embedding/position_embedding"] == rows["embedding/position_embedding"]
+
+    def test_without_settings(self, tmp_path):
+        """The grid of the model if it has as many patches, which keeps a model's own weights as they are; or else a square."""
+        source = randomize(create(image_size=(4, 16)))
+        source.save_weights(tmp_path / "weights")
+        same = create(image_size=(4, 16))
+        load_pretrained(same, tmp_path / "weights")
+        assert_equal_but(same, source)
+        rows = load_pretrained(create(image_size=(8, 12)), tmp_path / "weights")
+        assert [row.reason for row in rows if row.result == "resampled"] == ["2 x 2 to 2 x 3 patches"]
+        create(image_size=(8, 12)).save_weights(tmp_path / "others")
+        rows = {row.weight: row for row in load_pretrained(create(), tmp_path / "others")}
+        assert rows["embedding/position_embedding"][2:] == (
+            "fresh",
+            "6 positions in the source, which are not a square grid",
+        )
+
+    @pytest.mark.parametrize(
+        "wrong", [dict(image_size="8"), dict(image_size=(8, 8, 8)), dict(image_size=16), dict(patch_size=0), {}]
+    )
+    def test_settings_that_cannot_be_right(self, wrong):
+        """Of a config that was edited: as if they were not known."""
+        settings = {"image_size": 8, "patch_size": 4, "channels": 1, **wrong} if wrong else {}
+        source = randomize(create())
+        target = create()
+        transfer_weights(target, named(source), settings)
+        assert_equal_but(target, source)
 
 
 def test_class_token_to_mean_of_tokens(saved):

@@ -13,7 +13,7 @@ from vision.data import open_dataset
 from vision.recipes import image_recipe
 
 BATCH_SIZE = 32
-# For folders with at most so many training images: epochs, and settings of the model.
+# By the largest number of training images: epochs, and settings of the model.
 SIZES = {
     2_000: (60, dict(image_size=64, patch_size=8, depth=4, width=96, heads=4, ffn_dim=384, expert_dim=192)),
     20_000: (40, dict(image_size=96, patch_size=8, depth=6, width=128, heads=4, ffn_dim=512, expert_dim=256)),

@@ -6,8 +6,8 @@ Command: python -m official.train --config=vision/configs/folder.py:FOLDER --wor
 Data: without a folder val, valid, validation or dev, the last tenth of train is for validation.
 Cost: 30 to 60 epochs, see SIZES.
 Accuracy: depends on your data. The checkpoint with the best validation accuracy is exported. With few images it is better to
-    start from a model that was trained on others: --config.init=RUN, with that run's settings of the model (its config.json), such
-    as --config.model.width=128
+    start from a model that was trained on others: --config.init=RUN, with that run's settings of the model (config.json), such as
+    --config.model.width=128
 """
 
 from vision.data import open_dataset

@@ -153,7 +153,12 @@ def create_model(
 
 
 def load_model(
-    source: str | os.PathLike[str], task: Task | None = None, *, name: str | None = None, **changes: Unpack[ModelSettings]
+    source: str | os.PathLike[str],
+    task: Task | None = None,
+    *,
+    name: str | None = None,
+    features_only: bool | None = None,
+    **changes: Unpack[ModelSettings],
 ) -> Model:
     """A saved model, with its settings and weights: an uncompiled model that gives the same answers.
 
@@ -164,8 +169,9 @@ def load_model(
       task: as of `create_model`; None for that of the saved model, and for "encoder" with features_only. With another one the
         encoder is taken, and heads are fresh.
       name: of the Keras model; None for that of the saved one.
-      **changes: settings to change, as `create_model` takes them, such as `classes`, `max_length` or `features_only`. Then
-        weights that fit are taken and the rest stays fresh; a table of this is printed.
+      features_only: as of `create_model`; None for that of the saved model, and for False with another task.
+      **changes: settings to change, as `create_model` takes them, such as `classes` or `max_length`. Then weights that fit are
+        taken and the rest stays fresh; a table of this is printed.
 
     Returns:
       As `create_model`, in Keras's global precision policy.
@@ -179,9 +185,11 @@ def load_model(
 
     check_model_name(name)
     if task is not None:
-        changes = {"features_only": False, **changes, "task": task}
-    elif changes.get("features_only"):
-        changes["task"] = "encoder"
+        changes |= {"task": task, "features_only": bool(features_only)}
+    elif features_only is not None:
+        changes["features_only"] = features_only
+        if features_only:
+            changes["task"] = "encoder"
     return load_saved(_zoo(), read_saved(_zoo(), source, "source"), name, changes)
 
 

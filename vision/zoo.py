@@ -144,7 +144,13 @@ def create_model(
     return build_model(name=name or model, features_only=features_only, **settings)
 
 
-def load_model(source: str | os.PathLike[str], *, name: str | None = None, **changes: Unpack[ModelSettings]) -> Model:
+def load_model(
+    source: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    features_only: bool | None = None,
+    **changes: Unpack[ModelSettings],
+) -> Model:
     """A saved model, with its settings and weights: an uncompiled model that gives the same answers.
 
     Args:
@@ -152,8 +158,9 @@ def load_model(source: str | os.PathLike[str], *, name: str | None = None, **cha
         handle of a published one (docs/hub.md), or what `save` of a Keras model wrote: a .keras file, a SavedModel or a .h5
         file.
       name: of the Keras model; None for that of the saved one.
-      **changes: settings to change, as `create_model` takes them, such as `classes`, `image_size` or `features_only`. Then
-        weights that fit are taken, positions are resampled, and the rest stays fresh; a table of this is printed.
+      features_only: as of `create_model`; None for that of the saved one.
+      **changes: settings to change, as `create_model` takes them, such as `classes` or `image_size`. Then weights that fit
+        are taken, positions are resampled, and the rest stays fresh; a table of this is printed.
 
     Returns:
       As `create_model`, in Keras's global precision policy.
@@ -166,8 +173,10 @@ def load_model(source: str | os.PathLike[str], *, name: str | None = None, **cha
     from official.checkpoints.pretrained import load_saved, read_saved
 
     check_model_name(name)
-    if "classes" in changes:  # of a model that was saved with features_only, too
-        changes = {"features_only": False, **changes}
+    if features_only is not None:
+        changes["features_only"] = features_only
+    elif "classes" in changes:  # of a model that was saved with features_only, too
+        changes["features_only"] = False
     return load_saved(_zoo(), read_saved(_zoo(), source, "source"), name, changes)
 
 

@@ -65,7 +65,11 @@ def test_gradients_of_a_kernel_that_blocks_share():
     np.testing.assert_allclose(gradients[1] - gradients[0], 2 * L2 * kernel + L1 * np.sign(kernel), rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("given", ["l2", {"class_name": "L2", "config": {"l2": 0.01}}, tf.keras.regularizers.L2(0.01)], ids=["name", "config", "instance"])
+@pytest.mark.parametrize(
+    "given",
+    ["l2", {"class_name": "L2", "config": {"l2": 0.01}}, tf.keras.regularizers.L2(0.01)],
+    ids=["name", "config", "instance"],
+)
 def test_by_name_config_or_instance(given):
     """All say the same, and the config is plain JSON."""
     layer = Encoder(1, WIDTH, 2, 6, kernel_regularizer=given)

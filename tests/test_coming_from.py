@@ -23,8 +23,6 @@ from vision.preprocessing import DATA
 
 INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
 INPUTS_ELSEWHERE = ("input_ids", "attention_mask", "token_type_ids")
-# Names of which the tables are ahead of the code.
-PENDING = ("features_only", "(224, 160)", "preprocessor", "kernel_regularizer", "attention_mask")
 
 
 def table(title):
@@ -36,12 +34,6 @@ def table(title):
 
 def codes(cell):
     return re.findall("`([^`]+)`", cell)
-
-
-def cases(names):
-    """Parameters of a test, of which those that the code does not know yet must fail."""
-    fails = pytest.mark.xfail(strict=True, reason="the code does not have it yet")
-    return [pytest.param(name, marks=[fails] if any(word in name for word in PENDING) else []) for name in names]
 
 
 HERE = [code for row in table("What you do") for code in (*codes(row[1]), *codes(row[2]))]
@@ -137,7 +129,7 @@ def test_settings_under_other_names():
 SAME = re.search(r"^Same names: (.*)$", page("docs/coming_from.md"), re.MULTILINE)[1]
 
 
-@pytest.mark.parametrize("name", cases(codes(SAME)))
+@pytest.mark.parametrize("name", codes(SAME))
 def test_settings_under_the_same_names(name):
     assert name in {**vision.model_settings("vit_b16"), **bert.model_settings("bert_base")}
 
@@ -149,7 +141,7 @@ def test_inputs_and_outputs():
         assert codes(row[2])[0] in known, row
 
 
-@pytest.mark.parametrize("names", cases([INPUTS, INPUTS_ELSEWHERE]))
+@pytest.mark.parametrize("names", [INPUTS, INPUTS_ELSEWHERE])
 def test_names_of_inputs(names):
     """Ours, and Hugging Face's, which stand beside them in the table."""
     assert [codes(row[0]) for row in table("Inputs and outputs")[:3]] == [[name] for name in INPUTS_ELSEWHERE]
@@ -160,7 +152,7 @@ def test_names_of_inputs(names):
 
 
 @pytest.mark.parametrize("layer", ["Encoder", "SelfAttention"])
-@pytest.mark.parametrize("argument", cases(["mask", "attention_mask"]))
+@pytest.mark.parametrize("argument", ["mask", "attention_mask"])
 def test_masks_of_layers(layer, argument):
     assert f"`widenet.{layer}`" in page("docs/coming_from.md")
     layer = getattr(widenet, layer)(**(dict(depth=1, ffn_dim=8) if layer == "Encoder" else {}), width=8, heads=2)

@@ -90,3 +90,10 @@ assert "{name}" in {folder}.list_models()
 print(json.dumps(sorted(sys.modules)))
 """)
     assert not {module.split(".")[0] for module in modules} & {"tensorflow", "keras", "tensorflow_text", "widenet"}
+
+
+@pytest.mark.parametrize("package, model", [("vision", "vit_ti16"), ("bert", "bert_tiny")])
+@pytest.mark.process
+def test_the_first_import_of_tensorflow_may_be_in_create_model(package, model):
+    """Models are made in a process that has imported nothing before, in whose course TensorFlow and the layers are imported."""
+    assert fresh(f"import {package}; print({package}.create_model({model!r}, depth=1, width=16, heads=2).count_params())") > 0

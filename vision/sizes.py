@@ -1,7 +1,5 @@
 """Sizes of images and patches in pixels: an int for a square, or a pair (height, width)."""
 
-from widenet.checks import check_count, refuse
-
 
 def sides(size):
     """(height, width) of a size."""
@@ -22,6 +20,9 @@ def check_size(setting, size):
     Raises:
       ValueError: naming the setting, its value and what is allowed.
     """
+    # widenet imports TensorFlow, and vision then at once its layers, which need this module whole.
+    from widenet.checks import check_count, refuse
+
     if isinstance(size, (list, tuple)):
         try:
             for side in size:

@@ -81,7 +81,10 @@ def names(folder, model, monkeypatch):
     return dict(tf=tf, official=official, model=model, settings=train_settings(steps=10), **small)
 
 
-@pytest.mark.parametrize("code", cases(code for code in dict.fromkeys(HERE) if re.search(r"\w\(.*\)", code)))
+CALLS = [code for code in dict.fromkeys(HERE) if re.search(r"\w\(.*\)", code)]
+
+
+@pytest.mark.parametrize("code", CALLS)
 def test_code(code, names):
     """It runs; and what is set has an effect on the shapes."""
     made = eval(code, names)

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.official.tiny import environment
+
 ROOT = pathlib.Path(__file__).parents[1]
 OURS = {"widenet", "official", "vision", "bert", "benchmarks", "tests"}
 
@@ -14,7 +16,8 @@ OURS = {"widenet", "official", "vision", "bert", "benchmarks", "tests"}
 def fresh(code):
     """What `code` prints as JSON in a new process, run in the root of the repository."""
     command = [sys.executable, "-c", code]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    # Without the environment that libraries set for themselves in this process, such as transformers' TF_USE_LEGACY_KERAS.
+    result = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout.splitlines()[-1])
 

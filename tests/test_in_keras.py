@@ -117,6 +117,7 @@ def clone(model, folder):
     return tf.keras.models.clone_model(model)
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize(
     "create, copy",
     [

@@ -5,6 +5,7 @@ import sys
 from unittest import mock
 
 import numpy as np
+import pytest
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  # operations of the text model
 
@@ -79,6 +80,8 @@ def fine_tune(code, folder, handles, repository):
     return tf.saved_model.load(str(folder / "fine_tuned")), np.array(found["answers"])
 
 
+@pytest.mark.train
+@pytest.mark.smoke
 def test_images(finished_run, tmp_path, monkeypatch, capsys):
     """The whole way; and the driver takes the handle, too, and what it makes of it is published as the next version."""
     repository = tmp_path / "repository"
@@ -98,6 +101,7 @@ def test_images(finished_run, tmp_path, monkeypatch, capsys):
     assert "me/vision/tiny/2" in capsys.readouterr().out
 
 
+@pytest.mark.train
 def test_texts(tmp_path):
     """An encoder and its preprocessor, which take raw strings together."""
     write_vocabulary(tmp_path / "vocab.txt", ("good", "bad", "film"))

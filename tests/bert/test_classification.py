@@ -260,6 +260,7 @@ class TestRun:
             train.run(file_config(folder, "dev.tsv", settings=ONE_BLOCK, model="albert_tiny"), tmp_path / "run")
 
 
+@pytest.mark.further
 def test_two_replicas_are_one_model(folder, tmp_path):
     """Half of each batch on each of two devices: without dropout the loss is that of one device, to float32's 1e-5."""
     settings = {**ONE_BLOCK, "model.dropout": 0.0, "model.attention_dropout": 0.0}

@@ -526,6 +526,7 @@ class TestFeaturesOnly:
             for found, block in zip(features(batch), expected, strict=True):
                 np.testing.assert_allclose(found, block, rtol=0, atol=1e-6)
 
+    @pytest.mark.further
     def test_training_moves_all_weights(self):
         """With a head of one's own; text models have no final norm."""
         model = self.create(features_only=True)

@@ -52,6 +52,7 @@ def assert_near(found, expected):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("task", ["pretraining", pytest.param("span", marks=pytest.mark.further)])
 @pytest.mark.parametrize("kind", MODELS)
 def test_evaluation(kind, task):

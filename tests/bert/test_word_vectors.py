@@ -56,6 +56,7 @@ def test_texts_are_the_training_splits(folder):
         np.testing.assert_array_equal(np.bincount(tokens, minlength=len(data.token_counts)), data.token_counts)
 
 
+@pytest.mark.train
 def test_words_of_a_topic_are_near(vectors, folder):
     """A topic's words are more like each other than like those of the other topic."""
     tokenizer = open_tokenizer(folder / "vocab.txt")

@@ -70,6 +70,7 @@ def full(*values):
     return pytest.param(*values, marks=pytest.mark.size)
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize(
     "name, overrides, expected",
     [
@@ -120,6 +121,7 @@ def reference_count(name, task="encoder", words=30000, classes=2):
     return total
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("name", [full(name) if "base" in name or "_e16" in name or "_e8" in name else name for name in NAMES])
 def test_counts(name):
     """Every model by a formula of its own."""

@@ -233,6 +233,7 @@ def test_refused_settings(workdir, tmp_path):
     assert str(tmp_path / "file") in refusal(f"--model={workdir}", f"--output={tmp_path / 'file'}")
 
 
+@pytest.mark.further
 def test_files_of_something_else(workdir, tmp_path):
     """Nothing of theirs is touched, whatever their metrics.json holds; files of other names do not matter."""
     for name, content in (("confusion_matrix.csv", "mine"), ("metrics.json", '{"metrics": {}}'), ("metrics.json", "[]")):

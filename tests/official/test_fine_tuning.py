@@ -70,6 +70,7 @@ def averaged_config(ema_decay=0.75):
     return dense_config(optimizer="adamw", layer_decay=0.5, ema_decay=ema_decay, steps=4)
 
 
+@pytest.mark.further
 def test_stop_and_go_on(averaged, tmp_path, monkeypatch):
     """Stopped inside an epoch: weights, moments and averages end where they do without the stop."""
     with monkeypatch.context() as patch:

@@ -183,6 +183,7 @@ def test_evaluation(digits, tmp_path, monkeypatch):
     assert stopped.value.code == said
 
 
+@pytest.mark.further
 def test_prediction(digits, tmp_path, monkeypatch):
     """official.predict --model=HANDLE: the same answers as of the export."""
     workdir, folder = digits
@@ -203,7 +204,8 @@ def test_card_of_a_run(digits):
     card = (folder / "me/digits/1.md").read_text()
     summary = json.loads((workdir / "summary.json").read_text())
     assert f"| parameters | {summary['parameters']:,} |" in card
-    assert f"| val\\_accuracy | {summary['metrics']['val_accuracy']:.6g} |" in card
+    of_validation = card.partition("## Metrics of the run, validation split")[2].partition("\n## ")[0]
+    assert f"| accuracy | {summary['metrics']['val_accuracy']:.6g} |" in of_validation
     assert "| name | digits |" in card
     assert "| serve.inputs." in card
     assert "![curves](1.plots/curves.png)" in card

@@ -48,6 +48,7 @@ def assert_checkpoints_are_finite(workdir):
                 assert np.isfinite(reader.get_tensor(name)).all(), (index, name)
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize(
     "step, eval_every, checkpoint_every, last_good",
     [

@@ -48,6 +48,7 @@ def corrupt(folder, position):
     return path
 
 
+@pytest.mark.further
 def test_stopped_and_gone_on_with(folder, tmp_path, capsys):
     """At the fourth step; the steps before it are kept, skipping may be chosen then, and the summary counts one."""
     path, workdir = corrupt(folder, 27), tmp_path / "run"
@@ -81,6 +82,7 @@ def test_refused_before_it_begins(folder, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.further
 def test_no_bad_example_is_no_news(folder, tmp_path, capsys):
     summary = train.run(tiny_config(SETTINGS, {"data.dir": str(folder)}, steps=2), tmp_path / "run")
     assert summary["bad_examples"] == {"count": 0, "first": {}}

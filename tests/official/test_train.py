@@ -94,6 +94,8 @@ def finished(ready):
     return workdir, config, run, summary
 
 
+@pytest.mark.train
+@pytest.mark.smoke
 def test_files(finished):
     """Everything the documentation lists, and nothing half-written."""
     workdir = finished[0]

@@ -109,6 +109,7 @@ def test_weights_of_a_whole_model(tmp_path, form):
         assert_same_weights(model, whole)
 
 
+@pytest.mark.further
 def test_a_whole_model_of_features(tmp_path):
     """A head is fresh; a change of classes asks for one."""
     model = randomize(create(features_only=True))

@@ -40,6 +40,7 @@ def random_images(count, seed=0):
     return images, labels
 
 
+@pytest.mark.further
 def test_gradients_are_those_of_the_keras_model(saved):
     """Of the loaded module, of all weights, outside training, where nothing is random.
 

@@ -119,6 +119,7 @@ def test_what_is_not_of_the_zoo(tmp_path):
             vision.load_model(tmp_path / file)
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("file", ["model.keras", "model.weights.h5", "old_weights.h5"])
 def test_pretrained_from_files_of_keras(model, tmp_path, file, capsys):
     """With their weights by name, so that a head of other classes is fresh and the rest is taken."""

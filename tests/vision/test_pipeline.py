@@ -54,6 +54,7 @@ def source(request):
 
 
 class TestTraining:
+    @pytest.mark.further_cases
     @pytest.mark.parametrize("batch_size, steps, start", [(4, 14, 7), pytest.param(30, 3, 1, marks=pytest.mark.further)])
     def test_may_start_at_any_step(self, source, batch_size, steps, start):
         """Bit for bit the batches of a run that was not stopped, from inside an epoch, and with a batch larger than the set.
@@ -92,6 +93,7 @@ class TestTraining:
             assert not np.array_equal(first, second)
         assert len({image.tobytes() for image in [*found, *images(12, 1)]}) == 96
 
+    @pytest.mark.further_cases
     def test_every_image_has_its_label(self, source):
         """Unaugmented: pictures in the order of the source, at the model's size, labels one-hot; static shapes, as XLA wants."""
         dataset = pipeline_of(source).train_batches(6, 0, 0)
@@ -125,6 +127,7 @@ class TestTraining:
 
 
 class TestEvaluation:
+    @pytest.mark.further_cases
     def test_every_example_once_and_in_order(self, source):
         """In [-1, 1], unaugmented, labels one-hot, the last batch smaller; and again the same the second time."""
         dataset = pipeline_of(source, **AUGMENTED).evaluation_batches(10)
@@ -229,6 +232,7 @@ class TestBadExamples:
         is_grey = [np.ptp(image, axis=-1).max() == 0 for image in images.numpy()]
         assert is_grey == [True, False, True]
 
+    @pytest.mark.further_cases
     @pytest.mark.parametrize("label", [CLASSES, -1])
     @pytest.mark.parametrize("kind", ["memory", "records"])
     def test_label_that_there_is_not(self, tmp_path, kind, label):

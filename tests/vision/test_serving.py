@@ -75,6 +75,7 @@ def encoded_deep(pixels):
     return png(pixels.shape[1], pixels.shape[0], 16, 0, rows)
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("eval_crop", [0.0, 0.875])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_equals_the_evaluation_pipeline(tmp_path, channels, eval_crop):
@@ -112,6 +113,7 @@ BAD = {
 }
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_photos_are_upright(orientation):
     """Whatever orientation their EXIF data give, as if Pillow had turned them; in training too, with random crops."""
@@ -172,6 +174,7 @@ def test_training_decodes_what_is_served():
         serve([refused["many scans"]])
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("problem", BAD)
 def test_bad_images(problem):
     """Named by their place and reason, wherever they stand."""

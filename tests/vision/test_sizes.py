@@ -117,6 +117,7 @@ def test_pixels_of_a_central_box():
     np.testing.assert_allclose(found, pixels[6:14, 3:7] / 255 * 2 - 1, rtol=0, atol=1e-6)
 
 
+@pytest.mark.further
 def test_served_pixels_are_those_of_the_pipeline(tmp_path):
     """Bit for bit, with every augmentation on in training, whose batches have the same shape."""
     paths = write_files(tmp_path, 6)

@@ -206,6 +206,7 @@ class TestOtherShapes:
 
         return save
 
+    @pytest.mark.further_cases
     @pytest.mark.parametrize("old, new", [((8, 8), (4, 16)), ((4, 16), (8, 8)), ((4, 12), (16, 4))])
     def test_there_and_back(self, save, old, new, capsys):
         """Between grids of 2 x 2, 1 x 4, 1 x 3 and 4 x 1 patches: several have four patches, and only one is a square."""

@@ -35,6 +35,7 @@ def counted(experts, batch, mask=None):
     return counts
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("top_k", [1, 2])
 @pytest.mark.parametrize("factor", [None, 0.5])
 def test_counts_of_a_model_against_its_routings(top_k, factor):

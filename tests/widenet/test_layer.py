@@ -246,6 +246,7 @@ def assert_saved_model_gives_the_same(case, save, path):
         assert_same_outputs(loaded(inputs), model(inputs))
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("save", [save_keras, pytest.param(save_export, marks=pytest.mark.further)], ids=named)
 def test_saved_model_gives_the_same(case, save, tmp_path):
     assert_saved_model_gives_the_same(case, save, tmp_path)
@@ -268,6 +269,7 @@ def test_older_keras_format_gives_the_same(name, save, tmp_path):
     assert_saved_model_gives_the_same(CASES[name], save, tmp_path)
 
 
+@pytest.mark.further_cases
 def test_checkpoint(case, tmp_path):
     """Restored into a new model of the same settings, which then gives the same."""
     model, other = new_model(case), new_model(case)

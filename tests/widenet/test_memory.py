@@ -31,7 +31,7 @@ def alive():
     return {"gradients": len(gradient_registry.list()), "graphs": graphs, "variables": variables}
 
 
-@pytest.mark.further_cases
+@pytest.mark.further
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("create", [image_model, text_model])
 def test_models_that_are_created_leave_nothing_behind(create, policy):
@@ -62,6 +62,7 @@ def take_gradients(model, images):
     gradients(images)
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("use", [ask, evaluate, take_gradients])
 def test_models_that_are_used_leave_nothing_behind(use, monkeypatch):
     """Not in `fit`, where Keras's optimizers register a custom gradient of any model, and keep its graph."""

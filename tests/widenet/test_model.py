@@ -54,6 +54,7 @@ def assert_metrics(logs, kept, dropped, balance):
     np.testing.assert_allclose(logs["dropped"], np.mean(dropped / (np.sum(kept, axis=-1) + dropped)), rtol=1e-4)
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_fit_against_a_hand_count(jit_compile):
     """A learning rate of 0 keeps the weights: both epochs of two batches then give the same, unless counts were carried over."""
@@ -130,6 +131,7 @@ def test_inference_counts_nothing():
     assert {"loss", "balance", "dropped"} <= set(logs)
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("make", [lambda step: step, tf.function, lambda step: tf.function(step, jit_compile=True)])
 def test_a_loop_of_ones_own_against_a_hand_count(make):
     """Each call in training counts once, whatever comes between; the user resets the counts."""
@@ -219,6 +221,7 @@ def operation_types(function, *specs):
     return sorted(types)
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("step", ["call", "predict_step"])
 def test_graph_of_a_prediction_is_that_of_a_plain_model_that_cannot_record(step, monkeypatch):
     spec = tf.TensorSpec([None, LENGTH, WIDTH])
@@ -310,6 +313,7 @@ def named_model():
     return Model(inputs, outputs)
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("options", [dict(run_eagerly=True), dict(), dict(jit_compile=True)], ids=str)
 def test_losses_and_metrics_by_the_names_of_outputs(options):
     """Each is of its own output and is told under its name, whatever stands beside it; by hand."""
@@ -392,6 +396,7 @@ def two_replicas():
     return model, {key: values[0] for key, values in logs.items()}, x, y
 
 
+@pytest.mark.further
 def test_counts_sum_over_replicas(two_replicas):
     """Each replica routes its own two examples, with the capacity of two examples and the weights before the step."""
     model, logs, x, _ = two_replicas
@@ -425,6 +430,7 @@ def test_gradient_on_two_replicas_is_the_mean_of_the_replicas(two_replicas):
     assert np.max(np.abs(0.1 * 0.5 * (balances[0] + balances[1]))) > 1e-3
 
 
+@pytest.mark.further
 def test_an_encoder_called_twice_counts_both_calls():
     """The blocks are those of the encoder: what it does for both inputs adds up."""
     encoder = Encoder(2, 8, 2, 6, num_experts=3)

@@ -240,6 +240,7 @@ def loss_by_reference(layer, x, mask, weights):
     return np.sum(weights * output) + layer.balance_weight * balance
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("renormalize", [False, True])
 def test_gradients_against_central_differences(masked, renormalize):

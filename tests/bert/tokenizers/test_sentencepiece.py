@@ -96,6 +96,7 @@ def test_bytes_that_are_not_utf8(tokenizers, kind):
     assert tokens_of(ours, texts) == tokens_of(ours, ["film", "film ", "a"])
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize(
     "piece, size",
     [("a", 2**20), ("a ", 2**20), ("é", 2**20), (" ", 2**20), ("``", 2**20), ("9,", 2**20), ("中", 2**16), ("中 ", 2**20)],

@@ -55,6 +55,7 @@ def test_while_libraries_are_imported(signum, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize(
     "function, sentence",
     [

@@ -47,6 +47,7 @@ def test_images(finished_run, tmp_path, printed_by):
     assert f"Total params: {facts['parameters']} " in printed
 
 
+@pytest.mark.further
 def test_texts(tmp_path, printed_by):
     write_vocabulary(tmp_path / "vocab.txt", ("good", "bad"))
     write_jsonl(tmp_path / "train.jsonl", *[{"text": label, "label": label} for label in ("good", "bad")] * 2)

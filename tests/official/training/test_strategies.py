@@ -204,6 +204,7 @@ class TestXla:
             train.run(tiny_config(DENSE, steps=1, eval_every=1, jit_compile=True), tmp_path / "compiled")
 
 
+@pytest.mark.further
 @pytest.mark.usefixtures("quick")
 def test_steps_per_execution(tmp_path, default_run):
     """Several steps in one execution are the same steps, also where an epoch has fewer than that."""
@@ -227,7 +228,6 @@ def free_ports(count):
 
 
 @pytest.mark.process
-@pytest.mark.smoke
 def test_two_workers(tmp_path):
     """Two processes on this machine, as two machines would: both finish, and the chief's files are the run's."""
     workers = [f"127.0.0.1:{port}" for port in free_ports(2)]

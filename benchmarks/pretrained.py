@@ -17,7 +17,7 @@ import sys
 
 from benchmarks.harness import write_json
 from official.cli.arguments import add_model, parse_with_settings, positive
-from official.files.workdir import EVALUATION
+from official.files.layout import EVALUATION
 from official.training.seeds import RunFailed, call_each, cores_each, paired_difference, train_and_evaluate
 
 STARTS = ("pretrained", "from scratch")

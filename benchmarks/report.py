@@ -10,7 +10,7 @@ import json
 import re
 
 from benchmarks.harness import ROOT
-from official.files.workdir import SUMMARY_JSON
+from official.files.layout import SUMMARY_JSON
 from official.training.seeds import paired_difference
 
 DOCUMENTS = (ROOT / "docs/performance.md", ROOT / "docs/results.md", ROOT / "docs/runtimes.md")

@@ -13,10 +13,9 @@ table.
 """
 
 from bert.zoo import create_model, list_models, load_model, model_settings
-from official.zoo import import_with_tensorflow
+from official.zoo import OPTIMIZERS, import_with_tensorflow
 
 __all__ = ["create_model", "list_models", "load_model", "model_settings"]
 
 # So that tf.keras.models.load_model knows their classes; the optimizers need TensorFlow Addons, which is slow to import.
-_OPTIMIZERS = [f"official.training.optimizers.{name}" for name in ("LAMB", "AdamW", "SGD", "LinearDecay")]
-import_with_tensorflow("bert.layers", "bert.masked_lm.loss", on_demand=_OPTIMIZERS)
+import_with_tensorflow("bert.layers", "bert.masked_lm.loss", on_demand=OPTIMIZERS)

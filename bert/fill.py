@@ -16,7 +16,7 @@ with quiet.startup():
 from bert.masked_lm.fill_mask import GAP
 from official.checkpoints.weights import local_path
 from official.cli.arguments import add_model
-from official.files.workdir import SAVED_MODEL
+from official.files.layout import SAVED_MODEL
 from official.serving.signatures import load_exported
 
 

@@ -30,7 +30,7 @@ from bert.tokenizers.wordpiece import SPECIAL
 from bert.tokenizers.wordpiece_trainer import learn_pieces
 from official.cli.status_line import StatusLine
 from official.files.atomic import atomic_write
-from official.files.outputs import check_output
+from official.files.layout import check_output
 
 FORMAT = 1  # version of the vocabulary for given words
 BATCH_BYTES = 1 << 20  # size of the texts that are normalized in one call

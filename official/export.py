@@ -22,9 +22,8 @@ from official import config as configs
 from official.checkpoints.trained_models import change_data, fill_in, find_model, restore_weights
 from official.checkpoints.weights import locate
 from official.cli.arguments import add_data_dir, add_model, add_task_modules, parse_with_data, positive
-from official.files.outputs import check_output, is_export
+from official.files.layout import SAVED_MODEL, check_output, is_export
 from official.files.summary import metrics_of_step, run_facts
-from official.files.workdir import SAVED_MODEL
 from official.serving import runtimes
 from official.serving.saved_models import write_saved_model
 from official.task import create_task
@@ -55,7 +54,7 @@ def export(
       task_modules: names of modules outside this project that may define the task (official.task.create_task).
 
     Returns:
-      (the folder, a pathlib.Path; the content of its official.files.saved_model_layout.FACTS_FILE).
+      (the folder, a pathlib.Path; the content of its official.files.layout.FACTS_FILE).
 
     Raises:
       ValueError: no model at the path, weights that do not fit, a setting that is not allowed, an output that is something else.

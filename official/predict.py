@@ -26,8 +26,7 @@ from official.cli.arguments import add_model
 from official.cli.status_line import StatusLine
 from official.data.bad_examples import op_message
 from official.data.rows import CSV, ENDINGS, JSONL, Rows, is_table
-from official.files.outputs import printable
-from official.files.saved_model_layout import FACTS_FILE
+from official.files.layout import FACTS_FILE, printable
 from official.serving.signatures import exported_folder, load_exported
 
 SIGNATURE = "serving_default"

@@ -15,7 +15,7 @@ import shutil
 import sys
 
 from official.files.atomic import fsync, fsync_all, locked
-from official.files.workdir import METRICS_JSON
+from official.files.layout import METRICS_JSON
 from official.repository.archives import pack, sha256_of
 from official.repository.card import find_facts, headline_metrics, html_card, markdown_card
 from official.repository.handles import Handle, is_handle, parse_handle, parse_name

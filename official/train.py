@@ -5,6 +5,7 @@ and at the end saved_model/, curves.png and summary.json. The same command resum
 changed on the command line: --config.train.lr=0.1
 """
 
+import contextlib
 import functools
 import json
 import pathlib
@@ -30,9 +31,7 @@ from official.cli import recipe_flag
 from official.cli.recipe_flag import CONFIG, check_given, given_recipe, parse_flags
 from official.evaluation.curves import draw_curves
 from official.files.atomic import atomic_write
-from official.files.summary import metrics_of_step, report, run_facts, write_summary
-from official.files.tables import Table, read_table, text_table
-from official.files.workdir import (
+from official.files.layout import (
     BEST_CHECKPOINT,
     CHECKPOINTS,
     CONFIG_JSON,
@@ -42,12 +41,12 @@ from official.files.workdir import (
     SUMMARY_JSON,
     TENSORBOARD,
 )
+from official.files.summary import metrics_of_step, report, run_facts, write_summary
+from official.files.tables import Table, read_table, text_table
 from official.serving.saved_models import write_saved_model
 from official.task import create_task, data_text, task_class
-from official.training.averaging import EvaluateAverages, averaged_weights
 from official.training.callbacks import EpochTables, NonFiniteGuard, Progress, SaveCheckpoints, StepCounter, Stopped
 from official.training.devices import create_strategy, fastest_precision, is_chief
-from official.training.fine_tuning import freeze, update_scales
 from official.training.optimizers import create_optimizer, create_state
 from official.training.tensorboard import TensorBoard
 
@@ -111,7 +110,7 @@ class Run:
         with self.strategy.scope():
             self.model = self.task.initial_model()
             self.transferred = self._initialize(weights)
-            freeze(self.model, config.train.frozen)
+            self._freeze(self.model)
             optimizer = create_optimizer(self._train, self._update_scales())
             create_state(optimizer, self.model.trainable_weights)
             self.model.compile(
@@ -136,9 +135,17 @@ class Run:
     def _training_examples(self):
         return self.splits["train"].examples if "train" in self.splits else None
 
+    def _freeze(self, model):
+        if self.config.train.frozen:
+            from official.training.fine_tuning import freeze
+
+            freeze(model, self.config.train.frozen)
+
     def _update_scales(self):
         if self.config.train.layer_decay == 1:
             return None
+        from official.training.fine_tuning import update_scales
+
         depths, last = self.task.layer_depths(self.model)
         return update_scales(self.config.train.layer_decay, depths, last, self.model.trainable_weights)
 
@@ -219,13 +226,21 @@ class Run:
         rows = read_table(table) if table.exists() else []
         return BestCheckpoint(self.config.train.best, folder, self.checkpoints.copy_newest, rows, self.first_step)
 
+    def _averages(self):
+        """A context in which the model's weights are those to evaluate and to export."""
+        if not self.config.train.ema_decay:
+            return contextlib.nullcontext()
+        from official.training.averaging import averaged_weights
+
+        return averaged_weights(self.model.optimizer, self.model)
+
     def _export(self, step, metrics):
         config = configs.to_plain(self.config)
         config["train"]["precision"] = self.precision  # and not "auto", since an export lies apart from precision.txt
         print(f"Exporting the model to {self.workdir / SAVED_MODEL}", flush=True)
         part = self.task.part("model")
-        freeze(part.model, self.config.train.frozen)  # which decides about the order of its weights
-        with averaged_weights(self.model.optimizer, self.model):
+        self._freeze(part.model)  # which decides about the order of its weights
+        with self._averages():
             part.model.set_weights(self.model.get_weights())
         facts = run_facts(self.model.name, self.task.unit, step, metrics)
         write_saved_model(part, self.workdir / SAVED_MODEL, config, facts)
@@ -272,6 +287,8 @@ class Run:
         progress = Progress(self.first_step, train.steps, train.batch_size, self.task.unit, clock)
         callbacks = [progress, counter, tables, guard, saver]
         if train.ema_decay:
+            from official.training.averaging import EvaluateAverages
+
             callbacks.append(EvaluateAverages())
         validation = self.task.validation_dataset()
         with saver.listening():

@@ -102,7 +102,11 @@ def did_you_mean(word, known):
     return f" (did you mean {near[0]}?)" if near else ""
 
 
-def import_with_tensorflow(*modules, on_demand=()):
+# Registered names of the optimizers, and their module.
+OPTIMIZERS = {f"widenet>{name}": "official.training.optimizers" for name in ("LAMB", "AdamW", "SGD", "LinearDecay")}
+
+
+def import_with_tensorflow(*modules, on_demand):
     """Imports modules as soon as TensorFlow is imported: now, if it is already.
 
     Keras finds the layers of a saved model by their registered names. So the modules that register them must be imported before
@@ -111,8 +115,8 @@ def import_with_tensorflow(*modules, on_demand=()):
     Args:
       *modules: full names. Their own imports must not need a package of ours whose import is unfinished when it imports
         TensorFlow.
-      on_demand: full names of classes that are registered in the package "widenet", such as "module.Class": their modules are
-        imported only when Keras loads an object of the class.
+      on_demand: {registered name of a class, such as "widenet>LAMB": its module}, which is imported only when Keras loads an
+        object of the class.
     """
     if "tensorflow" in sys.modules:
         _import_all(modules, on_demand)
@@ -124,9 +128,8 @@ def _import_all(modules, on_demand):
     for module in modules:
         importlib.import_module(module)
     objects = importlib.import_module("tensorflow").keras.saving.get_custom_objects()
-    for each in on_demand:
-        module, _, name = each.rpartition(".")
-        objects.setdefault(f"widenet>{name}", _OnDemand(module, name))
+    for registered, module in on_demand.items():
+        objects.setdefault(registered, _OnDemand(module, registered.partition(">")[2]))
 
 
 class _OnDemand:

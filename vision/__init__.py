@@ -8,11 +8,10 @@ Task: classification (what official.train runs), serving (signatures that take i
 Commands: python -m vision prints the models; vision.contact_sheet draws augmented images; vision.prepare downloads data.
 """
 
-from official.zoo import import_with_tensorflow
+from official.zoo import OPTIMIZERS, import_with_tensorflow
 from vision.zoo import create_model, list_models, load_model, model_settings, preprocessor
 
 __all__ = ["create_model", "list_models", "load_model", "model_settings", "preprocessor"]
 
 # So that tf.keras.models.load_model knows their classes; the optimizers need TensorFlow Addons, which is slow to import.
-_OPTIMIZERS = [f"official.training.optimizers.{name}" for name in ("LAMB", "AdamW", "SGD", "LinearDecay")]
-import_with_tensorflow("vision.embedding", "vision.pixels", on_demand=_OPTIMIZERS)
+import_with_tensorflow("vision.embedding", on_demand={**OPTIMIZERS, "vision>Preprocessor": "vision.pixels"})

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from official.data.sources import host_constant
-from vision.data import PixelSource
+from vision.data import PixelSource, label_problem
 from vision.decoding import decode_crop, image_problem, whole
 
 DECODE_BATCH = 64  # images that are passed to Python together
@@ -48,11 +48,6 @@ def cached(source, channels, limit_mib, classes, bad_examples):
     if not good:
         raise ValueError(f"none of the {source.examples} examples is usable, such as {source.name_of(0)}")
     return _memory_source(source, np.frombuffer(pixels, np.uint8), np.array(shapes), labels, indices, good)
-
-
-def label_problem(label, classes):
-    """Why a label is invalid, or None."""
-    return None if 0 <= label < classes else f"its label is {label}, which is not one of {classes} classes"
 
 
 def _decoded(source, channels):

@@ -8,7 +8,6 @@ from official.config import meanings_of
 from official.data.bad_examples import BadExamples
 from official.exportable import ExportSpec, TracedModel, keras_module, model_endpoint
 from official.task import Task, evaluation_title
-from vision.caching import cached
 from vision.data import open_dataset
 from vision.models import build_model, features_of
 from vision.pipeline import ImagePipeline
@@ -176,6 +175,10 @@ class ImageClassification(Task):
     def _pipeline(self, role):
         if role not in self._pipelines:
             data, model, classes = self._config.data, self._config.model, len(self.class_names)
-            source = cached(self._source(role), model.channels, data.cache_mib, classes, self.bad_examples)
+            source = self._source(role)
+            if data.cache_mib and not source.decoded:
+                from vision.caching import cached
+
+                source = cached(source, model.channels, data.cache_mib, classes, self.bad_examples)
             self._pipelines[role] = ImagePipeline(source, model.image_size, model.channels, classes, data, self.bad_examples)
         return self._pipelines[role]

@@ -25,7 +25,7 @@ from absl import app, flags, logging
 from official.cli import recipe_flag
 from official.cli.recipe_flag import CONFIG, check_given, given_recipe, parse_flags
 from official.files.atomic import atomic_write
-from official.files.outputs import check_output, printable
+from official.files.layout import check_output, printable
 from vision.classification import ImageClassification
 
 flags.adopt_module_key_flags(recipe_flag)  # --help lists --config and --data_dir

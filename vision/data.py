@@ -15,7 +15,7 @@ from absl import logging
 
 from official.data.sources import IndexedSource, RecordSource, host_constant
 from official.data.tfds import LocalTfds, default_splits, memory_splits, split_parts
-from official.files.outputs import printable
+from official.files.layout import printable
 from vision.decoding import as_jpeg_or_png, read_file
 
 IMAGE_FILES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")  # in lower or upper case
@@ -52,6 +52,11 @@ def array_source(images, labels, name):
     """A PixelSource of images [N, height, width, channels] and labels [N] in memory; `name` stands in messages."""
     images, labels = host_constant(images), host_constant(labels, tf.int64)
     return PixelSource(len(labels), lambda index: (images[index], labels[index]), f"{name}, image {{}}".format)
+
+
+def label_problem(label, classes):
+    """Why a label is invalid, or None."""
+    return None if 0 <= label < classes else f"its label is {label}, which is not one of {classes} classes"
 
 
 def file_source(paths, labels):

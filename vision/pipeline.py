@@ -8,9 +8,8 @@ import tensorflow as tf
 from official.data.batches import evaluation_batches, example_seed, train_batches
 from official.data.sources import IndexedSource
 from official.task import Split
-from vision.caching import label_problem
+from vision.data import label_problem
 from vision.decoding import image_problem, or_else
-from vision.mixup import mixup, smooth_labels
 from vision.preprocessing import evaluation_image, training_image
 from vision.sizes import sides
 
@@ -118,8 +117,12 @@ class ImagePipeline:
     def _finish(self, pixels, label, seeds, ok):
         """Replaces bad examples, and turns labels into distributions over the classes."""
         pixels, label, seeds = (tf.gather(x, _good_positions(ok)) for x in (pixels, label, seeds))
-        labels = smooth_labels(tf.one_hot(label, self._classes), self._data.label_smoothing)
-        return mixup(pixels, labels, seeds, self._data.mixup)
+        labels = tf.one_hot(label, self._classes)
+        if not (self._data.label_smoothing or self._data.mixup):
+            return pixels, labels
+        from vision.mixup import mixup, smooth_labels
+
+        return mixup(pixels, smooth_labels(labels, self._data.label_smoothing), seeds, self._data.mixup)
 
 
 def _good_positions(ok):

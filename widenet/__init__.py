@@ -7,14 +7,13 @@
 - attention.py, norm.py, feed_forward.py: the parts of a block
 - moe.py: SharedMoE, the mixture of experts; router.py: its router
 - routing.py: routing as pure functions, and the table of all settings of experts and router; dispatch.py: tokens to experts
-- expert_load.py: counts of tokens by expert; analysis.py: the paper's analysis of layer norms
+- expert_load.py: counts of tokens by expert
 - fast_path.py: what makes a training step fast, and the settings of it that each thread has
 - layer.py, checks.py: the base of all layers, and refusals of wrong settings
 - zoo.py, cost.py, depths.py: for zoos of models: an encoder's settings, its FLOPs, the depth of each weight
 - weight_transfer/: starting from the weights of another deployment
 """
 
-from widenet.analysis import norm_diversity
 from widenet.attention import SelfAttention
 from widenet.deployment import Deployment
 from widenet.encoder import Encoder
@@ -22,7 +21,7 @@ from widenet.expert_load import ExpertLoad
 from widenet.feed_forward import FeedForward
 from widenet.model import Model
 from widenet.moe import SharedMoE
-from widenet.norm import IndividualLayerNorm
+from widenet.norm import IndividualLayerNorm, norm_diversity
 from widenet.router import Router
 from widenet.routing import Routing
 

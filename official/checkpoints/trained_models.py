@@ -12,8 +12,7 @@ from ml_collections import ConfigDict
 from official.checkpoints.manager import restore_model
 from official.checkpoints.weights import locate, plain_name, read_weights
 from official.config import completed
-from official.files.saved_model_layout import CONFIG_FILE, locate_assets
-from official.files.workdir import CONFIG_JSON, EVALUATION, PRECISION_TXT, SUMMARY_JSON
+from official.files.layout import CONFIG_FILE, CONFIG_JSON, EVALUATION, PRECISION_TXT, SUMMARY_JSON, locate_assets
 from official.task import create_task
 
 

@@ -9,8 +9,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from official.cli import quiet
-from official.files.saved_model_layout import CONFIG_FILE
-from official.files.workdir import BEST_CHECKPOINT, CHECKPOINTS, CONFIG_JSON
+from official.files.layout import BEST_CHECKPOINT, CHECKPOINTS, CONFIG_FILE, CONFIG_JSON
 
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # Children of a saved model whose variables are not weights of the model.

@@ -10,7 +10,7 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from official.config import EPOCHS_OF, data_name
-from official.files.workdir import CONFIG_JSON
+from official.files.layout import CONFIG_JSON
 from official.zoo import did_you_mean
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe: a Python file with get_config().", lock_config=True)

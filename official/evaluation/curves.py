@@ -12,8 +12,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from official.evaluation.plots import save, write_in_cell
+from official.files.layout import CONFIG_JSON, CURVES_PNG, EXPERT_LOAD_CSV, METRICS_CSV
 from official.files.tables import read_table
-from official.files.workdir import CONFIG_JSON, CURVES_PNG, EXPERT_LOAD_CSV, METRICS_CSV
 
 MARKED_POINTS = 20  # a curve of at most as many points has a marker at each, so that a single point is visible
 NAMED_EXPERTS = 10  # largest number of experts whose curves are in the legend, and whose shares are written into the cells

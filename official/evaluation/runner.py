@@ -5,9 +5,8 @@ import os
 
 import tensorflow as tf
 
-from official.files.outputs import check_output
+from official.files.layout import METRICS_JSON, check_output
 from official.files.summary import write_summary
-from official.files.workdir import METRICS_JSON
 
 METRICS_FILE = {METRICS_JSON: "metrics, versions and the full config"}
 

@@ -6,7 +6,7 @@ import platform
 import subprocess
 from importlib import metadata
 
-from official.files import workdir as names
+from official.files import layout as names
 from official.files.atomic import atomic_write
 from official.files.tables import read_table
 

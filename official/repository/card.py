@@ -8,8 +8,7 @@ from html import escape
 from typing import NamedTuple
 
 from official.cli.status_line import format_bytes
-from official.files.saved_model_layout import CONFIG_FILE, FACTS_FILE
-from official.files.workdir import CONFIG_JSON, CURVES_PNG, EVALUATION, METRICS_JSON
+from official.files.layout import CONFIG_FILE, CONFIG_JSON, CURVES_PNG, EVALUATION, FACTS_FILE, METRICS_JSON
 from official.repository import html
 from official.repository.index import PAGE
 from official.repository.usage import usage

@@ -16,11 +16,9 @@ from official.checkpoints.trained_models import call_by_names, open_recipe
 from official.checkpoints.weights import plain_name, read_weights
 from official.evaluation.runner import run_model
 from official.files.atomic import atomic_dir
-from official.files.outputs import check_output
-from official.files.saved_model_layout import CONFIG_FILE, FACTS_FILE
+from official.files.layout import CONFIG_FILE, FACTS_FILE, SAVED_MODEL, check_output
 from official.files.summary import write_summary
 from official.files.tables import text_table
-from official.files.workdir import SAVED_MODEL
 from official.serving import onnx_format, tflite_format
 from official.serving.example_inputs import dataset_examples, random_examples, read_examples
 from official.serving.parity import LIMIT, NEAR_TIE, ParityCheck

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from official.exportable import ExportSpec, TracedModel, keras_module, model_endpoint
 from official.files.atomic import atomic_dir
-from official.files.saved_model_layout import CONFIG_FILE, EXTRA, FACTS_FILE, map_strings
+from official.files.layout import CONFIG_FILE, EXTRA, FACTS_FILE, map_strings
 from official.files.summary import write_summary
 
 
@@ -22,7 +22,7 @@ def write_saved_model(spec, directory, config=None, facts=None):
       spec: an official.exportable.ExportSpec that has its weights. Its first endpoint is also the signature "serving_default".
       directory: a pathlib.Path; replaced if it exists.
       config: a plain dict for CONFIG_FILE: how to build the model and find its data again; None to leave the file out. A setting
-        that is the path of an asset becomes the path of the copy inside (official.files.saved_model_layout.locate_assets).
+        that is the path of an asset becomes the path of the copy inside (official.files.layout.locate_assets).
       facts: a dict of more facts for FACTS_FILE.
 
     Returns:

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from official.checkpoints.weights import has_checkpoint, local_path
 from official.cli.text_ops import load_with_text_ops
-from official.files.workdir import SAVED_MODEL
+from official.files.layout import SAVED_MODEL
 
 
 class NumericSignature(NamedTuple):

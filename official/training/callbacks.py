@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from official.cli import stopping
 from official.cli.status_line import StatusLine, format_bytes
-from official.files.workdir import METRICS_CSV
+from official.files.layout import METRICS_CSV
 from official.training.devices import peak_memory
 
 

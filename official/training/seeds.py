@@ -8,7 +8,7 @@ import statistics
 import sys
 
 from official.cli.subprocesses import forward_sigterm, run_command
-from official.files.workdir import CONFIG_JSON, EVALUATION, METRICS_JSON, SUMMARY_JSON
+from official.files.layout import CONFIG_JSON, EVALUATION, METRICS_JSON, SUMMARY_JSON
 
 
 class RunFailed(RuntimeError):

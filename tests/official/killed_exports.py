@@ -8,7 +8,7 @@ import struct
 
 import tensorflow as tf
 
-from official.files.saved_model_layout import FACTS_FILE
+from official.files.layout import FACTS_FILE
 from official.serving.saved_models import export_saved_model
 from tests.official.kills import in_another_process
 

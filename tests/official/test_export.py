@@ -12,7 +12,7 @@ import tensorflow as tf
 from official import export, train
 from official.checkpoints.weights import read_weights
 from official.config import to_plain
-from official.files.saved_model_layout import FACTS_FILE
+from official.files.layout import FACTS_FILE
 from official.serving.saved_models import describe
 from tests.elsewhere import run_elsewhere
 from tests.official.modules import xla_calls_of

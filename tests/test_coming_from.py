@@ -84,7 +84,7 @@ def names(folder, model, monkeypatch):
 CALLS = [code for code in dict.fromkeys(HERE) if re.search(r"\w\(.*\)", code)]
 
 
-@pytest.mark.further_cases
+@pytest.mark.further
 @pytest.mark.parametrize("code", CALLS)
 def test_code(code, names):
     """It runs; and what is set has an effect on the shapes."""

@@ -9,6 +9,7 @@ from tests.official.tiny import ROOT, environment
 SUITE = """
 import subprocess, sys, time
 import pytest
+from tests.time_limit import uncounted
 
 BUSY = "import time\\nwhile time.process_time() < 0.8: pass"
 
@@ -26,6 +27,9 @@ def test_shared_again(shared): pass
 def test_busy(): busy()
 def test_child(): subprocess.run([sys.executable, "-c", BUSY])
 def test_waiting(): time.sleep(1)
+def test_uncounted():
+    with uncounted():
+        busy()
 def test_quick(): pass
 
 @pytest.mark.train
@@ -46,4 +50,4 @@ def test_slow_tests_fail(tmp_path):
     sentence = r"^test_suite\.py::(\w+) took [01] s of processor time in its (\w+)\. A test over 0\.5 s"
     found = re.findall(sentence, done.stdout, re.MULTILINE)
     assert found == [("test_shared", "setup"), ("test_busy", "call"), ("test_child", "call")], done.stdout
-    assert re.search(r"1 failed, 7 passed, 1 warning, 3 errors", done.stdout), done.stdout
+    assert re.search(r"1 failed, 8 passed, 1 warning, 3 errors", done.stdout), done.stdout

@@ -1,9 +1,11 @@
 """Fails a test without a marker that takes over 20 seconds, so that `make test` stays short: a pytest plugin.
 
-Set-up and call count separately, and a fixture that several tests share counts for the first of them. What counts is processor
-time, of this process and of those that it waited for, since a busy machine stretches the time on the clock.
+Set-up and call count separately, and a fixture that several tests share counts for the first of them, except what is made inside
+`uncounted`. What counts is processor time, of this process and of those that it waited for, since a busy machine stretches the
+time on the clock.
 """
 
+import contextlib
 import os
 
 import pytest
@@ -17,9 +19,22 @@ def pytest_addoption(parser):
     parser.addini("time_limit", "seconds of processor time that a test without a marker may take", default=str(SECONDS))
 
 
+_uncounted = [0.0]  # seconds
+
+
 def _processor_time():
     """Seconds, of this process and of those that it waited for."""
-    return sum(os.times()[:4])
+    return sum(os.times()[:4]) - _uncounted[0]
+
+
+@contextlib.contextmanager
+def uncounted():
+    """What is done inside does not count for any test, such as a run that tests of several files share."""
+    begin = _processor_time()
+    try:
+        yield
+    finally:
+        _uncounted[0] += _processor_time() - begin
 
 
 def _measured(item, when):

@@ -291,6 +291,7 @@ def test_regression_of_pairs(folder, tmp_path):
     assert found["score"].numpy().tolist() == pytest.approx([json.loads(row)["prediction"] for row in rows[2:4]], abs=1e-5)
 
 
+@pytest.mark.further
 def test_glue_submission(folder, tmp_path):
     """A task of pairs: the development set's metrics, and the test set's predictions by names of classes."""
     pairs = [("a good film", "good", 0), ("a good film", "bad", 1)] * 4

@@ -29,7 +29,7 @@ def write_run(model, workdir, **changes):
     return workdir
 
 
-@pytest.mark.further_cases
+@pytest.mark.further
 @pytest.mark.parametrize("task", ["encoder", "pretraining", "classification", "span"])
 def test_every_task(tmp_path, capsys, task):
     """From a run and from a .keras file; what a recipe may leave open is read off the weights."""

@@ -143,6 +143,7 @@ class TestTasks:
         assert all("/key/bias" in name for name in still), still
 
 
+@pytest.mark.further
 def test_saved_model(tmp_path):
     """TensorFlow's own SavedModel is called as the model is, and gives what it gives, lists included."""
     model = randomize(create(task="pretraining", depth=1))
@@ -361,6 +362,7 @@ def test_embedding_by_hand():
     np.testing.assert_array_equal(words, embedding.word_embedding)
 
 
+@pytest.mark.further
 def test_use_as_in_keras():
     """A user's own arrays with what Keras offers: whether word 7 is there is learned, and a number for each text."""
     random = np.random.default_rng(0)
@@ -538,6 +540,7 @@ class TestFeaturesOnly:
         still = {weight.name for weight in model.weights if np.array_equal(weight, before[weight.name])}
         assert all("/key/bias" in name for name in still), still
 
+    @pytest.mark.further
     def test_from_and_to_other_tasks(self, tmp_path, capsys):
         """load_model takes the encoder of any task, and a task asks for its own outputs."""
         whole = randomize(self.create(task="classification"))

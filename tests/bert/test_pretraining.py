@@ -56,6 +56,8 @@ def evaluated(finished):
     return evaluate.evaluate(finished)
 
 
+@pytest.mark.train
+@pytest.mark.smoke
 class TestRun:
     def test_summary(self, finished, folder):
         """Losses and accuracies of both tasks; tokens a second are sequences a second times the tokens of one."""

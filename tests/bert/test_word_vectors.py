@@ -69,6 +69,7 @@ def test_words_of_a_topic_are_near(vectors, folder):
             assert inside > outside, word
 
 
+@pytest.mark.train
 def test_scale(vectors, folder):
     """Seen words and unseen ones have the same; a word that is never there is not another word's twin."""
     seen = np.array(PretrainingData(str(folder)).token_counts) > 0

@@ -130,6 +130,7 @@ def test_every_kind_of_model_agrees(workdir, evaluated, tmp_path, capsys, model)
     assert str(output / "expert_share_per_class.png") in said
 
 
+@pytest.mark.further
 def test_an_earlier_checkpoint_and_another_split(workdir):
     """Step 6 has the validation loss of its row; the training split has the other 1,438 images."""
     row = next(row for row in read_table(workdir / "metrics.csv") if row["step"] == "6")

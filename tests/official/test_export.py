@@ -53,6 +53,7 @@ def random_images(count, seed=0):
     return np.random.default_rng(seed).uniform(-1, 1, (count, 8, 8, 1)).astype(np.float32)
 
 
+@pytest.mark.further
 def test_files(workdir, exported):
     """Where it is, its weights, and what travels along."""
     folder, facts = exported
@@ -125,6 +126,7 @@ def test_the_recipe_itself_drops(workdir, loaded):
     assert float(loaded(images)["balance_loss"]) == 0
 
 
+@pytest.mark.further
 def test_alone_in_a_process(exported, tmp_path):
     """That has TensorFlow and nothing of ours."""
     image = encoded(picture(5, 20, 30))

@@ -40,6 +40,7 @@ def test_frozen_layers(tmp_path, capsys):
         train.run(tiny_config(DENSE, **settings), tmp_path)
 
 
+@pytest.mark.further
 def test_sgd_with_layer_decay(tmp_path):
     """One step of plain gradient descent, whose size the depth decides: by hand 0.5 ** (3 - depth) of what it is without."""
     moved = {}

@@ -152,6 +152,7 @@ def test_longer_run(tmp_path, monkeypatch, capsys):
     assert "Resuming from the checkpoint of step 2." in said
 
 
+@pytest.mark.further
 def test_finished_run_is_extended(tmp_path, capsys):
     """By epochs, 1,438 / 16 steps each: their number of steps, and the schedule of the new length from there on."""
     shorter = {"steps": 0, "epochs": 0.03, "warmup_epochs": 0.02, "warmup_steps": 0}  # 3 steps, 2 of them warm-up

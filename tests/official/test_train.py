@@ -429,6 +429,7 @@ def test_mixed_precision(tmp_path):
     assert exported.serve(np.zeros((2, 8, 8, 1), np.float32)).dtype == tf.float32
 
 
+@pytest.mark.further
 def test_precision_auto(tmp_path, monkeypatch, capsys):
     """It takes the faster one when the run begins, and keeps it where the run goes on, even on a slower machine."""
     monkeypatch.setattr(train, "fastest_precision", lambda: "mixed_bfloat16")

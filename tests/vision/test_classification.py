@@ -144,6 +144,7 @@ def test_description(folder):
         assert found["validation"] == Split(4, ("cat", "dog"), (2, 2))
 
 
+@pytest.mark.further
 def test_splits_by_role_and_by_name(folder):
     """A role is what the settings say, or the data set's default; any other split is as it is named."""
     task = ImageClassification(folder_config(folder, **{"data.train_split": "train[:50%]", "train.batch_size": 4}))

@@ -65,6 +65,7 @@ def test_gradients_are_those_of_the_keras_model(saved):
         np.testing.assert_allclose(found[name], gradient, rtol=1e-5, atol=atol, err_msg=name)
 
 
+@pytest.mark.further
 def test_training_acts(saved):
     """Dropout and router noise where the layer is trained, and only there; a frozen one neither changes nor adds to the loss."""
     images, _ = random_images(8)

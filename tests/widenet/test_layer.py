@@ -252,7 +252,7 @@ def test_saved_model_gives_the_same(case, save, tmp_path):
     assert_saved_model_gives_the_same(case, save, tmp_path)
 
 
-@pytest.mark.further_cases
+@pytest.mark.further
 @pytest.mark.parametrize("name", ["encoder_mixed", "router", "norm", "attention", "feed_forward", "moe_reusing_a_routing"])
 def test_tensorflow_saved_model_gives_the_same(name, tmp_path):
     """Traces every layer alone as well, in training and evaluation."""

@@ -233,6 +233,7 @@ def test_graph_of_a_prediction_is_that_of_a_plain_model_that_cannot_record(step,
     assert not [operation for operation in with_load if operation.startswith("Assign")]
 
 
+@pytest.mark.further
 def test_export_counts_nothing(tmp_path):
     """Not even after a model was trained, evaluated and traced."""
     model = new_model()
@@ -265,6 +266,7 @@ def test_only_moe_blocks_have_a_row():
     assert len(model.expert_load.table()) == 1
 
 
+@pytest.mark.further
 def test_saved_and_loaded(tmp_path):
     """It comes back as what it is, with a measure of its own that starts from zero, and counts."""
     model = new_model()
@@ -408,6 +410,7 @@ def test_counts_sum_over_replicas(two_replicas):
     assert_metrics(logs, kept, dropped, balance)
 
 
+@pytest.mark.further
 def test_gradient_on_two_replicas_is_the_mean_of_the_replicas(two_replicas):
     """Of data loss and balance term alike: the step against two halves by hand. Sums in another order: 1e-5."""
     stepped, logs, x, y = two_replicas

@@ -103,6 +103,7 @@ print(json.dumps([name for name in sys.modules if name.split(".")[0] in ("bert",
 """
 
 
+@pytest.mark.further
 def test_saved_model(tokenizers, tmp_path):
     """By the means of official/export.py; the process that loads it has neither this project nor the vocabularies."""
     archive = tf.keras.export.ExportArchive()

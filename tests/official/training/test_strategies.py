@@ -111,6 +111,7 @@ class TestMirrored:
         """Each replica updates its own copies, weights and moments: they must never differ, not by a bit."""
         assert report["differences"] == {}
 
+    @pytest.mark.further
     def test_same_as_on_one_device(self, folder, default_run):
         """Half a batch each, and the mean of both gradients: the same run. In float64 only the order of sums differs: 1e-9."""
         weights, rows = default_run

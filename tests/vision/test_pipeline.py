@@ -18,7 +18,6 @@ from tests.vision.pictures import (
     write_files,
     write_records,
 )
-from vision import pipeline as pipelines
 from vision.caching import cached
 from vision.data import EncodedSource, array_source, file_source
 from vision.pipeline import ImagePipeline
@@ -118,8 +117,8 @@ class TestTraining:
             return -images, labels + 1
 
         plain = next(iter(pipeline_of(files).train_batches(4, 0, 0)))
-        monkeypatch.setattr(pipelines, "smooth_labels", smooth)
-        monkeypatch.setattr(pipelines, "mixup", mix)
+        monkeypatch.setattr("vision.mixup.smooth_labels", smooth)
+        monkeypatch.setattr("vision.mixup.mixup", mix)
         found = next(iter(pipeline_of(files, label_smoothing=0.25, mixup=0.5).train_batches(4, 0, 0)))
         assert handed == [0.25, ([4, SIZE, SIZE, 3], [4, 2], 0.5)]
         np.testing.assert_array_equal(found[0], -plain[0])

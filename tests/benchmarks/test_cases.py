@@ -73,7 +73,10 @@ def test_profile_counts_operations_and_compiled_functions():
         return double(tf.exp(x @ (x @ (x @ x))))
 
     step(x)
-    totals, seconds = profile(lambda: step(x).numpy())
+    for _ in range(10):  # on a busy machine TensorFlow's tracer misses the frame of a compiled function now and then
+        totals, seconds = profile(lambda: step(x).numpy())
+        if totals["compiled by XLA"][1]:
+            break
     assert sum(calls for kind, (_, calls) in totals.items() if "MatMul" in kind) == 3
     assert totals["Exp"][1] == totals["compiled by XLA"][1] == 1
     assert sum(own for own, _ in totals.values()) > 0

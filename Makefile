@@ -40,7 +40,7 @@ demo-text: $(INSTALLED_TEXT) ## learn words, pretrain a tiny WideNet on real Eng
 test: $(INSTALLED_TEST) ## run the tests, each capability once; choose some with ARGS=tests/widenet
 	@$(PYTEST) -m "smoke or not (process or train or convert or kill or size or further)" $(ARGS)
 
-test-all: $(INSTALLED_TEST) ## run all tests, also those with the markers in pyproject.toml: about 20 minutes
+test-all: $(INSTALLED_TEST) ## run all tests, also those with the markers in pyproject.toml
 	@$(PYTEST) $(ARGS)
 
 lint: $(INSTALLED_TEST) ## check style, as pre-commit does

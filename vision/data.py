@@ -218,7 +218,7 @@ def _image_files(root):
 
 
 def _entries(folder, skipped):
-    """The os.DirEntry of a folder's files and folders in order, without hidden ones; none if there is no such folder."""
+    """The os.DirEntry of a folder's files and folders in order, without hidden ones; none for a missing folder."""
     entries = sorted(os.scandir(folder), key=lambda entry: entry.path) if os.path.isdir(folder) else []
     seen = [entry for entry in entries if not entry.name.startswith(".") and entry.name not in SYSTEM_FILES]
     if len(seen) < len(entries):

@@ -294,4 +294,4 @@ def _ends_with(path, ending):
 
 def _check_file(path, setting):
     if not os.path.isfile(path):
-        raise ValueError(f"{setting}={os.fspath(path)!r} is not allowed: there is no such file")
+        raise ValueError(f"{setting}={os.fspath(path)!r} is not allowed: it must be an existing file")

@@ -121,7 +121,7 @@ def check_given(*holders):
 
 
 def find_recipe(path):
-    """The pathlib.Path of a recipe's file: as given or, if there is no such file, in the folder of this project's packages.
+    """The pathlib.Path of a recipe's file: as given, or otherwise in the folder of this project's packages.
 
     So a recipe has one name in the checkout and installed, in any working directory: vision/configs/digits.py.
     """

@@ -139,7 +139,7 @@ def test_size_is_that_of_init(tmp_path, name, argument):
 
 
 def test_size_of_init_that_is_not_known(tmp_path):
-    """The recipe's own: what is wrong with the model is said when its weights are read."""
+    """The recipe keeps its own size; the error about the model comes when its weights are read."""
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "config.json").write_text(json.dumps(dict(name="vit", model=dict(image_size=8, width=24))))
     for init in (tmp_path / "nothing", tmp_path / "images"):

@@ -92,7 +92,7 @@ def test_exit_of_an_unknown_setting(tmp_path):
 
 
 def test_help_is_quiet():
-    """What it does and its flags, and no line of TensorFlow; that is no error, so the exit code is 0."""
+    """What it does and its flags, and no line of TensorFlow. The exit code is 0, since asking for help is not an error."""
     done = run_command([sys.executable, "-m", "official.train", "--help"])
     assert (done.returncode, done.stderr) == (0, "")
     assert "The training driver" in done.stdout

@@ -113,7 +113,7 @@ def test_what_is_not_of_the_zoo(tmp_path):
         ("other.keras", "must be an image model of this zoo; its layers are only"),
         ("damaged.keras", "cannot be read as a Keras model"),
         ("damaged.h5", "cannot be read: "),
-        ("missing.keras", "there is no such file"),
+        ("missing.keras", "it must be an existing file"),
     ):
         with pytest.raises(ValueError, match=said):
             vision.load_model(tmp_path / file)

@@ -102,7 +102,7 @@ def test_json(tmp_path):
     ],
 )
 def test_invalid_rows(tmp_path, name, content, number, said):
-    """Each with its reason, in its place; the reading goes on."""
+    """Each bad row has its reason and place, and the rows after it are read."""
     ((at, reason),) = rows_of(tmp_path / name, content)
     assert at == number
     assert reason.startswith(said)

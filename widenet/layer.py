@@ -1,5 +1,6 @@
 """What every layer of this package shares: a config made of its constructor's arguments, and refusal of unknown arguments."""
 
+import importlib
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,6 +12,35 @@ from widenet.checks import check_count, check_known, refuse
 register = tf.keras.saving.register_keras_serializable(package="widenet")
 
 KERAS_SETTINGS = ("name", "dtype", "trainable")
+
+# Classes of Keras that its files name by the module that defines them, since they are not part of its public names.
+_UNEXPORTED = {
+    "engine.functional": ("Functional",),
+    "layers.core.tf_op_layer": ("TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod", "InstanceProperty"),
+}
+
+
+def _accept_newer_files():
+    """Lets Keras 2.15, of the reference stack, load models around our layers that tf-keras of the modern stack saved.
+
+    tf-keras calls its modules "tf_keras.src...", which on the reference stack is a second Keras that TensorFlow Hub brings along,
+    and its input layers have a setting `optional`. It reads files of Keras 2.15 as they are.
+    """
+    input_layer = tf.keras.layers.InputLayer
+    if not input_layer.__module__.startswith("keras.") or "optional" in inspect.signature(input_layer.__init__).parameters:
+        return
+    for module, names in _UNEXPORTED.items():
+        for name in names:
+            tf.keras.saving.get_custom_objects().setdefault(name, getattr(importlib.import_module(f"keras.src.{module}"), name))
+    from_config = input_layer.from_config.__func__
+
+    def from_newer_config(cls, config):
+        return from_config(cls, config if config.get("optional") else {k: v for k, v in config.items() if k != "optional"})
+
+    input_layer.from_config = classmethod(from_newer_config)
+
+
+_accept_newer_files()
 
 # Types of settings in the layers' signatures.
 Initializer = str | dict[str, Any] | tf.keras.initializers.Initializer

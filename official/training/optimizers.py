@@ -109,7 +109,7 @@ class DecayByName:
 
 
 class CompiledUpdate:
-    """Mixin, to stand before a LAMB among the bases: XLA compiles the elementwise part of the update as two loops around the norms.
+    """Mixin, to stand before a LAMB among the bases: XLA compiles its elementwise part as two loops around the norms.
 
     LAMB itself runs some twenty operations a weight, each of which reads and writes all of it. That is kept for small weights,
     and for all weights where XLA compiles the whole step anyway.

@@ -1,7 +1,7 @@
 """LAMB, AdamW and SGDW on Keras's legacy optimizers, for where TensorFlow Addons are not installed.
 
-Settings, slots, configs and arithmetic are those of TensorFlow Addons 0.23, so that either goes on from the other's checkpoints and
-saved models. There is no `decay_var_list`: the names of the weights alone decide what decays.
+Settings, slots, configs and arithmetic are those of TensorFlow Addons 0.23, so that either goes on from checkpoints and saved
+models of the other. There is no `decay_var_list`: the names of the weights alone decide what decays.
 
 `exclude_...` are lists of regular expressions: a weight is excluded if one of them is found in its name. In place of a number a
 function without arguments may return it. A schedule is a tf.keras.optimizers.schedules.LearningRateSchedule.
@@ -30,7 +30,7 @@ class LAMB(legacy.Optimizer):
     Args:
       learning_rate: a number or a schedule.
       beta_1, beta_2: numbers, the decay rates of the moments.
-      epsilon: is added to the root of the second moment; Keras's epsilon in place of 0.
+      epsilon: is added to the root of the second moment.
       weight_decay: a number; so much of the weight is added to Adam's direction.
       exclude_from_layer_adaptation: its trust ratio is 1; None stands for `exclude_from_weight_decay`.
       **kwargs: of tf.keras.optimizers.legacy.Optimizer, such as global_clipnorm.
@@ -54,7 +54,7 @@ class LAMB(legacy.Optimizer):
         self._set_hyper("beta_1", beta_1)
         self._set_hyper("beta_2", beta_2)
         self._set_hyper("weight_decay", weight_decay)
-        self.epsilon = epsilon or tf.keras.backend.epsilon()
+        self.epsilon = epsilon
         self.exclude_from_weight_decay = exclude_from_weight_decay
         self.exclude_from_layer_adaptation = exclude_from_layer_adaptation or exclude_from_weight_decay
 
@@ -118,8 +118,8 @@ class LAMB(legacy.Optimizer):
 class DecoupledDecay:
     """Mixin, to stand before a Keras legacy optimizer among the bases: decay apart from the gradient (arXiv:1711.05101).
 
-    Before each step weight_decay * weight is taken off the weight, of a sparse gradient off the rows that have one. The learning
-    rate is not a factor of it.
+    Before each step weight_decay * weight is taken off the weight; the learning rate is not a factor. With a sparse gradient only
+    the rows that have one decay, and under SGD without momentum none.
 
     Args:
       weight_decay: a number or a schedule.

@@ -1,7 +1,7 @@
 """Makes tf.keras be Keras 2, which is chosen by a variable of the environment before TensorFlow is imported.
 
-From 2.16 on, TensorFlow takes Keras 3, or with TF_USE_LEGACY_KERAS=1 the package tf_keras, Keras 2. Older ones have Keras 2 anyway,
-and with the variable a second copy of it.
+From 2.16 on, TensorFlow takes Keras 3, or with TF_USE_LEGACY_KERAS=1 the package tf_keras, which is Keras 2. Older versions have
+Keras 2 anyway, and with the variable a second copy of it.
 
 `widenet` and `official` call `require` before they import TensorFlow. Scripts may import TensorFlow first: so in an environment
 that make or pip has installed them in, each start of Python runs widenet_keras.pth, which calls `at_start`.

@@ -6,8 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
-
-import pytest
+from unittest import mock
 
 from official import train
 from vision.configs import digits
@@ -57,9 +56,8 @@ def command(workdir, *arguments, **settings):
 @contextlib.contextmanager
 def without_export():
     """Runs end with an empty folder in place of the export, and without the picture: half the time of a short run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train.Run, "_export", lambda run, step, metrics: (run.workdir / "saved_model").mkdir(exist_ok=True))
-        patch.setattr(train.Run, "_draw", lambda run, part, step: None)
+    export = mock.patch.object(train.Run, "_export", lambda run, *_: (run.workdir / "saved_model").mkdir(exist_ok=True))
+    with export, mock.patch.object(train.Run, "_draw", lambda *_: None):
         yield
 
 

@@ -9,14 +9,18 @@ def text_ops():
     Raises:
       ValueError: it is not installed; names the package.
     """
+    import tensorflow as tf
+
     try:
         with quiet.hub_import():
             import tensorflow_text
     except ModuleNotFoundError as error:
         if error.name != "tensorflow_text":
             raise
-        needed = "text models need the package tensorflow-text, which is not installed: pip install 'tensorflow-text==2.15.*'"
-        raise ValueError(needed) from error
+        version = ".".join(tf.__version__.split(".")[:2])  # the two must match
+        raise ValueError(
+            f"text models need the package tensorflow-text, which is not installed: pip install 'tensorflow-text=={version}.*'"
+        ) from error
     return tensorflow_text
 
 

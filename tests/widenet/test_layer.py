@@ -4,6 +4,7 @@ The check covers weights, configs, every saved format, symbolic and eager calls,
 precision and float64, unknown batch size and length.
 """
 
+import inspect
 import json
 from collections.abc import Callable
 from typing import NamedTuple
@@ -435,3 +436,23 @@ def test_initializers_by_name_instance_or_config(initializer):
     checked = check_initializer("kernel_initializer", initializer)
     assert type(new_initializer(checked)) is tf.keras.initializers.HeNormal
     assert np.any(new_initializer(checked)((3, 3)) != new_initializer(checked)((3, 3)))
+
+
+def test_loads_a_model_around_it_that_tf_keras_saved():
+    """As on the modern stack, whose modules have another name and whose input layers have one more setting."""
+    inputs = tf.keras.Input((3, 4))
+    model = tf.keras.Model(inputs, IndividualLayerNorm(2, name="norm")(inputs * 0.5, 0))
+    config = json.loads(json.dumps(tf.keras.saving.serialize_keras_object(model)).replace('"keras.src.', '"tf_keras.src.'))
+    assert config["module"] == "tf_keras.src.engine.functional"
+    config["config"]["layers"][0]["config"]["optional"] = False
+    loaded = tf.keras.saving.deserialize_keras_object(config)
+    assert type(loaded) is type(model)
+    assert [type(layer) for layer in loaded.layers] == [type(layer) for layer in model.layers]
+
+
+def test_an_optional_input_of_tf_keras_is_not_taken_for_another_one():
+    if "optional" in inspect.signature(tf.keras.layers.InputLayer.__init__).parameters:
+        pytest.skip("this Keras has optional inputs")
+    config = {**tf.keras.layers.InputLayer((3,)).get_config(), "optional": True}
+    with pytest.raises(TypeError, match="optional"):
+        tf.keras.layers.InputLayer.from_config(config)

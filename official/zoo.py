@@ -150,8 +150,8 @@ class _Waiting(importlib.abc.MetaPathFinder):
         self.is_asking = False  # the other finders
 
     def find_spec(self, name, path=None, target=None):
-        # `import keras` imports TensorFlow before Keras can be used, so the end of the first of the two is waited for.
-        if name not in ("tensorflow", "keras") or self.is_asking:
+        # `import keras` and `import tf_keras` import TensorFlow before they can be used: the end of the first import is waited for.
+        if name not in ("tensorflow", "keras", "tf_keras") or self.is_asking:
             return None
         self.is_asking = True
         try:

@@ -1,4 +1,5 @@
 # The commands of this project; `make help` lists them. Each sets up .venv by itself where that is still to do.
+# VENV=.venv-modern names another folder, PYTHON=python3.13 the Python for a new one, STACK=modern its packages (docs/stacks.md).
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-text test test-all lint lock zoo clean
@@ -7,12 +8,14 @@
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
 export PIP_USER := 0
 PYTHON ?=
-export PYTHON
+STACK ?=
+VENV ?= .venv
+export PYTHON STACK VENV
 
-RUN := .venv/bin/python
-INSTALLED := .venv/installed-requirements
-INSTALLED_TEXT := .venv/installed-requirements-text
-INSTALLED_TEST := .venv/installed-requirements-test
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/installed-requirements
+INSTALLED_TEXT := $(VENV)/installed-requirements-text
+INSTALLED_TEST := $(VENV)/installed-requirements-test
 TEXT := runs/demo_text
 # Processes that run tests, each with one core and up to four GB of memory; 0 for a debugger.
 WORKERS := 2
@@ -52,25 +55,25 @@ zoo: $(INSTALLED) ## print the tables of image and text models
 	@$(RUN) -m bert
 
 lock: ## write the lock files again, after a change to pyproject.toml; needs uv; to upgrade, ARGS=--upgrade-package=NAME
-	for extra in "" text beam onnx test; do \
-		uv pip compile --quiet pyproject.toml $${extra:+--extra=$$extra} --universal --python-version 3.10 --generate-hashes --no-header \
-			-o requirements$${extra:+-$$extra}.lock $(ARGS) || exit 1; \
-	done
+	@sh scripts/lock.sh $(ARGS)
 
 clean: ## remove .venv and all runs
-	rm -rf .venv runs
+	rm -rf $(VENV) runs
 
-# Not there, or a link to a Python that is gone: then what was installed has to be installed again.
+# Not there, or a link to a Python that is gone, or of another stack: then what was installed has to be installed again.
 $(RUN): ;
+$(VENV)/stack-%: ;
 
-$(INSTALLED): requirements.lock scripts/setup.sh $(RUN)
+SET_UP_BY := scripts/setup.sh widenet_keras.py widenet_keras.pth $(RUN) $(STACK:%=$(VENV)/stack-%)
+
+$(INSTALLED): $(wildcard locks/*/requirements.lock) $(SET_UP_BY)
 	@sh scripts/setup.sh requirements.lock
 	@touch $@
 
-$(INSTALLED_TEXT): requirements-text.lock scripts/setup.sh $(RUN)
+$(INSTALLED_TEXT): $(wildcard locks/*/requirements-text.lock) $(SET_UP_BY)
 	@sh scripts/setup.sh requirements-text.lock
 	@touch $@ $(INSTALLED)
 
-$(INSTALLED_TEST): requirements-test.lock scripts/setup.sh $(RUN)
+$(INSTALLED_TEST): $(wildcard locks/*/requirements-test.lock) $(SET_UP_BY)
 	@sh scripts/setup.sh requirements-test.lock
 	@touch $@ $(INSTALLED_TEXT) $(INSTALLED)

@@ -38,15 +38,15 @@ def plain_layer(precision, mode, batch, length, width, experts, hidden, top_k):
     return lambda: train()[0].numpy(), {}
 
 
-def optimizer(addons):
-    """One update of WideNet-B/16's weights by LAMB; `addons` selects that of TensorFlow Addons."""
+def optimizer(compiled=True):
+    """One update of WideNet-B/16's weights by LAMB; without `compiled` by the one whose update it compiles."""
     import vision
     from benchmarks.image_models import lamb
-    from official.training.optimizers import LAMB, tfa
+    from official.training.optimizers import LAMB, bases
 
     weights = vision.create_model("widenet_b16").trainable_weights
     gradients = [tf.random.stateless_normal(weight.shape, [0, 0]) for weight in weights]
-    chosen = lamb(tfa.optimizers.LAMB if addons else LAMB)
+    chosen = lamb(LAMB if compiled else bases.LAMB)
 
     @tf.function
     def update():

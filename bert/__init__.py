@@ -17,5 +17,5 @@ from official.zoo import OPTIMIZERS, import_with_tensorflow
 
 __all__ = ["create_model", "list_models", "load_model", "model_settings"]
 
-# So that tf.keras.models.load_model knows their classes; the optimizers need TensorFlow Addons, which is slow to import.
+# So that tf.keras.models.load_model knows their classes; the optimizers may need TensorFlow Addons, which is slow to import.
 import_with_tensorflow("bert.layers", "bert.masked_lm.loss", on_demand=OPTIMIZERS)

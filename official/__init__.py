@@ -15,3 +15,7 @@ cli/          arguments, recipe flag, installed scripts, status line, signals, q
 
 Imports go down this list only; tests/test_arrows.py has the table.
 """
+
+import widenet_keras  # before TensorFlow
+
+widenet_keras.require()

@@ -14,8 +14,9 @@ import tensorflow as tf
 
 pytest_plugins = ["tests.time_limit"]
 
-# transformers would take the tf_keras that TensorFlow Hub brings along, whose classes then go by the names of Keras's own.
-sys.modules["tf_keras"] = None
+# TensorFlow from 2.16 on has imported tf_keras by now, its Keras 2. With 2.15, transformers would take the tf_keras that
+# TensorFlow Hub brings along, a second Keras whose classes then go by the names of Keras's own.
+sys.modules.setdefault("tf_keras", None)
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2

@@ -21,7 +21,8 @@ def copy_tree(folder):
     """Copies what pip needs of the checkout, and some that it must leave out, to a folder in which pip may leave files."""
     for package in (*PACKAGES, "benchmarks", "docs", "tests"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("pyproject.toml", "README.md", "LICENSE"):
+    (folder / "scripts").mkdir()
+    for file in ("pyproject.toml", "README.md", "LICENSE", "widenet_keras.py", "widenet_keras.pth", "scripts/build_backend.py"):
         shutil.copy(ROOT / file, folder / file)
 
 

@@ -38,32 +38,49 @@ def asked_for(extra):
     return found
 
 
-def locked(extra):
-    """[(Requirement with one version, whether the project itself asks for it)] of the extra's lock file."""
-    text = (ROOT / f"requirements{extra and '-'}{extra}.lock").read_text(encoding="utf-8")
+def locked(stack, extra):
+    """[(Requirement with one version, whether the project itself asks for it)] of the extra's lock file of a stack."""
+    text = (ROOT / f"locks/{stack}/requirements{extra and '-'}{extra}.lock").read_text(encoding="utf-8")
     entries = re.findall(r"^(\S+==.*?) \\\n((?: +.*\n)+)", text, re.MULTILINE)
     return [(Requirement(pinned), "widenet (pyproject.toml)" in reasons) for pinned, reasons in entries]
 
 
 def holds(requirement, python):
     return requirement.marker is None or requirement.marker.evaluate(
-        dict(python_version=python, python_full_version=f"{python}.1", sys_platform="linux")
+        dict(python_version=python, python_full_version=f"{python}.1", sys_platform="linux", platform_machine="x86_64")
     )
 
 
-@pytest.mark.parametrize("python", ["3.10", "3.11"])
+# Of each Python its own stack, and the modern one under the Pythons of the reference, whose requirements are then those of 3.12.
+STACKS = [("reference", "3.10"), ("reference", "3.11"), *(("modern", python) for python in ("3.10", "3.11", "3.12", "3.13"))]
+
+
+@pytest.mark.parametrize("stack, python", STACKS)
 @pytest.mark.parametrize("extra", EXTRAS)
-def test_lock_file_pins_what_the_project_asks_for(extra, python):
+def test_lock_file_pins_what_the_project_asks_for(extra, stack, python):
     """Each direct dependency at one allowed version, and no direct dependency that pyproject.toml no longer has."""
-    wanted = [(canonicalize_name(r.name), r.specifier) for r in asked_for(extra) if holds(r, python)]
-    pinned = {canonicalize_name(r.name): (str(r.specifier)[2:], direct) for r, direct in locked(extra) if holds(r, python)}
+    of = max(python, "3.12") if stack == "modern" else python
+    wanted = [(canonicalize_name(r.name), r.specifier) for r in asked_for(extra) if holds(r, of)]
+    pinned = {canonicalize_name(r.name): (str(r.specifier)[2:], direct) for r, direct in locked(stack, extra) if holds(r, python)}
     assert {name for name, _ in wanted} == {name for name, (_, direct) in pinned.items() if direct}
     for name, allowed in wanted:
         assert allowed.contains(pinned[name][0]), name
 
 
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+def test_lock_file_of_tpu_differs_in_tensorflow_alone(python):
+    """Only the TensorFlow for TPUs is there, which has all packages that import it in its version."""
+    modern, tpu = ({r.name: str(r.specifier) for r, _ in locked(stack, "") if holds(r, python)} for stack in ("modern", "tpu"))
+    assert "tensorflow" not in tpu
+    assert [tpu[name] for name in ("tensorflow-tpu", "tf-keras", "tensorflow-text")] == ["==2.20.0", "==2.20.1", "==2.20.1"]
+    assert modern.keys() - tpu.keys() == {"tensorflow"}
+    assert tpu.keys() - modern.keys() == {"tensorflow-tpu", "libtpu"}
+
+
 def test_every_lock_file_has_an_extra():
-    assert {path.name for path in ROOT.glob("requirements*")} == {f"requirements{e and '-'}{e}.lock" for e in EXTRAS}
+    names = {f"requirements{extra and '-'}{extra}.lock" for extra in EXTRAS}
+    found = {(path.parent.name, path.name) for path in (ROOT / "locks").rglob("*.*")}
+    assert found == {(stack, name) for stack in ("reference", "modern") for name in names} | {("tpu", "requirements.lock")}
 
 
 def test_version_is_the_last_in_the_changelog():
@@ -151,7 +168,7 @@ class TestRecipe:
 @pytest.mark.smoke
 def test_wheel_has_the_packages_and_nothing_else(wheel):
     expected = {path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
-    expected |= {f"{package}/py.typed" for package in PACKAGES}
+    expected |= {f"{package}/py.typed" for package in PACKAGES} | {"widenet_keras.py", "widenet_keras.pth"}
     with zipfile.ZipFile(wheel) as archive:
         files = {name for name in archive.namelist() if ".dist-info/" not in name}
         metadata = archive.read(f"widenet-{widenet.__version__}.dist-info/METADATA").decode()

@@ -50,6 +50,7 @@ print(json.dumps(answers))
         pytest.param(["vision", "bert"], "", ["model.keras"], marks=pytest.mark.smoke),
         (["bert", "vision"], "", ["saved_model", "model.h5", *WEIGHTS]),
         (["bert", "vision"], "import keras", ["model.keras"]),  # Keras imports TensorFlow halfway through its own import
+        (["vision", "bert"], "import tf_keras", ["model.keras"]),  # this too: Keras 2 of TensorFlow from 2.16 on
         (["vision", "bert"], "import vision.decoding", ["model.keras"]),  # imports TensorFlow before it is a module itself
     ],
 )

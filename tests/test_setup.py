@@ -9,6 +9,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 TOOLS = "sh make sed dirname rm touch cat mkdir chmod cp"
+LOCKS = [f"locks/{stack}/requirements{extra}.lock" for stack in ("reference", "modern") for extra in ("", "-test")]
+NAMES = ["Makefile", "scripts/setup.sh", "widenet_keras.py", "widenet_keras.pth", *LOCKS]
 
 # A Python of some version that has what `setup.sh` asks for. Its venv is a folder with a copy of itself, as python.
 PYTHON = """#!/bin/sh
@@ -17,7 +19,7 @@ case "$1" in
     -c) {probe} ;;
     -m)
         echo "$0|$PYTHONPATH|$*" >>"{log}"
-        if [ "$2" = venv ]; then mkdir -p "$3/bin" && cp "$0" "$3/bin/python"; fi
+        if [ "$2" = venv ]; then mkdir -p "$3/bin" "$3/lib/python{version}/site-packages" && cp "$0" "$3/bin/python"; fi
         if [ "$2" = pip ] && [ -e "{pip_fails}" ]; then exit 1; fi ;;
 esac
 """
@@ -31,9 +33,9 @@ class Tree:
         self.bin = folder / "bin"
         self.log = folder / "log"
         self.pip_fails = folder / "pip fails"
-        (self.root / "scripts").mkdir(parents=True)
-        self.bin.mkdir()
-        for name in ("Makefile", "scripts/setup.sh", "requirements.lock", "requirements-test.lock"):
+        self.bin.mkdir(parents=True)
+        for name in NAMES:
+            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, self.root / name)
         for tool in TOOLS.split():
             (self.bin / tool).symlink_to(shutil.which(tool))
@@ -65,6 +67,11 @@ class Tree:
         return [line.split("|")[2].split()[1] for line in self.log.read_text().splitlines()]
 
     @property
+    def locks(self):
+        """The lock files that pip was given in the last run."""
+        return [line.split()[-1] for line in self.log.read_text().splitlines() if "|-m pip" in line]
+
+    @property
     def venv(self):
         return self.root / ".venv"
 
@@ -86,9 +93,9 @@ def the_sentence(done):
 @pytest.mark.parametrize("target", ["demo", "test", "lint", "zoo"])
 def test_wrong_python(tree, target):
     """One sentence: what is needed and what was found. Nothing half-made stays."""
-    tree.add_python("python3", "3.12")
+    tree.add_python("python3", "3.14")
     said = the_sentence(tree.make(target))
-    for word in ("3.10", "3.11", "Python 3.12.1"):
+    for word in ("3.10 to 3.13", "Python 3.14.1"):
         assert word in said
     assert not tree.venv.exists()
     assert tree.calls == []
@@ -96,7 +103,7 @@ def test_wrong_python(tree, target):
 
 def test_no_python(tree):
     said = the_sentence(tree.make("demo"))
-    assert "needs Python 3.10 or 3.11" in said
+    assert "needs Python 3.10 to 3.13" in said
     assert "no Python" in said
     assert not tree.venv.exists()
 
@@ -111,10 +118,10 @@ def test_python_without_venv(tree):
     assert not tree.venv.exists()
 
 
-@pytest.mark.parametrize("named, found", [("python3", "Python 3.12.1"), ("python9", "does not run")])
+@pytest.mark.parametrize("named, found", [("python3", "Python 3.14.1"), ("python9", "does not run")])
 def test_python_named_by_the_user(tree, named, found):
     """The one that was named is looked at and no other, even if there is a good one."""
-    tree.add_python("python3", "3.12")
+    tree.add_python("python3", "3.14")
     tree.add_python("python3.11", "3.11")
     said = the_sentence(tree.make("demo", f"PYTHON={named}"))
     assert named in said
@@ -122,16 +129,58 @@ def test_python_named_by_the_user(tree, named, found):
     assert not tree.venv.exists()
 
 
-@pytest.mark.parametrize("present, chosen", [(["3.12", "3.10"], "3.10"), (["3.10", "3.11"], "3.11")])
-def test_a_good_python_is_found(tree, present, chosen):
-    """By its versioned name beside a python3 that is too new; the newest that is supported."""
-    tree.add_python("python3", "3.12")
-    for version in present:
+@pytest.mark.parametrize(
+    "present, asked, chosen, stack",
+    [
+        ("3.14 3.10", "", "3.10", "reference"),
+        ("3.10 3.11", "", "3.11", "reference"),
+        ("3.13 3.11", "", "3.11", "reference"),
+        ("3.12 3.13", "", "3.13", "modern"),
+        ("3.11 3.12", "modern", "3.12", "modern"),
+        ("3.10", "modern", "3.10", "modern"),
+        ("3.13 3.10", "reference", "3.10", "reference"),
+    ],
+)
+def test_a_good_python_is_found(tree, present, asked, chosen, stack):
+    """By its versioned name beside a python3 that is too new; the newest of the stack, of which the reference comes first."""
+    tree.add_python("python3", "3.14")
+    for version in present.split():
         tree.add_python(f"python{version}", version)
-    done = tree.make("demo")
+    done = tree.make("demo", f"STACK={asked}")
     assert done.returncode == 0, done.stderr
     assert f"Making .venv with Python {chosen}.1." in done.stdout
     assert tree.log.read_text().startswith(f"{tree.bin}/python{chosen}|")
+    assert tree.locks == [f"locks/{stack}/requirements.lock"]
+    packages = tree.venv / f"lib/python{chosen}/site-packages"
+    assert {path.name for path in packages.iterdir()} == {"widenet_keras.py", "widenet_keras.pth"}
+
+
+@pytest.mark.parametrize("asked, said", [("reference", "STACK=reference needs Python 3.10 or 3.11"), ("new", "STACK=new is not")])
+def test_stack_that_there_cannot_be(tree, asked, said):
+    tree.add_python("python3", "3.12")
+    assert said in the_sentence(tree.make("demo", f"STACK={asked}"))
+    assert not tree.venv.exists()
+
+
+def test_another_stack(tree):
+    """It replaces .venv, which is kept where no stack is named, and stands beside it in another folder."""
+    tree.add_python("python3", "3.11")
+    for asked, calls, locks in (
+        ([], ["venv", "pip", "official.train"], ["reference"]),
+        (["STACK=reference"], ["official.train"], []),
+        (["STACK=modern"], ["venv", "pip", "official.train"], ["modern"]),
+        (["STACK=modern"], ["official.train"], []),
+        ([], ["official.train"], []),
+        (["STACK=reference", "VENV=.venv-other"], ["venv", "pip", "official.train"], ["reference"]),
+        (["VENV=.venv-other"], ["official.train"], []),
+        ([], ["official.train"], []),
+    ):
+        done = tree.make("demo", *asked)
+        assert done.returncode == 0, done.stderr
+        assert tree.calls == calls
+        assert tree.locks == [f"locks/{stack}/requirements.lock" for stack in locks]
+    assert tree.make("test").returncode == 0
+    assert tree.locks == ["locks/modern/requirements-test.lock"]
 
 
 def test_python_in_another_folder(tree, tmp_path):
@@ -152,7 +201,7 @@ def test_set_up_once(tree):
     assert tree.calls == ["venv", "pip", "official.train"]
     pip = next(line for line in tree.log.read_text().splitlines() if "|-m pip" in line)
     # Everything from the lock file, checked, and nothing resolved.
-    for word in ("install", "--require-hashes", "--no-deps", "-r requirements.lock"):
+    for word in ("install", "--require-hashes", "--no-deps", "-r locks/reference/requirements.lock"):
         assert word in pip
     assert tree.make("demo").returncode == 0
     assert tree.calls == ["official.train"]
@@ -189,7 +238,7 @@ def test_new_lock_file(tree):
     tree.add_python("python3", "3.11")
     tree.make("demo")
     later = (tree.venv / "installed-requirements").stat().st_mtime + 10
-    os.utime(tree.root / "requirements.lock", (later, later))
+    os.utime(tree.root / "locks/reference/requirements.lock", (later, later))
     assert tree.make("demo").returncode == 0
     assert tree.calls == ["pip", "official.train"]
 
@@ -238,7 +287,7 @@ def test_venv_of_a_wrong_version_is_made_again(tree):
     """One that was made by hand with another Python."""
     tree.add_python("python3", "3.11")
     (tree.venv / "bin").mkdir(parents=True)
-    tree.add_python("python", "3.12", folder=tree.venv / "bin")
+    tree.add_python("python", "3.14", folder=tree.venv / "bin")
     done = tree.make("demo")
     assert done.returncode == 0, done.stderr
     assert tree.calls == ["venv", "pip", "official.train"]
@@ -267,4 +316,4 @@ def test_clean(tree):
     tree.make("demo")
     (tree.root / "runs").mkdir()
     assert tree.make("clean").returncode == 0
-    assert {path.name for path in tree.root.iterdir()} == {"Makefile", "scripts", "requirements.lock", "requirements-test.lock"}
+    assert {path.name for path in tree.root.iterdir()} == {name.partition("/")[0] for name in NAMES}

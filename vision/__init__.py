@@ -13,5 +13,5 @@ from vision.zoo import create_model, list_models, load_model, model_settings, pr
 
 __all__ = ["create_model", "list_models", "load_model", "model_settings", "preprocessor"]
 
-# So that tf.keras.models.load_model knows their classes; the optimizers need TensorFlow Addons, which is slow to import.
+# So that tf.keras.models.load_model knows their classes; the optimizers may need TensorFlow Addons, which is slow to import.
 import_with_tensorflow("vision.embedding", on_demand={**OPTIMIZERS, "vision>Preprocessor": "vision.pixels"})

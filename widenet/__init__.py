@@ -14,6 +14,10 @@
 - weight_transfer/: starting from the weights of another deployment
 """
 
+import widenet_keras  # before TensorFlow
+
+widenet_keras.require()
+
 from widenet.attention import SelfAttention
 from widenet.deployment import Deployment
 from widenet.encoder import Encoder

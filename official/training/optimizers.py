@@ -10,8 +10,12 @@ from official.checkpoints.weights import plain_name
 from official.cli import quiet
 from official.config import OPTIMIZERS, SCHEDULES
 
-with quiet.addons_import():
-    import tensorflow_addons as tfa
+# TensorFlow Addons are used where they are installed. They end at TensorFlow 2.15: beyond it the same optimizers are our own.
+try:
+    with quiet.addons_import():
+        from tensorflow_addons import optimizers as bases
+except ImportError:
+    from official.training import weight_decay as bases
 
 # LAMB's paper (arXiv:1904.00962) excludes biases and norm parameters from decay and layer adaptation. A weight's name is a path,
 # of which this matches the last part; the copies of a mirrored weight have a suffix.
@@ -95,7 +99,7 @@ def _dense(grad, var):
 
 
 class DecayByName:
-    """Mixin, to stand before a decoupled optimizer of TensorFlow Addons among the bases: decides by a weight's name about decay.
+    """Mixin, to stand before a decoupled optimizer among the bases: decides by a weight's name about decay.
 
     Addons keeps a set of the decaying weights instead, which lacks the copies of a mirrored weight.
     """
@@ -104,11 +108,11 @@ class DecayByName:
         return not any(re.search(pattern, var.name) for pattern in self.exclude_from_weight_decay or ())
 
 
-class CompiledLAMB(tfa.optimizers.LAMB):
-    """tfa.optimizers.LAMB with the same update, whose elementwise part XLA compiles as two loops around the norms.
+class CompiledUpdate:
+    """Mixin, to stand before a LAMB among the bases: XLA compiles its elementwise part as two loops around the norms.
 
-    TensorFlow Addons runs some twenty operations a weight, each of which reads and writes all of it. That is kept for small
-    weights, and for all weights where XLA compiles the whole step anyway.
+    LAMB itself runs some twenty operations a weight, each of which reads and writes all of it. That is kept for small weights,
+    and for all weights where XLA compiles the whole step anyway.
     """
 
     def _resource_apply_dense(self, grad, var, apply_state=None):
@@ -147,17 +151,17 @@ def _step_along(weight, update, rate):
 
 
 @register
-class LAMB(ScaledAveragedUpdates, CompiledLAMB):
+class LAMB(ScaledAveragedUpdates, CompiledUpdate, bases.LAMB):
     """LAMB (arXiv:1904.00962), with decay inside the trust ratio."""
 
 
 @register
-class AdamW(ScaledAveragedUpdates, DecayByName, tfa.optimizers.AdamW):
+class AdamW(ScaledAveragedUpdates, DecayByName, bases.AdamW):
     """Adam (arXiv:1412.6980) with decoupled decay (arXiv:1711.05101); epsilon is the "epsilon hat" of its section 2."""
 
 
 @register
-class SGD(ScaledAveragedUpdates, DecayByName, tfa.optimizers.SGDW):
+class SGD(ScaledAveragedUpdates, DecayByName, bases.SGDW):
     """Gradient descent with momentum and decoupled decay (arXiv:1711.05101).
 
     The velocity sums steps, u = momentum * u - lr * gradient, so each keeps the learning rate of its time.
@@ -189,7 +193,7 @@ def create_optimizer(train, scales=None):
         ema_decay=train.ema_decay,
     )
     moments = dict(beta_1=train.beta_1, beta_2=train.beta_2, epsilon=train.epsilon)
-    # Addons does not multiply the decay by the learning rate, so it gets a schedule of its own.
+    # The bases do not multiply the decay by the learning rate, so it gets a schedule of its own.
     decoupled = dict(
         weight_decay=schedule(train.lr * train.weight_decay),
         exclude_from_weight_decay=EXCLUDED if train.weight_decay else [""],  # matches every name: no operation for no decay

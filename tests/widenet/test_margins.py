@@ -58,7 +58,7 @@ def test_of_a_model_against_its_routings(renormalize):
     for call in calls:
         ranked = np.sort(call.routing.probabilities, axis=-1)
         by_block.append((ranked[:, -2] - ranked[:, -3]).reshape(6, LENGTH).min(axis=1))
-    np.testing.assert_allclose(found, np.min(by_block, axis=0), atol=1e-6)  # TensorFlow rounds a constant of its GELU to float32
+    np.testing.assert_allclose(found, np.min(by_block, axis=0), atol=1e-6)  # the model's input is float32
     np.testing.assert_array_equal(outputs, model(tf.constant(x)))
 
 

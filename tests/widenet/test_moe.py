@@ -63,10 +63,9 @@ def test_against_a_loop_renormalized_with_one_expert_and_with_long_inputs():
 
 
 def test_float64_against_a_loop():
-    """TensorFlow rounds a constant of its GELU to float32, hence 1e-6."""
     layer, x = built(dtype="float64"), tokens(dtype=np.float64)
     expected, _ = reference.moe(layer, x, training=True)
-    np.testing.assert_allclose(layer(x, training=True), expected, atol=1e-6)
+    np.testing.assert_allclose(layer(x, training=True), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("padding", [0, 7])

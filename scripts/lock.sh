@@ -1,0 +1,39 @@
+#!/bin/sh
+# Writes locks/STACK/requirements*.lock from the lists in pyproject.toml; `make lock` runs it. Options go to `uv pip compile`.
+# There, markers say which Python gets which stack by default. Here each stack is resolved for every Python that it can have.
+set -eu
+
+cd "$(dirname "$0")/.."
+root=$PWD
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+reference() {
+    sed -e "/python_version >= '3.12'/d" -e "s/ *\(;\|and\) python_version < '3.12'//" -e "s/< '3.14'/< '3.12'/" pyproject.toml
+}
+
+modern() {
+    sed -e "/python_version < '3.1[12]'/d" -e "s/; python_version >= '3.12'//" pyproject.toml
+}
+
+# TensorFlow for TPUs ends at 2.20. What depends on tensorflow would install that into the same folder, so it is overridden away.
+tpu() {
+    modern | sed -e 's/"tensorflow>=.*",/"tensorflow-tpu==2.20.0",/' -e 's/"tf-keras>=.*",/"tf-keras==2.20.1",/' \
+        -e 's/"tensorflow-text>=.*",/"tensorflow-text==2.20.1",/' \
+        -e "s/sys_platform != 'win32'/sys_platform == 'linux' and platform_machine == 'x86_64'/" \
+        -e "s/^\[tool.uv\]/&\noverride-dependencies = [\"tensorflow; python_version < '3'\"]/"
+}
+
+lock() { # stack, extra, options
+    name=requirements${2:+-$2}.lock
+    mkdir -p "locks/$1"
+    (cd "$work" && uv pip compile --quiet pyproject.toml ${2:+--extra="$2"} --universal --python-version 3.10 --generate-hashes \
+        --no-header -o "$root/locks/$1/$name" $3)
+}
+
+for stack in reference modern; do
+    $stack >"$work/pyproject.toml"
+    for extra in "" text beam onnx test; do lock $stack "$extra" "$*"; done
+done
+tpu >"$work/pyproject.toml"
+lock tpu "" "$*"

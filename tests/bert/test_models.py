@@ -387,6 +387,7 @@ def test_use_as_in_keras():
     assert np.mean((predicted[:, 0] - 3 * labels) ** 2) < 0.5  # their variance is 2.25
 
 
+@pytest.mark.further
 def test_predict_over_several_batches():
     """One row an example, lists within the dict too, and a balance a batch."""
     model = create(task="pretraining")

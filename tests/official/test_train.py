@@ -262,6 +262,7 @@ print(json.dumps(name))
 """
 
 
+@pytest.mark.further
 def test_saved_model(finished, tmp_path):
     """A process that has nothing of ours loads the export and gets the model's outputs, for any batch size.
 

@@ -233,7 +233,7 @@ def operation_types(function, *specs):
     return sorted(types)
 
 
-@pytest.mark.further_cases
+@pytest.mark.further
 @pytest.mark.parametrize("step", ["call", "predict_step"])
 def test_graph_of_a_prediction_is_that_of_a_plain_model_that_cannot_record(step, monkeypatch):
     spec = tf.TensorSpec([None, LENGTH, WIDTH])

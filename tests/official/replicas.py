@@ -49,7 +49,7 @@ def main(folder):
 
     # As the run was after half its steps.
     shutil.copytree(folder / "run" / "checkpoints", folder / "resumed" / "checkpoints")
-    tf.train.update_checkpoint_state(str(folder / "resumed" / "checkpoints"), "step-2")
+    tf.compat.v1.train.update_checkpoint_state(str(folder / "resumed" / "checkpoints"), "step-2")
     resumed = train.Run(config, folder / "resumed")
     with without_export():
         resumed.train()

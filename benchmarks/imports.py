@@ -52,7 +52,7 @@ def files_of_step(config, workdir):
 
 def own_files(paths):
     inside = {pathlib.Path(path).relative_to(ROOT) for path in paths if pathlib.Path(path).is_relative_to(ROOT)}
-    return sorted(path for path in inside if path.parts[0] != THIS and path.suffix == ".py" and ".venv" not in path.parts)
+    return sorted(path for path in inside if path.parts[0] != THIS and path.suffix == ".py" and "site-packages" not in path.parts)
 
 
 def main():

@@ -43,6 +43,7 @@ def test_nobody_records():
     assert records == []
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("renormalize", [False, True])
 def test_of_a_model_against_its_routings(renormalize):
     """The least over MoE blocks and tokens, of the probabilities as they were before they became gates."""
@@ -58,7 +59,7 @@ def test_of_a_model_against_its_routings(renormalize):
     for call in calls:
         ranked = np.sort(call.routing.probabilities, axis=-1)
         by_block.append((ranked[:, -2] - ranked[:, -3]).reshape(6, LENGTH).min(axis=1))
-    np.testing.assert_allclose(found, np.min(by_block, axis=0), atol=1e-12)
+    np.testing.assert_allclose(found, np.min(by_block, axis=0), atol=1e-6)  # the model's input is float32
     np.testing.assert_array_equal(outputs, model(tf.constant(x)))
 
 

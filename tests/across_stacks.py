@@ -142,7 +142,7 @@ def write(folder):
         for ending, form in FORMS.items():
             if ending == ".keras" or name == "image":
                 model.save(folder / f"{name}{ending}", save_format=form)
-        np.save(folder / f"{name}_answer.npy", model.predict(inputs, verbose=0))
+        np.save(folder / f"{name}_answer.npy", model(inputs, training=False))
         if optimizer:
             more_steps(model, inputs, epochs=1)
             np.savez(folder / f"{name}_later.npz", *model.get_weights())
@@ -154,7 +154,12 @@ def largest(found, expected):
     found = {key: np.asarray(value) for key, value in found.items()}
     for key, value in found.items():
         assert value.shape == expected[key].shape, f"{key}: {value.shape} and {expected[key].shape}"
-    return max(float(abs(value.astype(np.float64) - expected[key]).max()) for key, value in found.items())
+    return highest(abs(value.astype(np.float64) - expected[key]).max() for key, value in found.items())
+
+
+def highest(numbers):
+    """NaN if one of the numbers is."""
+    return float(np.max([*numbers]))
 
 
 def resumed(folder, name):
@@ -165,7 +170,7 @@ def resumed(folder, name):
     with without_export():
         run.train()
     of_losses = largest(losses_of(stopped), losses_of(folder / name))
-    return max(of_losses, largest(state_of(run), dict(np.load(folder / f"{name}_state.npz"))))
+    return highest([of_losses, largest(state_of(run), dict(np.load(folder / f"{name}_state.npz")))])
 
 
 def answers(folder, name, load):
@@ -190,7 +195,7 @@ def loaded(folder, name, path, inputs, optimizer):
     assert type(model.optimizer) is type(optimizer)
     more_steps(model, inputs, epochs=1)
     later = np.load(folder / f"{name}_later.npz")
-    return max(difference, *(float(abs(weight - later[f"arr_{i}"]).max()) for i, weight in enumerate(model.get_weights())))
+    return highest([difference, *(abs(weight - later[f"arr_{i}"]).max() for i, weight in enumerate(model.get_weights()))])
 
 
 def loaded_weights(folder, name, model, inputs, path):
@@ -208,7 +213,7 @@ def loaded_weights(folder, name, model, inputs, path):
 
 def differs(folder, name, model, inputs):
     answer = np.load(folder / f"{name}_answer.npy")
-    return float(abs(model.predict(inputs, verbose=0) - answer).max())
+    return float(abs(model(inputs, training=False) - answer).numpy().max())
 
 
 def read(folder):

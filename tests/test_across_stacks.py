@@ -34,6 +34,7 @@ ITEMS = [
 def report_of(python, command, folder):
     done = run_command(
         [python, "-m", "tests.across_stacks", command, str(folder)],
+        timeout=1800,
         WIDENET_HUB=str(folder / "repository"),
         TFHUB_CACHE_DIR=str(folder / "cache"),
     )

@@ -71,9 +71,9 @@ def environment(**more):
     return {**kept, **more}
 
 
-def run_command(arguments, **more):
-    """Runs a command in the checkout to its end."""
-    return subprocess.run(arguments, cwd=ROOT, env=environment(**more), capture_output=True, text=True, timeout=600)
+def run_command(arguments, timeout=600, **more):
+    """Runs a command in the checkout to its end, in at most so many seconds."""
+    return subprocess.run(arguments, cwd=ROOT, env=environment(**more), capture_output=True, text=True, timeout=timeout)
 
 
 def files_and_digests(folder):

@@ -3,7 +3,7 @@
     python -m tests.across_stacks write FOLDER
     python -m tests.across_stacks read FOLDER
 
-The second one prints {item: largest difference from what the first one computed, or an error} as JSON in its last line.
+The second one prints, as JSON in its last line, {item: the largest difference from what the first one computed, or an error}.
 """
 
 import functools
@@ -186,7 +186,7 @@ def weights(folder, name, package, source):
 
 
 def loaded(folder, name, path, inputs, optimizer):
-    """Of a file that Keras saved; with an optimizer also of the step after it, which depends on the moments."""
+    """Of a file that Keras saved; with an optimizer [that, of the weights after further steps, which depend on its moments]."""
     model = tf.keras.models.load_model(path)
     assert isinstance(model, tf.keras.Model), type(model)
     difference = differs(folder, name, model, inputs)
@@ -195,7 +195,7 @@ def loaded(folder, name, path, inputs, optimizer):
     assert type(model.optimizer) is type(optimizer)
     more_steps(model, inputs, epochs=1)
     later = np.load(folder / f"{name}_later.npz")
-    return highest([difference, *(abs(weight - later[f"arr_{i}"]).max() for i, weight in enumerate(model.get_weights()))])
+    return [difference, highest(abs(weight - later[f"arr_{i}"]).max() for i, weight in enumerate(model.get_weights()))]
 
 
 def loaded_weights(folder, name, model, inputs, path):
@@ -228,7 +228,8 @@ def read(folder):
     for name, (model, inputs, optimizer) in models().items():
         for ending, form in FORMS.items():
             if ending == ".keras" or name == "image":
-                yield f"{name}: {form}", loaded, name, f"{folder / name}{ending}", inputs, optimizer
+                steps = " and steps" if optimizer else ""
+                yield f"{name}: {form}{steps}", loaded, name, f"{folder / name}{ending}", inputs, optimizer
         for ending in () if optimizer else (*WEIGHTS, ".npz"):
             yield f"{name}: weights{ending}", loaded_weights, name, model, inputs, f"{folder / name}_weights{ending}"
 

@@ -19,15 +19,17 @@ pytestmark = [
         not OTHER, reason="no other stack: OTHER_STACK=.venv-modern/bin/python make test-all ARGS=tests/test_across_stacks.py"
     ),
 ]
-# The largest difference of any number. Answers and one step: float32 sums in another order. A run's weights, moments and losses
-# after four more steps: such differences, each step of LAMB being as large as its learning rate whatever the gradient's size.
-TOLERANCE, OF_RUNS = 1e-5, 1e-4
+# The largest difference of any number. Of answers: float32 sums in another order. Of weights, moments and losses after steps: LAMB
+# and Adam divide by the size of the gradient, so rounding makes steps where it should be zero, as for the attention's key bias.
+# A state that was not loaded makes a difference of the learning rate's size, 0.01.
+OF_ANSWERS, AFTER_STEPS = 1e-5, 1e-4
 RUN_FORMS = ("run", "export", "handle", "load_model of a run", "load_model of a handle", "load_model of an export")
 FORMS = ("keras", "weights.weights.h5", "weights.h5", "weights", "weights.npz")
 ITEMS = [
     *(f"{name}: {form}" for name in ("images", "texts") for form in RUN_FORMS),
     *(f"{name}: {form}" for name in ("image", "text") for form in FORMS),
-    *("image: h5", "image: tf", "image_lamb: keras", "around_image_adam: keras", "text_adamw: keras"),
+    *("image: h5", "image: tf"),
+    *(f"{name}: keras and steps" for name in ("image_lamb", "around_image_adam", "text_adamw")),
 ]
 
 
@@ -62,7 +64,9 @@ def reports(tmp_path_factory):
 def test_goes_on(reports, reader, item):
     found = reports[reader][item]
     assert not isinstance(found, str), found
-    assert found <= (OF_RUNS if item.endswith(": run") else TOLERANCE)
+    *answers, last = found if isinstance(found, list) else [found]
+    assert all(difference <= OF_ANSWERS for difference in answers)
+    assert last <= (AFTER_STEPS if item.endswith((": run", "steps")) else OF_ANSWERS)
 
 
 @pytest.mark.parametrize("reader", ["this", "the other"])

@@ -16,7 +16,7 @@ from official.training.optimizers import create_optimizer, create_state
 from tests.bert.batches import FEW_EXPERTS, random_batch, randomize
 from tests.test_imports import fresh
 
-TINY = dict(depth=1, width=16, heads=2, ffn_dim=24, num_experts=2, expert_dim=24, image_size=8, patch_size=4, channels=1)
+TINY = dict(depth=2, width=16, heads=2, ffn_dim=24, num_experts=2, expert_dim=24, image_size=8, patch_size=4, channels=1)
 FORMS = {"model.keras": "keras", "saved_model": "tf", "model.h5": "h5"}
 WEIGHTS = ("new.weights.h5", "old_weights.h5", "weights")  # the last is TensorFlow's form, a checkpoint
 LOAD = """

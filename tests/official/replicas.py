@@ -5,7 +5,6 @@ A process of its own, since TensorFlow takes the collective operations of a seco
 
 import json
 import pathlib
-import shutil
 import sys
 
 import numpy as np
@@ -47,9 +46,12 @@ def main(folder):
     weights = run.model.get_weights()
     np.savez(folder / "weights.npz", *weights)
 
-    # As the run was after half its steps.
-    shutil.copytree(folder / "run" / "checkpoints", folder / "resumed" / "checkpoints")
-    tf.compat.v1.train.update_checkpoint_state(str(folder / "resumed" / "checkpoints"), "step-2")
+    half = train.Run(tiny_config(DENSE, strategy="mirrored", **{**SETTINGS, "steps": 2}), folder / "resumed")
+    # The schedule of the whole run, as if this were its first half.
+    half.model.optimizer.learning_rate = run.model.optimizer.learning_rate
+    with without_export():
+        half.train()
+    (folder / "resumed" / "summary.json").unlink()
     resumed = train.Run(config, folder / "resumed")
     with without_export():
         resumed.train()

@@ -21,7 +21,7 @@ from tests.official.model_repository import HANDLE, static_server
 from tests.official.test_command import refusal
 from tests.official.tiny import DENSE, ROOT, command, tiny_config
 
-SMALL = dict(classes=3, image_size=8, patch_size=4, depth=1, width=16, heads=2, expert_dim=16, num_experts=3)
+SMALL = dict(classes=3, image_size=8, patch_size=4, depth=2, width=16, heads=2, expert_dim=16, num_experts=3)
 IMAGES = np.linspace(-1, 1, 2 * 8 * 8 * 3, dtype=np.float32).reshape(2, 8, 8, 3)
 
 

@@ -128,7 +128,7 @@ class TestMirrored:
         assert report["export"] < 1e-9
 
     def test_resume(self, report):
-        """From the checkpoint of half its steps on, on both replicas, to the same end."""
+        """Stopped after half its steps and gone on, on both replicas, to the same end."""
         assert report["first_step"] == 2
         assert report["resumed"] < 1e-9
         assert report["resumed_differences"] == {}

@@ -11,7 +11,7 @@ from benchmarks.harness import Case
 CASES = {"tf-keras": dict(legacy=1), "Keras 3": dict(legacy=0), "Keras 3, not compiled": dict(legacy=0, jit_compile=False)}
 
 
-def train_step(legacy, batch=16, length=64, width=256, depth=4, heads=4, classes=10, **compiling):
+def train_step(legacy, batch=8, length=64, width=192, depth=3, heads=3, classes=10, **compiling):
     """(step, facts) of float32 training with Adam; `legacy` is TF_USE_LEGACY_KERAS, 1 for tf-keras."""
     os.environ["TF_USE_LEGACY_KERAS"] = str(legacy)  # before TensorFlow is imported
     import tensorflow as tf

@@ -19,8 +19,8 @@ pytestmark = [
         not OTHER, reason="no other stack: OTHER_STACK=.venv-modern/bin/python make test-all ARGS=tests/test_across_stacks.py"
     ),
 ]
-# The largest difference of any number. Answers differ by sums of float32 in another order, and what follows steps by more: LAMB and
-# Adam divide by the size of the gradient, so rounding makes steps where it should be zero, as of the attention's key bias.
+# The largest difference of any number. Answers: float32 sums in another order. What follows steps: LAMB and Adam divide by the
+# gradient's size, so rounding makes steps where the gradient should be zero, as that of the attention's key bias.
 OF_ANSWERS, AFTER_STEPS = 1e-5, 1e-4
 RUN_FORMS = ("run", "export", "handle", "load_model of a run", "load_model of a handle", "load_model of an export")
 FORMS = ("keras", "weights.weights.h5", "weights.h5", "weights", "weights.npz")

@@ -8,21 +8,28 @@ import os
 from benchmarks import command
 from benchmarks.harness import Case
 
-CASES = {"tf-keras": dict(legacy=1), "Keras 3": dict(legacy=0), "Keras 3, not compiled": dict(legacy=0, jit_compile=False)}
+CASES = {
+    "tf-keras": dict(legacy=1),
+    "Keras 3": dict(legacy=0),
+    "Keras 3, not compiled": dict(legacy=0, jit_compile=False),
+    "tf-keras, no layer norms": dict(legacy=1, norms=False),
+    "Keras 3, no layer norms, not compiled": dict(legacy=0, norms=False, jit_compile=False),
+}
 
 
-def train_step(legacy, batch=8, length=64, width=192, depth=3, heads=3, classes=10, **compiling):
+def train_step(legacy, batch=8, length=64, width=192, depth=3, heads=3, classes=10, norms=True, **compiling):
     """(step, facts) of float32 training with Adam; `legacy` is TF_USE_LEGACY_KERAS, 1 for tf-keras."""
     os.environ["TF_USE_LEGACY_KERAS"] = str(legacy)  # before TensorFlow is imported
     import tensorflow as tf
 
     layers = tf.keras.layers
+    norm = layers.LayerNormalization if norms else layers.Identity
     tokens = tf.keras.Input((length, width))
     x = tokens
     for _ in range(depth):
-        h = layers.LayerNormalization()(x)
+        h = norm()(x)
         x = layers.Add()([x, layers.MultiHeadAttention(heads, width // heads)(h, h)])
-        h = layers.Dense(4 * width, activation="gelu")(layers.LayerNormalization()(x))
+        h = layers.Dense(4 * width, activation="gelu")(norm()(x))
         x = layers.Add()([x, layers.Dense(width)(h)])
     model = tf.keras.Model(tokens, layers.Dense(classes)(layers.GlobalAveragePooling1D()(x)))
     model.compile(tf.keras.optimizers.Adam(), tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True), **compiling)

@@ -1,4 +1,4 @@
-"""Writes the measured tables of docs/performance.md, docs/results.md and docs/runtimes.md: python -m benchmarks.report
+"""Writes the measured tables of docs/performance.md, results.md, runtimes.md and stacks.md: python -m benchmarks.report
 
 The table between <!-- NAME --> and <!-- end --> is made from docs/results/benchmarks/NAME.json, which a benchmark wrote with
 --json, or official.export as runtimes.json; do not edit it by hand. The table `runs` is made from the folders of docs/results
@@ -13,7 +13,7 @@ from benchmarks.harness import ROOT
 from official.files.layout import SUMMARY_JSON
 from official.training.seeds import paired_difference
 
-DOCUMENTS = (ROOT / "docs/performance.md", ROOT / "docs/results.md", ROOT / "docs/runtimes.md")
+DOCUMENTS = (ROOT / "docs/performance.md", ROOT / "docs/results.md", ROOT / "docs/runtimes.md", ROOT / "docs/stacks.md")
 RESULTS = ROOT / "docs/results/benchmarks"
 # Facts that have a column if a row has them, with their format.
 FACTS = {

@@ -65,7 +65,7 @@ def records_of(documents, tokenizer, max_length, short_share, seed):
 
 def serialize(record):
     """The bytes of a tf.train.Example, always the same for the same record."""
-    values = {"tokens": record.tokens, "first": [record.first], "swapped": [record.swapped]}
+    values = {"tokens": record.tokens, "first": [record.first], "swapped": [int(record.swapped)]}
     features = {key: tf.train.Feature(int64_list=tf.train.Int64List(value=value)) for key, value in values.items()}
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
 

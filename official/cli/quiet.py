@@ -1,8 +1,8 @@
 """Keeps known start-up messages of TensorFlow and related libraries off the terminal, and nothing else.
 
-On import and when XLA first compiles, TensorFlow's C++ code writes lines about CUDA libraries, oneDNN, CPU instructions and the
-like, which bypass Python's logging and are the same in every healthy run. They are dropped by pattern; all other output to
-standard error is passed on.
+On import, when it first looks for devices and when XLA first compiles, TensorFlow's C++ code writes lines about CUDA libraries,
+oneDNN, CPU instructions and the like, which bypass Python's logging and are the same in every healthy run. They are dropped by
+pattern; all other output to standard error is passed on.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ import warnings
 NOISE = re.compile(
     r"""oneDNN\ custom\ operations\ are\ on
       | Could\ not\ find\ cuda\ drivers
+      | failed\ call\ to\ cuInit:.*\(303\)  # 303: there is no driver's library to load
       | Unable\ to\ register\ cu(DNN|FFT|BLAS)\ factory
       | This\ TensorFlow\ binary\ is\ optimized
       | To\ enable\ the\ following\ instructions
@@ -38,6 +39,9 @@ def startup():
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated as an API", category=UserWarning)
     with _without_noise():
         yield
+        if "tensorflow" in sys.modules:
+            # Later versions than 2.15 look for a GPU's driver only here. The devices can still be configured afterwards.
+            sys.modules["tensorflow"].config.list_physical_devices()
 
 
 def first_compilation():

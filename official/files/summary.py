@@ -63,9 +63,27 @@ def run_facts(model, unit, step, metrics):
 
 
 def versions():
-    """Versions of Python and of the libraries that results depend on."""
-    packages = ("tensorflow", "keras", "tensorflow-addons", "numpy")
-    return {"python": platform.python_version(), **{package: metadata.version(package) for package in packages}}
+    """Versions of Python and of the libraries that results depend on, by the names of their packages.
+
+    Keras 2 is "keras" up to TensorFlow 2.15 and "tf-keras" beside later ones, where "keras" is Keras 3, which is not used.
+    TensorFlow is "tensorflow" also where its package for TPUs is installed. What is not installed is left out.
+    """
+    tensorflow = _version("tensorflow") or _version("tensorflow-tpu")
+    keras = "keras" if tuple(map(int, tensorflow.split(".")[:2])) < (2, 16) else "tf-keras"
+    found = {
+        "python": platform.python_version(),
+        "tensorflow": tensorflow,
+        **{package: _version(package) for package in (keras, "tensorflow-addons", "numpy")},
+    }
+    return {package: version for package, version in found.items() if version}
+
+
+def _version(package):
+    """The version of an installed package, None for another one."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def source():

@@ -13,6 +13,7 @@ from tests.official.tiny import ROOT
 NOISE = [
     "2026-01-01 00:00:00.1: I tensorflow/core/util/port.cc:113] oneDNN custom operations are on. You may see slightly ...",
     "I external/local_tsl/tsl/cuda/cudart_stub.cc:31] Could not find cuda drivers on your machine, GPU will not be used.",
+    "E0000 00:00:1.2    8320 cuda_platform.cc:52] failed call to cuInit: INTERNAL: CUDA error: ...: UNKNOWN ERROR (303)",
     "E external/local_xla/xla/stream_executor/cuda/cuda_dnn.cc:9261] Unable to register cuDNN factory: Attempting to ...",
     "E external/local_xla/xla/stream_executor/cuda/cuda_fft.cc:607] Unable to register cuFFT factory: Attempting to ...",
     "E external/local_xla/xla/stream_executor/cuda/cuda_blas.cc:1515] Unable to register cuBLAS factory: Attempting ...",
@@ -46,6 +47,13 @@ def test_the_first_compilation_is_quiet():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("9.0\n", "")
+
+
+def test_a_broken_driver_is_reported(capfd):
+    """CUDA's error 303 says that there is none; the others are the user's to know."""
+    with quiet.startup():
+        os.write(2, b"cuda_platform.cc:52] failed call to cuInit: INTERNAL: CUDA error: UNKNOWN ERROR (100)\n")
+    assert "UNKNOWN ERROR (100)" in capfd.readouterr().err
 
 
 def test_other_errors_are_passed_on(capfd):

@@ -9,6 +9,7 @@ import sys
 from importlib import metadata
 
 import pytest
+import tensorflow as tf
 
 from official.files import summary
 from tests.official.tiny import ROOT
@@ -69,11 +70,39 @@ def test_in_a_repository_of_others(copied):
 
 
 def test_versions():
-    """Of what runs, as installed."""
+    """Of what runs, as installed, Keras the one that TensorFlow uses."""
     versions = summary.versions()
-    assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
-    for package in ("tensorflow", "keras", "tensorflow-addons", "numpy"):
+    assert versions.pop("python") == ".".join(map(str, sys.version_info[:3]))
+    assert {"tensorflow", "numpy"} < versions.keys()
+    for package in versions:
         assert versions[package] == metadata.version(package)
+    keras = sys.modules[tf.keras.Model.__module__.partition(".")[0]]
+    assert versions[keras.__name__.replace("_", "-")] == keras.__version__
+
+
+@pytest.mark.parametrize(
+    "there, used",
+    [
+        (["tensorflow==2.15.1", "keras==2.15", "tf-keras==2.15", "tensorflow-addons==0.23.0"], ["keras", "tensorflow-addons"]),
+        (["tensorflow==2.21.0", "keras==3.15.1", "tf-keras==2.21.0"], ["tf-keras"]),
+        (["tensorflow-tpu==2.20.0", "keras==3.15.1", "tf-keras==2.20.1"], ["tf-keras"]),
+    ],
+    ids=["with_addons", "without_addons", "tpu"],
+)
+def test_versions_of_each_stack(monkeypatch, there, used):
+    """TensorFlow with Addons and its own Keras 2, and later ones with Keras 2 beside Keras 3."""
+    installed = dict(package.split("==") for package in there)
+
+    def version(package):
+        if package not in installed:
+            raise metadata.PackageNotFoundError(package)
+        return installed[package]
+
+    monkeypatch.setattr(summary.metadata, "version", version)
+    of_tensorflow = installed.get("tensorflow", installed.get("tensorflow-tpu"))
+    expected = {"tensorflow": of_tensorflow, **{package: installed[package] for package in used}}
+    versions = summary.versions()
+    assert {package: versions[package] for package in versions if package != "python"} == expected
 
 
 def test_write_summary(tmp_path):

@@ -14,6 +14,13 @@ import tensorflow as tf
 legacy = tf.keras.optimizers.legacy
 
 
+def _checked(setting, patterns):
+    """The patterns themselves; a string would be taken for a list of its letters."""
+    if isinstance(patterns, str):
+        raise ValueError(f"{setting}={patterns!r} is not allowed: it must be a list of regular expressions")
+    return patterns
+
+
 def _is_excluded(var, patterns):
     return any(re.search(pattern, var.name) for pattern in patterns or ())
 
@@ -34,6 +41,9 @@ class LAMB(legacy.Optimizer):
       weight_decay: a number; so much of the weight is added to Adam's direction.
       exclude_from_layer_adaptation: its trust ratio is 1; None stands for `exclude_from_weight_decay`.
       **kwargs: of tf.keras.optimizers.legacy.Optimizer, such as global_clipnorm.
+
+    Raises:
+      ValueError: a string in place of a list of exclusions.
     """
 
     def __init__(
@@ -55,8 +65,9 @@ class LAMB(legacy.Optimizer):
         self._set_hyper("beta_2", beta_2)
         self._set_hyper("weight_decay", weight_decay)
         self.epsilon = epsilon
-        self.exclude_from_weight_decay = exclude_from_weight_decay
-        self.exclude_from_layer_adaptation = exclude_from_layer_adaptation or exclude_from_weight_decay
+        self.exclude_from_weight_decay = _checked("exclude_from_weight_decay", exclude_from_weight_decay)
+        adaptation = _checked("exclude_from_layer_adaptation", exclude_from_layer_adaptation)
+        self.exclude_from_layer_adaptation = adaptation or exclude_from_weight_decay
 
     def get_config(self):
         hypers = ("learning_rate", "weight_decay", "decay", "beta_1", "beta_2")
@@ -124,12 +135,15 @@ class DecoupledDecay:
     Args:
       weight_decay: a number or a schedule.
       *args, **kwargs: of the optimizer.
+
+    Raises:
+      ValueError: a string in place of a list of exclusions.
     """
 
     def __init__(self, weight_decay, *args, exclude_from_weight_decay=None, **kwargs):
         super().__init__(*args, **kwargs)
         self._set_hyper("weight_decay", weight_decay)
-        self.exclude_from_weight_decay = exclude_from_weight_decay
+        self.exclude_from_weight_decay = _checked("exclude_from_weight_decay", exclude_from_weight_decay)
 
     def get_config(self):
         return {

@@ -188,3 +188,18 @@ def test_steps_alone_against_numpy(name):
         optimizer.apply_gradients(zip(map(tf.constant, gradients), variables, strict=True))
         for variable, expected in zip(variables, reference.weights, strict=True):
             np.testing.assert_allclose(variable, expected, rtol=0, atol=1e-7, err_msg=variable.name)
+
+
+@pytest.mark.parametrize(
+    "name, setting",
+    [
+        ("LAMB", "exclude_from_weight_decay"),
+        ("LAMB", "exclude_from_layer_adaptation"),
+        ("AdamW", "exclude_from_weight_decay"),
+        ("SGDW", "exclude_from_weight_decay"),
+    ],
+)
+def test_a_string_is_not_a_list_of_exclusions(name, setting):
+    """Each of its letters would be found in many names. TensorFlow Addons refuse it, too."""
+    with pytest.raises(ValueError, match=f"^{setting}='bias' is not allowed: it must be a list of regular expressions$"):
+        getattr(weight_decay, name)(weight_decay=0.1, **{setting: "bias"})

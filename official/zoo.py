@@ -150,7 +150,7 @@ class _Waiting(importlib.abc.MetaPathFinder):
         self.is_asking = False  # the other finders
 
     def find_spec(self, name, path=None, target=None):
-        # `import keras` and `import tf_keras` import TensorFlow before they can be used: the end of the first is waited for.
+        # `import keras` and `import tf_keras` import TensorFlow before they can be used: the end of the first one is waited for.
         if name not in ("tensorflow", "keras", "tf_keras") or self.is_asking:
             return None
         self.is_asking = True

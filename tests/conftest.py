@@ -1,5 +1,6 @@
 """What all tests share: two logical CPU devices, for strategies with two replicas, seeds, finished runs, and a wheel."""
 
+import gc
 import os
 import sys
 
@@ -21,6 +22,12 @@ sys.modules.setdefault("tf_keras", None)
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+
+
+# Making graphs makes many Python objects, and few are garbage: looking for it less often, and not among what TensorFlow's import
+# leaves, saves about a twentieth of the time.
+gc.freeze()
+gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -234,6 +234,7 @@ def test_backup_and_restore(tmp_path):
         np.testing.assert_allclose(weight, expected, atol=1e-6)
 
 
+@pytest.mark.further
 def test_checkpoints_and_early_stopping(tmp_path):
     """Checkpoints of every epoch are whole models, and the best weights come back; the worst loss is taken for the best."""
     model, images = image_model(optimizer=create_optimizer(train_settings(lr=0.1, warmup_steps=0)))

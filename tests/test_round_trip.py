@@ -82,8 +82,8 @@ def fine_tune(code, folder, handles, repository):
 
 @pytest.mark.train
 @pytest.mark.smoke
-def test_images(finished_run, tmp_path, monkeypatch, capsys):
-    """The whole way; and the driver takes the handle, too, and what it makes of it is published as the next version."""
+def test_images(finished_run, tmp_path, capsys):
+    """The whole way. (That a run begins with the handle: tests/official/test_hub.py.)"""
     repository = tmp_path / "repository"
     publishing = [f"--repository={repository}", "--handle=me/vision/tiny"]
     command(publish, *publishing, f"--model={finished_run / 'saved_model'}")
@@ -92,6 +92,14 @@ def test_images(finished_run, tmp_path, monkeypatch, capsys):
     images = np.random.default_rng(0).uniform(-1, 1, [16, 8, 8, 1]).astype(np.float32)
     # Another process may add in another order: 1e-5 for float32.
     np.testing.assert_allclose(served.serve(images), answers, atol=1e-5)
+
+
+@pytest.mark.train
+def test_images_go_on(finished_run, tmp_path, monkeypatch, capsys):
+    """The driver takes the handle, too, and what it makes of it is published as the next version."""
+    repository = tmp_path / "repository"
+    publishing = [f"--repository={repository}", "--handle=me/vision/tiny"]
+    command(publish, *publishing, f"--model={finished_run / 'saved_model'}")
     with static_server(repository) as address:
         monkeypatch.setenv("WIDENET_HUB", address)
         monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))

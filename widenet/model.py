@@ -217,6 +217,15 @@ class Model(tf.keras.Model):
                     refuse("callbacks", type(callback).__name__, f"used with a learning rate that is not a schedule: {how}")
         return super().fit(*args, **kwargs)
 
+    def make_train_function(self, force=False):
+        """As of any Keras model. A Keras optimizer makes its variables before the first step, not in it.
+
+        TensorFlow traces a step once more if that makes variables, which doubles the time before training begins.
+        """
+        if isinstance(self.optimizer, tf.keras.optimizers.Optimizer):
+            self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
+
     def compile_from_config(self, config):
         """Keras calls it while it loads a `.keras` file, before it reads the state."""
         super().compile_from_config(config)

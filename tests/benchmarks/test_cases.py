@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 import vision
-from benchmarks import peak
+from benchmarks import dense_baseline, image_models, imports, peak
 from benchmarks.dense_baseline import shared_vit
 from benchmarks.image_models import zoo
 from benchmarks.layer_cases import shared_moe
@@ -37,6 +37,21 @@ def test_dense_baseline_shares_its_weights():
     """Three blocks have the weights of one and three pairs of norms."""
     one, three = shared_vit(**{**SMALL, "depth": 1}), shared_vit(**SMALL)
     assert three.count_params() - one.count_params() == 2 * 2 * 2 * SMALL["width"]
+
+
+def test_dense_baseline_trains(monkeypatch):
+    """With the LAMB that there is, of TensorFlow Addons or not."""
+    monkeypatch.setattr(dense_baseline, "shared_vit", lambda: shared_vit(**{**SMALL, "depth": 1}))
+    step, facts = image_models.dense_baseline("float32", "train", 2)
+    step()
+    assert facts["kept"] == 1 and facts["parameters"] > 0
+
+
+def test_packages_are_not_the_project_s_files():
+    """Of no environment in the checkout, whatever it is called."""
+    here = imports.ROOT / "vision" / "zoo.py"
+    found = imports.own_files([here, imports.ROOT / ".venv-3.13/lib/python3.13/site-packages/absl/app.py", "/usr/lib/os.py"])
+    assert found == [here.relative_to(imports.ROOT)]
 
 
 @pytest.mark.further

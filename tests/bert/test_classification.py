@@ -185,6 +185,7 @@ class TestRun:
         assert float(rows[-1]["val_accuracy"]) == 1.0
         assert float(rows[-1]["val_matthews"]) == 1.0
 
+    @pytest.mark.further
     def test_evaluation_of_checkpoint_and_export(self, finished, folder, tmp_path):
         """The same metrics from both, those of the run; moved, the export needs neither vocabulary nor training file."""
         summary = json.loads((finished / "summary.json").read_text())
@@ -247,6 +248,7 @@ class TestRun:
         assert {row.result for row in rows} == {"loaded"}
         assert {"embedding/word_embedding", "classifier"} <= {row.weight for row in rows}
 
+    @pytest.mark.further
     def test_resumes_as_if_never_stopped(self, folder, tmp_path):
         """Batches from any step are those of a run that began at the first; filled-in settings are not a change."""
         config = file_config(folder, settings=ONE_BLOCK, model="albert_tiny", steps=4)

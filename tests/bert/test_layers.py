@@ -56,3 +56,6 @@ CASES = {
 @pytest.fixture(params=CASES)
 def case(request):
     return CASES[request.param]
+
+
+graph_case = case  # all of them, as they take little time

@@ -163,7 +163,9 @@ def test_what_optimizers_leave_out_of_decay():
     assert not any("embedding:0" in name or "kernel:0" in name for name in excluded)
 
 
-def test_pretraining_loss_by_hand():
+@pytest.mark.further_cases
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_pretraining_loss_by_hand(jit_compile):
     """Cross-entropy of words by weight, of the sentences' order, and the balance terms: what `fit` reports is their sum."""
     model = randomize(create(task="pretraining", depth=1, dropout=0.0, attention_dropout=0.0, balance_weight=0.5))
     for moe in model.get_layer("encoder").moe_layers:
@@ -175,16 +177,16 @@ def test_pretraining_loss_by_hand():
     of_order = tf.nn.sparse_softmax_cross_entropy_with_logits(labels["next_sentence"], outputs["next_sentence"]).numpy()
     # Keras divides by the number of predictions, whatever they weigh.
     expected = np.sum(of_words * weights) / 9 + np.mean(of_order) + float(outputs["balance_loss"])
-    for options in (dict(), dict(jit_compile=True)):
-        losses = {"mlm_logits": CROSS_ENTROPY, "next_sentence": CROSS_ENTROPY}
-        model.compile(tf.keras.optimizers.SGD(0.0), losses, metrics={"next_sentence": "accuracy"}, **options)
-        logs = model.fit(batch, labels, sample_weight={"mlm_logits": weights}, batch_size=3, verbose=0).history
-        np.testing.assert_allclose(logs["loss"], [expected], rtol=1e-5)
-        np.testing.assert_allclose(logs["next_sentence_loss"], [np.mean(of_order)], rtol=1e-5)
-        right = np.mean(np.argmax(outputs["next_sentence"], axis=-1) == labels["next_sentence"])
-        np.testing.assert_allclose(logs["next_sentence_accuracy"], [right])
+    losses = {"mlm_logits": CROSS_ENTROPY, "next_sentence": CROSS_ENTROPY}
+    model.compile(tf.keras.optimizers.SGD(0.0), losses, metrics={"next_sentence": "accuracy"}, jit_compile=jit_compile)
+    logs = model.fit(batch, labels, sample_weight={"mlm_logits": weights}, batch_size=3, verbose=0).history
+    np.testing.assert_allclose(logs["loss"], [expected], rtol=1e-5)
+    np.testing.assert_allclose(logs["next_sentence_loss"], [np.mean(of_order)], rtol=1e-5)
+    right = np.mean(np.argmax(outputs["next_sentence"], axis=-1) == labels["next_sentence"])
+    np.testing.assert_allclose(logs["next_sentence_accuracy"], [right])
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("routing_groups, terms", [(None, 3), (2, 2), (1, 1)])
 def test_balance_loss_is_what_training_adds(routing_groups, terms):
     """The output is the sum of the model's losses, one a routing, with noise and padding; outside training there are none."""
@@ -202,7 +204,8 @@ def test_no_balance_loss_without_experts():
         assert create(name)(random_batch(), training=True)["balance_loss"] == 0
 
 
-@pytest.mark.parametrize("task", ["encoder", "pretraining", "classification", "span"])
+@pytest.mark.further_cases
+@pytest.mark.parametrize("task", ["pretraining", "encoder", "classification", "span"])
 def test_every_word_counts_but_padding(task):
     """No id means padding, word 0 neither: the mask alone says what does, and what stands there does not matter."""
     model = randomize(create(task=task))
@@ -384,6 +387,7 @@ def test_use_as_in_keras():
     assert np.mean((predicted[:, 0] - 3 * labels) ** 2) < 0.5  # their variance is 2.25
 
 
+@pytest.mark.further
 def test_predict_over_several_batches():
     """One row an example, lists within the dict too, and a balance a batch."""
     model = create(task="pretraining")
@@ -395,6 +399,7 @@ def test_predict_over_several_batches():
     assert predicted["balance_loss"].shape == (2,)
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("task, others", [("pretraining", 3), ("classification", 2), ("span", 1)])
 def test_kernel_regularizer(task, others):
     """A term for each kernel, by NumPy, and none for the embeddings: projection, attention, router, experts and heads."""

@@ -118,6 +118,7 @@ def test_another_vocabulary(saved):
     assert_equal_but(target, source, "embedding/word_embedding", "mlm_logits")
 
 
+@pytest.mark.further
 def test_fewer_positions(saved):
     source, target, rows = start(saved, max_length=9)
     before, after = (named(model)["embedding/position_embedding"] for model in (source, target))
@@ -141,6 +142,7 @@ def test_more_positions(saved):
     assert_same_outputs(target, source, "mlm_logits")
 
 
+@pytest.mark.further
 def test_another_width_of_embeddings(saved):
     """Nothing of the embedding but the projection's bias could fit, of which all weights are taken or none."""
     _, _, rows = start(saved, embedding_dim=5, type_vocab_size=3)
@@ -155,6 +157,7 @@ def test_another_width_of_embeddings(saved):
     assert rows["embedding/projection"][2:] == ("dropped", "the model has none")
 
 
+@pytest.mark.further
 def test_another_deployment(saved):
     """What is shared becomes one instance a block, which computes the same: ALBERT to BERT, and WideNet to one MoE a block."""
     source, target, rows = start(saved, "albert", "bert_tiny")
@@ -165,6 +168,7 @@ def test_another_deployment(saved):
     assert_same_outputs(target, source, "mlm_logits", "next_sentence")
 
 
+@pytest.mark.further
 def test_another_depth(saved):
     """Four blocks of what two share, each with the norm of the block as far up."""
     source, target, rows = start(saved, depth=4)
@@ -174,6 +178,7 @@ def test_another_depth(saved):
     assert_equal_but(target, source, "encoder/attention_norm", "encoder/ffn_norm")
 
 
+@pytest.mark.further
 def test_dense_to_experts(saved):
     """ALBERT to WideNet: everything but the experts."""
     source, target, rows = start(saved, "albert", "widenet_tiny_e4")
@@ -182,12 +187,14 @@ def test_dense_to_experts(saved):
     assert_equal_but(target, source, "encoder/moe_0", "encoder/attention_norm", "encoder/ffn_norm")
 
 
+@pytest.mark.further
 def test_norms_elsewhere(saved):
     """Norms before attention and FFN are others than norms after them."""
     _, _, rows = start(saved, norm_position="pre")
     assert rows["encoder/ffn_norm"][2:] == ("fresh", "before attention and FFN, in the source after them")
 
 
+@pytest.mark.further
 def test_every_weight_has_its_row(saved):
     """The table's shapes hold every weight of the model once, and it prints."""
     _, target, rows = start(saved, task="classification", vocab_size=40, max_length=9)
@@ -208,6 +215,7 @@ def test_create_model_prints_the_table(saved, capsys):
     assert any(line.startswith("classifier") and "fresh" in line for line in printed)
 
 
+@pytest.mark.further
 def test_export(saved, tmp_path):
     """From a SavedModel, too."""
     source, _ = saved["widenet"]
@@ -216,6 +224,7 @@ def test_export(saved, tmp_path):
     assert_equal_but(model, source)
 
 
+@pytest.mark.further
 def test_mixed_precision_and_replicas(saved):
     """Weights are read as wide as the model keeps them, on every replica."""
     source, workdir = saved["widenet"]

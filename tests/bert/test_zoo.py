@@ -271,6 +271,7 @@ def test_refused_values(setting, value, allowed):
     assert allowed in str(error.value).partition("must be")[2]
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("task", ["pretraining", "classification", "span"])
 def test_kernel_initializer_is_of_every_kernel_and_embedding(task):
     """And of nothing else."""

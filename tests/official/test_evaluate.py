@@ -112,7 +112,7 @@ def test_files(evaluated):
     np.testing.assert_allclose(np.average(shares.reshape(2, 10, 3), axis=1, weights=matrix.sum(axis=1)), counted, atol=1e-6)
 
 
-@pytest.mark.further_cases
+@pytest.mark.further
 @pytest.mark.parametrize("model", ["saved_model", "checkpoints/step-7"])
 def test_every_kind_of_model_agrees(workdir, evaluated, tmp_path, capsys, model):
     """Also in other batches; 1e-6 for float32 in another order."""

@@ -15,6 +15,12 @@ def values(variables):
     return {variable.name: variable.numpy() for variable in variables}
 
 
+def two_blocks(**settings):
+    config = dense_config(**settings)
+    config.model.depth = 2
+    return config
+
+
 def new_run(config, workdir):
     """A run and its weights before training, by name."""
     run = train.Run(config, workdir)
@@ -24,7 +30,7 @@ def new_run(config, workdir):
 def test_frozen_layers(tmp_path, capsys):
     """The head alone, in mixed precision: all other weights stay bit by bit and have no state; files hold all of them."""
     settings = dict(optimizer="adamw", ema_decay=0.5, steps=2, eval_every=2, warmup_steps=0, precision="mixed_bfloat16")
-    run, before = new_run(tiny_config(DENSE, frozen=("embedding", "encoder"), **settings), tmp_path)
+    run, before = new_run(tiny_config(DENSE, {"model.depth": 1}, frozen=("embedding", "encoder"), **settings), tmp_path)
     assert len(run.model.optimizer.variables()) == 1 + 3 * 2
     run.train()
     for name, value in values(run.model.weights).items():
@@ -37,7 +43,7 @@ def test_frozen_layers(tmp_path, capsys):
     names = [name for name in reader.get_variable_to_shape_map() if name.startswith("model/")]
     assert sum(".OPTIMIZER_SLOT" not in name for name in names) == len(run.model.weights)
     with pytest.raises(ValueError, match=r"train\.frozen: \['embedding', 'encoder'\] -> \[\]"):
-        train.run(tiny_config(DENSE, **settings), tmp_path)
+        train.run(tiny_config(DENSE, {"model.depth": 1}, **settings), tmp_path)
 
 
 @pytest.mark.further
@@ -46,7 +52,7 @@ def test_sgd_with_layer_decay(tmp_path):
     moved = {}
     for layer_decay in (1.0, 0.5):
         settings = dict(optimizer="sgd", momentum=0.0, lr=0.1, steps=1, eval_every=1, warmup_steps=0, precision="float64")
-        run, before = new_run(dense_config(layer_decay=layer_decay, **settings), tmp_path / str(layer_decay))
+        run, before = new_run(two_blocks(layer_decay=layer_decay, **settings), tmp_path / str(layer_decay))
         with without_export():
             run.train()
         moved[layer_decay] = {weight.name: weight.numpy() - before[weight.name] for weight in run.model.trainable_weights}
@@ -68,7 +74,7 @@ def averaged(tmp_path_factory):
 
 
 def averaged_config(ema_decay=0.75):
-    return dense_config(optimizer="adamw", layer_decay=0.5, ema_decay=ema_decay, steps=4)
+    return two_blocks(optimizer="adamw", layer_decay=0.5, ema_decay=ema_decay, steps=4)
 
 
 @pytest.mark.further
@@ -85,6 +91,7 @@ def test_stop_and_go_on(averaged, tmp_path, monkeypatch):
     assert_same_state(run, state(averaged[1]))
 
 
+@pytest.mark.further
 def test_metrics_and_export_are_of_the_averages(averaged):
     """1e-5 as float32 sums; the weights themselves give something else."""
     workdir, run = averaged

@@ -9,8 +9,10 @@ import tensorflow as tf
 
 from official import train
 from tests.official.test_command import refusal
-from tests.official.tiny import DENSE, ROOT, command, tiny_config, without_export
+from tests.official.tiny import ROOT, command, tiny_config, without_export
 from vision.classification import ImageClassification
+
+DENSE = {"model.depth": 1, "model.moe_blocks": 0}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -74,6 +76,7 @@ def test_poisoned_step(poison, tmp_path, step, eval_every, checkpoint_every, las
     assert (newest and pathlib.Path(newest).name) == (last_good and f"step-{last_good}")
 
 
+@pytest.mark.further
 def test_going_on_after_a_bad_batch(poison, tmp_path):
     """From the last good checkpoint, once the cause is gone."""
     config = tiny_config(DENSE, steps=6, eval_every=3)
@@ -86,6 +89,7 @@ def test_going_on_after_a_bad_batch(poison, tmp_path):
     assert np.isfinite(run.train()["metrics"]["loss"])
 
 
+@pytest.mark.further
 def test_weights_that_are_not_finite(tmp_path):
     """A loss that is still finite while the step has spoilt the weights: they are looked at before they are saved."""
     # Above float32's range, so that the first step makes every weight infinite.
@@ -96,6 +100,7 @@ def test_weights_that_are_not_finite(tmp_path):
     assert not list((tmp_path / "checkpoints").glob("*.index"))
 
 
+@pytest.mark.further
 def test_absurd_learning_rate(tmp_path, monkeypatch, capsys):
     """Weights near float32's limit, then a loss that is not a number: within a step or two, and every checkpoint is finite.
 

@@ -379,6 +379,7 @@ def test_index_of_another_kind(data):
         parse_index(data, "here")
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("case", ["publishing", "upgrading"])
 def test_killed_at_every_step(case):
     """Before each operation on files: not published, and from some step on published; the next publication cleans up."""

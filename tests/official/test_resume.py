@@ -26,7 +26,7 @@ def quick():
 
 def dense_config(**settings):
     """Nothing random but initial values and data, both of which follow from the seed and the step."""
-    return tiny_config(DENSE, **{"steps": 8, "eval_every": 3, "checkpoint_every": 2, **settings})
+    return tiny_config(DENSE, {"model.depth": 1}, **{"steps": 8, "eval_every": 3, "checkpoint_every": 2, **settings})
 
 
 def state(run):
@@ -110,6 +110,7 @@ def test_stop_and_go_on(uninterrupted, tmp_path, stop, signum):
             assert float(row[key]) == pytest.approx(float(expected_row[key]), abs=1e-5), key
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("checkpoint_every, expected_step", [pytest.param(2, 5, marks=pytest.mark.train), (3, 3)])
 def test_going_on_after_a_crash(uninterrupted, tmp_path, monkeypatch, checkpoint_every, expected_step):
     """A process that died between an evaluation and its checkpoint: the epoch ends again, and its row stands once.
@@ -185,6 +186,7 @@ def test_finished_run_is_extended(tmp_path, capsys):
     assert (tmp_path / "run" / "summary.json").exists()
 
 
+@pytest.mark.further
 def test_unfinished_run_of_another_model_is_refused(tmp_path, monkeypatch):
     """Also where there is no summary yet: the checkpoint would not fit."""
     with monkeypatch.context() as patch:

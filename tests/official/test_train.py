@@ -78,8 +78,8 @@ def test_files_before_training(ready):
 
 
 @pytest.fixture(scope="module")
-def finished(ready):
-    """That run after its training: (workdir, config, Run, summary)."""
+def finished(ready, shared_run):
+    """That run after its training: (workdir, config, Run, summary). It is `finished_run`, too, unless there is one already."""
     workdir, config, run = ready
     on_train_batch_end = NonFiniteGuard.on_train_batch_end
 
@@ -90,6 +90,7 @@ def finished(ready):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(NonFiniteGuard, "on_train_batch_end", record)
         summary = run.train()
+    shared_run("finished_run", lambda folder: shutil.copytree(workdir, folder))
     return workdir, config, run, summary
 
 
@@ -260,6 +261,7 @@ print(json.dumps(name))
 """
 
 
+@pytest.mark.further
 def test_saved_model(finished, tmp_path):
     """A process that has nothing of ours loads the export and gets the model's outputs, for any batch size.
 
@@ -463,6 +465,7 @@ def test_refusals_come_first(tmp_path):
         assert not workdir.exists()
 
 
+@pytest.mark.further
 def test_official_names_no_model():
     """The driver is for any task: importing it brings no model along."""
     code = "import sys, official.train; print([name for name in ('vision', 'widenet', 'bert') if name in sys.modules])"

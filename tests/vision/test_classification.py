@@ -179,6 +179,7 @@ def test_bad_example_is_reported_by_the_constructor(folder):
     assert list(task.bad_examples.facts()["first"]) == [str(path)]
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("cache_mib", [0, 8])
 def test_images_become_the_models_size_and_channels(folder, cache_mib):
     """Whatever they were: here 10 x 12 in color, to 16 x 16 in grey."""
@@ -190,6 +191,7 @@ def test_images_become_the_models_size_and_channels(folder, cache_mib):
     assert np.ptp(next(iter(task.train_dataset(0)))[0]) > 0.5
 
 
+@pytest.mark.further
 @pytest.mark.skipif(not (PREPARED / "cifar10").exists(), reason=f"no prepared CIFAR-10 in {PREPARED}")
 def test_cifar10():
     """The real set in memory, of which a part is taken here for speed."""

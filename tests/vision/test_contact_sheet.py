@@ -40,6 +40,7 @@ def test_a_row_an_example_and_a_column_an_epoch():
     ]
 
 
+@pytest.mark.process
 def test_the_command(tmp_path):
     sheet = [sys.executable, "-m", "vision.contact_sheet", "--config=vision/configs/digits.py"]
     done = run_command(

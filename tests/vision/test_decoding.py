@@ -184,6 +184,7 @@ def test_scans_that_are_not_decoded():
     assert has_too_many_scans(tf.constant(b"\xff\xd8" + frame.replace(b"\xc0", b"\xc2") + scan + scans_of_one_color), shape)
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("name", ["png", "jpeg", "palette bmp", "webp"])
 def test_content_counts_not_the_ending(tmp_path, name):
     path = tmp_path / "picture.JPG"

@@ -42,6 +42,7 @@ def assert_same_weights(model, whole):
         np.testing.assert_array_equal(weight, others[name], err_msg=name)
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("name", FAMILIES)
 def test_outputs_are_those_of_the_blocks(name):
     """In a ViT without the class token; the names of the weights are those of the whole model, in its order."""
@@ -94,6 +95,7 @@ def test_refused():
         create(features_only=True, pool="max")
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("form", ["checkpoint", "model.keras", "model.weights.h5"])
 def test_weights_of_a_whole_model(tmp_path, form):
     """By `pretrained`, and by what Keras has for a file of weights; the rest of the whole model is left out."""
@@ -129,6 +131,7 @@ def test_a_run_as_features(tmp_path):
     assert_same_weights(model.get_layer("encoder"), whole.get_layer("encoder"))
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("form", ["model.keras", "model.h5", pytest.param("saved", marks=pytest.mark.train)])
 def test_saved_and_loaded(tmp_path, form):
     """By Keras and by load_model: the same answers, and the settings that make an equal model."""

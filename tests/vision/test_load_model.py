@@ -66,6 +66,7 @@ def test_a_run_and_its_export(finished_run):
         np.testing.assert_allclose(loaded(images), answers, atol=1e-5)
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("form", ["", "model.keras"])
 def test_changes(model, run, tmp_path, capsys, form):
     """A fresh head, resampled positions, and everything else as it was."""
@@ -149,6 +150,7 @@ def test_weights_of_other_layers(model, tmp_path):
         vision.create_model("widenet_ti16", **{**UNUSUAL, "representation": True}, pretrained=tmp_path / "model.weights.h5")
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("form", ["", "model.keras"])
 def test_nothing_fits(model, run, tmp_path, form):
     """The settings that differ are named, with the right values."""

@@ -257,7 +257,14 @@ def test_pooling():
         np.testing.assert_allclose(model(random_images(2)), expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("image_size, patch_size", [(8, 4), ((8, 12), 4), ((8, 12), (2, 6)), ((12, 8), (6, 2)), (8, (4, 2))])
+@pytest.mark.parametrize(
+    "image_size, patch_size",
+    [
+        (8, 4),
+        *(pytest.param(*sizes, marks=pytest.mark.further) for sizes in (((8, 12), 4), ((8, 12), (2, 6)), (8, (4, 2)))),
+        ((12, 8), (6, 2)),
+    ],
+)
 def test_patches_are_rows_of_patches(image_size, patch_size):
     """Token t is the projection of patch t, row by row: against a product of the flattened patches in NumPy."""
     settings = dict(TINY, channels=2, image_size=image_size, patch_size=patch_size)
@@ -301,6 +308,7 @@ def test_flops_of_a_widenet():
     assert forward_flops(model) == patches + 4 * attention + dense + 3 * experts + 2 * router + head
 
 
+@pytest.mark.size
 def test_flops_of_the_paper_s_models():
     """A ViT-B/16 costs 17.6 billion multiply-adds at 224 pixels (its paper's table), so twice that in operations."""
     with tf.Graph().as_default():

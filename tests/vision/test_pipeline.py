@@ -66,7 +66,7 @@ class TestTraining:
         tf.random.set_seed(start)
         assert digests(pipeline.train_batches(batch_size, 5, start), steps - start) == whole[start:]
 
-    @pytest.mark.further_cases
+    @pytest.mark.further
     @pytest.mark.parametrize("kind", ["files", "records"])
     def test_threads_change_nothing(self, request, kind):
         found = []
@@ -212,6 +212,7 @@ class TestBadExamples:
         for i, (_, reason) in BAD.items():
             assert bad_examples.found[spoiled.name_of(i)].startswith(reason)
 
+    @pytest.mark.further
     def test_skip_goes_on_the_same(self, spoiled):
         """Also from inside an epoch."""
         whole = digests(pipeline_of(spoiled, "skip", **AUGMENTED).train_batches(8, 0, 0), 5)
@@ -254,6 +255,7 @@ class TestBadExamples:
         with pytest.raises(tf.errors.InvalidArgumentError, match="no example of a batch is usable"):
             next(iter(pipeline_of(only_bad, "skip").train_batches(2, 0, 0)))
 
+    @pytest.mark.further
     def test_on_two_replicas(self, spoiled):
         """Each gets its half of the batch, bad examples replaced before it is divided."""
         strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

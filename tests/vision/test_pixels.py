@@ -51,6 +51,7 @@ class TestInAModel:
     def model(self):
         return vision.create_model("vit_ti16", **TINY)
 
+    @pytest.mark.further_cases
     @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "float64"])
     def test_saved_with_a_model(self, policy, tmp_path):
         """The answers to photographs are the model's answers to the images of evaluation, before and after it is loaded."""

@@ -71,6 +71,7 @@ def assert_equal_but(target, source, *others):
         np.testing.assert_array_equal(after[name], before[name], err_msg=name)
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("inside", ["", "checkpoints", "checkpoints/step-7"])
 def test_checkpoint(saved, inside):
     """From a workdir, its folder of checkpoints and a prefix the same weights; the same operations see them, so the same bits."""
@@ -80,6 +81,7 @@ def test_checkpoint(saved, inside):
     np.testing.assert_array_equal(model(random_images()), source(random_images()))
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("export", [export_saved_model, lambda model, path: model.export(str(path))])
 def test_saved_model(saved, tmp_path, export):
     """The driver's export, and Keras's own."""

@@ -70,7 +70,7 @@ def full(*values):
 @pytest.mark.parametrize(
     "name, overrides, expected",
     [
-        ("vit_b16", {}, 87_158_248),
+        full("vit_b16", {}, 87_158_248),
         full("vit_l16", {}, 305_376_232),
         full("vit_moe_b16", {}, 128_088_552),
         full("vit_moe_l16", {}, 406_115_304),
@@ -92,6 +92,7 @@ def test_paper_counts(name, overrides, expected):
     assert count(name, **overrides) == expected
 
 
+@pytest.mark.size
 def test_fully_shared_vit_count():
     """The paper's ViT-L with parameter sharing and a wide FFN, counted by hand."""
     shared = dict(attention_groups=1, ffn_groups=1, norm_groups=1, routing_groups=1)
@@ -343,6 +344,7 @@ def test_refused_values(setting, value, allowed):
     assert allowed in str(error.value).partition("must be")[2]
 
 
+@pytest.mark.further
 def test_noise_and_renormalize_change_what_they_say():
     """Outputs in training are noisy by default only; renormalized gates sum to 1."""
     images = tf.random.stateless_uniform([2, 8, 8, 1], (0, 1), -1, 1)

@@ -142,7 +142,12 @@ def users(instances, index):
     return {block for block, instance in enumerate(instances) if instance == str(index)}
 
 
-@pytest.mark.parametrize("name", ["widenet", "vit_moe", "runs", "mixed", "mixed_post"])
+def with_further(names):
+    """The mixed deployments have all that the others have, which are further cases."""
+    return [name if name.startswith("mixed") else pytest.param(name, marks=pytest.mark.further) for name in names]
+
+
+@pytest.mark.parametrize("name", with_further(["widenet", "vit_moe", "runs", "mixed", "mixed_post"]))
 def test_which_blocks_use_which_weights(name):
     """Every instance of every component, and every row of every bank of norms, is changed alone.
 
@@ -166,7 +171,7 @@ def test_which_blocks_use_which_weights(name):
         assert spy.moved_by(encoder.ffn_norm.beta, row=i) == {"ffn norm": users(norm, i)}
 
 
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("masked", [True, pytest.param(False, marks=pytest.mark.further)])
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_against_the_formulas_in_float64(name, masked):
     """Pre-norm x + f(norm(x)) with a final norm, post-norm norm(x + f(x)), in NumPy; training and evaluation.
@@ -209,7 +214,7 @@ def test_balance_weight_of_zero_adds_nothing():
     assert encoder.losses == []
 
 
-@pytest.mark.parametrize("name", DEPLOYMENTS)
+@pytest.mark.parametrize("name", with_further(DEPLOYMENTS))
 def test_details(name):
     """Every block's output, against encoders that end after that block, and the balance against the formula in float64."""
     encoder = new_encoder(DEPLOYMENTS[name], scale=0.2, balance_weight=0.5)
@@ -289,7 +294,7 @@ def test_dropouts_are_off_in_evaluation():
 
 
 @pytest.mark.parametrize("rate", ["dropout", "attention_dropout", "drop_path"])
-@pytest.mark.parametrize("moe_blocks", ["all", 0])
+@pytest.mark.parametrize("moe_blocks", ["all", pytest.param(0, marks=pytest.mark.further)])
 def test_each_dropout_is_on_in_training(rate, moe_blocks):
     deployment = Deployment(moe_blocks=moe_blocks)
     encoder = new_encoder(deployment, capacity_factor=None, **{rate: 0.5})

@@ -66,7 +66,7 @@ def assert_close(actual, expected, precision, name):
 
 
 @pytest.mark.parametrize("dispatch", DISPATCHES)
-@pytest.mark.parametrize("precision", TOLERANCE)
+@pytest.mark.parametrize("precision", [pytest.param("float64", marks=pytest.mark.further), "float32", "mixed_bfloat16"])
 @pytest.mark.parametrize(("capacity_factor", "masked"), [(0.8, True), pytest.param(None, False, marks=pytest.mark.further)])
 def test_output_and_gradients(dispatch, precision, capacity_factor, masked):
     layer, x, upstream, mask = case(precision, capacity_factor=capacity_factor)

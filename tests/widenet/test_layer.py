@@ -122,8 +122,17 @@ def assert_same_outputs(got, want, atol=1e-6, rtol=1e-7):
         np.testing.assert_allclose(tf.cast(g, tf.float64), tf.cast(w, tf.float64), atol=atol, rtol=rtol)
 
 
+# Graphs take time: of the encoders, and of the two ways to call an MoE, the one with the most in it stands for the others.
+IN_GRAPHS = [pytest.param(name, marks=[pytest.mark.further] * (name in ("moe", "encoder", "encoder_details"))) for name in CASES]
+
+
 @pytest.fixture(params=CASES)
 def case(request):
+    return CASES[request.param]
+
+
+@pytest.fixture(params=IN_GRAPHS)
+def graph_case(request):
     return CASES[request.param]
 
 
@@ -169,27 +178,27 @@ def test_config_of_a_mixed_precision_layer(case):
     assert case.layer.from_config(layer.get_config()).compute_dtype == layer.compute_dtype
 
 
-def test_symbolic_call_equals_eager_call(case):
+def test_symbolic_call_equals_eager_call(graph_case):
     """Of unknown batch size and length; the static shape of what comes out is that of what goes in."""
-    model = new_model(case)
+    model = new_model(graph_case)
     assert all(output.shape.as_list()[:2] == [None, None] for output in model.outputs)
     assert all(output.shape[2] is not None for output in model.outputs)
-    (layer,) = (layer for layer in model.layers if isinstance(layer, case.layer))
+    (layer,) = (layer for layer in model.layers if isinstance(layer, graph_case.layer))
     predict = tf.function(model, input_signature=[[tf.TensorSpec(i.shape, i.dtype) for i in model.inputs]])
     for batch, length in ((2, 5), (3, 9), (1, 1)):
         x, mask = tf.constant(tokens(batch, length)), tf.constant(some_mask(batch, length))
-        eager = case.call(layer, x, mask)
+        eager = graph_case.call(layer, x, mask)
         assert_same_outputs(model([x, mask]), eager)
         assert_same_outputs(predict([x, mask]), eager, atol=1e-5)
 
 
 @pytest.mark.parametrize("training", [True, pytest.param(False, marks=pytest.mark.further)])
-def test_eager_equals_graph_equals_xla(case, training):
+def test_eager_equals_graph_equals_xla(graph_case, training):
     """Outputs, and in training losses and gradients; noise and dropout are off.
 
     Sums are ordered differently, hence 1e-5; of large gradients 1e-6 of them, several roundings of float32.
     """
-    model = new_model(case)
+    model = new_model(graph_case)
 
     def run(x, mask):
         with tf.GradientTape() as tape:

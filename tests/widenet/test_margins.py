@@ -43,6 +43,7 @@ def test_nobody_records():
     assert records == []
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("renormalize", [False, True])
 def test_of_a_model_against_its_routings(renormalize):
     """The least over MoE blocks and tokens, of the probabilities as they were before they became gates."""

@@ -76,6 +76,7 @@ def test_fit_against_a_hand_count(jit_compile):
         np.testing.assert_allclose(logs["loss"], loss, rtol=1e-4)
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("factor", [None, 0.5])
 def test_evaluate_against_a_hand_count(factor):
     """It measures the balance, keeps it out of the loss, and starts from zero every time."""
@@ -167,6 +168,16 @@ def test_a_call_by_position_counts_too():
     assert np.sum(model.expert_load.kept) + np.sum(model.expert_load.dropped) == 2 * 8 * LENGTH * DEPTH
 
 
+def test_the_first_step_of_fit_is_traced_once(monkeypatch):
+    """Variables that Keras's optimizer made in it would let TensorFlow trace it again."""
+    traced, train_step = [], Model.train_step
+    monkeypatch.setattr(Model, "train_step", lambda self, data: traced.append(1) or train_step(self, data))
+    model = new_model(deployment=Deployment(moe_blocks=0))
+    model.compile("adam", "mse")
+    model.fit(*examples(), batch_size=4, verbose=0)
+    assert len(traced) == 1
+
+
 class OwnStep(Model):
     """As in Keras's guides: a train_step without that of the model."""
 
@@ -178,6 +189,7 @@ class OwnStep(Model):
         return {"loss": loss, **self.expert_load.result()}
 
 
+@pytest.mark.further
 def test_fit_with_a_step_of_ones_own_against_a_hand_count():
     model = new_model(OwnStep)
     x, y = examples()
@@ -221,7 +233,7 @@ def operation_types(function, *specs):
     return sorted(types)
 
 
-@pytest.mark.further_cases
+@pytest.mark.further
 @pytest.mark.parametrize("step", ["call", "predict_step"])
 def test_graph_of_a_prediction_is_that_of_a_plain_model_that_cannot_record(step, monkeypatch):
     spec = tf.TensorSpec([None, LENGTH, WIDTH])
@@ -257,6 +269,7 @@ def test_without_moe_blocks_nothing_is_measured():
     assert set(model.train_on_batch(x, y, return_dict=True)) == {"loss", "mae"}
 
 
+@pytest.mark.further
 def test_only_moe_blocks_have_a_row():
     model = new_model(deployment=Deployment(moe_blocks=(1,)))
     x, y = examples()
@@ -343,6 +356,7 @@ def test_losses_and_metrics_by_the_names_of_outputs(options):
         np.testing.assert_allclose(logs[key], value, rtol=1e-5, err_msg=key)
 
 
+@pytest.mark.further
 def test_files_of_a_model_with_named_outputs(tmp_path):
     """Both kinds come back with their names; an export takes the dict and gives a flat one."""
     model, x = named_model(), {"tokens": examples()[0]}

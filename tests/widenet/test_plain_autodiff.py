@@ -33,6 +33,7 @@ def test_custom_or_derived():
     assert gradient_of_doubled() == (2, 5)
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("policy, atol", [("float64", 1e-12), ("mixed_bfloat16", 0.05)])
 def test_an_encoder_has_the_same_gradients(policy, atol):
     """Both ways, dropped tokens and padding included; of bfloat16 sums are rounded in another order: 5 % of the largest."""

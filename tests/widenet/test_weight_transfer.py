@@ -46,6 +46,7 @@ def loaded(rows):
     return {name for name, row in rows.items() if row.result == "loaded"}
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize(
     "before, after",
     [

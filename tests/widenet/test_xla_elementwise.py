@@ -15,7 +15,7 @@ from widenet import fast_path
 from widenet.fast_path import compiles_elementwise, elementwise, in_xla, xla_elementwise
 
 TINY = dict(
-    depth=2, width=8, heads=2, ffn_dim=12, expert_dim=12, num_experts=2, image_size=4, patch_size=2, channels=1, classes=3
+    depth=1, width=8, heads=2, ffn_dim=12, expert_dim=12, num_experts=2, image_size=4, patch_size=2, channels=1, classes=3
 )
 
 
@@ -139,9 +139,9 @@ def test_a_loop_of_ones_own_compiles_what_fit_does():
     """In the replicas of a strategy too, each of which has a thread of its own."""
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():
-        on_replicas = tiny_model(depth=1)
+        on_replicas = tiny_model()
         on_replicas.optimizer.build(on_replicas.trainable_variables)
-    model = tiny_model(depth=1)
+    model = tiny_model()
     for size in (4, None):
         specs = [tf.TensorSpec([size, 4, 4, 1]), tf.TensorSpec([size], tf.int32)]
         in_fit = compiled_calls(lambda *batch: model.train_step(batch), *specs)
@@ -239,7 +239,7 @@ def test_no_function_is_compiled_again_for_another_routing(monkeypatch):
     """Neither where tensors are large nor where they are too small to be compiled: compiled functions see one shape each."""
     for elements in (0, 10**9):
         monkeypatch.setattr(fast_path, "COMPILED_ELEMENTS", elements)
-        model = tiny_model()
+        model = tiny_model(depth=2)
         data = tf.data.Dataset.from_tensors(batch()).repeat()
         train = tf.function(model.train_step).get_concrete_function(next(iter(data)))
         graph = train.graph.as_graph_def()

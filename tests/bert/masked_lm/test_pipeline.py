@@ -146,6 +146,7 @@ class TestEvaluation:
 
 
 class TestTraining:
+    @pytest.mark.further_cases
     @pytest.mark.parametrize("masking", ["dynamic", "static"])
     def test_may_start_at_any_step(self, make, masking):
         """Bit for bit, also from inside a later epoch, under another global seed."""

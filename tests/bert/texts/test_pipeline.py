@@ -44,7 +44,7 @@ def digests(batches):
     ]
 
 
-@pytest.mark.parametrize("cache_mib", [0, 8])
+@pytest.mark.parametrize("cache_mib", [0, pytest.param(8, marks=pytest.mark.further)])
 @pytest.mark.parametrize("pairs", [False, True])
 def test_batches_hold_the_texts(tokenizer, pairs, cache_mib):
     """In evaluation every example once: [CLS] text [SEP], and after it the other text and [SEP], types 0 and 1; padded."""

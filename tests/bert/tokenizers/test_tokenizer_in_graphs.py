@@ -53,6 +53,7 @@ def test_function(tokenizer, expected):
     assert function.experimental_get_tracing_count() == 1
 
 
+@pytest.mark.further_cases
 def test_data_set(tokenizer, expected):
     """In parallel, in batches; and after Keras has cleared its session."""
     data = tf.data.Dataset.from_tensor_slices(ALL_TEXTS).batch(5)

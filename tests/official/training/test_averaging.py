@@ -85,6 +85,7 @@ def test_averages_begin_at_the_weights():
     assert_equal(averages(model), values(model.trainable_weights))
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("options", [{}, {"jit_compile": True}, {"steps_per_execution": 2}])
 def test_evaluation_within_training(options):
     """Validation is of the averages, and training goes on from the weights: what they are at the end is as without averages.

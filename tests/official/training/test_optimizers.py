@@ -82,7 +82,7 @@ def test_a_loaded_model_excludes_the_same(tmp_path):
 @pytest.mark.parametrize("name", REFERENCES)
 def test_a_saved_model_has_the_optimizer_s_state(tmp_path, name):
     """A `.keras` file has all of it, the average too: the step after loading is the step without saving."""
-    model = tiny_model()
+    model = tiny_model(depth=1)
     model.compile(create_optimizer(train_settings(optimizer=name, ema_decay=0.9)), "sparse_categorical_crossentropy")
     images, labels = np.ones([2, 4, 4, 1], "float32"), np.arange(2)
     model.fit(images, labels, epochs=2, verbose=0)
@@ -134,7 +134,7 @@ def test_steps_against_numpy(name, scale, is_clipped):
     a tape of their own. The loss is scaled so that its gradient's norm is above 1, which is clipped, and below, which is not.
     """
     tf.keras.mixed_precision.set_global_policy("float64")
-    model = vision.create_model("vit_ti16", **TINY)
+    model = vision.create_model("vit_ti16", **{**TINY, "depth": 1})
     train = train_settings(
         optimizer=name, lr=0.05, steps=10, weight_decay=0.3, beta_1=0.8, beta_2=0.95, epsilon=1e-5, momentum=0.7
     )

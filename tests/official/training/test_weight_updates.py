@@ -135,6 +135,7 @@ def operations(optimizer):
     return collections.Counter(node.op for node in graph.as_graph_def().node)
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("name", REFERENCES)
 def test_nothing_is_added_where_nothing_is_asked_for(name):
     """Without layer decay and averages the graph is that of the optimizer alone."""

@@ -17,6 +17,7 @@ NOISE = re.compile(
       | Could\ not\ find\ cuda\ drivers
       | failed\ call\ to\ cuInit:.*\(303\)  # 303: there is no driver's library to load
       | Unable\ to\ register\ cu(DNN|FFT|BLAS)\ factory
+      | oneDNN\ supports\ DT_INT32\ only\ on\ platforms\ with  # of transposed whole numbers, on every CPU
       | This\ TensorFlow\ binary\ is\ optimized
       | To\ enable\ the\ following\ instructions
       | TF-TRT\ Warning:\ Could\ not\ find\ TensorRT
@@ -45,7 +46,7 @@ def startup():
 
 
 def first_compilation():
-    """Lets XLA compile something small, so that its first messages do not appear amid a run's progress.
+    """Lets XLA and oneDNN compile something small, so that their first messages do not appear amid a run's progress.
 
     Call it after a tf.distribute strategy is created, which must come before any computation.
     """
@@ -56,6 +57,8 @@ def first_compilation():
         small(tf.constant(1.0))
         # Inside another graph it is compiled by another path, which writes another line.
         tf.function(lambda x: small(x) + 1.0)(tf.constant(1.0))
+        # oneDNN of later versions than TensorFlow 2.15 writes a line where it first finds this in a graph.
+        tf.function(tf.transpose)(tf.zeros([2, 2], tf.int32))
 
 
 @contextlib.contextmanager

@@ -34,8 +34,8 @@ NOISE = re.compile(
 def startup():
     """Wrap `import tensorflow` in this, at the top of a command.
 
-    Unless TF_CPP_MIN_LOG_LEVEL is set, also turns off TensorFlow's INFO lines from here on, and beyond TensorFlow 2.15 the WARNING
-    lines of its C++ code (_log_level). Also turns off a warning about setuptools by TensorFlow Hub, which TensorFlow Text imports:
+    Also turns off from here on, unless TF_CPP_MIN_LOG_LEVEL is set, TensorFlow's INFO lines, and beyond TensorFlow 2.15 the
+    WARNING lines of its C++ code (_log_level); and a warning about setuptools by TensorFlow Hub, which TensorFlow Text imports:
     pyproject.toml keeps setuptools below 81 for it.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _log_level())

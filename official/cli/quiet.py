@@ -11,6 +11,7 @@ import re
 import sys
 import tempfile
 import warnings
+from importlib import metadata
 
 NOISE = re.compile(
     r"""oneDNN\ custom\ operations\ are\ on
@@ -33,16 +34,25 @@ NOISE = re.compile(
 def startup():
     """Wrap `import tensorflow` in this, at the top of a command.
 
-    Also turns off TensorFlow's INFO lines from here on, unless TF_CPP_MIN_LOG_LEVEL is set, and a warning about setuptools by
-    TensorFlow Hub, which TensorFlow Text imports: pyproject.toml keeps setuptools below 81 for it.
+    Also turns off from here on, unless TF_CPP_MIN_LOG_LEVEL is set, TensorFlow's INFO lines, and beyond TensorFlow 2.15 the
+    WARNING lines of its C++ code (_log_level); and a warning about setuptools by TensorFlow Hub, which TensorFlow Text imports:
+    pyproject.toml keeps setuptools below 81 for it.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _log_level())
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated as an API", category=UserWarning)
     with _without_noise():
         yield
         if "tensorflow" in sys.modules:
             # Later versions than 2.15 look for a GPU's driver only here. The devices can still be configured afterwards.
             sys.modules["tensorflow"].config.list_physical_devices()
+
+
+def _log_level():
+    """2 beyond TensorFlow 2.15, whose C++ code warns of every operation that fails: invalid inputs, which we report ourselves."""
+    for package in ("tensorflow", "tensorflow-tpu"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return "2" if tuple(map(int, metadata.version(package).split(".")[:2])) > (2, 15) else "1"
+    return "1"
 
 
 def first_compilation():

@@ -106,7 +106,14 @@ def test_log_level_of_the_user_stays(monkeypatch):
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
     with quiet.startup():
         pass
-    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "1"
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == quiet._log_level()
+
+
+@pytest.mark.parametrize("version, level", [("2.15.1", "1"), ("2.16.0", "2"), ("2.21.0", "2")])
+def test_log_level_of_each_version(monkeypatch, version, level):
+    """Up to TensorFlow 2.15 its warnings stay; later ones warn of each invalid input (official.predict's is tested)."""
+    monkeypatch.setattr(quiet.metadata, "version", lambda package: version)
+    assert quiet._log_level() == level
 
 
 def test_the_warning_of_hub_is_dropped():

@@ -192,7 +192,8 @@ def test_editable_installation(venv, tmp_path):
 def test_installed_wheel_trains_and_evaluates(wheel, venv, tmp_path):
     """Two steps of an installed recipe in an environment of its own, by scripts, in a folder that has nothing of ours."""
     install(venv, wheel)
-    code = "import widenet, official.train; print(widenet.__version__, official.train.__file__)"
+    # TensorFlow first, as scripts do: the environment itself chooses Keras 2.
+    code = "import tensorflow, widenet, official.train; print(widenet.__version__, official.train.__file__)"
     version, path = run(venv / "bin/python", "-c", code, cwd=tmp_path).stdout.split()
     assert version == widenet.__version__
     assert path.startswith(f"{venv}{os.sep}")

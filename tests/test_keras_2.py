@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 
 from tests.official.tiny import ROOT, environment
 
@@ -73,6 +74,17 @@ def test_tensorflow_that_has_keras_3_already(tmp_path):
         said = variable_after(tmp_path, f"import tensorflow; {late}{REQUIRE}")
         assert said.startswith("ImportError: TensorFlow was imported with Keras 3, and WideNet needs Keras 2: import widenet, ")
         assert said.endswith("or set the variable TF_USE_LEGACY_KERAS=1 before Python starts")
+
+
+@pytest.mark.process
+def test_the_installed_tensorflow_that_has_keras_3_already(tmp_path):
+    if tf.__version__.startswith("2.15."):
+        pytest.skip("TensorFlow 2.15 has no Keras 3")
+    code = "import tensorflow; os.environ['TF_USE_LEGACY_KERAS'] = '1'; import widenet"
+    command = [sys.executable, "-c", f"import os; {code}"]
+    variables = environment(PYTHONPATH=str(ROOT), TF_USE_LEGACY_KERAS="0")
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=300)
+    assert done.stderr.splitlines()[-1].startswith("ImportError: TensorFlow was imported with Keras 3, and WideNet needs Keras 2")
 
 
 def test_variable_that_asks_for_keras_3(tmp_path):

@@ -42,7 +42,7 @@ def require():
         value = os.environ.setdefault(VARIABLE, "1")
         if value not in KERAS_2:
             raise ImportError(f"{VARIABLE}={value!r} is not allowed: it must be 1, since WideNet needs Keras 2")
-    elif not any("tf_keras" in path for path in tensorflow.__path__):
+    elif not any("tf_keras" in path.split(os.sep) for path in tensorflow.__path__):  # fixed by its import, unlike the variable
         raise ImportError(
             f"TensorFlow was imported with Keras 3, and WideNet needs Keras 2: import widenet, vision, bert or official before "
             f"TensorFlow, or set the variable {VARIABLE}=1 before Python starts"

@@ -9,12 +9,13 @@ import tensorflow as tf
 from tests.official.tiny import ROOT, environment
 
 AT_START, REQUIRE = "widenet_keras.at_start()", "widenet_keras.require()"
-# As TensorFlow does: the folder of the Keras that was chosen when it was imported stands first among its own.
+# As TensorFlow does: the folder of the Keras that was chosen when it was imported stands before its own, beside one of Keras 3.
 TENSORFLOW = """
 import os
 __version__ = "{version}"
 keras = "tf_keras" if os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True") else "keras"
-__path__ = [os.path.join(os.path.dirname(__path__[0]), keras, "api", "_v2"), *__path__]
+folder = os.path.dirname(__path__[0])
+__path__ = [os.path.join(folder, keras, "api", "_v2"), os.path.join(folder, "keras", "_tf_keras"), *__path__]
 """
 
 

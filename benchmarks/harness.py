@@ -32,7 +32,8 @@ class Case:
       function: sets up the case; see benchmarks/worker.py.
       settings: arguments of the function, plain JSON.
       note: how its work differs from that of the first case.
-      python: the interpreter; None for this one. Another one runs isolated from this checkout.
+      python: the interpreter; None for this one.
+      isolated: whether another one runs isolated from this checkout.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Case:
     settings: dict = dataclasses.field(default_factory=dict)
     note: str = ""
     python: str | None = None
+    isolated: bool = True
 
 
 class CaseFailed(Exception):
@@ -50,9 +52,11 @@ class CaseFailed(Exception):
 class _Process:
     def __init__(self, case):
         self.case = case
-        isolated = ["-I"] if case.python else []
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        if not case.python:
+        isolated = ["-I"] if case.python and case.isolated else []
+        # Each environment chooses its Keras itself.
+        environment = {key: value for key, value in os.environ.items() if key != "TF_USE_LEGACY_KERAS"}
+        environment["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        if not isolated:
             environment["PYTHONPATH"] = str(ROOT)
         command = [case.python or sys.executable, *isolated, str(ROOT / "benchmarks/worker.py")]
         command += [str(ROOT / case.file), case.function, json.dumps(case.settings)]

@@ -2,6 +2,8 @@
 
 The dense baseline (benchmarks/dense_baseline.py) is float32. "share of peak" is FLOP/s relative to the fastest large matrix
 product of this machine, measured in the same rounds. FLOPs are counted from the model's shapes, without dropped assignments.
+
+With --other_stack=.venv-modern/bin/python, a Python of the other stack (docs/stacks.md), WideNet without drops runs on both.
 """
 
 from benchmarks import command
@@ -27,6 +29,14 @@ def cases(precision, mode, batch):
     return rows
 
 
+def cases_of_stacks(precision, mode, batch, python):
+    """WideNet without drops on the stack that runs this, on that of another Python, and the peak."""
+    *_, peak = cases(precision, mode, batch)
+    wide = dict(mode=mode, batch=batch, name="widenet_b16", precision=precision, capacity_factor=None)
+    other = Case("the other stack", MODELS, "zoo", wide, precision, python=python, isolated=False)
+    return [Case("this stack", MODELS, "zoo", wide, precision), other, peak]
+
+
 def shares_of_peak(rows):
     """Adds facts["share of peak"] to the rows with known FLOPs; the last row is the peak."""
     peak = rows[-1]["facts"]["flops"] / rows[-1]["median_seconds"]
@@ -42,9 +52,11 @@ def main():
     parser.add_argument("--precision", choices=["float32", "mixed_bfloat16"], default="float32")
     parser.add_argument("--mode", choices=["train", "forward"], default="train")
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--other_stack", metavar="PYTHON")
     given = parser.parse_args()
     title = f"{given.mode} step, 224 pixels, batch {given.batch}, {given.precision}"
-    rows = cases(given.precision, given.mode, given.batch)
+    settings = (given.precision, given.mode, given.batch)
+    rows = cases_of_stacks(*settings, given.other_stack) if given.other_stack else cases(*settings)
     command.run(title, rows, given, ("kept", "share of peak"), shares_of_peak)
 
 

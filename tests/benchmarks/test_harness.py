@@ -1,6 +1,7 @@
 """The harness, on cases that sleep."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -104,6 +105,15 @@ def test_memory_is_that_of_the_case():
     held = b"x" * (400 << 20)
     (row,) = measure([Case("small", FILE, "sleeper", dict(seconds=0.0))], rounds=1)
     assert 2**20 < row["peak_bytes"] < len(held) / 2
+
+
+@pytest.mark.parametrize("python, isolated", [(None, True), (sys.executable, True), (sys.executable, False)])
+def test_another_python_sees_this_checkout_if_it_may(monkeypatch, python, isolated):
+    """None takes over this process's choice of Keras, which may be that of another TensorFlow."""
+    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "of this process")
+    (row,) = measure([Case("other", FILE, "environment", python=python, isolated=isolated)], rounds=1)
+    assert row["facts"]["sees"] == (python is None or not isolated)
+    assert row["facts"]["keras"] != "of this process"
 
 
 def test_share_of_peak_by_hand():

@@ -30,4 +30,4 @@ def unready():
 def environment():
     """Does nothing; its facts are whether this checkout can be imported, and the choice of Keras."""
     keras = os.environ.get("TF_USE_LEGACY_KERAS")
-    return lambda: None, {"sees": importlib.util.find_spec("benchmarks") is not None, "keras": keras}
+    return lambda: None, {"sees": importlib.util.find_spec("widenet") is not None, "keras": keras}

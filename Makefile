@@ -54,8 +54,8 @@ zoo: $(INSTALLED) ## print the tables of image and text models
 	@$(RUN) -m vision
 	@$(RUN) -m bert
 
-lock: ## write the lock files again, after a change to pyproject.toml; needs uv; to upgrade, ARGS=--upgrade-package=NAME
-	@sh scripts/lock.sh $(ARGS)
+lock: $(INSTALLED_TEST) ## write the lock files again, after a change to pyproject.toml; to upgrade, ARGS=--upgrade-package=NAME
+	@PATH="$(abspath $(VENV)/bin):$$PATH" sh scripts/lock.sh $(ARGS)
 
 clean: ## remove .venv and all runs
 	rm -rf $(VENV) runs

@@ -16,9 +16,10 @@ modern() {
     sed -e "/python_version < '3.1[12]'/d" -e "s/; python_version >= '3.12'//" pyproject.toml
 }
 
-# TensorFlow for TPUs ends at 2.20. What depends on tensorflow would install that into the same folder, so it is overridden away.
+# TensorFlow for TPUs ends at 2.20, which takes any later libtpu: it gets the one of its time. What depends on tensorflow would
+# install that into the same folder, so it is overridden away.
 tpu() {
-    modern | sed -e 's/"tensorflow>=.*",/"tensorflow-tpu==2.20.0",/' -e 's/"tf-keras>=.*",/"tf-keras==2.20.1",/' \
+    modern | sed -e 's/"tensorflow>=.*",/"tensorflow-tpu==2.20.0", "libtpu==0.0.20",/' -e 's/"tf-keras>=.*",/"tf-keras==2.20.1",/' \
         -e 's/"tensorflow-text>=.*",/"tensorflow-text==2.20.1",/' \
         -e "s/sys_platform != 'win32'/sys_platform == 'linux' and platform_machine == 'x86_64'/" \
         -e "s/^\[tool.uv\]/&\noverride-dependencies = [\"tensorflow; python_version < '3'\"]/"

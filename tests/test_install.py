@@ -5,6 +5,7 @@ import importlib.util
 import os
 import pathlib
 import re
+import subprocess
 import sys
 import zipfile
 from unittest import mock
@@ -75,6 +76,29 @@ def test_lock_file_of_tpu_differs_in_tensorflow_alone(python):
     assert [tpu[name] for name in ("tensorflow-tpu", "tf-keras", "tensorflow-text")] == ["==2.20.0", "==2.20.1", "==2.20.1"]
     assert modern.keys() - tpu.keys() == {"tensorflow"}
     assert tpu.keys() - modern.keys() == {"tensorflow-tpu", "libtpu"}
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("python", ["3.10", "3.13"])
+def test_lock_file_of_tpu_can_be_installed(tmp_path, python):
+    """On a TPU VM, with what each package depends on but tensorflow: all is pinned, in versions that fit each other."""
+    (tmp_path / "overrides.txt").write_text("tensorflow; python_version < '3'")
+    command = [pathlib.Path(sys.executable).parent / "uv", "pip", "install", "--dry-run", "--require-hashes"]
+    command += [
+        "--override",
+        tmp_path / "overrides.txt",
+        "--target",
+        tmp_path / "target",
+        "-r",
+        ROOT / "locks/tpu/requirements.lock",
+    ]
+    command += ["--python-version", python, "--python-platform", "x86_64-manylinux_2_31"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    if done.returncode and re.search("error sending request|dns error|timed out", done.stderr):
+        pytest.skip("no index of packages can be reached")
+    assert done.returncode == 0, done.stderr
+    would = {line.removeprefix(" + ").partition("==")[0] for line in done.stderr.splitlines() if line.startswith(" + ")}
+    assert would == {canonicalize_name(r.name) for r, _ in locked("tpu", "") if holds(r, python)}
 
 
 def test_every_lock_file_has_an_extra():

@@ -515,6 +515,7 @@ class TestFeaturesOnly:
     def create(**settings):
         return bert.create_model("widenet_tiny_e4", **{**FEW_EXPERTS, **settings})
 
+    @pytest.mark.further  # beside tests/vision/test_features_only.py
     def test_outputs(self, tmp_path):
         """Those that the whole encoder calls encoder_outputs, with the same names of weights, and after saving and loading."""
         whole, model = randomize(self.create()), self.create(features_only=True)

@@ -99,7 +99,9 @@ def test_ours_elsewhere(ours):
     assert "tensorflow_addons" in sys.modules or optimizers.bases is weight_decay
 
 
-@pytest.mark.parametrize("wrap", [lambda step: step, tf.function], ids=["eager", "graph"])
+@pytest.mark.parametrize(
+    "wrap", [tf.function, pytest.param(lambda step: step, marks=pytest.mark.further)], ids=["graph", "eager"]
+)
 @pytest.mark.parametrize("name", REFERENCES)
 def test_a_recipe_s_steps_are_those_with_addons(addons, ours, name, wrap):
     """All that create_optimizer knows, with a gradient of repeated rows."""
@@ -128,7 +130,7 @@ def test_steps_alone_are_those_of_addons(addons, name, settings, rows):
 
 
 @pytest.mark.parametrize("name", REFERENCES)
-@pytest.mark.parametrize("ours_first", [True, False])
+@pytest.mark.parametrize("ours_first", [True, pytest.param(False, marks=pytest.mark.further)])
 def test_a_checkpoint_goes_on_with_the_other(addons, ours, name, ours_first, tmp_path):
     """Moments, averages, counter and hyperparameters."""
     first, second = (ours, optimizers) if ours_first else (optimizers, ours)
@@ -145,7 +147,7 @@ def test_a_checkpoint_goes_on_with_the_other(addons, ours, name, ours_first, tmp
 
 
 @pytest.mark.parametrize("name", REFERENCES)
-@pytest.mark.parametrize("ours_first", [True, False])
+@pytest.mark.parametrize("ours_first", [True, pytest.param(False, marks=pytest.mark.further)])
 def test_a_saved_model_s_optimizer_goes_on_with_the_other(addons, ours, name, ours_first):
     """A `.keras` file has its config, after whose first step numbers are variables, and its list of arrays."""
     first, second = (ours, optimizers) if ours_first else (optimizers, ours)

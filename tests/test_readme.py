@@ -116,10 +116,11 @@ RUNS = {
     "fashion_mnist_40": ("vision.configs.fashion_mnist", ("40",)),
     "cifar10_40": ("vision.configs.cifar10", ("40",)),
     "pretraining_small": ("bert.configs.pretraining_small", ()),
+    "rotten_tomatoes_modern": ("bert.configs.rotten_tomatoes", ()),
 }
 
 
-PATHS = ("data.dir", "data.vocabulary", "data.word_vectors")
+PATHS = ("init", "data.dir", "data.vocabulary", "data.word_vectors")
 
 
 def settings_of(config, prefix=""):

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Writes locks/STACK/requirements*.lock from the lists in pyproject.toml; `make lock` runs it. Options go to `uv pip compile`.
-# There, markers say which Python gets which stack by default. Here each stack is resolved for every Python that it can have.
+# There, markers say which Python gets which stack by default. Here each stack is resolved for every Python that it can have, first
+# with the extra test, whose versions the other files then keep to: what is installed is what was tested.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -27,14 +28,19 @@ tpu() {
 
 lock() { # stack, extra, options
     name=requirements${2:+-$2}.lock
-    mkdir -p "locks/$1"
     (cd "$work" && uv pip compile --quiet pyproject.toml ${2:+--extra="$2"} --universal --python-version 3.10 --generate-hashes \
-        --no-header -o "$root/locks/$1/$name" $3)
+        --no-header -o "$root/locks/$1/$name" ${3:-})
 }
 
 for stack in reference modern; do
     $stack >"$work/pyproject.toml"
-    for extra in "" text beam onnx test; do lock $stack "$extra" "$*"; done
+    lock $stack test "$*"
+    for extra in "" text beam onnx; do
+        cp "locks/$stack/requirements-test.lock" "locks/$stack/requirements${extra:+-$extra}.lock" # uv keeps to what the file had
+        lock $stack "$extra"
+    done
 done
 tpu >"$work/pyproject.toml"
-lock tpu "" "$*"
+mkdir -p locks/tpu
+cp locks/modern/requirements.lock locks/tpu/
+lock tpu ""

@@ -68,6 +68,14 @@ def test_lock_file_pins_what_the_project_asks_for(extra, stack, python):
         assert allowed.contains(pinned[name][0]), name
 
 
+@pytest.mark.parametrize("stack, python", STACKS)
+@pytest.mark.parametrize("extra", [extra for extra in EXTRAS if extra != "test"])
+def test_what_is_installed_is_what_is_tested(extra, stack, python):
+    """Each version is the one of the lock file that tests run with."""
+    installed, tested = ({r.name: str(r.specifier) for r, _ in locked(stack, e) if holds(r, python)} for e in (extra, "test"))
+    assert installed.items() <= tested.items()
+
+
 @pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
 def test_lock_file_of_tpu_differs_in_tensorflow_alone(python):
     """Only the TensorFlow for TPUs is there, which has all packages that import it in its version."""
@@ -76,6 +84,7 @@ def test_lock_file_of_tpu_differs_in_tensorflow_alone(python):
     assert [tpu[name] for name in ("tensorflow-tpu", "tf-keras", "tensorflow-text")] == ["==2.20.0", "==2.20.1", "==2.20.1"]
     assert modern.keys() - tpu.keys() == {"tensorflow"}
     assert tpu.keys() - modern.keys() == {"tensorflow-tpu", "libtpu"}
+    assert {name for name in tpu.keys() & modern.keys() if tpu[name] != modern[name]} <= {"tf-keras", "tensorflow-text", "h5py"}
 
 
 @pytest.mark.process

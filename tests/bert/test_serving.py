@@ -42,7 +42,7 @@ def task(tmp_path_factory):
     write_jsonl(folder / "train.jsonl", *rows * 2)
     data = dict(name="file", dir=str(folder), train_file="train.jsonl", validation_file="train.jsonl")
     config = classification_config(folder / "vocab.txt", data)
-    config.update_from_flattened_dict({"model.depth": 1, "model.eval_capacity_factor": 0.5})
+    config.update_from_flattened_dict({"model.depth": 2, "model.eval_capacity_factor": 0.5})
     return TextClassification(config)
 
 
@@ -108,7 +108,7 @@ def test_encoder(task, modules):
     encoder, inputs = tf.saved_model.load(str(folder)), expected_ids(task, TEXTS, OTHERS)
     found = encoder(inputs)
     assert found.keys() == {"pooled_output", "sequence_output", "encoder_outputs", "balance_loss"}
-    assert [output.shape for output in found["encoder_outputs"]] == [(4, 16, 16)]
+    assert [output.shape for output in found["encoder_outputs"]] == [(4, 16, 16)] * 2
     assert float(found["balance_loss"]) == 0 < float(encoder(inputs, training=True)["balance_loss"])
     by_signature = encoder.signatures["tokens"](**inputs)
     np.testing.assert_allclose(by_signature["sequence_output"], found["sequence_output"], rtol=0, atol=1e-6)

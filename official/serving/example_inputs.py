@@ -41,9 +41,10 @@ def read_examples(path, specs):
       ValueError: no such file, or an array that is missing or does not fit its input.
     """
     try:
+        # Of an array alone, `with` raises TypeError, and AttributeError under Python 3.10.
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, TypeError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile, TypeError, AttributeError) as error:
         raise ValueError(f"examples={str(path)!r} is not a NumPy .npz file that can be read: {error}") from error
     if len(specs) == len(arrays) == 1:
         arrays = dict(zip(specs, arrays.values(), strict=True))

@@ -123,7 +123,9 @@ def test_refused(folder, tmp_path):
     (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(SystemExit, match=f"^error: --output='{tmp_path}/torn.npz' is not allowed: it must be a file"):
         main(arguments(folder, tmp_path / "torn.npz"))
-    for path in (*(tmp_path / f"{name}.npz" for name in ("missing", "empty", "torn")), folder / "vocab.txt"):
+    np.save(tmp_path / "array.npy", np.zeros([3, 8], np.float32))
+    others = (tmp_path / "array.npy", folder / "vocab.txt")
+    for path in (*(tmp_path / f"{name}.npz" for name in ("missing", "empty", "torn")), *others):
         with pytest.raises(ValueError, match=f"data.word_vectors='{path}' is not allowed: it must be a file that"):
             begin(path)
     main(arguments(folder, tmp_path / "vectors.npz"))

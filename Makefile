@@ -17,8 +17,8 @@ INSTALLED := $(VENV)/installed-requirements
 INSTALLED_TEXT := $(VENV)/installed-requirements-text
 INSTALLED_TEST := $(VENV)/installed-requirements-test
 TEXT := runs/demo_text
-# Processes that run tests, each with up to four GB of memory; 0 for a debugger. One more than two cores: some tests wait.
-WORKERS := 3
+# Processes that run tests, each with one core and up to four GB of memory; 0 for a debugger.
+WORKERS := 2
 PYTEST = $(RUN) -m pytest -n $(WORKERS) --dist loadfile --durations=10
 
 help: ## list the commands

@@ -227,7 +227,7 @@ def test_tests_after_the_demo(tree):
     assert tree.make("test", "ARGS=-k 'a b'").returncode == 0
     assert tree.calls == ["pip", "pytest"]
     called = tree.log.read_text().splitlines()[-1]
-    assert "|-m pytest -n 3 " in called
+    assert "|-m pytest -n 2 " in called
     assert called.endswith(" -k a b")
     assert tree.make("test").returncode == 0
     assert tree.calls == ["pytest"]

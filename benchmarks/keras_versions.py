@@ -1,6 +1,6 @@
 """A training step of an encoder in plain Keras layers under tf-keras (Keras 2) and Keras 3: python -m benchmarks.keras_versions
 
-Needs the modern stack, which has both packages (docs/stacks.md). Unless it is told otherwise, Keras 3 compiles the step with XLA.
+Needs the modern stack, which has both packages (docs/stacks.md). By default Keras 3 compiles the step with XLA.
 """
 
 import os

@@ -27,21 +27,11 @@ from official.files.layout import CHECKPOINTS, METRICS_CSV, SAVED_MODEL, SUMMARY
 from official.files.tables import read_table
 from official.training.optimizers import create_optimizer
 from tests.bert.batches import FEW_EXPERTS, random_batch, randomize
-from tests.bert.prepared_texts import write_jsonl, write_vocabulary
+from tests.bert.prepared_texts import TINY_TEXT, write_jsonl, write_vocabulary
 from tests.official.tiny import tiny_config, without_export
 
 # With experts, but without noise or dropout: everything random follows from the seed and the step.
 STILL = {"model.num_experts": 2, "model.noise": False, "model.dropout": 0.0, "model.attention_dropout": 0.0}
-TINY_TEXT = {
-    "model.depth": 2,
-    "model.width": 16,
-    "model.heads": 2,
-    "model.embedding_dim": 8,
-    "model.expert_dim": 16,
-    "model.max_length": 16,
-    "data.max_length": 16,
-    "train.batch_size": 4,
-}
 STEPS = dict(steps=6, eval_every=3, warmup_steps=2, best="")
 STOPPED_AT = 3
 RUNS = ("images", "texts")

@@ -1,4 +1,4 @@
-"""What one stack writes, the other goes on with: runs, exports, published models, Keras's files and weights (docs/stacks.md).
+"""What one stack writes, the other loads and resumes: runs, exports, published models, Keras's files, weights (docs/stacks.md).
 
 Needs a Python of the other stack, of which OTHER_STACK is the path, and works from either.
 """

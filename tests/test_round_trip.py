@@ -11,25 +11,12 @@ import tensorflow_text  # noqa: F401  # operations of the text model
 
 from bert.configs import text_file
 from official import export, publish, train
-from tests.bert.prepared_texts import write_jsonl, write_vocabulary
+from tests.bert.prepared_texts import TINY_TEXT, write_jsonl, write_vocabulary
 from tests.elsewhere import run_elsewhere
 from tests.official.model_repository import static_server
 from tests.official.tiny import tiny_config, without_export
 from tests.snippets import page, python_snippets
 
-TINY_TEXT = {
-    "model.depth": 2,
-    "model.width": 16,
-    "model.heads": 2,
-    "model.embedding_dim": 8,
-    "model.expert_dim": 16,
-    "model.max_length": 16,
-    "data.max_length": 16,
-    "train.steps": 2,
-    "train.eval_every": 2,
-    "train.warmup_steps": 1,
-    "train.batch_size": 4,
-}
 (BALANCED_LAYER,) = (code for code in python_snippets(page("docs/serving.md")) if "class BalancedLayer" in code)
 IMAGES = f"""
 import numpy as np, tensorflow as tf
@@ -117,6 +104,7 @@ def test_texts(tmp_path):
     config = text_file.get_config()
     config.update_from_flattened_dict(
         TINY_TEXT
+        | {"train.steps": 2, "train.eval_every": 2, "train.warmup_steps": 1}
         | {"data.vocabulary": str(tmp_path / "vocab.txt"), "data.train_file": str(tmp_path / "train.jsonl")}
         | {"data.validation_file": str(tmp_path / "train.jsonl")}
     )

@@ -16,7 +16,7 @@ from importlib import metadata
 NOISE = re.compile(
     r"""oneDNN\ custom\ operations\ are\ on
       | Could\ not\ find\ cuda\ drivers
-      | failed\ call\ to\ cuInit:.*\(303\)  # 303: there is no driver's library to load
+      | failed\ call\ to\ cuInit:.*\(303\)  # 303: no driver is installed
       | Unable\ to\ register\ cu(DNN|FFT|BLAS)\ factory
       | oneDNN\ supports\ DT_INT32\ only\ on\ platforms\ with  # of transposed whole numbers, on every CPU
       | This\ TensorFlow\ binary\ is\ optimized

@@ -1,6 +1,6 @@
 """LAMB, AdamW and SGDW on Keras's legacy optimizers, for where TensorFlow Addons are not installed.
 
-Settings, slots, configs and arithmetic are those of TensorFlow Addons 0.23, so that either goes on from checkpoints and saved
+Settings, slots, configs and arithmetic are those of TensorFlow Addons 0.23, so that each resumes from checkpoints and saved
 models of the other. There is no `decay_var_list`: the names of the weights alone decide what decays.
 
 `exclude_...` are lists of regular expressions: a weight is excluded if one of them is found in its name. In place of a number a

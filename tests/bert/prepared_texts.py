@@ -69,6 +69,17 @@ def open_data(bad_examples=None, **settings):
     return open_dataset(ConfigDict(data_settings(**settings)), bad_examples or BadExamples("refuse"))
 
 
+# Settings of a recipe for texts, which make its model tiny.
+TINY_TEXT = {
+    "model.depth": 2,
+    "model.width": 16,
+    "model.heads": 2,
+    "model.embedding_dim": 8,
+    "model.expert_dim": 16,
+    "model.max_length": 16,
+    "data.max_length": 16,
+    "train.batch_size": 4,
+}
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 

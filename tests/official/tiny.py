@@ -72,7 +72,7 @@ def environment(**more):
 
 
 def run_command(arguments, timeout=600, **more):
-    """Runs a command in the checkout to its end, in at most so many seconds."""
+    """Runs a command in the checkout to its end, in at most `timeout` seconds."""
     return subprocess.run(arguments, cwd=ROOT, env=environment(**more), capture_output=True, text=True, timeout=timeout)
 
 

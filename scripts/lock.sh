@@ -5,7 +5,6 @@
 set -eu
 
 cd "$(dirname "$0")/.."
-root=$PWD
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -26,21 +25,20 @@ tpu() {
         -e "s/^\[tool.uv\]/&\noverride-dependencies = [\"tensorflow; python_version < '3'\"]/"
 }
 
-lock() { # stack, extra, options
+lock() { # stack, extra, file whose versions are kept, options; a file in locks/ is replaced when the new one is whole
     name=requirements${2:+-$2}.lock
+    if [ -e "$3" ]; then cp "$3" "$work/$name"; fi
     (cd "$work" && uv pip compile --quiet pyproject.toml ${2:+--extra="$2"} --universal --python-version 3.10 --generate-hashes \
-        --no-header -o "$root/locks/$1/$name" ${3:-})
+        --no-header -o "$name" ${4:-})
+    mkdir -p "locks/$1"
+    mv "$work/$name" "locks/$1/$name"
 }
 
 for stack in reference modern; do
     $stack >"$work/pyproject.toml"
-    lock $stack test "$*"
-    for extra in "" text beam onnx; do
-        cp "locks/$stack/requirements-test.lock" "locks/$stack/requirements${extra:+-$extra}.lock" # uv keeps to what the file had
-        lock $stack "$extra"
-    done
+    tested=locks/$stack/requirements-test.lock
+    lock $stack test "$tested" "$*"
+    for extra in "" text beam onnx; do lock $stack "$extra" "$tested"; done
 done
 tpu >"$work/pyproject.toml"
-mkdir -p locks/tpu
-cp locks/modern/requirements.lock locks/tpu/
-lock tpu ""
+lock tpu "" locks/modern/requirements.lock

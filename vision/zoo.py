@@ -47,7 +47,7 @@ MODELS = {
     "widenet_h16": {},
 }
 
-COMMON = dict(classes=1000, image_size=224, patch_size=16, channels=3, representation=True)
+COMMON = dict(classes=1000, image_size=224, patch_size=16, channels=3, representation=True, position_cubic=-0.5)
 
 # What these settings mean, one line each; widenet.zoo.MEANINGS has the others.
 MEANINGS = {
@@ -57,6 +57,7 @@ MEANINGS = {
     "channels": "channels of the images, 1 or 3",
     "representation": "whether a Dense(width, tanh) stands between pooling and head",
     "pool": "token (a learned class token) or gap (the mean of all tokens)",
+    "position_cubic": "cubic kernel that resamples positions: -0.5 (TensorFlow's) or -0.75 (PyTorch's)",
 }
 
 
@@ -114,6 +115,8 @@ def create_model(
         channels: of the images.
         representation: whether a Dense(width, tanh) stands between pooling and head, as for training from scratch.
         pool: "token" (a learned class token) or "gap" (the mean of all tokens, no class token).
+        position_cubic: coefficient of the cubic kernel that resamples the positions when a model that starts from this one has
+          another image size: -0.5 (TensorFlow's) or -0.75 (PyTorch's, for models converted from there).
         depth, width, heads, ffn_dim, expert_dim, activation, attention_dropout, drop_path, norm_epsilon: as in widenet.Encoder.
         dropout: as in widenet.Encoder; also the rate after the embedding.
         kernel_initializer: name or config of a Keras initializer for every kernel of encoder, patch projection, representation

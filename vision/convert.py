@@ -1,9 +1,9 @@
 """Converts a vision transformer of another project: python -m vision.convert --from=FOLDER --output=models/vit
 
-Reads a folder of Hugging Face (config.json, model.safetensors, preprocessor_config.json) of ViT, DeiT or DINOv2, a file .safetensors
-or .onnx, or one of Google's .npz, and writes what official.export writes of a run: a SavedModel that official.predict,
+Reads a folder of Hugging Face with a ViT, DeiT or DINOv2 (config.json, model.safetensors, preprocessor_config.json), a file
+.safetensors or .onnx, or one of Google's .npz. Writes what official.export writes of a run: a SavedModel that official.predict,
 official.evaluate, official.publish and vision.load_model take, and official.train as --config.init. Prints what became of every
-tensor. Without a classifier in the source, the model gives features.
+tensor. A source without a classifier becomes a model that gives features.
 """
 
 import argparse
@@ -99,9 +99,7 @@ def main(argv=None):
     parser.add_argument("--prefix", metavar="MODULE", help="path of the model inside a larger one, such as backbone")
     size = "side of the images, or height,width (default: the source's; for another one positions are resampled)"
     parser.add_argument("--image_size", type=_literal, metavar="PIXELS", help=size)
-    others = parser.add_argument_group(
-        "what a file without config.json, or a folder without preprocessor_config.json, does not tell"
-    )
+    others = parser.add_argument_group("what files without config.json or preprocessor_config.json do not tell")
     others.add_argument("--heads", type=positive)
     others.add_argument("--norm_epsilon", type=float)
     others.add_argument("--activation")

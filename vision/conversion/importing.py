@@ -61,11 +61,13 @@ def _from_hugging_face(source, given):
     if head:
         source.drop("pooler.*", "the classifier reads the class token without it")
     source.drop("embeddings.mask_token", "stands for hidden patches in pretraining")
-    settings = hugging_face_settings(source, layout, _tokens(source, POSITIONS), given)
+    positions = _positions(source)
+    settings = hugging_face_settings(source, layout, positions.shape[1], given)
     query_biases = _has_query_biases(source)
     classes = source.shape("classifier.weight")[0] if head else 0
     settings |= dict(classes=classes, representation=pooler)
-    weights = _take(source, hugging_face_names(layout, pooler, head, query_biases), settings)
+    names = [name for name in hugging_face_names(layout, pooler, head, query_biases) if name.theirs != POSITIONS]
+    weights = {"embedding/position_embedding": positions, **_take(source, names, settings)}
     if not query_biases:
         width = settings["width"]
         biases = [f"encoder/attention_{i}/{part}/bias" for i in range(settings["depth"]) for part in QUERY_KEY_VALUE]
@@ -100,7 +102,10 @@ def _from_google(source, given):
         activation="gelu_tanh",  # the default of Flax's gelu
         norm_epsilon=1e-6,  # and of its norms
     )
-    settings = complete(known, _tokens(source, GOOGLE_POSITIONS) - token, given)
+    shape = source.shape(GOOGLE_POSITIONS)
+    if len(shape) != 3:
+        raise ValueError(f"its tensor {GOOGLE_POSITIONS!r} has the shape {list(shape)}; it must have three axes")
+    settings = complete(known, shape[1] - token, given)
     classes = source.shape("head/kernel")[-1] if head else 0
     settings |= dict(classes=classes, representation=representation)
     weights = _take(source, google_names(token, representation, head), settings)
@@ -147,11 +152,17 @@ def _has_query_biases(source):
     return f"encoder.layer.0.attention.attention.{QUERY_KEY_VALUE[0]}.bias" in source
 
 
-def _tokens(source, positions):
-    shape = source.shape(positions)
-    if len(shape) != 3:
-        raise ValueError(f"its tensor {positions!r} has the shape {list(shape)}; it must have three axes")
-    return shape[1]
+def _positions(source):
+    """Float32 [1, tokens, width]. A traced .onnx has those of the class token and of the patches as two tensors without names."""
+    width = source.shape(TOKEN)[-1]
+    if POSITIONS in source:
+        return source.take(POSITIONS, (1, *source.shape(POSITIONS)[1:2], width))
+    parts = [name for name in source.names() if name.startswith("embeddings.") and name != TOKEN]
+    parts = [name for name in parts if len(source.shape(name)) == 3 and source.shape(name)[::2] == (1, width)]
+    parts = sorted(parts, key=lambda name: source.shape(name)[1])
+    if len(parts) != 2 or source.shape(parts[0])[1] != 1:
+        raise ValueError(f"it has no tensor {POSITIONS!r}, and no two others that make it up")
+    return np.concatenate([source.take(name) for name in parts], axis=1)
 
 
 def _take(source, names, settings):

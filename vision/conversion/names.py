@@ -1,7 +1,7 @@
 """Tables of names: each tensor of a published vision transformer, and the weight of ours that it is.
 
 PyTorch keeps the kernel of a linear layer as [outputs, inputs], Keras as [inputs, outputs]. The patch projection is a convolution
-in PyTorch, [width, channels, rows, columns], and in Flax, [rows, columns, channels, width]; here it is a Dense layer on the pixels
+in PyTorch, [width, channels, rows, columns], and in Flax, [rows, columns, channels, width]. Here it is a Dense layer on the pixels
 of a patch: rows, columns, channels. The norms of all blocks are rows of one weight here.
 """
 

@@ -65,7 +65,7 @@ def read_pixels(source, kind, channels, image_size, mean=None, deviation=None):
     if unsaid:
         notes.append(f"nothing tells how pixels are normalized: as usual for such models, by {', '.join(unsaid)}")
     if config.get("resample") == BICUBIC:
-        notes.append(f"{FILE} resizes images by bicubic interpolation, this project bilinearly, which changes answers a little")
+        notes.append(f"images are resized bicubically by {FILE}, and bilinearly here, which changes answers a little")
     return Pixels(half / deviation, (half - mean) / deviation, crop, notes)
 
 
@@ -106,5 +106,5 @@ def _crop(config, image_size):
     if crop == sides(image_size):
         return share, []
     height, width = sides(image_size)
-    note = f"config.json has images of {height} x {width} pixels, {FILE} of {crop[0]} x {crop[1]}"
-    return share, [f"{note}: image_size={plain_size(crop)} makes a model of those, with resampled positions"]
+    note = f"the model is of images of {height} x {width} pixels, and {FILE} has {crop[0]} x {crop[1]}"
+    return share, [f"{note}: image_size={plain_size(crop)} makes a model of these, with resampled positions"]

@@ -1,8 +1,8 @@
 """Tables of names: each tensor of a published vision transformer, and the weight of ours that it is.
 
 PyTorch keeps the kernel of a linear layer as [outputs, inputs], Keras as [inputs, outputs]. The patch projection is a convolution
-in PyTorch, [width, channels, rows, columns], and in Flax, [rows, columns, channels, width]. Here it is a Dense layer on the pixels
-of a patch: rows, columns, channels. The norms of all blocks are rows of one weight here.
+in PyTorch, [width, channels, rows, columns], and in Flax, [rows, columns, channels, width]. Here it is a Dense layer on a patch's
+pixels: rows, columns, channels. The norms of all blocks are rows of one weight here.
 """
 
 from collections.abc import Callable

@@ -5,7 +5,7 @@ import math
 from vision.conversion.names import BLOCK_PARTS
 from vision.sizes import patch_grid, plain_size, sides
 from vision.zoo import SIZES, model_settings
-from widenet.checks import check_count
+from widenet.checks import check_count, check_positive, check_rate
 
 # Our names, and theirs.
 NUMBERS = {
@@ -13,6 +13,11 @@ NUMBERS = {
     "depth": "num_hidden_layers",
     "heads": "num_attention_heads",
     "channels": "num_channels",
+}
+CHECKS = {
+    **dict.fromkeys((*NUMBERS.values(), "intermediate_size"), check_count),
+    **dict.fromkeys(("layer_norm_eps", "mlp_ratio"), check_positive),
+    **dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), check_rate),
 }
 # Their activations that are one of ours. Ours is written as the first that has it.
 ACTIVATIONS = {
@@ -198,9 +203,13 @@ def _from_config(config, layout):
     """What a config.json says: settings of ours, without image sizes that are none."""
     kind = config.get("model_type", layout)
     theirs = {**DEFAULTS[kind], **config}
+    for name, check in CHECKS.items():
+        if name in theirs:
+            try:
+                check(name, theirs[name])
+            except ValueError as error:
+                raise ValueError(f"config.json: {error}") from error
     known = {ours: theirs[key] for ours, key in NUMBERS.items() if key in theirs}
-    for name, value in known.items():
-        _check(lambda name, value: check_count(name, value), NUMBERS[name], value)
     if layout == "dinov2":
         known["ffn_dim"] = int(known["width"] * theirs["mlp_ratio"]) if "width" in known else None
     else:
@@ -220,13 +229,6 @@ def _from_config(config, layout):
         "dropout": theirs["hidden_dropout_prob"],
         "attention_dropout": theirs["attention_probs_dropout_prob"],
     }
-
-
-def _check(check, name, value):
-    try:
-        check(name, value)
-    except ValueError as error:
-        raise ValueError(f"config.json: {error}") from error
 
 
 def _image_size(patches, patch_size, given):

@@ -209,7 +209,7 @@ class TestWithoutConfig:
         ({"image_size": "8"}, {}, "image_size='8', which must be a whole number of pixels, or two"),
         ({"patch_size": 2}, {}, "config.json has patch_size=2, and the tensors 4"),
         ({"qkv_bias": False}, {}, r"no place for: 'encoder\.layer\.0\.attention\.attention\.key\.bias'"),
-        ({"layer_norm_eps": "small"}, {}, "norm_epsilon='small'"),
+        ({"layer_norm_eps": "small"}, {}, "config.json: layer_norm_eps='small' is not allowed"),
         ({}, {"encoder.layer.0.extra.weight": (8,)}, r"no place for: 'encoder\.layer\.0\.extra\.weight'"),
         ({}, {"layernorm.weight": (9,)}, r"'layernorm\.weight' has the shape \[9\]; it must be \[8\]"),
         ({}, {"layernorm.weight": None}, r"has no tensor 'layernorm\.weight'"),

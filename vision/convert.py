@@ -4,6 +4,10 @@ Reads a folder of Hugging Face with a ViT, DeiT or DINOv2 (config.json, model.sa
 .safetensors or .onnx, or one of Google's .npz. Writes what official.export writes of a run: a SavedModel that official.predict,
 official.evaluate, official.publish and vision.load_model take, and official.train as --config.init. Prints what became of every
 tensor. A source without a classifier becomes a model that gives features.
+
+    python -m vision.convert --from=runs/vit --output=models/hf --to=huggingface
+
+writes a dense vision transformer of this project as such a folder of Hugging Face.
 """
 
 import argparse
@@ -25,6 +29,7 @@ from official.files.summary import run_facts
 from official.files.tables import text_table
 from official.serving.saved_models import write_saved_model
 from official.task import create_task
+from vision.conversion.exporting import export_hugging_face
 from vision.conversion.importing import convert_images
 from vision.recipes import image_recipe
 from vision.transfer import transfer_weights
@@ -95,6 +100,7 @@ def main(argv=None):
     )
     parser.add_argument("--from", dest="source", metavar="PATH", required=True, help="folder or file to convert")
     parser.add_argument("--output", metavar="FOLDER", required=True, help="folder to write, new or empty")
+    parser.add_argument("--to", choices=("huggingface",), help="convert a model of this project into this layout")
     parser.add_argument("--name", help="name of the model (default: its size, such as vit_s14)")
     parser.add_argument("--prefix", metavar="MODULE", help="path of the model inside a larger one, such as backbone")
     size = "side of the images, or height,width (default: the source's; for another one positions are resampled)"
@@ -106,8 +112,16 @@ def main(argv=None):
     others.add_argument("--image_mean", type=_literal, help="of pixels from 0 to 1, a number or one for each channel")
     others.add_argument("--image_std", type=_literal, help="their standard deviation")
     args, data = parse_with_data(parser, argv)
+    given = {name: value for name, value in vars(args).items() if name not in ("source", "output", "to") and value is not None}
     try:
-        report(args.output, *convert_model(**vars(args), data=data))
+        if args.to:
+            if given or data:
+                raise ValueError(f"--{[*given, *data][0]} is not allowed with --to={args.to}, which changes nothing of the model")
+            tensors, config = export_hugging_face(args.source, args.output)
+            numbers = sum(tensor.size for tensor in tensors.values())
+            print(f"{args.output}: {config['architectures'][0]}, {len(tensors)} tensors, {numbers:,} parameters")
+            return
+        report(args.output, *convert_model(args.source, args.output, data=data, **given))
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 

@@ -141,7 +141,7 @@ def create_model(
     if pretrained is not None:
         from official.checkpoints.pretrained import create_pretrained
 
-        return create_pretrained(_zoo(settings), name or model, {**settings, "features_only": features_only}, pretrained)
+        return create_pretrained(zoo(settings), name or model, {**settings, "features_only": features_only}, pretrained)
     from vision.models import build_model
 
     return build_model(name=name or model, features_only=features_only, **settings)
@@ -180,8 +180,8 @@ def load_model(
         changes["features_only"] = features_only
     elif "classes" in changes:  # of a model that was saved with features_only, too
         changes["features_only"] = False
-    zoo = _zoo(changes)
-    return load_saved(zoo, read_saved(zoo, source, "source"), name, changes)
+    own = zoo(changes)
+    return load_saved(own, read_saved(own, source, "source"), name, changes)
 
 
 def preprocessor(model: tf.keras.Model, *, eval_crop: float = 0.0) -> Preprocessor:
@@ -211,7 +211,7 @@ def preprocessor(model: tf.keras.Model, *, eval_crop: float = 0.0) -> Preprocess
     return Preprocessor(shape[1:3], shape[3], eval_crop)
 
 
-def _zoo(given=None):
+def zoo(given=None):
     """The official.checkpoints.pretrained.Zoo; `given` are settings that the user gives, for sources that do not tell them."""
     from official.checkpoints.pretrained import Zoo
     from vision.models import build_model, settings_in_weights, settings_of

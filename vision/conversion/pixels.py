@@ -16,7 +16,7 @@ USUAL = {
     "deit": (IMAGENET_MEAN, IMAGENET_DEVIATION),
     "dinov2": (IMAGENET_MEAN, IMAGENET_DEVIATION),
 }
-BICUBIC = 3  # of Pillow
+BILINEAR, BICUBIC = 2, 3  # of Pillow
 
 
 class Pixels(NamedTuple):
@@ -108,3 +108,16 @@ def _crop(config, image_size):
     height, width = sides(image_size)
     note = f"the model is of images of {height} x {width} pixels, and {FILE} has {crop[0]} x {crop[1]}"
     return share, [f"{note}: image_size={plain_size(crop)} makes a model of these, with resampled positions"]
+
+
+def processor_of(settings, eval_crop):
+    """The content of FILE for a model of this zoo: pixels in [-1, 1], and the centre of an image if `eval_crop` is not 0."""
+    height, width = sides(settings["image_size"])
+    half = [0.5] * settings["channels"]
+    resized = dict(image_processor_type="ViTImageProcessor", size={"height": height, "width": width})
+    if eval_crop:
+        shortest = {"shortest_edge": round(min(height, width) / eval_crop)}
+        crop = dict(do_center_crop=True, crop_size={"height": height, "width": width})
+        resized = dict(image_processor_type="BitImageProcessor", size=shortest, **crop)
+    scaled = dict(do_rescale=True, rescale_factor=1 / 255, do_normalize=True, image_mean=half, image_std=half)
+    return dict(**resized, do_resize=True, resample=BILINEAR, **scaled)

@@ -239,3 +239,52 @@ def _image_size(patches, patch_size, given):
     if given is None:
         raise ValueError(f"it has {patches} positions of patches, which are no square: image_size=(height, width) must be given")
     return plain_size(given)
+
+
+def config_of(settings, classes=None):
+    """The config.json of a model of this zoo.
+
+    Args:
+      settings: all settings of the model.
+      classes: names of the classes; None for their numbers.
+
+    Returns:
+      A dict, that of a transformers.ViTConfig.
+
+    Raises:
+      ValueError: what a ViTConfig cannot say, in words that complete "... is not allowed: ".
+    """
+    depth = settings["depth"]
+    needed = {
+        "norm_position": ("pre",),
+        "pool": ("token",),
+        "moe_blocks": (0, (), []),
+        **dict.fromkeys(("attention_groups", "ffn_groups", "norm_groups"), (None, depth)),
+    }
+    for name, allowed in needed.items():
+        if settings[name] not in allowed:
+            raise ValueError(f"it has {name}={settings[name]!r}, and Hugging Face's ViT {allowed[0]!r}")
+    if settings["representation"] and settings["classes"]:
+        raise ValueError("it has representation=True, and Hugging Face's classifier reads the class token itself")
+    activation = next((theirs for theirs, ours in ACTIVATIONS.items() if ours == settings["activation"]), None)
+    if activation is None:
+        raise ValueError(f"it has activation={settings['activation']!r}, which must be one of {', '.join(ACTIVATIONS.values())}")
+    classifier = {}
+    if settings["classes"]:
+        names = [str(name) for name in classes or range(settings["classes"])]
+        classifier = dict(id2label=dict(enumerate(names)), label2id={name: number for number, name in enumerate(names)})
+    return dict(
+        model_type="vit",
+        architectures=["ViTForImageClassification" if classifier else "ViTModel"],
+        **{theirs: settings[ours] for ours, theirs in NUMBERS.items()},
+        intermediate_size=settings["ffn_dim"],
+        image_size=settings["image_size"],
+        patch_size=settings["patch_size"],
+        hidden_act=activation,
+        layer_norm_eps=settings["norm_epsilon"],
+        hidden_dropout_prob=settings["dropout"],
+        attention_probs_dropout_prob=settings["attention_dropout"],
+        qkv_bias=True,
+        **classifier,
+        torch_dtype="float32",
+    )

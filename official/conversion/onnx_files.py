@@ -141,7 +141,8 @@ class OnnxFile:
 
 
 def _node(node):
-    attributes = {item.name: item.i if item.type == item.INT else list(item.ints) for item in node.attribute}
+    attributes = {item.name: item.i for item in node.attribute if item.type == item.INT}
+    attributes |= {item.name: list(item.ints) for item in node.attribute if item.name == "perm"}
     module = None
     for entry in getattr(node, "metadata_props", ()):
         if entry.key == MODULE:

@@ -231,7 +231,10 @@ def is_source(path):
         return False
     place = pathlib.Path(path)
     try:
-        return _is_folder(place) if place.is_dir() else _reader(place) is not None or bool(refused(place))
+        if place.is_dir():
+            return _is_folder(place)
+        reader = _reader(place)
+        return is_tensorflow_1(place) if reader is TensorFlowCheckpoint else reader is not None or bool(refused(place))
     except (OSError, ValueError):  # a path that the system does not take
         return False
 
@@ -285,7 +288,7 @@ def _reader(place):
     for ending, reader in READERS.items():
         if place.name.endswith(ending):
             return reader
-    return TensorFlowCheckpoint if is_tensorflow_1(place) else None
+    return TensorFlowCheckpoint if place.with_name(place.name + CHECKPOINT_INDEX).is_file() else None
 
 
 def _is_folder(place):
@@ -310,7 +313,7 @@ def _file_in(folder):
         names += sorted(f"{ONNX_FOLDER}/{path.name}" for path in (folder / ONNX_FOLDER).iterdir())
     for ending in (INDEX, SAFETENSORS, ONNX, CHECKPOINT_INDEX):
         choice = [name for name in names if name.endswith(ending)]
-        best = [name for name in choice if name.endswith(f"model{ending}")] or choice
+        best = [name for name in choice if name.rpartition("/")[2] == f"model{ending}"] or choice
         if len(best) == 1:
             return folder / best[0].removesuffix(CHECKPOINT_INDEX)
         if choice:

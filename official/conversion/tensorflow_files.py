@@ -1,6 +1,5 @@
 """Checkpoints of TensorFlow 1, in which Google publishes BERT and ALBERT."""
 
-import pathlib
 import re
 
 import numpy as np
@@ -59,9 +58,7 @@ class TensorFlowCheckpoint:
 
 
 def is_tensorflow_1(prefix):
-    """Whether a pathlib.Path is the prefix of a checkpoint without the object graph of TensorFlow 2."""
-    if not pathlib.Path(f"{prefix}.index").is_file():
-        return False
+    """Whether a checkpoint can be read and has no object graph, as those of TensorFlow 2 have; of its prefix, a pathlib.Path."""
     try:
         return not _open(prefix).has_tensor(OBJECT_GRAPH)
     except ValueError:

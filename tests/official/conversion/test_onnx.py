@@ -112,6 +112,16 @@ def test_equal_tensors_that_an_export_holds_once(tmp_path):
     check(read(save(tmp_path / "model.onnx", nodes, tensors)), {**weights, **biases})
 
 
+def test_modules_that_the_newer_exporter_writes_down(tmp_path):
+    """Its nodes have names of their own, and the paths of the modules around them as metadata."""
+    kernel, bias = random(3, 4), random(4)
+    nodes = [node("MatMul", "node_MatMul_3", "x val_1", "y"), node("Add", "node_linear_1", "y layer.0.fc.bias", "z")]
+    for each in nodes:
+        each.metadata_props.add(key="pkg.torch.onnx.name_scopes", value="['', 'layer.0', 'layer.0.fc', 'linear_1']")
+    path = save(tmp_path / "model.onnx", nodes, {"val_1": kernel, "layer.0.fc.bias": bias})
+    check(read(path), {"layer.0.fc.weight": kernel.T, "layer.0.fc.bias": bias})
+
+
 def quantized_graph():
     """Nodes and tensors as ONNX Runtime's quantizer makes them, and the weights by hand: (q - zero point) * scale."""
     nodes = [

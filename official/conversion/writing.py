@@ -34,5 +34,5 @@ def write_hugging_face(output, tensors, files, setting="--output"):
         for name, content in files.items():
             if isinstance(content, dict):
                 content = (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
-            (partial / name).parent.mkdir(exist_ok=True)  # a name may be that of a file in a folder, such as "1_Pooling/config.json"
+            (partial / name).parent.mkdir(exist_ok=True)  # of a name such as "1_Pooling/config.json"
             (partial / name).write_bytes(content)

@@ -22,6 +22,7 @@ def freeze(model, names):
         f"{name}/{child.name}": child
         for name, layer in known.items()
         for child in layer._flatten_layers(recursive=False, include_self=False)
+        if child.weights
     }
     for name in names:
         if name not in known and name not in inner:

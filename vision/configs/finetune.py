@@ -28,8 +28,7 @@ def get_config(variant="last", init=""):
         dict(classes=10, representation=False),
         data=dict(name="cifar10", train_split="train[:98%]", validation_split="train[98%:]", flip=True),
         train=dict(
-            epochs=1.0,
-            steps=0,
+            steps=766,  # an epoch
             warmup_steps=20,
             batch_size=64,
             optimizer="adamw",

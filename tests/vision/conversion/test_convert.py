@@ -139,7 +139,7 @@ def test_fine_tuned(converted, tmp_path):
     assert (config.model.position_cubic, config.model.norm_epsilon, config.model.image_size) == (-0.75, 1e-3, 32)
     config.data.update(name="folder", dir=str(tmp_path), train_split="train", validation_split="val")
     config.model.classes = 2
-    config.train.update(epochs=0.0, steps=2, warmup_steps=0, batch_size=4, eval_every=2, precision="float32")
+    config.train.update(steps=2, warmup_steps=0, batch_size=4, eval_every=2, precision="float32")
     run = train.Run(config, tmp_path / "run")
     with without_export():
         run.train()

@@ -102,10 +102,10 @@ def create_model(
       model: one of `list_models()`. Where it is left out, `name` is meant.
       name: of the Keras model, for example to tell two models of the zoo in another one apart; None for that in the zoo.
       pretrained: what to start from: a run's workdir, a folder of checkpoints, a checkpoint's prefix, a SavedModel, a .keras
-        file, the handle of a published model (docs/hub.md), or a .weights.h5 file of a model with the same layers; None for
-        fresh weights. The saved model may have other classes, another image size, deployment or depth: weights that fit are
-        taken, positions are resampled, and the rest stays fresh; a table of this is printed. vision.transfer.load_pretrained
-        does the same to an existing model and returns the table.
+        file, the handle of a published model (docs/hub.md), a vision transformer that was made elsewhere (docs/weights.md), or a
+        .weights.h5 file of a model with the same layers; None for fresh weights. The saved model may have other classes,
+        another image size, deployment or depth: weights that fit are taken, positions are resampled, and the rest stays fresh; a
+        table of this is printed. vision.transfer.load_pretrained does the same to an existing model and returns the table.
       features_only: whether the outputs are those of all blocks, in place of logits. Pooling, representation and head are left
         out. The encoder's final norm is not applied, so its weights get no gradients. All weights have the same names as in the
         whole model.

@@ -168,6 +168,17 @@ def fill_in(config, workdir):
                 config[section][setting] = value
 
 
+def recipe_data(model):
+    """The `data` settings of a trained model's recipe, a ConfigDict; {} where it is saved without them. `model` as of find_model."""
+    try:
+        found = find_model(model)
+    except (ValueError, OSError):
+        return {}
+    if not found.is_saved_model:
+        fill_in(found.config, found.evaluations.parent)
+    return found.config.get("data") or {}
+
+
 def _read_config(path):
     try:
         return completed(json.loads(path.read_text()))

@@ -1,7 +1,7 @@
 """A model of this zoo as a folder in Hugging Face's layout: a ViTModel or a ViTForImageClassification."""
 
 from official.checkpoints.pretrained import read_saved
-from official.checkpoints.trained_models import fill_in, find_model
+from official.checkpoints.trained_models import recipe_data
 from official.conversion.writing import write_hugging_face
 from vision.conversion.names import hugging_face_names, sizes
 from vision.conversion.pixels import FILE, processor_of
@@ -25,7 +25,7 @@ def export_hugging_face(model, output, setting="--from"):
       OSError: the folder cannot be written.
     """
     saved = read_saved(zoo(), model, setting)
-    data = _data(model)
+    data = recipe_data(model)
     try:
         config = config_of(saved.settings, data.get("classes"))
     except ValueError as error:
@@ -41,14 +41,3 @@ def export_hugging_face(model, output, setting="--from"):
     processor = processor_of(saved.settings, data.get("eval_crop") or 0.0)
     write_hugging_face(output, tensors, {"config.json": config, FILE: processor})
     return tensors, config
-
-
-def _data(model):
-    """The `data` settings that a model was trained with; {} where it is saved without them."""
-    try:
-        found = find_model(model)
-    except (ValueError, OSError):
-        return {}
-    if not found.is_saved_model:
-        fill_in(found.config, found.evaluations.parent)
-    return found.config.get("data") or {}

@@ -64,7 +64,7 @@ def _from_hugging_face(source, given):
     positions = _positions(source)
     settings = hugging_face_settings(source, layout, positions.shape[1], given)
     query_biases = _has_query_biases(source)
-    classes = source.shape("classifier.weight")[0] if head else 0
+    classes = _matrix(source, "classifier.weight")[0] if head else 0
     settings |= dict(classes=classes, representation=pooler)
     names = [name for name in hugging_face_names(layout, pooler, head, query_biases) if name.theirs != POSITIONS]
     weights = {"embedding/position_embedding": positions, **_take(source, names, settings)}
@@ -85,16 +85,12 @@ def _from_hugging_face(source, given):
 
 def _from_google(source, given):
     block = "Transformer/encoderblock_0/"
-    query, ffn_in = f"{block}MultiHeadDotProductAttention_1/query/kernel", f"{block}MlpBlock_3/Dense_0/kernel"
-    for name, axes in ((query, 3), (ffn_in, 2), ("embedding/kernel", 4)):
-        if len(source.shape(name)) != axes:
-            raise ValueError(f"its tensor {name!r} has the shape {list(source.shape(name))}; it must have {axes} axes")
     token, representation, head = ("cls" in source, "pre_logits/kernel" in source, "head/kernel" in source)
-    *patch_size, channels, width = source.shape("embedding/kernel")
+    *patch_size, channels, width = _shape(source, "embedding/kernel", 4)
     known = dict(
         width=width,
-        heads=source.shape(query)[1],
-        ffn_dim=source.shape(ffn_in)[1],
+        heads=_shape(source, f"{block}MultiHeadDotProductAttention_1/query/kernel", 3)[1],
+        ffn_dim=_matrix(source, f"{block}MlpBlock_3/Dense_0/kernel")[1],
         depth=count_blocks(source, "Transformer/encoderblock_"),
         channels=channels,
         patch_size=plain_size(tuple(patch_size)),
@@ -102,11 +98,8 @@ def _from_google(source, given):
         activation="gelu_tanh",  # the default of Flax's gelu
         norm_epsilon=1e-6,  # and of its norms
     )
-    shape = source.shape(GOOGLE_POSITIONS)
-    if len(shape) != 3:
-        raise ValueError(f"its tensor {GOOGLE_POSITIONS!r} has the shape {list(shape)}; it must have three axes")
-    settings = complete(known, shape[1] - token, given)
-    classes = source.shape("head/kernel")[-1] if head else 0
+    settings = complete(known, _shape(source, GOOGLE_POSITIONS, 3)[1] - token, given)
+    classes = _matrix(source, "head/kernel")[1] if head else 0
     settings |= dict(classes=classes, representation=representation)
     weights = _take(source, google_names(token, representation, head), settings)
     data = dict(classes=class_names(source, classes), eval_crop=0.0)
@@ -154,15 +147,27 @@ def _has_query_biases(source):
 
 def _positions(source):
     """Float32 [1, tokens, width]. A traced .onnx has those of the class token and of the patches as two tensors without names."""
-    width = source.shape(TOKEN)[-1]
+    width = _shape(source, TOKEN, 3)[-1]
     if POSITIONS in source:
-        return source.take(POSITIONS, (1, *source.shape(POSITIONS)[1:2], width))
+        return source.take(POSITIONS, (1, _shape(source, POSITIONS, 3)[1], width))
     parts = [name for name in source.names() if name.startswith("embeddings.") and name != TOKEN]
     parts = [name for name in parts if len(source.shape(name)) == 3 and source.shape(name)[::2] == (1, width)]
     parts = sorted(parts, key=lambda name: source.shape(name)[1])
     if len(parts) != 2 or source.shape(parts[0])[1] != 1:
         raise ValueError(f"it has no tensor {POSITIONS!r}, and no two others that make it up")
     return np.concatenate([source.take(name) for name in parts], axis=1)
+
+
+def _shape(source, name, axes):
+    """The shape of a tensor, which must have so many axes."""
+    shape = source.shape(name)
+    if len(shape) != axes:
+        raise ValueError(f"its tensor {name!r} has the shape {list(shape)}; it must have {axes} axes")
+    return shape
+
+
+def _matrix(source, name):
+    return _shape(source, name, 2)
 
 
 def _take(source, names, settings):

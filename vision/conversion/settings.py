@@ -1,9 +1,10 @@
 """Their config.json and the settings of our models, in both directions, and what of theirs has no counterpart here."""
 
 import math
+import re
 
 from vision.conversion.names import BLOCK_PARTS
-from vision.sizes import patch_grid, plain_size, sides
+from vision.sizes import check_size, patch_grid, plain_size, sides
 from vision.zoo import SIZES, model_settings
 from widenet.checks import check_count, check_positive, check_rate
 
@@ -18,6 +19,7 @@ CHECKS = {
     **dict.fromkeys((*NUMBERS.values(), "intermediate_size"), check_count),
     **dict.fromkeys(("layer_norm_eps", "mlp_ratio"), check_positive),
     **dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), check_rate),
+    **dict.fromkeys(("image_size", "patch_size"), check_size),
 }
 # Their activations that are one of ours. Ours is written as the first that has it.
 ACTIVATIONS = {
@@ -76,8 +78,8 @@ def check_source(source):
     """
     config = source.config
     kind = config.get("model_type")
-    if kind is not None and kind not in DEFAULTS:
-        why = f": {OTHER_TYPES[kind]}" if kind in OTHER_TYPES else ""
+    if kind is not None and kind not in list(DEFAULTS):
+        why = f": {OTHER_TYPES[kind]}" if kind in list(OTHER_TYPES) else ""
         raise ValueError(f"config.json has model_type={kind!r}, which must be one of {', '.join(DEFAULTS)}{why}")
     for name in source.names():
         for end, what in REFUSED.items():
@@ -104,9 +106,8 @@ def layout_of(source):
 
 def count_blocks(source, start):
     """How many blocks there are, by the names of tensors `start` + number + anything."""
-    numbers = [name[len(start) :] for name in source.names() if name.startswith(start)]
-    digits = ["".join(digit for digit in rest[:6] if digit.isdecimal()) for rest in numbers]
-    return 1 + max((int(number) for number in digits if number), default=-1)
+    found = (re.match(r"\d{1,5}", name[len(start) :]) for name in source.names() if name.startswith(start))
+    return 1 + max((int(number[0]) for number in found if number), default=-1)
 
 
 def hugging_face_settings(source, layout, tokens, given):
@@ -166,6 +167,9 @@ def complete(settings, patches, given):
             f"it has no config.json, and its tensors do not tell {', '.join(missing)}: they must be given, as "
             f"{missing[0]}=... to load_model and --{missing[0]}=... to the command vision.convert"
         )
+    for name in ("width", "heads", "ffn_dim", "depth", "channels"):
+        check_count(name, settings[name])
+    check_size("patch_size", settings["patch_size"])
     if "image_size" not in settings:
         settings["image_size"] = _image_size(patches, settings["patch_size"], given.get("image_size"))
     if math.prod(patch_grid(settings["image_size"], settings["patch_size"])) != patches:
@@ -201,7 +205,7 @@ def class_names(source, classes):
 
 def _from_config(config, layout):
     """What a config.json says: settings of ours, without image sizes that are none."""
-    kind = config.get("model_type", layout)
+    kind = config.get("model_type") or layout
     theirs = {**DEFAULTS[kind], **config}
     for name, check in CHECKS.items():
         if name in theirs:
@@ -215,15 +219,11 @@ def _from_config(config, layout):
     else:
         known["ffn_dim"] = theirs.get("intermediate_size")
     known = {name: value for name, value in known.items() if value is not None}
-    if theirs["hidden_act"] not in ACTIVATIONS:
+    if theirs["hidden_act"] not in list(ACTIVATIONS):
         raise ValueError(f"config.json has hidden_act={theirs['hidden_act']!r}, which must be one of {', '.join(ACTIVATIONS)}")
-    for name in ("image_size", "patch_size"):
-        value = theirs[name]
-        known[name] = plain_size(tuple(value) if isinstance(value, list) else value)
-        if not all(isinstance(side, int) and side > 0 for side in sides(known[name])):
-            raise ValueError(f"config.json has {name}={value!r}, which must be a whole number of pixels, or two")
     return {
         **known,
+        **{name: plain_size(theirs[name]) for name in ("image_size", "patch_size")},
         "activation": ACTIVATIONS[theirs["hidden_act"]],
         "norm_epsilon": theirs["layer_norm_eps"],
         "dropout": theirs["hidden_dropout_prob"],
@@ -238,7 +238,7 @@ def _image_size(patches, patch_size, given):
         return plain_size(tuple(side * length for length in sides(patch_size)))
     if given is None:
         raise ValueError(f"it has {patches} positions of patches, which are no square: image_size=(height, width) must be given")
-    return plain_size(given)
+    return check_size("image_size", given)
 
 
 def config_of(settings, classes=None):

@@ -169,7 +169,7 @@ def fill_in(config, workdir):
 
 
 def recipe_data(model):
-    """The `data` settings of a trained model's recipe, a ConfigDict; {} where it is saved without them. `model` as of find_model."""
+    """The `data` settings of the recipe of a trained model (find_model), a ConfigDict; {} where it is saved without them."""
     try:
         found = find_model(model)
     except (ValueError, OSError):

@@ -2,18 +2,23 @@
 
 import itertools
 import json
+from unittest import mock
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from safetensors.numpy import load_file
 
 import vision
 from official import predict, train
+from official.conversion.source import open_source
 from tests.official.tiny import without_export
 from tests.vision.conversion.foreign import DINOV2, PIXELS, VIT, random_tensors, shapes, write
 from tests.vision.conversion.test_importing import images
 from tests.vision.pictures import encoded, picture, write_files
 from vision.configs import finetune
+from vision.conversion.importing import convert
+from vision.conversion.settings import config_of
 from vision.convert import convert_model, main
 
 CLASSES = {"0": "cat", "1": "dog", "2": "gnu"}
@@ -27,10 +32,21 @@ def folder(tmp_path_factory):
     return write(tmp_path_factory.mktemp("hf"), {**VIT, "id2label": CLASSES}, tensors, preprocessor_config=processor)
 
 
+def as_a_run(spec, workdir, config, facts):
+    """In place of a SavedModel, which takes seconds: config and checkpoint as in the workdir of a run."""
+    workdir.mkdir()
+    (workdir / "config.json").write_text(json.dumps(config))
+    tf.train.CheckpointManager(
+        tf.train.Checkpoint(model=spec.model), str(workdir / "checkpoints"), 1, checkpoint_name="step"
+    ).save(0)
+    return {**facts, "kind": spec.kind, "parameters": spec.model.count_params()}
+
+
 @pytest.fixture(scope="module")
 def converted(folder, tmp_path_factory):
     path = tmp_path_factory.mktemp("converted") / "model"
-    convert_model(folder, path)
+    with mock.patch("vision.convert.write_saved_model", as_a_run):
+        convert_model(folder, path)
     return path
 
 
@@ -41,12 +57,24 @@ def refusal(*arguments):
     return error.value.code
 
 
-def test_is_a_model_as_any_other(folder, converted, tmp_path):
-    """load_model gives the same bits; predict knows the classes; the recipe's data have the crop."""
-    np.testing.assert_array_equal(vision.load_model(converted)(images()), vision.load_model(folder)(images()))
-    config = json.loads((converted / "assets.extra" / "config.json").read_text())
+def test_what_is_written(folder, converted):
+    """The weights of the source; the recipe's data have the classes and the crop."""
+    expected = convert(open_source(folder)).weights
+    model = vision.load_model(converted)
+    assert {weight.name.removesuffix(":0") for weight in model.weights} == expected.keys()
+    for weight in model.weights:
+        np.testing.assert_array_equal(weight, expected[weight.name.removesuffix(":0")], err_msg=weight.name)
+    config = json.loads((converted / "config.json").read_text())
     assert (config["data"]["classes"], config["data"]["eval_crop"]) == (["cat", "dog", "gnu"], 0.5)
     assert config["name"] == "vit"
+
+
+@pytest.mark.further
+def test_is_a_model_as_any_other(folder, tmp_path):
+    """load_model gives the same bits as of the source, and predict knows the classes."""
+    converted = tmp_path / "model"
+    convert_model(folder, converted)
+    np.testing.assert_array_equal(vision.load_model(converted)(images()), vision.load_model(folder)(images()))
     (tmp_path / "a.png").write_bytes(encoded(picture(0)))
     predict.main([f"--model={converted}", f"--input={tmp_path}/*.png", f"--output={tmp_path}/out.jsonl"])
     (line,) = (tmp_path / "out.jsonl").read_text().splitlines()
@@ -54,9 +82,10 @@ def test_is_a_model_as_any_other(folder, converted, tmp_path):
 
 
 @pytest.mark.further
-def test_features_of_other_images(tmp_path, capsys):
+def test_features_of_other_images(tmp_path, capsys, monkeypatch):
     """Without a classifier, of another size than the source's; prints every tensor and what was assumed."""
     write(tmp_path / "hf", DINOV2, random_tensors(shapes(DINOV2)))
+    monkeypatch.setattr("vision.convert.write_saved_model", as_a_run)
     main([f"--from={tmp_path}/hf", f"--output={tmp_path}/out", "--image_size=8,12", "--name=mine"])
     told = capsys.readouterr().out
     for name in shapes(DINOV2):
@@ -120,12 +149,17 @@ def test_hugging_face_reads_it(changes, converted, tmp_path):
         (dict(representation=True), "it has representation=True, and Hugging Face's classifier"),
     ],
 )
-def test_no_way_back(changes, message, tmp_path):
-    sizes = dict(width=8, heads=2, ffn_dim=8, depth=2, image_size=8, patch_size=4, classes=3, representation=False)
-    vision.create_model("vit_ti16", **{**sizes, **changes}).save(tmp_path / "model.keras")
+def test_no_way_back(changes, message):
+    with pytest.raises(ValueError, match=message):
+        config_of(vision.model_settings("vit_ti16", **{"representation": False, **changes}))
+
+
+@pytest.mark.further
+def test_no_way_back_of_a_saved_model(tmp_path):
+    sizes = dict(width=8, heads=2, ffn_dim=8, depth=1, image_size=8, patch_size=4, classes=3)
+    vision.create_model("vit_ti16", **sizes).save(tmp_path / "model.keras")
     told = refusal(f"--from={tmp_path}/model.keras", f"--output={tmp_path}/hf", "--to=huggingface")
-    assert told == f"error: --from='{tmp_path}/model.keras' is not allowed: " + told.partition("not allowed: ")[2]
-    assert message in told
+    assert told.startswith(f"error: --from='{tmp_path}/model.keras' is not allowed: it has representation=True")
     assert not (tmp_path / "hf").exists()
 
 

@@ -38,7 +38,7 @@ def assert_equal_blocks(model_path, blocks, **given):
 
 @pytest.mark.parametrize("config", [VIT, DINOV2], ids=["vit", "dinov2"])
 def test_every_block_and_the_features(config, tmp_path):
-    """LayerScale, and mean and deviation of the pixels, are in the weights. Of DINOv2 the features, which follow from all blocks."""
+    """LayerScale, and mean and deviation of the pixels, are in the weights. The features follow from all blocks."""
     tensors = random_tensors(shapes(config))
     folder = write(tmp_path, config, tensors, preprocessor_config=PIXELS)
     blocks, final = foreign.outputs(config, tensors, normalized(images(), **PIXELS))

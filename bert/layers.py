@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from widenet.checks import check_count, check_rate, refuse
 from widenet.feed_forward import get_activation, plain_activation
-from widenet.layer import Layer, at_least_float32, check_initializer, check_regularizer, new_initializer
+from widenet.layer import Layer, at_least_float32, check_initializer, check_regularizer, new_initializer, real_tokens
 from widenet.norm import IndividualLayerNorm
 
 register = tf.keras.saving.register_keras_serializable(package="bert")
@@ -133,6 +133,34 @@ class FirstToken(Layer):
 
     def compute_mask(self, inputs, mask=None):
         """Drops the mask: Keras would weight losses of later layers with it."""
+        return None
+
+
+@register
+class UnitMean(Layer):
+    """The embedding of each example: the mean over its real tokens, divided by its L2 norm.
+
+    As sentence embeddings are made of BERT's outputs by Sentence-BERT (arXiv:1908.10084, section 3, "MEAN"), with the length 1
+    that makes a dot product of two of them their cosine. An example without any real token has an embedding of zeros.
+    """
+
+    def call(self, x, mask):
+        """Pools tokens.
+
+        Args:
+          x: float [batch, length, width].
+          mask: bool [batch, length], or integers, False or 0 where a token is padding.
+
+        Returns:
+          float [batch, width].
+        """
+        real = tf.cast(real_tokens(mask, x), x.dtype)[..., tf.newaxis]
+        mean = tf.math.divide_no_nan(tf.reduce_sum(x * real, axis=1), tf.reduce_sum(real, axis=1))
+        # Unlike x / norm(x), this has a gradient where all values are 0.
+        return tf.math.l2_normalize(mean, axis=-1)
+
+    def compute_mask(self, inputs, mask=None):
+        """Drops the mask of tokens, which does not fit one value per example."""
         return None
 
 

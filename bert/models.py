@@ -4,14 +4,14 @@ from typing import Literal, get_args
 
 import tensorflow as tf
 
-from bert.layers import FirstToken, MaskedWords, Span, TextEmbedding
+from bert.layers import FirstToken, MaskedWords, Span, TextEmbedding, UnitMean
 from widenet import Encoder, Model
 from widenet.checks import check_choice, check_count, check_switch, refuse
 from widenet.cost import dense_flops, encoder_flops
 from widenet.layer import at_least_float32, compute_dtype_of, new_initializer
 from widenet.zoo import EncoderSettings, create_encoder, settings_of_encoder
 
-Task = Literal["encoder", "pretraining", "classification", "span"]
+Task = Literal["encoder", "pretraining", "classification", "span", "embedding"]
 TASKS = get_args(Task)
 # BERT's, of every kernel and embedding.
 INITIALIZER = {"class_name": "TruncatedNormal", "config": {"stddev": 0.02}}
@@ -88,6 +88,8 @@ def build_model(
 
     if task == "span":
         return Model(inputs, Span(initializer, regularizer, name="span", dtype=wide)(x, mask=mask), name=name)
+    if task == "embedding":
+        return Model(inputs, UnitMean(name="sentence_embedding", dtype=wide)(x, mask=mask), name=name)
 
     pooled = FirstToken(name="first_token")(x)
     pooled = dense(encoder.width, activation="tanh", name="pooler")(pooled)
@@ -141,7 +143,7 @@ def settings_in_weights(weights):
 
 def _task_with(layers):
     """The task of a model that has layers of these names."""
-    heads = {"mlm_logits": "pretraining", "classifier": "classification", "span": "span"}
+    heads = {"mlm_logits": "pretraining", "classifier": "classification", "span": "span", "sentence_embedding": "embedding"}
     return next((task for head, task in heads.items() if head in layers), "encoder")
 
 

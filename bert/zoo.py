@@ -104,12 +104,14 @@ def create_model(
       vocab_size] and `next_sentence` [batch, 2] (the sentences' order) to those outputs.
     - "classification": logits [batch, classes]; classes=1 for regression.
     - "span": logits [batch, length, 2] of the start and the end, -1e9 where the token is padding.
+    - "embedding": [batch, width], the mean of `sequence_output` over the real tokens, divided by its L2 norm: the dot product of
+      two embeddings is their cosine. It has no weights of its own, and no pooler. Without a real token it is 0.
 
-    Logits are float32 also under mixed precision.
+    Logits and embeddings are float32 also under mixed precision.
 
     Args:
       model: one of `list_models()`. Where it is left out, `name` is meant.
-      task: "encoder", "pretraining", "classification" or "span".
+      task: "encoder", "pretraining", "classification", "span" or "embedding".
       name: of the Keras model, for example to tell two models of the zoo in another one apart; None for that in the zoo.
       pretrained: what to start from: a run's workdir, a folder of checkpoints, a checkpoint's prefix, a SavedModel, a .keras
         file, the handle of a published model (docs/hub.md), or a .weights.h5 file of a model with the same layers; None for

@@ -16,6 +16,7 @@ TASKS = get_args(Task)
 # BERT's, of every kernel and embedding.
 INITIALIZER = {"class_name": "TruncatedNormal", "config": {"stddev": 0.02}}
 INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
+EMBEDDING = ("vocab_size", "max_length", "type_vocab_size", "embedding_dim", "embedding_projection")  # settings of the embedding
 BLOCK = "block_"  # how the names of outputs begin in a model with features_only
 
 
@@ -27,6 +28,7 @@ class ModelSettings(EncoderSettings, total=False):
     max_length: int
     type_vocab_size: int
     embedding_dim: int
+    embedding_projection: bool | None
 
 
 def build_model(
@@ -39,6 +41,7 @@ def build_model(
     embedding_dim,
     kernel_initializer=INITIALIZER,
     features_only=False,
+    embedding_projection=None,
     **encoder,
 ):
     """Builds the model that `bert.create_model` documents.
@@ -67,6 +70,7 @@ def build_model(
         norm_epsilon=encoder.norm_epsilon,
         initializer=initializer,
         kernel_regularizer=regularizer,
+        embedding_projection=embedding_projection,
         name="embedding",
     )
 
@@ -126,7 +130,7 @@ def settings_of(model):
         "task": _task_with(layers),
         "features_only": all(name.startswith(BLOCK) for name in model.output_names),
         "classes": layers["classifier"].units if "classifier" in layers else 2,
-        **{name: getattr(embedding, name) for name in ("vocab_size", "max_length", "type_vocab_size", "embedding_dim")},
+        **{name: getattr(embedding, name) for name in EMBEDDING},
         **settings_of_encoder(encoder),
     }
 

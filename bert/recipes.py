@@ -62,7 +62,7 @@ def _size_of(init, default):
     from official.checkpoints.trained_models import initial_size  # only recipes that start from a trained model need it
     from widenet.zoo import ARCHITECTURE
 
-    taken = (*ARCHITECTURE, "max_length", "type_vocab_size", "embedding_dim")
+    taken = (*ARCHITECTURE, "max_length", "type_vocab_size", "embedding_dim", "embedding_projection")
     name, size = initial_size(init, bert.list_models(), bert.model_settings(default), taken)
     return name or default, size
 

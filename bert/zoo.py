@@ -150,7 +150,7 @@ def create_model(
         from official.checkpoints.pretrained import create_pretrained
 
         settings |= {"task": task, "features_only": features_only}
-        return create_pretrained(_zoo(), name or model, settings, pretrained)
+        return create_pretrained(_zoo(settings), name or model, settings, pretrained)
     from bert.models import build_model
 
     return build_model(name or model, task, features_only=features_only, **settings)
@@ -194,10 +194,12 @@ def load_model(
         changes["features_only"] = features_only
         if features_only:
             changes["task"] = "encoder"
-    return load_saved(_zoo(), read_saved(_zoo(), source, "source"), name, changes)
+    zoo = _zoo(changes)
+    return load_saved(zoo, read_saved(zoo, source, "source"), name, changes)
 
 
-def _zoo():
+def _zoo(given):
+    """The official.checkpoints.pretrained.Zoo of text models; `given` has settings for sources that do not tell theirs."""
     from bert.models import build_model, settings_in_weights, settings_of
     from bert.transfer import transfer_weights
     from official.checkpoints.pretrained import Zoo
@@ -205,4 +207,9 @@ def _zoo():
     def transfer(model, weights, settings):
         return transfer_weights(model, weights)  # no weight's meaning depends on settings
 
-    return Zoo(model_settings(next(iter(MODELS))), build_model, settings_of, settings_in_weights, transfer)
+    def convert(source):
+        from bert.conversion.importing import convert  # only models that were made elsewhere need it
+
+        return convert(source, model_settings, given)
+
+    return Zoo(model_settings(next(iter(MODELS))), build_model, settings_of, settings_in_weights, transfer, convert)

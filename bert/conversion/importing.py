@@ -13,12 +13,11 @@ WORDS = "embeddings.word_embeddings.weight"
 # The heads that a model of each task has.
 TASK_HEADS = {
     "encoder": ("pooler",),
-    "embedding": (),
     "classification": ("pooler", "classifier"),
     "span": ("span",),
     "pretraining": ("pooler", "mlm_logits", "next_sentence"),
 }
-# The task of a source, by the first of these heads that it has.
+# The task of a source is that of the first of these heads that it has.
 HEAD_TASKS = {"classifier": "classification", "span": "span", "mlm_logits": "pretraining"}
 # Heads that read like ours, by the end of their class's name.
 OTHER_HEADS = {
@@ -35,12 +34,12 @@ def convert(source, model_settings, given=None, words=None):
     Args:
       source: an official.conversion.source.Source.
       model_settings: bert.model_settings.
-      given: dict of settings that the user gives: `task` ("encoder" and "embedding" leave the source's heads out), and those that a
-        source without config.json does not tell (bert.conversion.settings.UNSEEN).
+      given: dict of settings that the user gives: `task`, which leaves out heads of other tasks, and what a source without
+        config.json does not tell (bert.conversion.settings.UNSEEN). Others do not count.
       words: number of tokens of the vocabulary; further rows of the word embedding are left out. None to keep all.
 
     Returns:
-      A Converted. Its settings have `task`: that of the source's head, or "encoder"; weights that the source lacks, such as the
+      A Converted. Its settings have `task`: that of a head which is taken, or "encoder". Weights that the source lacks, such as the
       pooler of a masked language model, are not in its weights.
 
     Raises:
@@ -48,11 +47,11 @@ def convert(source, model_settings, given=None, words=None):
     """
     given = given or {}
     try:
-        prefix = _begin_names(source)
+        _begin_names(source)
         family = family_of(source.config, source.names())
         shapes = Shapes(source, family)
         settings, instances = read_settings(source.config, family, shapes, given)
-        task = _task(source, family, given.get("task"), prefix)
+        task = _task(source, family, given.get("task"))
         settings |= _classes(source, task)
         settings = model_settings(f"{family}_base", **settings)
         names = encoder_names(family, instances, projection=family == "albert")
@@ -82,7 +81,7 @@ def _place(weights, name, value):
 
 
 def _begin_names(source):
-    """Makes the encoder's names begin at the encoder, and a head's at the whole model; returns what they began with.
+    """Makes the encoder's names begin at the encoder, and a head's at the whole model.
 
     Google's names and the older ones of norms become those of today. If the model is a part of another, which is neither a BERT nor
     an ALBERT, tensors outside it are dropped.
@@ -108,7 +107,6 @@ def _begin_names(source):
         for name in source.names():
             if not name.startswith(("embeddings.", "encoder.")) and name not in roots:
                 source.drop(_literal(name), f"outside {prefix.rstrip('.')}")
-    return prefix
 
 
 def _modern(name):
@@ -118,26 +116,23 @@ def _modern(name):
     return name
 
 
-def _task(source, family, given, prefix):
-    """The task of the source, by its heads; drops heads that a model of the given or found task does not have.
+def _task(source, family, given):
+    """The task of the given ones that the source has a head for, "encoder" where it has none for it; drops the other heads.
 
     Raises:
-      ValueError: a head of another kind than ours, or none for the given task.
+      ValueError: without a given task, a head of another kind than ours.
     """
     heads = head_names(family)
-    first = {head: heads[head][0].theirs for head in HEADS}
-    present = [head for head in HEADS if first[head] in source]
-    task = given or next((task for head, task in HEAD_TASKS.items() if head in present), "encoder")
-    if given in ("encoder", "embedding"):
+    present = [head for head in HEADS if heads[head][0].theirs in source]
+    tasks = [task for head, task in HEAD_TASKS.items() if head in present]
+    if given and given not in tasks:
+        task = "encoder"
         for name in source.names():
-            if not name.startswith(("embeddings.", "encoder.", "pooler")) and not _is_buffer(name):
-                source.drop(_literal(name), f"a head, which a model with task={given!r} does not have")
+            if not name.startswith(("embeddings.", "encoder.", "pooler.")):
+                source.drop(_literal(name), f"a head, which task={given!r} does not take")
     else:
-        _check_heads(source, present, task)
-        if given and given not in ("encoder", "embedding"):
-            head = next(head for head, of_task in HEAD_TASKS.items() if of_task == given)
-            if head not in present:
-                raise ValueError(f"it has no head for task={given!r}; its heads are {', '.join(present) or 'none'}")
+        _check_heads(source, present)
+        task = given or next(iter(tasks), "encoder")
     for head in present:
         if head not in TASK_HEADS[task]:
             for name in heads[head]:
@@ -151,7 +146,7 @@ def _called(head):
     )
 
 
-def _check_heads(source, present, task):
+def _check_heads(source, present):
     for architecture in source.config.get("architectures") or ():
         for ending, what in OTHER_HEADS.items():
             if str(architecture).endswith(ending):
@@ -197,10 +192,6 @@ def _check_shapes(source, names, settings):
             )
             where = f"{told} in config.json" if source.config and told else f"{told}" if told else "this head"
             raise ValueError(f"its tensor {name.theirs!r} has the shape {list(found)}, and {where} needs {list(expected)}")
-
-
-def _is_buffer(name):
-    return name in BUFFERS
 
 
 BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")

@@ -119,7 +119,7 @@ def read_settings(config, family, shapes, given):
     if theirs:
         known["activation"] = _activation(theirs["hidden_act"])
         known["kernel_initializer"] = {"class_name": "TruncatedNormal", "config": {"stddev": theirs["initializer_range"]}}
-    known |= {name: given[name] for name in UNSEEN if given.get(name) is not None}
+    known = {name: given[name] for name in UNSEEN if given.get(name) is not None} | known
     missing = [name for name in UNSEEN if name not in known]
     if missing:
         raise ValueError(

@@ -4,18 +4,19 @@ from typing import Literal, get_args
 
 import tensorflow as tf
 
-from bert.layers import FirstToken, MaskedWords, Span, TextEmbedding
+from bert.layers import FirstToken, MaskedWords, Span, TextEmbedding, UnitMean
 from widenet import Encoder, Model
 from widenet.checks import check_choice, check_count, check_switch, refuse
 from widenet.cost import dense_flops, encoder_flops
 from widenet.layer import at_least_float32, compute_dtype_of, new_initializer
 from widenet.zoo import EncoderSettings, create_encoder, settings_of_encoder
 
-Task = Literal["encoder", "pretraining", "classification", "span"]
+Task = Literal["encoder", "pretraining", "classification", "span", "embedding"]
 TASKS = get_args(Task)
 # BERT's, of every kernel and embedding.
 INITIALIZER = {"class_name": "TruncatedNormal", "config": {"stddev": 0.02}}
 INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
+EMBEDDING = ("vocab_size", "max_length", "type_vocab_size", "embedding_dim", "embedding_projection")  # settings of the embedding
 BLOCK = "block_"  # how the names of outputs begin in a model with features_only
 
 
@@ -27,6 +28,7 @@ class ModelSettings(EncoderSettings, total=False):
     max_length: int
     type_vocab_size: int
     embedding_dim: int
+    embedding_projection: bool | None
 
 
 def build_model(
@@ -39,6 +41,7 @@ def build_model(
     embedding_dim,
     kernel_initializer=INITIALIZER,
     features_only=False,
+    embedding_projection=None,
     **encoder,
 ):
     """Builds the model that `bert.create_model` documents.
@@ -67,6 +70,7 @@ def build_model(
         norm_epsilon=encoder.norm_epsilon,
         initializer=initializer,
         kernel_regularizer=regularizer,
+        embedding_projection=embedding_projection,
         name="embedding",
     )
 
@@ -88,6 +92,8 @@ def build_model(
 
     if task == "span":
         return Model(inputs, Span(initializer, regularizer, name="span", dtype=wide)(x, mask=mask), name=name)
+    if task == "embedding":
+        return Model(inputs, UnitMean(name="sentence_embedding", dtype=wide)(x, mask=mask), name=name)
 
     pooled = FirstToken(name="first_token")(x)
     pooled = dense(encoder.width, activation="tanh", name="pooler")(pooled)
@@ -124,7 +130,7 @@ def settings_of(model):
         "task": _task_with(layers),
         "features_only": all(name.startswith(BLOCK) for name in model.output_names),
         "classes": layers["classifier"].units if "classifier" in layers else 2,
-        **{name: getattr(embedding, name) for name in ("vocab_size", "max_length", "type_vocab_size", "embedding_dim")},
+        **{name: getattr(embedding, name) for name in EMBEDDING},
         **settings_of_encoder(encoder),
     }
 
@@ -141,7 +147,7 @@ def settings_in_weights(weights):
 
 def _task_with(layers):
     """The task of a model that has layers of these names."""
-    heads = {"mlm_logits": "pretraining", "classifier": "classification", "span": "span"}
+    heads = {"mlm_logits": "pretraining", "classifier": "classification", "span": "span", "sentence_embedding": "embedding"}
     return next((task for head, task in heads.items() if head in layers), "encoder")
 
 

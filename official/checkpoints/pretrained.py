@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from official.checkpoints.weights import locate, plain_name, read_weights
+from official.conversion.source import is_source, open_source
 from official.files.tables import text_table
 from official.zoo import override
 
@@ -31,6 +32,8 @@ class Zoo(NamedTuple):
       settings_in: function of {full name: array} that returns the settings that weights tell better than the config of a run.
       transfer: function of a model, {full name: array} and the settings of the model that these are of (None if not known) that
         assigns what fits and returns rows of strings, or raises such a ValueError.
+      convert: function of an official.conversion.source.Source, a model that was made elsewhere, that returns a Converted or
+        raises a ValueError; None for a zoo that takes none.
     """
 
     settings: dict
@@ -38,6 +41,7 @@ class Zoo(NamedTuple):
     settings_of: Callable
     settings_in: Callable
     transfer: Callable
+    convert: Callable | None = None
 
 
 class Saved(NamedTuple):
@@ -131,7 +135,8 @@ def read_saved(zoo, path, setting, weights_suffice=False):
 
     Args:
       zoo: a Zoo.
-      path: as of official.checkpoints.weights.locate; or a file that a model of the zoo was saved to by Keras, .keras or .h5.
+      path: as of official.checkpoints.weights.locate; a file that a model of the zoo was saved to by Keras, .keras or .h5; or
+        a model that was made elsewhere, as of official.conversion.source.open_source, if the zoo converts those.
       setting: what the user calls the path, for messages.
       weights_suffice: whether a model that is saved without its settings is allowed.
 
@@ -139,9 +144,12 @@ def read_saved(zoo, path, setting, weights_suffice=False):
       A Saved.
 
     Raises:
-      ValueError: no model there, a model without settings or with unknown ones, or as official.checkpoints.weights.read_weights.
+      ValueError: no model there, a model without settings or with unknown ones, or as official.checkpoints.weights.read_weights,
+        official.conversion.source.open_source and `zoo.convert`.
       OSError: as official.checkpoints.weights.locate.
     """
+    if zoo.convert and is_source(path):
+        return _convert(zoo, path, setting)
     if _has_weights_alone(path, setting):
         raise ValueError(_without_settings(os.fspath(path), setting, "this file has weights alone"))
     if _ends_with(path, ".keras") or _ends_with(path, ".h5"):
@@ -184,6 +192,15 @@ def _read_config(path, settings):
     if unknown:
         raise ValueError(f"{path} has settings that no model of this zoo has: {', '.join(unknown)}")
     return name, {**settings, **of_model}
+
+
+def _convert(zoo, path, setting):
+    """The Saved of a model that was made elsewhere; prints what the user should know of how it was read."""
+    source = open_source(path, setting)
+    converted = zoo.convert(source)
+    for note in source.notes:
+        print(f"{source.given}: {note}")
+    return Saved(source.given, converted.name, converted.settings, converted.weights)
 
 
 def _read_keras(zoo, path, setting):

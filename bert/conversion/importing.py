@@ -4,7 +4,7 @@ import glob
 
 import numpy as np
 
-from bert.conversion.google import hugging_face_name
+from bert.conversion.google import hugging_face_names
 from bert.conversion.names import HEADS, TIED, encoder_names, head_names
 from bert.conversion.settings import Shapes, family_of, read_settings, their_name
 from official.conversion.source import Converted
@@ -89,24 +89,20 @@ def _begin_names(source):
     if source.form == "tensorflow":
         source.drop("*adam_[mv]", "a moment of the optimizer")
         source.drop("*global_step*", "a counter of training steps")
-        source.rename(hugging_face_name)
+        source.rename(hugging_face_names(source.names()))
     source.rename(_modern)
     found = [name.removesuffix(WORDS) for name in source.names() if name == WORDS or name.endswith(f".{WORDS}")]
     if len(found) != 1:
         several = f"{', '.join(f'{prefix or WORDS!r}' for prefix in found)}: --prefix names one of them" if found else "none"
         raise ValueError(f"it must have one tensor ...{WORDS!r}, and it has {several}")
     prefix = found[0]
-    whole = next((prefix.removesuffix(f"{kind}.") for kind in ("bert", "albert") if prefix.endswith(f"{kind}.")), "")
-
-    def within(name):
-        return name.removeprefix(prefix) if name.startswith(prefix) else name.removeprefix(whole)
-
-    source.rename(within)
-    if prefix not in ("", "bert.", "albert."):
-        roots = tuple(name.theirs for family in ("bert", "albert") for head in head_names(family).values() for name in head)
-        for name in source.names():
-            if not name.startswith(("embeddings.", "encoder.")) and name not in roots:
-                source.drop(_literal(name), f"outside {prefix.rstrip('.')}")
+    if prefix in ("", "bert.", "albert."):
+        source.rename(lambda name: name.removeprefix(prefix))
+        return
+    outside = {name for name in source.names() if not name.startswith(prefix)}
+    for name in outside:
+        source.drop(_literal(name), f"outside {prefix.rstrip('.')}")
+    source.rename(lambda name: f"outside/{name}" if name in outside else name.removeprefix(prefix))
 
 
 def _modern(name):
@@ -128,7 +124,7 @@ def _task(source, family, given):
     if given and given not in tasks:
         task = "encoder"
         for name in source.names():
-            if not name.startswith(("embeddings.", "encoder.", "pooler.")):
+            if not name.startswith(("embeddings.", "encoder.", "pooler.", "outside/")):
                 source.drop(_literal(name), f"a head, which task={given!r} does not take")
     else:
         _check_heads(source, present)

@@ -80,6 +80,7 @@ def check_config(config):
         "inner_group_num": (1, "blocks within a group have no counterpart here"),
         "is_decoder": (False, "attention to earlier tokens alone has no counterpart here"),
         "add_cross_attention": (False, "attention to another sequence has no counterpart here"),
+        "ln_type": ("postln", "norms before attention and feed-forward layer are not ALBERT's"),
         "problem_type": (("single_label_classification", "regression", None), "several labels at once have no counterpart here"),
     }
     for setting, (values, why) in allowed.items():

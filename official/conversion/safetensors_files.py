@@ -22,7 +22,7 @@ class SafetensorsFiles:
       form: "pytorch".
       shapes: {tensor: tuple}.
       files: {tensor: pathlib.Path}.
-      notes: [].
+      quantized: empty.
 
     Raises:
       ValueError: a file that cannot be read, an index that does not agree with its files, or a missing package.
@@ -32,7 +32,7 @@ class SafetensorsFiles:
 
     def __init__(self, path):
         self._safe_open = import_package("safetensors", "weights", "files .safetensors").safe_open
-        self.shapes, self.files, self.notes = {}, {}, []
+        self.shapes, self.files, self.quantized = {}, {}, set()
         self._open = {}
         if path.name.endswith(INDEX):
             self._add_shards(path)

@@ -9,11 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from official.conversion.files import read_json, refused
+from official.conversion.onnx_files import OnnxFile
 from official.conversion.safetensors_files import INDEX, SafetensorsFiles
 
 CONFIG = "config.json"  # in a folder of Hugging Face
-SINGLE = "model.safetensors"
-ALLOWED = "it must be a folder of Hugging Face with config.json and model.safetensors, or a file .safetensors"
+SAFETENSORS, ONNX = ".safetensors", ".onnx"
+ALLOWED = "it must be a folder of Hugging Face with config.json and model.safetensors, or a file .safetensors or .onnx"
 MOST_NAMED = 5  # tensors that a message names one by one
 
 
@@ -73,13 +74,16 @@ class Source:
 
     def __init__(self, given, path, folder, config, tensors, setting="source", prefix=None):
         self.given, self.path, self.folder, self.config = given, path, folder, config
-        self.form, self.notes = tensors.form, list(tensors.notes)
+        self.form, self.notes = tensors.form, []
         self._tensors, self._setting = tensors, setting
         # Per name that the user of this object knows: (the name in the file, the permutation of its axes or None).
         self._places = {name: (name, None) for name in tensors.shapes}
         self._taken, self._dropped = set(), {}  # names in the file; {name in the file: reason}
         if prefix:
             self._select(prefix)
+        quantized = [name for name, _ in self._places.values() if name in tensors.quantized]
+        if quantized:
+            self.notes.append(f"{len(quantized)} tensors are integers of 8 bits in the file and were dequantized to float32")
 
     def names(self):
         """The names of all tensors, in the order of the file, also of those that were taken; not of those outside the prefix."""
@@ -247,14 +251,16 @@ def open_source(path, setting="source", prefix=None):
             raise ValueError(f"{ALLOWED}; no such file or folder")
         if not _is_file(place):
             raise ValueError(ALLOWED)
-        tensors = SafetensorsFiles(place)
+        tensors = OnnxFile(place) if place.suffix == ONNX else SafetensorsFiles(place)
         if not tensors.shapes:
             raise ValueError(f"{place} has no tensors")
-        config_file = place.with_name(CONFIG)
-        config = read_json(config_file) if config_file.is_file() else {}
+        folder = place.parent
+        if folder.name == ONNX[1:] and not (folder / CONFIG).is_file():  # as Hugging Face's Optimum writes it
+            folder = folder.parent
+        config = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
     except (OSError, ValueError) as error:
         raise ValueError(f"{setting}={given!r} is not allowed: {error}") from error
-    return Source(given, place, place.parent, config, tensors, setting, prefix)
+    return Source(given, place, folder, config, tensors, setting, prefix)
 
 
 def listed(names):
@@ -265,7 +271,7 @@ def listed(names):
 
 
 def _is_file(place):
-    return place.suffix == ".safetensors" or place.name.endswith(INDEX) or bool(refused(place))
+    return place.suffix in (SAFETENSORS, ONNX) or place.name.endswith(INDEX) or bool(refused(place))
 
 
 def _is_folder(place):
@@ -282,16 +288,18 @@ def _file_in(folder):
     names = sorted(path.name for path in folder.iterdir())
     if not names:
         raise ValueError(f"{ALLOWED}; the folder is empty")
-    if SINGLE in names:
-        return folder / SINGLE
-    for choice in (
-        [name for name in names if name.endswith(INDEX)],
-        [name for name in names if name.endswith(".safetensors")],
-    ):
-        if len(choice) == 1:
-            return folder / choice[0]
+    inner = folder / ONNX[1:]  # where Hugging Face's Optimum puts it
+    if inner.is_dir():
+        names += sorted(f"{inner.name}/{path.name}" for path in inner.iterdir())
+    if f"model{SAFETENSORS}" in names:
+        return folder / f"model{SAFETENSORS}"
+    for ending in (INDEX, SAFETENSORS, ONNX):
+        choice = [name for name in names if name.endswith(ending)]
+        best = [name for name in choice if name.endswith(f"model{ending}")] or choice
+        if len(best) == 1:
+            return folder / best[0]
         if choice:
-            raise ValueError(f"{ALLOWED}; the folder has no {SINGLE} and several others ({', '.join(choice)}): name one of them")
+            raise ValueError(f"{ALLOWED}; the folder has {', '.join(choice)}: name one of them")
     for name in names:
         if refused(folder / name):
             raise ValueError(refused(folder / name))

@@ -109,8 +109,7 @@ def _recipe(converted, source, data):
         config = recipes.pretraining_recipe("bert_base", model, {**data, "predictions": 1}, {})
     else:
         data["max_length"] = min(longest_text(source.folder) or model["max_length"], model["max_length"])
-        # Until the task of embeddings is here: a classifier whose head is fresh.
-        config = recipes.classification_recipe("bert_base", model, {**data, "classes": ("0", "1"), "pairs": False}, {})
+        config = recipes.embedding_recipe("bert_base", model, {**data, "pairs": False}, {})
     config.name = converted.name
     return config
 

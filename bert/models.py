@@ -17,6 +17,8 @@ TASKS = get_args(Task)
 INITIALIZER = {"class_name": "TruncatedNormal", "config": {"stddev": 0.02}}
 INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
 EMBEDDING = ("vocab_size", "max_length", "type_vocab_size", "embedding_dim", "embedding_projection")  # settings of the embedding
+EMBEDDING_TASK = "bert.embedding:SentenceEmbedding"  # in the config of a run
+ENCODER_KIND = "text encoder"  # what an exported encoder without its task says of itself
 BLOCK = "block_"  # how the names of outputs begin in a model with features_only
 
 
@@ -135,9 +137,19 @@ def settings_of(model):
     }
 
 
-def settings_in_weights(weights):
-    """The settings that {full name: array} tells where a run's config does not: the task, and what it leaves open."""
+def settings_in_weights(weights, config, kind):
+    """The settings of a saved model that are not in its config's `model`: the task, and what that leaves open.
+
+    Args:
+      weights: {full name: array}.
+      config: of its run, a dict.
+      kind: of an exported model (official.exportable.ExportSpec.kind); "" for a checkpoint.
+    """
     found = {"task": _task_with({name.partition("/")[0] for name in weights}), "features_only": False}
+    # Embeddings have no weights of their own: the config says so, also where another task wraps this one.
+    tasks = [section["task"] for section in (config, *config.values()) if isinstance(section, dict) and "task" in section]
+    if found["task"] == "encoder" and EMBEDDING_TASK in tasks and kind != ENCODER_KIND:
+        found["task"] = "embedding"
     if "classifier/bias" in weights:
         found["classes"] = len(weights["classifier/bias"])
     if "embedding/word_embedding" in weights:

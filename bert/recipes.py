@@ -4,6 +4,7 @@ from ml_collections import ConfigDict
 
 import bert
 from bert.masked_lm import settings as pretraining_settings
+from bert.sentences import settings as sentence_settings
 from bert.squad import settings as squad_settings
 from bert.texts.glue import GLUE
 from bert.texts.settings import data_settings
@@ -167,3 +168,17 @@ def squad_recipe(model, overrides, data, train, **start):
     """
     data = squad_settings.data_settings(**data)
     return text_recipe(model, "bert.question_answering:QuestionAnswering", overrides, data, train, **start)
+
+
+def embedding_recipe(model, overrides, data, train, **start):
+    """Makes the recipe of sentence embeddings.
+
+    Args:
+      model, overrides, train, **start: as in `text_recipe`.
+      data: settings of bert.sentences.settings.DATA to change.
+
+    Raises:
+      ValueError: an unknown model or setting.
+    """
+    data = sentence_settings.data_settings(**data)
+    return text_recipe(model, "bert.embedding:SentenceEmbedding", overrides, data, train, **start)

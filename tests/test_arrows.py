@@ -51,14 +51,16 @@ ARROWS = {
     "bert.corpus": "bert.tokenizer official.cli official.data",
     "bert.masked_lm": "bert.corpus bert.tokenizers official.config official.data official.task",
     "bert.texts": "bert.corpus bert.tokenizers official.config official.data official.evaluation official.task",
+    "bert.sentences": "bert.corpus bert.layers bert.texts official.config official.data official.evaluation official.task",
     "bert.squad": "bert.tokenizers official.cli official.config official.data official.task",
     "bert.serving": "bert.tokenizers official.exportable",
     "bert.task": "bert.corpus bert.models bert.serving bert.tokenizer bert.transfer bert.zoo official.checkpoints "
     "official.config official.data official.exportable official.task widenet",
     "bert.classification": "bert.serving bert.task bert.texts official.evaluation official.task",
+    "bert.embedding": "bert.sentences bert.serving bert.task bert.texts official.task",
     "bert.pretraining": "bert.corpus bert.masked_lm bert.task official.task",
     "bert.question_answering": "bert.serving bert.squad bert.task official.task",
-    "bert.recipes": "bert.masked_lm bert.squad bert.texts official.checkpoints official.config widenet",
+    "bert.recipes": "bert.masked_lm bert.sentences bert.squad bert.texts official.checkpoints official.config widenet",
     "bert.configs": "bert.recipes",
     # Commands.
     "bert.__main__": "bert.models official.cli widenet",

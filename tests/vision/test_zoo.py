@@ -264,6 +264,7 @@ def test_numbers_of_numpy():
     json.dumps(encoder.get_config())
 
 
+@pytest.mark.further
 def test_two_models_in_one(tmp_path):
     """Each has a name of its own in the other model, also when it is saved."""
     first, second = (vision.create_model("vit_ti16", name=name, **TINY) for name in ("teacher", "student"))

@@ -39,7 +39,9 @@ def encoder_names(family, instances, projection):
     """
     kinds = {"word": "vocab_size", "position": "max_length", "token_type": "type_vocab_size"}
     names = [
-        Name(f"embeddings.{kind}_embeddings.weight", f"embedding/{kind.removeprefix('token_')}_embedding", (size, "embedding_dim"))
+        Name(
+            f"embeddings.{kind}_embeddings.weight", f"embedding/{kind.removeprefix('token_')}_embedding", (size, "embedding_dim")
+        )
         for kind, size in kinds.items()
     ]
     names += _norm("embeddings.LayerNorm", "embedding/norm", "embedding_dim", 0)
@@ -81,7 +83,11 @@ BLOCKS = {"bert": "encoder.layer.", "albert": "encoder.albert_layer_groups."}  #
 def _bert_block(i):
     block, attention = f"encoder.layer.{i}", f"encoder/attention_{i}"
     return [
-        *(name for part in ("query", "key", "value") for name in _square(f"{block}.attention.self.{part}", f"{attention}/{part}")),
+        *(
+            name
+            for part in ("query", "key", "value")
+            for name in _square(f"{block}.attention.self.{part}", f"{attention}/{part}")
+        ),
         *_square(f"{block}.attention.output.dense", f"{attention}/output"),
         *_norm(f"{block}.attention.output.LayerNorm", "encoder/attention_norm", "width", i),
         *_feed_forward(f"{block}.intermediate.dense", f"{block}.output.dense", i),

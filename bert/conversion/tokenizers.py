@@ -79,7 +79,9 @@ def _content(folder, path):
     if path is not None:
         place = pathlib.Path(path)
         if not place.is_file():
-            raise ValueError(f"vocabulary={str(path)!r} is not allowed: it must be the path of a vocab.txt or of a SentencePiece .model")
+            raise ValueError(
+                f"vocabulary={str(path)!r} is not allowed: it must be the path of a vocab.txt or of a SentencePiece .model"
+            )
         return place, place.read_bytes()
     for name in (WORDPIECE, *SENTENCEPIECE):
         if (folder / name).is_file():
@@ -112,7 +114,11 @@ def _casing(folder):
             lower_case = "Lowercase" in kinds
     if lower_case is None:
         return None
-    for setting, needed in (("strip_accents", (None, lower_case)), ("tokenize_chinese_chars", (None, True)), ("keep_accents", (None, False))):
+    for setting, needed in (
+        ("strip_accents", (None, lower_case)),
+        ("tokenize_chinese_chars", (None, True)),
+        ("keep_accents", (None, False)),
+    ):
         if config.get(setting) not in needed:
             raise ValueError(
                 f"{folder / CONFIG} has {setting}={json.dumps(config[setting])}, which the tokenizers here cannot do; with "

@@ -39,8 +39,8 @@ def convert(source, model_settings, given=None, words=None):
       words: number of tokens of the vocabulary; further rows of the word embedding are left out. None to keep all.
 
     Returns:
-      A Converted. Its settings have `task`: that of a head which is taken, or "encoder". Weights that the source lacks, such as the
-      pooler of a masked language model, are not in its weights.
+      A Converted. Its settings have `task`: that of a head which is taken, or "encoder". Weights that the source lacks, such as
+      the pooler of a masked language model, are not in its weights.
 
     Raises:
       ValueError: what cannot be represented, or does not agree; names the file, and the setting or the tensor.
@@ -83,8 +83,8 @@ def _place(weights, name, value):
 def _begin_names(source):
     """Makes the encoder's names begin at the encoder, and a head's at the whole model.
 
-    Google's names and the older ones of norms become those of today. If the model is a part of another, which is neither a BERT nor
-    an ALBERT, tensors outside it are dropped.
+    Google's names and the older ones of norms become those of today. If the model is a part of another, which is neither a BERT
+    nor an ALBERT, tensors outside it are dropped.
     """
     if source.form == "tensorflow":
         source.drop("*adam_[mv]", "a moment of the optimizer")
@@ -229,8 +229,8 @@ def _cut_words(source, settings, weights, words, rows):
         return rows
     if not words < have < words + PADDED_TO:
         raise source.refusal(
-            f"the vocabulary has {words} tokens, and the word embedding {have} rows, which must be as many or up to {PADDED_TO - 1} "
-            "more, to round their number up"
+            f"the vocabulary has {words} tokens, and the word embedding {have} rows, which must be as many or up to "
+            f"{PADDED_TO - 1} more, to round their number up"
         )
     settings["vocab_size"] = words
     for name in ("embedding/word_embedding", "mlm_logits/bias"):

@@ -1,6 +1,6 @@
 """Tiny BERTs and ALBERTs as Hugging Face stores them, with random weights, and their outputs by NumPy in float64.
 
-Names, layouts and equations are those of transformers' BertModel and AlbertModel, written down here apart from the code under test.
+Names, layouts and equations are those of transformers' BertModel and AlbertModel, written down apart from the code under test.
 """
 
 import json

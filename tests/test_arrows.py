@@ -22,7 +22,7 @@ ARROWS = {
     "official.exportable": "",
     "official.files": "",
     "official.data": "",
-    "official.conversion": "",
+    "official.conversion": "official.files",
     "official.config": "official.zoo",
     "official.cli": "official.config official.files official.zoo",
     "official.repository": "official.files official.cli",

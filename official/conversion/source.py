@@ -136,7 +136,7 @@ class Source:
         return value
 
     def drop(self, pattern, reason):
-        """Marks tensors as not needed.
+        """Marks tensors as not needed, also ones that were taken for a check.
 
         Args:
           pattern: of their names, as of fnmatch: "*.position_ids". None needs to match.
@@ -187,9 +187,9 @@ class Source:
             files = ", ".join(dict.fromkeys(str(self._file(name)) for name in unused))
             raise self.refusal(f"{files} has tensors that this model has no place for: {listed(unused)}")
         return [
-            Row(name, str(list(shapes[name])), "loaded")
-            if name in self._taken
-            else Row(name, str(list(shapes[name])), "dropped", self._dropped[name])
+            Row(name, str(list(shapes[name])), "dropped", self._dropped[name])
+            if name in self._dropped
+            else Row(name, str(list(shapes[name])), "loaded")
             for name in shapes
         ]
 

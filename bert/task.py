@@ -6,7 +6,7 @@ from bert.corpus.shards import prepared_vocabulary
 from bert.models import ENCODER_KIND, build_model, encoder_of
 from bert.serving import encoder_endpoints, preprocessor
 from bert.tokenizer import open_tokenizer
-from bert.transfer import transfer_weights
+from bert.transfer import grow_model, transfer_weights
 from bert.zoo import MEANINGS
 from official.checkpoints.trained_models import find_model
 from official.config import meanings_of
@@ -70,6 +70,9 @@ class TextTask(Task):
 
     def initialize(self, model, weights):
         return transfer_weights(model, weights)
+
+    def grow(self, model, parent, **options):
+        return grow_model(model, parent, **options)
 
     def part(self, name):
         """ "model" answers as the task does, "encoder" gives encodings, and "preprocessor" makes an encoder's inputs of texts."""

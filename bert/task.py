@@ -3,11 +3,11 @@
 import pathlib
 
 from bert.corpus.shards import prepared_vocabulary
-from bert.models import build_model, encoder_of
+from bert.models import build_model, encoder_of, settings_of
 from bert.serving import encoder_endpoints, preprocessor
 from bert.tokenizer import open_tokenizer
 from bert.transfer import transfer_weights
-from bert.zoo import MEANINGS
+from bert.zoo import MEANINGS, load_model
 from official.checkpoints.trained_models import find_model
 from official.config import meanings_of
 from official.data.bad_examples import BadExamples
@@ -69,6 +69,30 @@ class TextTask(Task):
     def initialize(self, model, weights):
         return transfer_weights(model, weights)
 
+    def trained_model(self, path, setting):
+        """Of any task on text, with this one's vocabulary and casing."""
+        try:
+            model = load_model(path, name="teacher")
+        except ValueError as error:
+            raise ValueError(f"{setting}: {error}") from error
+        data, given = self.config.data, f"{setting}={path!r} is not allowed"
+        has = settings_of(model)
+        if has["vocab_size"] != self.tokenizer.size:
+            raise ValueError(
+                f"{given}: its vocabulary has {has['vocab_size']} tokens, and that of the data {self.tokenizer.size}"
+            )
+        of_run = _data_of(path)
+        vocabulary = _vocabulary_in(of_run)
+        if vocabulary and pathlib.Path(vocabulary).read_bytes() != pathlib.Path(data.vocabulary).read_bytes():
+            raise ValueError(
+                f"{given}: its vocabulary is {vocabulary}, with other tokens than {data.vocabulary}, that of the data"
+            )
+        if of_run.get("lower_case", data.lower_case) != data.lower_case:
+            raise ValueError(f"{given}: its data.lower_case={of_run['lower_case']}, and that of the data {data.lower_case}")
+        if has["max_length"] < data.max_length:
+            raise ValueError(f"{given}: it has {has['max_length']} positions, and data.max_length={data.max_length}")
+        return model
+
     def part(self, name):
         """ "model" answers as the task does, "encoder" gives encodings, and "preprocessor" makes an encoder's inputs of texts."""
         self.check_part(name)
@@ -113,7 +137,7 @@ def open_vocabulary(config):
       ValueError: a file that is missing, has another size than the model's, or differs from that of the run in `init`.
     """
     data, model = config.data, config.model
-    before = _initial_vocabulary(config.init)
+    before = _vocabulary_in(_data_of(config.init))
     data.vocabulary = data.vocabulary or before
     if not data.vocabulary:
         raise ValueError(
@@ -139,11 +163,15 @@ def open_vocabulary(config):
     return tokenizer
 
 
-def _initial_vocabulary(init):
-    """Path of the vocabulary of the run in `init`, "" if it is unknown."""
+def _data_of(path):
+    """The `data` settings of the run that a model is of, {} if they are unknown; "" for no model."""
     try:
-        data = find_model(init).config.get("data", {}) if init else {}
+        return find_model(path).config.get("data", {}) if path else {}
     except ValueError:  # only weights, or nothing, which is refused when weights are read
-        return ""
+        return {}
+
+
+def _vocabulary_in(data):
+    """Path of the vocabulary of a run's `data`, "" if it is unknown."""
     path = data.get("vocabulary") or prepared_vocabulary(data.get("dir"))  # a pretraining run may use its data's vocabulary
     return path if path and pathlib.Path(path).is_file() else ""

@@ -31,6 +31,7 @@ ARROWS = {
     "official.training": "official.checkpoints official.config official.files official.cli",
     "official.serving": "official.evaluation official.checkpoints official.exportable official.files official.cli",
     "official.hub": "official.repository official.cli",
+    "official.distillation": "official.task official.config",
     # Commands.
     "official.evaluate": "official.evaluation official.checkpoints official.config official.cli",
     "official.export": "official.serving official.checkpoints official.task official.config official.files official.cli",

@@ -1,6 +1,7 @@
 """One transformer encoder for every parameter deployment."""
 
 import collections
+import contextlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import tensorflow as tf
 from widenet.attention import SelfAttention, check_heads
 from widenet.checks import check_count, check_known, check_positive, check_rate, refuse
 from widenet.deployment import Deployment
-from widenet.fast_path import cast_once
+from widenet.fast_path import CONTEXT, cast_once, setting
 from widenet.feed_forward import FeedForward, plain_activation
 from widenet.layer import (
     Activation,
@@ -42,6 +43,17 @@ class Encoding(NamedTuple):
     output: tf.Tensor
     block_outputs: list[tf.Tensor]
     balance_loss: tf.Tensor
+
+
+@contextlib.contextmanager
+def recording_blocks():
+    """Yields a list that gets (output, mask) of every block of each Encoder called inside, in the order of the calls.
+
+    The output is float [batch, length, width], the mask bool [batch, length], the real tokens, or None if all are real.
+    """
+    records = []
+    with setting(blocks=records):
+        yield records
 
 
 @register
@@ -215,6 +227,8 @@ class Encoder(Layer):
         ]
         with cast_once(uses):
             block_outputs, routings = self._encode(x, mask, training)
+        if CONTEXT.blocks is not None:
+            CONTEXT.blocks.extend((output, mask) for output in block_outputs)
         output = self.final_norm(block_outputs[-1], 0) if self.final_norm else block_outputs[-1]
         return Encoding(output, block_outputs, self._balance_loss(routings, mask)) if details else output
 

@@ -75,22 +75,20 @@ class TextTask(Task):
             model = load_model(path, name="teacher")
         except ValueError as error:
             raise ValueError(f"{setting}: {error}") from error
-        data, given = self.config.data, f"{setting}={path!r} is not allowed"
-        has = settings_of(model)
-        if has["vocab_size"] != self.tokenizer.size:
-            raise ValueError(
-                f"{given}: its vocabulary has {has['vocab_size']} tokens, and that of the data {self.tokenizer.size}"
-            )
-        of_run = _data_of(path)
+        data, of_run, has = self.config.data, _data_of(path), settings_of(model)
         vocabulary = _vocabulary_in(of_run)
-        if vocabulary and pathlib.Path(vocabulary).read_bytes() != pathlib.Path(data.vocabulary).read_bytes():
-            raise ValueError(
-                f"{given}: its vocabulary is {vocabulary}, with other tokens than {data.vocabulary}, that of the data"
-            )
-        if of_run.get("lower_case", data.lower_case) != data.lower_case:
-            raise ValueError(f"{given}: its data.lower_case={of_run['lower_case']}, and that of the data {data.lower_case}")
-        if has["max_length"] < data.max_length:
-            raise ValueError(f"{given}: it has {has['max_length']} positions, and data.max_length={data.max_length}")
+        casing = of_run.get("lower_case", data.lower_case)
+        problem = ""
+        if has["vocab_size"] != self.tokenizer.size:
+            problem = f"its vocabulary has {has['vocab_size']} tokens, and data.vocabulary {self.tokenizer.size}"
+        elif vocabulary and pathlib.Path(vocabulary).read_bytes() != pathlib.Path(data.vocabulary).read_bytes():
+            problem = f"its vocabulary is {vocabulary}, which has other tokens than data.vocabulary={data.vocabulary!r}"
+        elif casing != data.lower_case:
+            problem = f"it was trained with data.lower_case={casing}, and data.lower_case is {data.lower_case}"
+        elif has["max_length"] < data.max_length:
+            problem = f"it has {has['max_length']} positions, and data.max_length is {data.max_length}"
+        if problem:
+            raise ValueError(f"{setting}={path!r} is not allowed: {problem}")
         return model
 
     def part(self, name):

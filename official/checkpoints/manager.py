@@ -126,8 +126,8 @@ class NoSuchMetric(ValueError):
 class BestCheckpoint:
     """Keeps a copy of the checkpoint with the best evaluation in a separate folder.
 
-    A larger value is better, except for a loss or an unexplained share; of equal values the earlier is. Each session of a run reads the best value so far
-    from the run's table.
+    A larger value is better, except for a loss or an unexplained share; of equal values the earlier is. Each session of a run
+    reads the best value so far from the run's table.
 
     Args:
       metric: name of a metric of training, as logs have it.

@@ -227,7 +227,7 @@ def test_resumes(folder, tmp_path):
     "changes, settings, message",
     [
         ({"model.width": 8}, {}, r"teacher='.*teacher' is not allowed: its width is 16, and that of bert_tiny_.* 8$"),
-        ({"model.max_length": 40, "data.max_length": 40}, {}, "it has 32 positions, and data.max_length=40$"),
+        ({"model.max_length": 40, "data.max_length": 40}, {}, "it has 32 positions, and data.max_length is 40$"),
         ({}, {"teacher": ""}, "^distillation.teacher='' is not allowed: it must be a trained model to learn from$"),
         ({}, {"teacher": "/nowhere"}, "^distillation.teacher: source='/nowhere' is not allowed: .*; no such file or folder$"),
         ({}, {"blocks": 0.0, "outputs": 0.0}, "^distillation.blocks=0.0 is not allowed: it must be .* above 0 where"),
@@ -248,8 +248,8 @@ def test_other_vocabularies_and_classes(folder, tmp_path):
     write_tsv(tmp_path / "train.tsv", ("text", "label"), *rows)
     write_tsv(tmp_path / "dev.tsv", ("text", "label"), *rows)
     for tokens, message in (
-        ([*words, "new"], f"its vocabulary has {len(words)} tokens, and that of the data {len(words) + 1}$"),
-        (words[:-2] + words[:-3:-1], "its vocabulary is .*vocab.txt, with other tokens than .*vocab.txt, that of the data$"),
+        ([*words, "new"], f"its vocabulary has {len(words)} tokens, and data.vocabulary {len(words) + 1}$"),
+        (words[:-2] + words[:-3:-1], "its vocabulary is .*vocab.txt, which has other tokens than data.vocabulary='.*vocab.txt'$"),
         (words, "its output classifier has 2 values, and that of bert_tiny_.* 3 .with distillation.outputs=0"),
     ):
         (tmp_path / "vocab.txt").write_text("".join(f"{token}\n" for token in tokens))

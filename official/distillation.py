@@ -4,8 +4,8 @@ The loss is made of unexplained shares. With the teacher's values t, the student
 
     share = sum (s - t)^2 / sum (t - mean(t))^2
 
-where mean(t) is that of each feature over the real tokens of the batch. It is 0 where the student answers as its teacher does, and
-1 for the best constant.
+where mean(t) is that of each feature over the real tokens of the batch. It is 0 where the student answers as its teacher, and is 1
+for the best constant.
 """
 
 import contextlib
@@ -93,8 +93,7 @@ class Distillation(Task):
         if not path:
             raise ValueError("distillation.teacher='' is not allowed: it must be a trained model to learn from")
         teacher = self.trained_model(path, "distillation.teacher")
-        losses = super().loss()
-        names = list(losses) if isinstance(losses, dict) else student.output_names
+        names = list(super().loss()) if isinstance(student.output, dict) else student.output_names
         compared = compare(student, teacher, names, self._settings)
         print(f"Learning from {path}, {teacher.count_params():,} parameters: {_described(compared)}")
         self._lesson = Lesson(student, teacher, compared, self._settings, self.output_masks)

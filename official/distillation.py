@@ -4,8 +4,8 @@ The loss is made of unexplained shares. With the teacher's values t, the student
 
     share = sum (s - t)^2 / sum (t - mean(t))^2
 
-where mean(t) is that of each feature over the real tokens of the batch. It is 0 where the student answers as its teacher, and is 1
-for the best constant.
+where mean(t) is that of each feature over the real tokens of the batch. A student that answers as its teacher has 0, and the best
+constant 1.
 """
 
 import contextlib

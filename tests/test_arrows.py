@@ -62,7 +62,7 @@ ARROWS = {
     "bert.pretraining": "bert.corpus bert.masked_lm bert.task official.task",
     "bert.question_answering": "bert.serving bert.squad bert.task official.task",
     "bert.recipes": "bert.masked_lm bert.sentences bert.squad bert.texts official.checkpoints official.config widenet",
-    "bert.configs": "bert.recipes",
+    "bert.configs": "bert.recipes official.distillation",
     # Commands.
     "bert.__main__": "bert.models official.cli widenet",
     "bert.fill": "bert.masked_lm official.checkpoints official.cli official.files official.serving",

@@ -16,13 +16,11 @@ from official.files.tables import read_table
 from official.task import create_task, task_class
 from official.training.optimizers import create_schedule
 from tests.bert.prepared_texts import write_tsv, write_vocabulary
-from tests.bert.tiny import classification_config
+from tests.bert.tiny import MODEL, classification_config
 from tests.official.events import events
 from tests.official.tiny import DENSE, files_and_digests, tiny_config, without_export
 from tests.official.words import words_config
 from tests.official.words import write_vocabulary as write_words
-
-TEACHER = dict(model="bert_tiny", steps=4)
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +100,7 @@ class TestLoss:
         assert logs["loss"] == pytest.approx(2 * np.mean(shares) + 0.5 * outputs + own, rel=1e-6)
         assert min(*shares, outputs) > 0.1
 
+    @pytest.mark.train
     def test_balance_losses_stay_in(self, folder):
         """And the gradient is that of the whole loss: it changes the router, whose only other loss is the blocks'."""
         config = distilled(folder, {"model.depth": 1}, model="widenet_tiny_e4", settings=dict(outputs=0.0))
@@ -114,6 +113,7 @@ class TestLoss:
         assert logs["loss"] == pytest.approx(expected, rel=1e-5)
         assert "accuracy" not in logs  # of logits that nothing trains
 
+    @pytest.mark.train
     def test_two_replicas_make_the_step_of_one(self, folder):
         """They have different numbers of tokens, and neither has the mean of the whole batch."""
         tf.keras.mixed_precision.set_global_policy("float64")
@@ -160,6 +160,7 @@ def finished(folder, tmp_path_factory):
     return workdir, summary, before
 
 
+@pytest.mark.train
 def test_a_student_like_its_teacher(finished):
     """Explains everything; the same operations on the same numbers, but for fused ones in the training step."""
     _, summary, _ = finished
@@ -167,6 +168,7 @@ def test_a_student_like_its_teacher(finished):
         assert summary["metrics"][f"val_{name}"] < 1e-9
 
 
+@pytest.mark.train
 def test_what_is_left_is_the_student(folder, finished):
     """In checkpoint and export: every weight of it, under its name, and nothing of the teacher, whose files are as before."""
     workdir, _, before = finished
@@ -181,6 +183,7 @@ def test_what_is_left_is_the_student(folder, finished):
         np.testing.assert_array_equal(read_weights(workdir)[name], array, err_msg=name)  # at a learning rate of 0
 
 
+@pytest.mark.train
 def test_without_the_teacher(folder, finished, tmp_path):
     """Run and export are evaluated alike and loaded, and another run starts from them."""
     workdir, summary, _ = finished
@@ -197,6 +200,7 @@ def test_without_the_teacher(folder, finished, tmp_path):
         hidden.rename(folder / "teacher")
 
 
+@pytest.mark.train
 def test_logs(finished):
     """A column, a scalar and no line for each block; the settings are in the export."""
     workdir, _, _ = finished
@@ -224,42 +228,49 @@ def test_resumes(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes, settings, message",
+    "settings, message",
     [
-        ({"model.width": 8}, {}, r"teacher='.*teacher' is not allowed: its width is 16, and that of bert_tiny_.* 8$"),
-        ({"model.max_length": 40, "data.max_length": 40}, {}, "it has 32 positions, and data.max_length is 40$"),
-        ({}, {"teacher": ""}, "^distillation.teacher='' is not allowed: it must be a trained model to learn from$"),
-        ({}, {"teacher": "/nowhere"}, "^distillation.teacher: source='/nowhere' is not allowed: .*; no such file or folder$"),
-        ({}, {"blocks": 0.0, "outputs": 0.0}, "^distillation.blocks=0.0 is not allowed: it must be .* above 0 where"),
-        ({}, {"outputs": -1.0}, "^distillation.outputs=-1.0 is not allowed: it must be at least 0$"),
+        ({"teacher": ""}, "^distillation.teacher='' is not allowed: it must be a trained model to learn from$"),
+        ({"teacher": "/nowhere"}, "^distillation.teacher: source='/nowhere' is not allowed: .*; no such file or folder$"),
+        ({"blocks": 0.0, "outputs": 0.0}, "^distillation.blocks=0.0 is not allowed: it must be .* above 0 where"),
+        ({"outputs": -1.0}, "^distillation.outputs=-1.0 is not allowed: it must be at least 0$"),
     ],
 )
-def test_refused(folder, changes, settings, message):
-    config = distilled(folder, changes)
+def test_settings_that_are_refused(folder, settings, message):
+    config = distilled(folder, {"model.depth": 1})
     config.distillation.update(settings)
     with pytest.raises(ValueError, match=message):
         create_task(config).initial_model()
 
 
-def test_other_vocabularies_and_classes(folder, tmp_path):
-    """Of another size, or of the same with another order; a third class, unless outputs are left alone."""
+def test_teachers_that_are_refused(folder, tmp_path):
+    """Of another width, vocabulary, casing or number of classes, or too short; but for classes if outputs are left alone."""
+    path = str(folder / "teacher")
+    task = create_task(distilled(folder))
+    teacher = task.trained_model(path, "distillation.teacher")
+    settings = task.config.distillation
+    sizes = dict(task="classification", name="student", vocab_size=10, **MODEL)
+    with pytest.raises(ValueError, match="teacher='.*teacher' is not allowed: its width is 16, and that of student 8$"):
+        compare(bert.create_model("bert_tiny", **{**sizes, "width": 8}), teacher, ["classifier"], settings)
+    student = bert.create_model("bert_tiny", **sizes, classes=3)
+    with pytest.raises(ValueError, match="classifier has 2 values, and that of student 3 .with distillation.outputs=0"):
+        compare(student, teacher, ["classifier"], settings)
+    settings.outputs = 0.0
+    assert compare(student, teacher, ["classifier"], settings) == ([0, 1], [])
+
     words = (folder / "vocab.txt").read_text().split()
-    rows = [(f"{word} film", word) for word in ("good", "bad", "a") * 4]
-    write_tsv(tmp_path / "train.tsv", ("text", "label"), *rows)
-    write_tsv(tmp_path / "dev.tsv", ("text", "label"), *rows)
-    for tokens, message in (
-        ([*words, "new"], f"its vocabulary has {len(words)} tokens, and data.vocabulary {len(words) + 1}$"),
-        (words[:-2] + words[:-3:-1], "its vocabulary is .*vocab.txt, which has other tokens than data.vocabulary='.*vocab.txt'$"),
-        (words, "its output classifier has 2 values, and that of bert_tiny_.* 3 .with distillation.outputs=0"),
+    other = tmp_path / "vocab.txt"
+    lower_case = "it was trained with data.lower_case=True, and data.lower_case is False$"
+    for tokens, changes, message in (
+        ([*words, "new"], {}, f"its vocabulary has {len(words)} tokens, and data.vocabulary {len(words) + 1}$"),
+        (words[::-1], {}, "its vocabulary is .*vocab.txt, which has other tokens than data.vocabulary='.*vocab.txt'$"),
+        (words, {"data.lower_case": False}, lower_case),
+        (words, {"model.max_length": 40, "data.max_length": 40}, "it has 32 positions, and data.max_length is 40$"),
     ):
-        (tmp_path / "vocab.txt").write_text("".join(f"{token}\n" for token in tokens))
-        config = distillation_recipe(text_config(tmp_path), teacher=str(folder / "teacher"))
-        with pytest.raises(ValueError, match=message):
-            create_task(config).initial_model()
-    config.distillation.outputs = 0.0
-    task = create_task(config)
-    task.initial_model()
-    assert task.metrics() is None
+        other.write_text("".join(f"{token}\n" for token in tokens))
+        config = distilled(folder, {"data.vocabulary": str(other)}, changes)
+        with pytest.raises(ValueError, match=f"^distillation.teacher='.*teacher' is not allowed: {message}"):
+            create_task(config).trained_model(path, "distillation.teacher")
 
 
 def test_names_of_tasks(tmp_path):

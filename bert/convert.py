@@ -1,7 +1,7 @@
 """Converts a BERT or ALBERT of another project: python -m bert.convert --from=FOLDER --output=models/bert
 
-Reads a folder of Hugging Face (config.json, model.safetensors, vocab.txt), a file .safetensors or .onnx, or a checkpoint of Google's
-TensorFlow code, and writes what official.export writes of a run: a SavedModel that official.predict, official.evaluate,
+Reads a folder of Hugging Face (config.json, model.safetensors, vocab.txt), a file .safetensors or .onnx, or a checkpoint of
+Google's TensorFlow code, and writes what official.export writes of a run: a SavedModel that official.predict, official.evaluate,
 official.publish and bert.load_model take, and official.train as --config.init. Prints what became of every tensor.
 """
 
@@ -64,8 +64,8 @@ def convert_model(source, output, name=None, task=None, vocabulary=None, lower_c
     words = find_vocabulary(opened.folder, vocabulary, lower_case)
     if words is None:
         raise ValueError(
-            f"--from={opened.given!r} is not allowed: {opened.folder} has no vocabulary, without which texts cannot be read: give the "
-            "path of a vocab.txt or of a SentencePiece .model as --vocabulary (bert.load_model needs none)"
+            f"--from={opened.given!r} is not allowed: {opened.folder} has no vocabulary, without which texts cannot be read: "
+            "give the path of a vocab.txt or of a SentencePiece .model as --vocabulary (bert.load_model needs none)"
         )
     converted = convert(opened, bert.model_settings, {**given, "task": task}, words.tokens)
     found = converted.settings["task"]
@@ -92,7 +92,7 @@ def convert_model(source, output, name=None, task=None, vocabulary=None, lower_c
 def _recipe(converted, source, data):
     """The config of a run that could have made the model: a ConfigDict."""
     model = {key: value for key, value in converted.settings.items() if key not in ("task", "features_only")}
-    task, family = converted.settings["task"], f"{converted.name}"
+    task = converted.settings["task"]
     data = {**data, "max_length": model["max_length"]}
     if task == "classification":
         labels = source.config.get("id2label")

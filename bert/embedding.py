@@ -30,6 +30,7 @@ class SentenceEmbedding(TextTask):
     model_task = "embedding"
     data_table = DATA
     output_name = "embeddings"
+    takes_pairs = False  # the texts of a pair are embedded one by one
 
     def __init__(self, config):
         data = config.data

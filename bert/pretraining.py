@@ -28,7 +28,9 @@ class Pretraining(TextTask):
 
     def __init__(self, config):
         data = config.data
-        was_made_elsewhere = not data.dir and data.predictions is not None  # a run fills that in, and cannot begin without data.dir
+        was_made_elsewhere = (
+            not data.dir and data.predictions is not None
+        )  # a run fills that in, and cannot begin without data.dir
         check_data_settings(data)
         if was_made_elsewhere:
             self._data = NoPretrainingData()

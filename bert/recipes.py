@@ -181,4 +181,5 @@ def embedding_recipe(model, overrides, data, train, **start):
       ValueError: an unknown model or setting.
     """
     data = sentence_settings.data_settings(**data)
+    data["pairs"] = literal_settings({"pairs": data["pairs"]}).get_ref("pairs")  # which may become True or False
     return text_recipe(model, "bert.embedding:SentenceEmbedding", overrides, data, train, **start)

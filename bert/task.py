@@ -103,7 +103,7 @@ class TextTask(Task):
         model = self._build_model(**DROPS_NOTHING)
         if name == "encoder":
             traced = TracedModel(encoder_of(model))
-            endpoints = encoder_endpoints(traced, self.tokenizer, max_length, bool(self.config.data.get("pairs")))
+            endpoints = encoder_endpoints(traced, self.tokenizer, max_length, self.takes_pairs)
             return ExportSpec(ENCODER_KIND, model, endpoints, keras_module(traced), settings=DROPS_NOTHING, **more)
         more |= dict(assets=self.assets(), class_names=self.class_names, settings=DROPS_NOTHING)
         if isinstance(model.output, dict):
@@ -112,6 +112,11 @@ class TextTask(Task):
             traced = TracedModel(Model(model.input, {self.output_name: model.output}, name=model.name))
             served = traced.select_output(self.output_name)
         return ExportSpec(self.kind, model, self.endpoints(served), keras_module(traced), **more)
+
+    @property
+    def takes_pairs(self):
+        """Whether the encoder's input is a pair of texts."""
+        return bool(self.config.data.get("pairs"))
 
     def endpoints(self, model):
         """The endpoint "tokens", which takes token ids as the model does."""

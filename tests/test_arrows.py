@@ -22,7 +22,7 @@ ARROWS = {
     "official.exportable": "",
     "official.files": "",
     "official.data": "",
-    "official.conversion": "",
+    "official.conversion": "official.files",
     "official.config": "official.zoo",
     "official.cli": "official.config official.files official.zoo",
     "official.repository": "official.files official.cli",
@@ -46,7 +46,8 @@ ARROWS = {
     "bert.layers": "widenet",
     "bert.models": "bert.layers widenet",
     "bert.transfer": "official.checkpoints widenet",
-    "bert.zoo": "bert.models bert.transfer official.checkpoints official.zoo widenet",
+    "bert.conversion": "bert.tokenizers official.conversion",
+    "bert.zoo": "bert.conversion bert.models bert.transfer official.checkpoints official.zoo widenet",
     "bert.tokenizers": "official.cli",
     "bert.tokenizer": "bert.tokenizers",
     "bert.corpus": "bert.tokenizer official.cli official.data",
@@ -64,6 +65,8 @@ ARROWS = {
     "bert.recipes": "bert.masked_lm bert.sentences bert.squad bert.texts official.checkpoints official.config widenet",
     "bert.configs": "bert.recipes official.distillation",
     # Commands.
+    "bert.convert": "bert.conversion bert.recipes bert.texts official.checkpoints official.cli official.config "
+    "official.conversion official.files official.serving official.task",
     "bert.__main__": "bert.models official.cli widenet",
     "bert.fill": "bert.masked_lm official.checkpoints official.cli official.files official.serving",
     "bert.prepare": "bert.corpus official.cli official.config",

@@ -39,8 +39,8 @@ def convert(source, model_settings, given=None, words=None):
       words: number of tokens of the vocabulary; further rows of the word embedding are left out. None to keep all.
 
     Returns:
-      A Converted. Its settings have `task`: that of a head which is taken, or "encoder". Weights that the source lacks, such as the
-      pooler of a masked language model, are not in its weights.
+      A Converted. Its settings have `task`: that of a head which is taken, or "encoder". Weights that the source lacks, such as
+      the pooler of a masked language model, are not in its weights.
 
     Raises:
       ValueError: what cannot be represented, or does not agree; names the file, and the setting or the tensor.
@@ -57,7 +57,7 @@ def convert(source, model_settings, given=None, words=None):
         names = encoder_names(family, instances, projection=family == "albert")
         heads = head_names(family)
         names += [name for head in TASK_HEADS[task] if heads[head][0].theirs in source for name in heads[head]]
-        _check_shapes(source, names, settings)
+        _check_shapes(source, family, names, settings)
     except ValueError as error:
         raise _named(source, error) from error
     weights = {}
@@ -83,8 +83,8 @@ def _place(weights, name, value):
 def _begin_names(source):
     """Makes the encoder's names begin at the encoder, and a head's at the whole model.
 
-    Google's names and the older ones of norms become those of today. If the model is a part of another, which is neither a BERT nor
-    an ALBERT, tensors outside it are dropped.
+    Google's names and the older ones of norms become those of today. If the model is a part of another, which is neither a BERT
+    nor an ALBERT, tensors outside it are dropped.
     """
     if source.form == "tensorflow":
         source.drop("*adam_[mv]", "a moment of the optimizer")
@@ -171,23 +171,28 @@ def _classes(source, task):
     if len(shape) != 2:
         raise ValueError(f"its tensor 'classifier.weight' has the shape {list(shape)}, which must have two axes")
     if isinstance(labels, dict) and len(labels) != shape[0]:
-        raise ValueError(f"config.json has id2label of {len(labels)} classes, and 'classifier.weight' has the shape {list(shape)}")
+        raise ValueError(
+            f"config.json has id2label of {len(labels)} classes, and 'classifier.weight' has the shape {list(shape)}"
+        )
     if source.config.get("problem_type") == "regression" and shape[0] != 1:
-        raise ValueError(f"config.json has problem_type='regression', and 'classifier.weight' has {shape[0]} outputs instead of 1")
+        raise ValueError(
+            f"config.json has problem_type='regression', and 'classifier.weight' has {shape[0]} outputs instead of 1"
+        )
     return {"classes": shape[0]}
 
 
-def _check_shapes(source, names, settings):
+def _check_shapes(source, family, names, settings):
     """Refuses tensors that are missing, or of other sizes than the config has."""
     for name in names:
         expected = tuple(settings.get(axis, axis) for axis in name.shape)
         found = source.shape(name.theirs)
         if found != expected:
-            told = ", ".join(
-                f"{their_name(axis)}={settings[axis]}" for axis in dict.fromkeys(name.shape) if axis in settings and axis != "classes"
+            axes = [axis for axis in dict.fromkeys(name.shape) if axis in settings and axis != "classes"]
+            told = ", ".join(f"{their_name(axis, family)}={settings[axis]}" for axis in axes)
+            where = (
+                f"config.json has {told}, which needs" if source.config and told else f"{told} needs" if told else "it must be"
             )
-            where = f"{told} in config.json" if source.config and told else f"{told}" if told else "this head"
-            raise ValueError(f"its tensor {name.theirs!r} has the shape {list(found)}, and {where} needs {list(expected)}")
+            raise ValueError(f"its tensor {name.theirs!r} has the shape {list(found)}, and {where} {list(expected)}")
 
 
 BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
@@ -200,10 +205,15 @@ def _drop_copies(source, family, weights):
             value = source.take(name)
             expected = np.arange(value.size) if name.endswith("position_ids") else np.zeros(value.size)
             if not np.array_equal(value.reshape(-1), expected):
-                raise source.refusal(f"its tensor {name!r} is not a count from 0 on, and positions in another order are not supported")
+                raise source.refusal(
+                    f"its tensor {name!r} is not a count from 0 on, and positions in another order are not supported"
+                )
             source.drop(name, "numbers that follow from the shape")
     table, bias = TIED[family]
-    for name, ours, what in ((table, "embedding/word_embedding", "the word embedding"), (bias, "mlm_logits/bias", "the other bias")):
+    for name, ours, what in (
+        (table, "embedding/word_embedding", "the word embedding"),
+        (bias, "mlm_logits/bias", "the other bias"),
+    ):
         if name in source and ours in weights and "mlm_logits/bias" in weights:
             if not np.array_equal(source.take(name, weights[ours].shape), weights[ours]):
                 raise source.refusal(f"its tensor {name!r} is not equal to {what}, to which it must be tied")
@@ -219,8 +229,8 @@ def _cut_words(source, settings, weights, words, rows):
         return rows
     if not words < have < words + PADDED_TO:
         raise source.refusal(
-            f"the vocabulary has {words} tokens, and the word embedding {have} rows, which must be as many or up to {PADDED_TO - 1} "
-            "more, to round their number up"
+            f"the vocabulary has {words} tokens, and the word embedding {have} rows, which must be as many or up to "
+            f"{PADDED_TO - 1} more, to round their number up"
         )
     settings["vocab_size"] = words
     for name in ("embedding/word_embedding", "mlm_logits/bias"):

@@ -1,7 +1,7 @@
 """One table of names: each tensor of Hugging Face's BERT and ALBERT, and the weight of ours that it is.
 
-PyTorch keeps the kernel of a linear layer as [outputs, inputs], Keras as [inputs, outputs]. The norms of all blocks are rows of one
-weight here. Nothing else differs.
+PyTorch keeps the kernel of a linear layer as [outputs, inputs], Keras as [inputs, outputs]. The norms of all blocks are rows of
+one weight here. Nothing else differs.
 """
 
 from typing import NamedTuple
@@ -37,10 +37,10 @@ def encoder_names(family, instances, projection):
       instances: blocks of a BERT, or groups of an ALBERT.
       projection: whether the embedding is projected, as always in an ALBERT.
     """
-    kinds = {"word": "vocab_size", "position": "max_length", "token_type": "type_vocab_size"}
+    kinds = (("word", "word", "vocab_size"), ("position", "position", "max_length"), ("token_type", "type", "type_vocab_size"))
     names = [
-        Name(f"embeddings.{kind}_embeddings.weight", f"embedding/{kind.removeprefix('token_')}_embedding", (size, "embedding_dim"))
-        for kind, size in kinds.items()
+        Name(f"embeddings.{theirs}_embeddings.weight", f"embedding/{ours}_embedding", (size, "embedding_dim"))
+        for theirs, ours, size in kinds
     ]
     names += _norm("embeddings.LayerNorm", "embedding/norm", "embedding_dim", 0)
     if projection:
@@ -75,14 +75,14 @@ TIED = {
     "bert": ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias"),
     "albert": ("predictions.decoder.weight", "predictions.decoder.bias"),
 }
+QKV = ("query", "key", "value")
 BLOCKS = {"bert": "encoder.layer.", "albert": "encoder.albert_layer_groups."}  # where the number of a block or group follows
 
 
 def _bert_block(i):
-    block, attention = f"encoder.layer.{i}", f"encoder/attention_{i}"
+    block = f"encoder.layer.{i}"
     return [
-        *(name for part in ("query", "key", "value") for name in _square(f"{block}.attention.self.{part}", f"{attention}/{part}")),
-        *_square(f"{block}.attention.output.dense", f"{attention}/output"),
+        *_attention([f"{block}.attention.self.{part}" for part in QKV], f"{block}.attention.output.dense", i),
         *_norm(f"{block}.attention.output.LayerNorm", "encoder/attention_norm", "width", i),
         *_feed_forward(f"{block}.intermediate.dense", f"{block}.output.dense", i),
         *_norm(f"{block}.output.LayerNorm", "encoder/ffn_norm", "width", i),
@@ -90,18 +90,18 @@ def _bert_block(i):
 
 
 def _albert_block(i):
-    block, attention = f"encoder.albert_layer_groups.{i}.albert_layers.0", f"encoder/attention_{i}"
+    block = f"encoder.albert_layer_groups.{i}.albert_layers.0"
     return [
-        *(name for part in ("query", "key", "value") for name in _square(f"{block}.attention.{part}", f"{attention}/{part}")),
-        *_square(f"{block}.attention.dense", f"{attention}/output"),
+        *_attention([f"{block}.attention.{part}" for part in QKV], f"{block}.attention.dense", i),
         *_norm(f"{block}.attention.LayerNorm", "encoder/attention_norm", "width", i),
         *_feed_forward(f"{block}.ffn", f"{block}.ffn_output", i),
         *_norm(f"{block}.full_layer_layer_norm", "encoder/ffn_norm", "width", i),
     ]
 
 
-def _square(theirs, ours):
-    return _dense(theirs, ours, "width", "width")
+def _attention(inputs, output, i):
+    pairs = zip((*inputs, output), (*QKV, "output"), strict=True)
+    return [name for theirs, ours in pairs for name in _dense(theirs, f"encoder/attention_{i}/{ours}", "width", "width")]
 
 
 def _dense(theirs, ours, inputs, outputs):

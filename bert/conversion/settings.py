@@ -36,14 +36,17 @@ DEFAULTS = {
     "bert": dict(num_attention_heads=12, hidden_act="gelu", hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1),
     "albert": dict(num_attention_heads=64, hidden_act="gelu_new", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),
 }
-COMMON = dict(layer_norm_eps=1e-12, initializer_range=0.02, num_hidden_groups=1, inner_group_num=1, position_embedding_type="absolute")
+COMMON = dict(
+    layer_norm_eps=1e-12, initializer_range=0.02, num_hidden_groups=1, inner_group_num=1, position_embedding_type="absolute"
+)
 # What shapes cannot tell. Dropout rates, which only training uses, are those of DEFAULTS where nothing tells them.
 UNSEEN = ("depth", "heads", "norm_epsilon", "activation")
 
 # Why models of other types are refused.
 OTHER_TYPES = {
     **dict.fromkeys(
-        ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl"), "its positions begin behind the id of padding, and its heads differ"
+        ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl"),
+        "its positions begin behind the id of padding, and its heads differ",
     ),
     **dict.fromkeys(("deberta", "deberta-v2"), "its positions are relative"),
     "distilbert": "it has neither types of segments nor a pooler, and its classifier has a ReLU layer before it",
@@ -60,7 +63,9 @@ def family_of(config, names):
     Raises:
       ValueError: another type of model, in words that complete "... is not allowed: ".
     """
-    kind = config.get("model_type") or next((kind for kind in BLOCKS if any(name.startswith(BLOCKS[kind]) for name in names)), None)
+    kind = config.get("model_type") or next(
+        (kind for kind in BLOCKS if any(name.startswith(BLOCKS[kind]) for name in names)), None
+    )
     if kind in BLOCKS:
         return kind
     if kind is None:
@@ -154,8 +159,10 @@ def _check_numbers(known, instances, shapes):
         raise ValueError(f"config.json has {setting}={instances}, and there are tensors {shapes.blocks}N of {shapes.instances}")
 
 
-def their_name(setting):
-    """What they call a setting of ours."""
+def their_name(setting, family="bert"):
+    """What they call a setting of ours in the config of a family."""
+    if family == "bert" and setting == "embedding_dim":
+        setting = "width"
     return {**SIZES, **OTHERS}[setting]
 
 

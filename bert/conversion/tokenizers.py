@@ -79,7 +79,9 @@ def _content(folder, path):
     if path is not None:
         place = pathlib.Path(path)
         if not place.is_file():
-            raise ValueError(f"vocabulary={str(path)!r} is not allowed: it must be the path of a vocab.txt or of a SentencePiece .model")
+            raise ValueError(
+                f"vocabulary={str(path)!r} is not allowed: it must be the path of a vocab.txt or a SentencePiece .model"
+            )
         return place, place.read_bytes()
     for name in (WORDPIECE, *SENTENCEPIECE):
         if (folder / name).is_file():
@@ -102,28 +104,29 @@ def _casing(folder):
       ValueError: a tokenizer that cannot be represented.
     """
     config = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
-    lower_case = config.get("do_lower_case")
-    fast = _normalizers(read_json(folder / FAST)) if (folder / FAST).is_file() else []
-    if lower_case is None:
-        kinds = {step.get("type"): step for step in fast}
-        if "BertNormalizer" in kinds:
-            lower_case = kinds["BertNormalizer"].get("lowercase", True)
-        elif fast:
-            lower_case = "Lowercase" in kinds
-    if lower_case is None:
-        return None
-    for setting, needed in (("strip_accents", (None, lower_case)), ("tokenize_chinese_chars", (None, True)), ("keep_accents", (None, False))):
-        if config.get(setting) not in needed:
+    steps = _normalizers(read_json(folder / FAST)) if (folder / FAST).is_file() else {}
+    fast = steps.get("BertNormalizer", {})
+    said = {
+        "do_lower_case": fast.get("lowercase", "Lowercase" in steps if steps else None),
+        "strip_accents": fast.get("strip_accents"),
+        "tokenize_chinese_chars": fast.get("handle_chinese_chars"),
+        **{setting: value for setting, value in config.items() if value is not None},
+    }
+    lower_case = said["do_lower_case"]
+    needed = {"strip_accents": lower_case, "tokenize_chinese_chars": True, "keep_accents": False}
+    for setting, value in needed.items():
+        if said.get(setting) not in (None, value):
             raise ValueError(
-                f"{folder / CONFIG} has {setting}={json.dumps(config[setting])}, which the tokenizers here cannot do; with "
-                f"lower_case={lower_case} given it is left out of account"
+                f"{folder} has a tokenizer with {setting}={json.dumps(said[setting])}, which those here cannot be; where "
+                "lower_case is given, this is not looked at"
             )
-    return bool(lower_case)
+    return lower_case if lower_case is None else bool(lower_case)
 
 
 def _normalizers(fast):
-    """The steps of the normalizer of a tokenizer.json, a list of dicts."""
+    """{type: step} of the normalizer of a tokenizer.json."""
     normalizer = fast.get("normalizer")
     if not isinstance(normalizer, dict):
-        return []
-    return [step for step in normalizer.get("normalizers", [normalizer]) if isinstance(step, dict)]
+        return {}
+    steps = normalizer.get("normalizers", [normalizer])
+    return {step.get("type"): step for step in steps if isinstance(step, dict)}

@@ -152,10 +152,8 @@ class NoTexts:
       pairs: whether an example has two texts.
     """
 
-    splits = {}
-
     def __init__(self, classes, pairs):
-        self.class_names, self.pairs = tuple(classes), pairs
+        self.class_names, self.pairs, self.splits = tuple(classes), pairs, {}
         self.metrics = REGRESSION if self.class_names == (SCORE_NAME,) else CLASSIFICATION
 
     def load(self, split, bad_examples):

@@ -3,6 +3,8 @@
 import importlib
 import json
 
+import numpy as np
+
 LFS = b"version https://git-lfs"
 # What a file begins with that is not what its name says.
 BEGINNINGS = {
@@ -68,6 +70,11 @@ def read_json(path):
     if not isinstance(content, dict):
         raise ValueError(f"{path} cannot be read: it must hold a JSON object")
     return content
+
+
+def from_bfloat16(halves):
+    """float32 of the same values as an array of uint16: bfloat16 is the upper half of the bits of float32. NumPy lacks it."""
+    return (halves.astype(np.uint32) << 16).view(np.float32)
 
 
 def import_package(name, extra, what):

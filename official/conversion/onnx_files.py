@@ -21,6 +21,7 @@ class OnnxFile:
       shapes: {parameter: tuple}.
       files: {parameter: pathlib.Path}.
       quantized: set of the parameters that are integers in the file, which `read` dequantizes.
+      unneeded: empty.
 
     Raises:
       ValueError: a file that cannot be read, or with weights that cannot be told apart.
@@ -61,7 +62,7 @@ class OnnxFile:
                 if not copy.scale:  # one that was not quantized, as ONNX Runtime leaves all but the first call's
                     self._weights[original] = copy
         self.quantized = {name for name, weight in self._weights.items() if weight.scale}
-        self.files = dict.fromkeys(self._weights, path)
+        self.files, self.unneeded = dict.fromkeys(self._weights, path), {}
         self.shapes = {}
         for name, weight in self._weights.items():
             shape = shapes[weight.tensor]
@@ -112,7 +113,7 @@ class OnnxFile:
                 tensor = self._with_data(tensor, path, facts)
             return np.asarray(self._onnx.numpy_helper.to_array(tensor))
         except Exception as error:  # as in __init__
-            raise ValueError(f"{path}: {name!r} cannot be read: {error}") from error
+            raise unreadable(path, f"{name!r}: {error}") from error
 
     def _beside(self, location):
         """The path of a file of data, which must lie in the folder of the model."""
@@ -129,7 +130,7 @@ class OnnxFile:
             file.seek(offset)
             copy.raw_data = file.read(length)
         if length >= 0 and len(copy.raw_data) != length:
-            raise unreadable(path, f"it has {len(copy.raw_data)} bytes from {offset} on in place of {length}")
+            raise ValueError(f"there are {len(copy.raw_data)} bytes from {offset} on in place of {length}")
         return copy
 
     def _kind(self, tensor):
@@ -140,7 +141,8 @@ class OnnxFile:
 
 
 def _node(node):
-    attributes = {item.name: item.i if item.type == item.INT else list(item.ints) for item in node.attribute}
+    attributes = {item.name: item.i for item in node.attribute if item.type == item.INT}
+    attributes |= {item.name: list(item.ints) for item in node.attribute if item.name == "perm"}
     module = None
     for entry in getattr(node, "metadata_props", ()):
         if entry.key == MODULE:

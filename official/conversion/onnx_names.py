@@ -43,7 +43,7 @@ class Node(NamedTuple):
       name: a string, with the path of its module if it begins with "/".
       module: dotted path of its module where the exporter has written that down, else None.
       inputs, outputs: lists of names of values.
-      attributes: {name: int, list of ints or bytes}.
+      attributes: {name: int, or a list of ints for "perm"}.
     """
 
     kind: str

@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 
-from official.conversion.files import import_package, read_json, unreadable
+from official.conversion.files import from_bfloat16, import_package, read_json, unreadable
 
 INDEX = ".safetensors.index.json"
 FLOATS = ("F64", "F32", "F16", "BF16")
@@ -22,7 +22,7 @@ class SafetensorsFiles:
       form: "pytorch".
       shapes: {tensor: tuple}.
       files: {tensor: pathlib.Path}.
-      quantized: empty.
+      quantized, unneeded: empty.
 
     Raises:
       ValueError: a file that cannot be read, an index that does not agree with its files, or a missing package.
@@ -32,7 +32,7 @@ class SafetensorsFiles:
 
     def __init__(self, path):
         self._safe_open = import_package("safetensors", "weights", "files .safetensors").safe_open
-        self.shapes, self.files, self.quantized = {}, {}, set()
+        self.shapes, self.files, self.quantized, self.unneeded = {}, {}, set(), {}
         self._open = {}
         if path.name.endswith(INDEX):
             self._add_shards(path)
@@ -83,10 +83,9 @@ class SafetensorsFiles:
                     raise ValueError(f"{index} says that {name!r} {says}, but {place} has it")
 
     def _bfloat16(self, name):
-        """NumPy has no such type. A value is the upper half of the bits of the float32 that is equal to it."""
+        """A tensor of bfloat16, which the package does not read as an array of NumPy."""
         with self.files[name].open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             begin, end = json.loads(file.read(length))[name]["data_offsets"]
             file.seek(8 + length + begin)
-            halves = np.frombuffer(file.read(end - begin), "<u2")
-        return (halves.astype(np.uint32) << 16).view(np.float32).reshape(self.shapes[name])
+            return from_bfloat16(np.frombuffer(file.read(end - begin), "<u2")).reshape(self.shapes[name])

@@ -4,17 +4,27 @@ import difflib
 import fnmatch
 import os
 import pathlib
+import re
 from typing import NamedTuple
 
 import numpy as np
 
 from official.conversion.files import read_json, refused
+from official.conversion.numpy_files import NumpyFile
 from official.conversion.onnx_files import OnnxFile
 from official.conversion.safetensors_files import INDEX, SafetensorsFiles
+from official.conversion.tensorflow_files import TensorFlowCheckpoint, is_tensorflow_1
+from official.files.layout import BEST_CHECKPOINT, CHECKPOINTS
 
-CONFIG = "config.json"  # in a folder of Hugging Face
-SAFETENSORS, ONNX = ".safetensors", ".onnx"
-ALLOWED = "it must be a folder of Hugging Face with config.json and model.safetensors, or a file .safetensors or .onnx"
+CONFIGS = ("config.json", "bert_config.json", "albert_config.json")  # Hugging Face's and Google's
+SAFETENSORS, ONNX, CHECKPOINT_INDEX = ".safetensors", ".onnx", ".index"
+READERS = {SAFETENSORS: SafetensorsFiles, INDEX: SafetensorsFiles, ONNX: OnnxFile, ".npz": NumpyFile}
+CHECKPOINT_FILES = r"\.(index|meta|data-\d{5}-of-\d{5})$"  # what follows the prefix of a checkpoint
+ONNX_FOLDER = "onnx"  # in which Hugging Face's Optimum puts .onnx files, below config.json
+ALLOWED = (
+    "it must be a folder of Hugging Face with config.json and model.safetensors, one of Google with bert_config.json or "
+    "albert_config.json and a checkpoint of TensorFlow 1, or a file .safetensors, .onnx or .npz"
+)
 MOST_NAMED = 5  # tensors that a message names one by one
 
 
@@ -76,9 +86,9 @@ class Source:
         self.given, self.path, self.folder, self.config = given, path, folder, config
         self.form, self.notes = tensors.form, []
         self._tensors, self._setting = tensors, setting
-        # Per name that the user of this object knows: (the name in the file, the permutation of its axes or None).
-        self._places = {name: (name, None) for name in tensors.shapes}
-        self._taken, self._dropped = set(), {}  # names in the file; {name in the file: reason}
+        # By the name that the user of this object knows: (the name in the file, the permutation of its axes or None).
+        self._places = {name: (name, None) for name in tensors.shapes if name not in tensors.unneeded}
+        self._taken, self._dropped = set(), dict(tensors.unneeded)  # names in the file; {name in the file: reason}
         if prefix:
             self._select(prefix)
         quantized = [name for name, _ in self._places.values() if name in tensors.quantized]
@@ -126,7 +136,7 @@ class Source:
         return value
 
     def drop(self, pattern, reason):
-        """Marks tensors as not needed.
+        """Marks tensors as not needed, also ones that were taken for a check.
 
         Args:
           pattern: of their names, as of fnmatch: "*.position_ids". None needs to match.
@@ -177,9 +187,9 @@ class Source:
             files = ", ".join(dict.fromkeys(str(self._file(name)) for name in unused))
             raise self.refusal(f"{files} has tensors that this model has no place for: {listed(unused)}")
         return [
-            Row(name, str(list(shapes[name])), "loaded")
-            if name in self._taken
-            else Row(name, str(list(shapes[name])), "dropped", self._dropped[name])
+            Row(name, str(list(shapes[name])), "dropped", self._dropped[name])
+            if name in self._dropped
+            else Row(name, str(list(shapes[name])), "loaded")
             for name in shapes
         ]
 
@@ -188,7 +198,7 @@ class Source:
         return ValueError(f"{self._setting}={self.given!r} is not allowed: {reason}")
 
     def _select(self, prefix):
-        start = prefix.rstrip("./") + "."
+        start = prefix.replace("/", ".").rstrip(".") + "."
         inside = {name: place for name, place in self._places.items() if name.replace("/", ".").startswith(start)}
         if not inside:
             tops = dict.fromkeys(name.replace("/", ".").rpartition(".")[0] or name for name in self._places)
@@ -221,7 +231,10 @@ def is_source(path):
         return False
     place = pathlib.Path(path)
     try:
-        return _is_folder(place) if place.is_dir() else _is_file(place)
+        if place.is_dir():
+            return _is_folder(place)
+        reader = _reader(place)
+        return is_tensorflow_1(place) if reader is TensorFlowCheckpoint else reader is not None or bool(refused(place))
     except (OSError, ValueError):  # a path that the system does not take
         return False
 
@@ -230,8 +243,9 @@ def open_source(path, setting="source", prefix=None):
     """Opens a model that was made elsewhere. Its tensors are read later, one by one.
 
     Args:
-      path: a folder of Hugging Face, with config.json and model.safetensors or shards with their index; or a file .safetensors.
-        The config is looked for beside a file.
+      path: a folder of Hugging Face, with config.json and model.safetensors, shards with their index or an .onnx; one of Google
+        with bert_config.json or albert_config.json and a checkpoint of TensorFlow 1; or a file .safetensors, .onnx or .npz or
+        the prefix of such a checkpoint. The config is looked for beside a file.
       setting: what the user calls the path, for messages.
       prefix: as of Source.
 
@@ -244,20 +258,19 @@ def open_source(path, setting="source", prefix=None):
     given = os.fspath(path)
     place = pathlib.Path(path)
     try:
-        place = _file_in(place) if place.is_dir() else place
-        if refused(place):
+        place = _file_in(place) if place.is_dir() else pathlib.Path(re.sub(CHECKPOINT_FILES, "", given))
+        reader = _reader(place)
+        if reader is None and refused(place):
             raise ValueError(refused(place))
-        if not place.is_file():
-            raise ValueError(f"{ALLOWED}; no such file or folder")
-        if not _is_file(place):
-            raise ValueError(ALLOWED)
-        tensors = OnnxFile(place) if place.suffix == ONNX else SafetensorsFiles(place)
+        if reader is None or not (place.is_file() or reader is TensorFlowCheckpoint):
+            raise ValueError(ALLOWED if place.exists() else f"{ALLOWED}; no such file or folder")
+        tensors = reader(place)
         if not tensors.shapes:
             raise ValueError(f"{place} has no tensors")
         folder = place.parent
-        if folder.name == ONNX[1:] and not (folder / CONFIG).is_file():  # as Hugging Face's Optimum writes it
+        if folder.name == ONNX_FOLDER and not (folder / CONFIGS[0]).is_file():
             folder = folder.parent
-        config = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+        config = next((read_json(folder / name) for name in CONFIGS if (folder / name).is_file()), {})
     except (OSError, ValueError) as error:
         raise ValueError(f"{setting}={given!r} is not allowed: {error}") from error
     return Source(given, place, folder, config, tensors, setting, prefix)
@@ -270,34 +283,39 @@ def listed(names):
     return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _is_file(place):
-    return place.suffix in (SAFETENSORS, ONNX) or place.name.endswith(INDEX) or bool(refused(place))
+def _reader(place):
+    """The class that reads a file, an index or a prefix; None if there is none."""
+    for ending, reader in READERS.items():
+        if place.name.endswith(ending):
+            return reader
+    return TensorFlowCheckpoint if place.with_name(place.name + CHECKPOINT_INDEX).is_file() else None
 
 
 def _is_folder(place):
     names = {path.name for path in place.iterdir()}
-    if names & {"saved_model.pb", "checkpoints", "checkpoints-best"}:
+    if names & {"saved_model.pb", CHECKPOINTS, BEST_CHECKPOINT}:
         return False
-    if any(name.startswith("pytorch_model") or (_is_file(place / name) and not refused(place / name)) for name in names):
+    if any(name.endswith((SAFETENSORS, INDEX, ONNX)) or name.startswith("pytorch_model") for name in names):
         return True
-    return CONFIG in names and bool({"model_type", "architectures"} & read_json(place / CONFIG).keys())
+    if names & set(CONFIGS[1:]):
+        return True
+    return CONFIGS[0] in names and bool({"model_type", "architectures"} & read_json(place / CONFIGS[0]).keys())
 
 
 def _file_in(folder):
-    """The file with the tensors, or the index of several, in a folder."""
+    """The file with the tensors, the index of several or the prefix of a checkpoint, in a folder."""
     names = sorted(path.name for path in folder.iterdir())
     if not names:
         raise ValueError(f"{ALLOWED}; the folder is empty")
-    inner = folder / ONNX[1:]  # where Hugging Face's Optimum puts it
-    if inner.is_dir():
-        names += sorted(f"{inner.name}/{path.name}" for path in inner.iterdir())
     if f"model{SAFETENSORS}" in names:
         return folder / f"model{SAFETENSORS}"
-    for ending in (INDEX, SAFETENSORS, ONNX):
+    if (folder / ONNX_FOLDER).is_dir():
+        names += sorted(f"{ONNX_FOLDER}/{path.name}" for path in (folder / ONNX_FOLDER).iterdir())
+    for ending in (INDEX, SAFETENSORS, ONNX, CHECKPOINT_INDEX):
         choice = [name for name in names if name.endswith(ending)]
-        best = [name for name in choice if name.endswith(f"model{ending}")] or choice
+        best = [name for name in choice if name.rpartition("/")[2] == f"model{ending}"] or choice
         if len(best) == 1:
-            return folder / best[0]
+            return folder / best[0].removesuffix(CHECKPOINT_INDEX)
         if choice:
             raise ValueError(f"{ALLOWED}; the folder has {', '.join(choice)}: name one of them")
     for name in names:

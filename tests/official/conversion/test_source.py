@@ -240,7 +240,7 @@ def test_folders_without_weights(tmp_path):
     assert "pytorch_model.bin: files of PyTorch are pickles, which can run code when they are read; save" in refusal(empty)
     save_file(ARRAYS, empty / "a.safetensors")
     save_file(ARRAYS, empty / "b.safetensors")
-    assert "several others (a.safetensors, b.safetensors): name one of them" in refusal(empty)
+    assert "the folder has a.safetensors, b.safetensors: name one of them" in refusal(empty)
     assert "no such file or folder" in refusal(tmp_path / "nowhere.safetensors")
     save_file({}, empty / "none.safetensors")
     assert "none.safetensors has no tensors" in refusal(empty / "none.safetensors")

@@ -6,7 +6,7 @@ from bert.corpus.shards import prepared_vocabulary
 from bert.models import ENCODER_KIND, build_model, encoder_of, settings_of
 from bert.serving import encoder_endpoints, preprocessor
 from bert.tokenizer import open_tokenizer
-from bert.transfer import transfer_weights
+from bert.transfer import grow_model, transfer_weights
 from bert.zoo import MEANINGS, load_model
 from official.checkpoints.trained_models import find_model
 from official.config import meanings_of
@@ -92,6 +92,9 @@ class TextTask(Task):
         if problem:
             raise ValueError(f"{setting}={path!r} is not allowed: {problem}")
         return model
+
+    def grow(self, model, parent, **options):
+        return grow_model(model, parent, **options)
 
     def part(self, name):
         """ "model" answers as the task does, "encoder" gives encodings, and "preprocessor" makes an encoder's inputs of texts."""

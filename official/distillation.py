@@ -239,8 +239,8 @@ class Lesson:
             answers, theirs = self._teacher.call_with_blocks(taught)
         else:
             answers, theirs = self._teacher(taught, training=False), []
-        for (ours, mask), block in zip(self._step.blocks, self.compared.blocks, strict=True):
-            yield theirs[block][0], ours, mask
+        for ours, block in zip(self._step.blocks, self.compared.blocks, strict=True):
+            yield theirs[block].output, ours.output, ours.mask
         named, masks = _named_outputs(self._teacher, answers), self._masks(inputs)
         for name in self.compared.outputs:
             yield named[name], _named_outputs(student, outputs)[name], masks.get(name)

@@ -195,6 +195,24 @@ class Task(abc.ABC):
         """
         return {}
 
+    def grow(self, model, parent, **options):
+        """Gives a fresh model with experts the weights of a dense one, as official.grow does; by default refused.
+
+        Args:
+          model: from create_model.
+          parent: the dense model, of a task of the same class, with its weights.
+          **options: `experts` and `attention`, lists of ints or None, of that command; and `inputs`, an iterable of batches of
+            inputs, which is read only if it is needed.
+
+        Returns:
+          A NamedTuple with `rows`, of a table of what became of each weight, as of `initialize`; `notes`, a list of sentences; and
+          `own_share` and `unexplained`, lists of floats or None, as of widenet.weight_transfer.Growth.
+
+        Raises:
+          ValueError: the one cannot be grown out of the other, naming the setting.
+        """
+        raise ValueError(f"--model is not allowed: it must be of a task that grows models, and {type(self).__name__} has no grow")
+
     @abc.abstractmethod
     def loss(self):
         """The main loss, without what layers add: a tf.keras.losses.Loss, or a dict of them by the names of the outputs.

@@ -132,6 +132,11 @@ class ImageClassification(Task):
 
         return transfer_weights(model, weights, saved_settings(self._config.init, "init"))
 
+    def grow(self, model, parent, **options):
+        from vision.transfer import grow_model  # which only official.grow needs
+
+        return grow_model(model, parent, **options)
+
     def loss(self):
         return tf.keras.losses.CategoricalCrossentropy(from_logits=True)
 

@@ -45,12 +45,23 @@ class Encoding(NamedTuple):
     balance_loss: tf.Tensor
 
 
+class BlockRecord(NamedTuple):
+    """What a block is recorded as while `widenet.fast_path.CONTEXT.blocks` is a list (`recording_blocks`).
+
+    Attributes:
+      ffn_input: float [batch, length, width], what the block's FFN or experts take.
+      output: float [batch, length, width], the block's output.
+      mask: bool [batch, length], False where a token is padding; None if all are real.
+    """
+
+    ffn_input: tf.Tensor
+    output: tf.Tensor
+    mask: tf.Tensor | None
+
+
 @contextlib.contextmanager
 def recording_blocks():
-    """Yields a list that gets (output, mask) of every block of each Encoder called inside, in the order of the calls.
-
-    The output is float [batch, length, width], the mask bool [batch, length], the real tokens, or None if all are real.
-    """
+    """Yields a list that gets the BlockRecord of every block of each Encoder called inside, in the order of the calls."""
     records = []
     with setting(blocks=records):
         yield records
@@ -227,8 +238,6 @@ class Encoder(Layer):
         ]
         with cast_once(uses):
             block_outputs, routings = self._encode(x, mask, training)
-        if CONTEXT.blocks is not None:
-            CONTEXT.blocks.extend((output, mask) for output in block_outputs)
         output = self.final_norm(block_outputs[-1], 0) if self.final_norm else block_outputs[-1]
         return Encoding(output, block_outputs, self._balance_loss(routings, mask)) if details else output
 
@@ -247,6 +256,8 @@ class Encoder(Layer):
             if not pre_norm:
                 x = self.ffn_norm(x, block.norm)
             block_outputs.append(x)
+            if CONTEXT.blocks is not None:
+                CONTEXT.blocks.append(BlockRecord(h, x, mask))
         return block_outputs, routings
 
     def _feed_forward(self, x, block, routings, mask, training):

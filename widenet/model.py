@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from widenet.checks import refuse
-from widenet.encoder import Encoder, recording_blocks
+from widenet.encoder import BlockRecord, Encoder, recording_blocks
 from widenet.expert_load import ExpertLoad, join_assignments, recording, recording_assignments, recording_margins
 from widenet.fast_path import CONTEXT, setting, xla_elementwise
 from widenet.layer import register
@@ -323,22 +323,22 @@ class Model(tf.keras.Model):
         return [module.width for module in self.submodules if isinstance(module, Encoder) for _ in module.blocks]
 
     def recording_blocks(self) -> contextlib.AbstractContextManager:
-        """A context that yields a list, which gets (output, mask) of every block in each call of the model inside.
+        """A context that yields a list, which gets the BlockRecord of every block in each call of the model inside.
 
-        The output is float [batch, length, width], the mask bool [batch, length], the real tokens, or None if all are real.
         Nothing is computed for it, so a training step can use the blocks' outputs in its loss.
         """
         return recording_blocks()
 
-    def call_with_blocks(self, inputs: Any) -> tuple[Any, list[tuple[tf.Tensor, tf.Tensor | None]]]:
-        """A forward pass as in `predict` that also returns the output of every block; inside a training step of another model,
-        too, whose records stay its own.
+    def call_with_blocks(self, inputs: Any) -> tuple[Any, list[BlockRecord]]:
+        """A forward pass as in `predict` that also returns the BlockRecord of every block.
+
+        Inside a training step of another model nothing of it is counted there.
 
         Args:
           inputs: as for a call.
 
         Returns:
-          The model's outputs, and a list of (output, mask) as of `recording_blocks`.
+          The model's outputs, and the list.
         """
         with setting(loads=None, assignments=None, margins=None), recording_blocks() as records:
             outputs = self(inputs, training=False)

@@ -225,7 +225,14 @@ def load_forward(found, task, averaged=True):
 
 
 def restore_weights(model, found, averaged=True):
-    """Gives a model the weights of a checkpoint of a run; arguments and errors as of load_forward. Returns the step."""
+    """Gives a model the weights of a TrainedModel; arguments and errors as of load_forward.
+
+    Returns:
+      The step of a checkpoint; None for a SavedModel.
+    """
+    if found.is_saved_model:
+        _take_weights(model, read_weights(found.path), found.path)
+        return None
     step = restore_model(model, str(found.path))
     if averaged and found.config.train.get("ema_decay"):
         weights = read_weights(found.path)
@@ -253,6 +260,17 @@ def call_by_names(function, names, inputs):
     """
     outputs = function(**(inputs if isinstance(inputs, dict) else {names[0]: inputs}))
     return outputs["output_0"] if set(outputs) == {"output_0"} else outputs
+
+
+def _take_weights(model, weights, path):
+    """Gives a model all its weights of {full name: array}. Raises ValueError if one is missing or has another shape."""
+    for weight in model.weights:
+        name = plain_name(weight.name)
+        if name not in weights or weights[name].shape != tuple(weight.shape):
+            has = f"has it as {list(weights[name].shape)}" if name in weights else "lacks it"
+            raise ValueError(f"{path} does not fit this config's model: of {name} {list(weight.shape)} it {has}")
+    for weight in model.weights:
+        weight.assign(weights[plain_name(weight.name)])
 
 
 def _take_variables(model, variables):

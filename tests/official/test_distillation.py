@@ -329,7 +329,7 @@ def test_images(tmp_path):
     expected = share_by_hand(teacher(images), student(images))
     assert logs["head_unexplained"] == pytest.approx(expected, rel=1e-4)  # float32
     (_, blocks), (_, taught) = (model.call_with_blocks(images) for model in (student, teacher))
-    assert logs["block_2_unexplained"] == pytest.approx(share_by_hand(taught[0][0], blocks[1][0]), rel=1e-4)
+    assert logs["block_2_unexplained"] == pytest.approx(share_by_hand(taught[0].output, blocks[1].output), rel=1e-4)
     config.model.patch_size = 2
     with pytest.raises(ValueError, match="its patch_size is 4, and model.patch_size 2$"):
         create_task(config).initial_model()

@@ -66,6 +66,9 @@ class Pretraining(TextTask):
             raise ValueError(f"data.word_vectors={path!r} is not allowed: it must have {allowed} values, not {shape}")
         embedding.assign(vectors)
 
+    def output_masks(self, inputs):
+        return {"mlm_logits": inputs["masked_lm_positions"] > 0}
+
     def loss(self):
         """The two losses; training minimizes their sum."""
         return {"mlm_logits": MaskedLMLoss(), "next_sentence": tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)}

@@ -3,11 +3,11 @@
 import pathlib
 
 from bert.corpus.shards import prepared_vocabulary
-from bert.models import ENCODER_KIND, build_model, encoder_of
+from bert.models import ENCODER_KIND, build_model, encoder_of, settings_of
 from bert.serving import encoder_endpoints, preprocessor
 from bert.tokenizer import open_tokenizer
 from bert.transfer import grow_model, transfer_weights
-from bert.zoo import MEANINGS
+from bert.zoo import MEANINGS, load_model
 from official.checkpoints.trained_models import find_model
 from official.config import meanings_of
 from official.data.bad_examples import BadExamples
@@ -71,6 +71,28 @@ class TextTask(Task):
     def initialize(self, model, weights):
         return transfer_weights(model, weights)
 
+    def trained_model(self, path, setting):
+        """Of any task on text, with this one's vocabulary and casing."""
+        try:
+            model = load_model(path, name="teacher")
+        except ValueError as error:
+            raise ValueError(f"{setting}: {error}") from error
+        data, of_run, has = self.config.data, _data_of(path), settings_of(model)
+        vocabulary = _vocabulary_in(of_run)
+        casing = of_run.get("lower_case", data.lower_case)
+        problem = ""
+        if has["vocab_size"] != self.tokenizer.size:
+            problem = f"its vocabulary has {has['vocab_size']} tokens, and data.vocabulary {self.tokenizer.size}"
+        elif vocabulary and pathlib.Path(vocabulary).read_bytes() != pathlib.Path(data.vocabulary).read_bytes():
+            problem = f"its vocabulary is {vocabulary}, which has other tokens than data.vocabulary={data.vocabulary!r}"
+        elif casing != data.lower_case:
+            problem = f"it was trained with data.lower_case={casing}, and data.lower_case is {data.lower_case}"
+        elif has["max_length"] < data.max_length:
+            problem = f"it has {has['max_length']} positions, and data.max_length is {data.max_length}"
+        if problem:
+            raise ValueError(f"{setting}={path!r} is not allowed: {problem}")
+        return model
+
     def grow(self, model, parent, **options):
         return grow_model(model, parent, **options)
 
@@ -123,7 +145,7 @@ def open_vocabulary(config):
       ValueError: a file that is missing, has another size than the model's, or differs from that of the run in `init`.
     """
     data, model = config.data, config.model
-    before = _initial_vocabulary(config.init)
+    before = _vocabulary_in(_data_of(config.init))
     data.vocabulary = data.vocabulary or before
     if not data.vocabulary:
         raise ValueError(
@@ -149,11 +171,15 @@ def open_vocabulary(config):
     return tokenizer
 
 
-def _initial_vocabulary(init):
-    """Path of the vocabulary of the run in `init`, "" if it is unknown."""
+def _data_of(path):
+    """The `data` settings of the run that a model is of, {} if they are unknown; "" for no model."""
     try:
-        data = find_model(init).config.get("data", {}) if init else {}
+        return find_model(path).config.get("data", {}) if path else {}
     except ValueError:  # only weights, or nothing, which is refused when weights are read
-        return ""
+        return {}
+
+
+def _vocabulary_in(data):
+    """Path of the vocabulary of a run's `data`, "" if it is unknown."""
     path = data.get("vocabulary") or prepared_vocabulary(data.get("dir"))  # a pretraining run may use its data's vocabulary
     return path if path and pathlib.Path(path).is_file() else ""

@@ -16,6 +16,7 @@ from official.zoo import override
 FIXED = (
     "init",
     "task",
+    "distillation",
     "model",
     "data",
     "train.optimizer",

@@ -33,6 +33,7 @@ ARROWS = {
     "official.training": "official.checkpoints official.config official.files official.cli",
     "official.serving": "official.evaluation official.checkpoints official.exportable official.files official.cli",
     "official.hub": "official.repository official.cli",
+    "official.distillation": "official.task official.config",
     # Commands.
     "official.evaluate": "official.evaluation official.checkpoints official.config official.cli",
     "official.export": "official.serving official.checkpoints official.task official.config official.files official.cli",
@@ -62,7 +63,7 @@ ARROWS = {
     "bert.pretraining": "bert.corpus bert.masked_lm bert.task official.task",
     "bert.question_answering": "bert.serving bert.squad bert.task official.task",
     "bert.recipes": "bert.masked_lm bert.sentences bert.squad bert.texts official.checkpoints official.config widenet",
-    "bert.configs": "bert.recipes",
+    "bert.configs": "bert.recipes official.distillation",
     # Commands.
     "bert.convert": "bert.conversion bert.recipes bert.texts official.checkpoints official.cli official.config "
     "official.conversion official.files official.serving official.task",

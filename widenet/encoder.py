@@ -1,6 +1,7 @@
 """One transformer encoder for every parameter deployment."""
 
 import collections
+import contextlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import tensorflow as tf
 from widenet.attention import SelfAttention, check_heads
 from widenet.checks import check_count, check_known, check_positive, check_rate, refuse
 from widenet.deployment import Deployment
-from widenet.fast_path import CONTEXT, cast_once
+from widenet.fast_path import CONTEXT, cast_once, setting
 from widenet.feed_forward import FeedForward, plain_activation
 from widenet.layer import (
     Activation,
@@ -45,7 +46,7 @@ class Encoding(NamedTuple):
 
 
 class BlockRecord(NamedTuple):
-    """What a block is recorded as while `widenet.fast_path.CONTEXT.blocks` is a list.
+    """What a block is recorded as while `widenet.fast_path.CONTEXT.blocks` is a list (`recording_blocks`).
 
     Attributes:
       ffn_input: float [batch, length, width], what the block's FFN or experts take.
@@ -56,6 +57,14 @@ class BlockRecord(NamedTuple):
     ffn_input: tf.Tensor
     output: tf.Tensor
     mask: tf.Tensor | None
+
+
+@contextlib.contextmanager
+def recording_blocks():
+    """Yields a list that gets the BlockRecord of every block of each Encoder called inside, in the order of the calls."""
+    records = []
+    with setting(blocks=records):
+        yield records
 
 
 @register

@@ -183,12 +183,14 @@ class Forward(NamedTuple):
         choice) that each example's router gave to each expert, or None.
       name: the model's.
       step: of the checkpoint; None for a SavedModel.
+      parameters: number of the parameters of the config's model.
       no_experts: a sentence on why the assignments of a model with experts are unknown; "" elsewhere.
     """
 
     call: Callable
     name: str
     step: int | None
+    parameters: int
     no_experts: str
 
 
@@ -206,7 +208,7 @@ def load_forward(found, task, averaged=True):
     model = task.create_model()
     if not found.is_saved_model:
         step = restore_weights(model, found, averaged)
-        return Forward(_call_with_assignments(model), model.name, step, "")
+        return Forward(_call_with_assignments(model), model.name, step, model.count_params(), "")
     served = tf.saved_model.load(str(found.path))
     if task.evaluated_endpoint not in served.signatures:
         has = ", ".join(served.signatures)
@@ -221,7 +223,7 @@ def load_forward(found, task, averaged=True):
     no_experts = ""
     if missing and getattr(model, "expert_load", None):
         no_experts = f"No files on experts: {found.path} has no variable {missing} of its config's model."
-    return Forward(call, model.name, None, no_experts)
+    return Forward(call, model.name, None, model.count_params(), no_experts)
 
 
 def restore_weights(model, found, averaged=True):

@@ -223,7 +223,7 @@ class Source:
 
 
 def is_source(path):
-    """Whether a path is what `open_source` reads or refuses for a reason of its own; decided by names, without an error.
+    """Whether a path is what `open_source` reads or refuses for a reason of its own; decided without an error, by names.
 
     A SavedModel, a workdir and a checkpoint of TensorFlow 2 are not sources.
     """
@@ -317,7 +317,8 @@ def _file_in(folder):
         if len(best) == 1:
             return folder / best[0].removesuffix(CHECKPOINT_INDEX)
         if choice:
-            raise ValueError(f"{ALLOWED}; the folder has {', '.join(choice)}: name one of them")
+            without = " and no index of them" if ending == SAFETENSORS else ""
+            raise ValueError(f"{ALLOWED}; the folder has {', '.join(choice)}{without}: name one of them")
     for name in names:
         if refused(folder / name):
             raise ValueError(refused(folder / name))

@@ -147,6 +147,7 @@ def test_every_tensor_is_accounted_for(tmp_path):
         source.finish()
     assert source.drop("*position_ids", "counts positions") == ["position_ids"]
     assert source.drop("*.attention_mask", "no tensor matches") == []
+    assert source.take("position_ids").tolist() == [[0, 1, 2, 3]]  # what is dropped may be looked at
     source.take("layer.0.query.weight")
     source.take("layer.0.query.bias")
     assert sorted(source.finish()) == [
@@ -240,7 +241,7 @@ def test_folders_without_weights(tmp_path):
     assert "pytorch_model.bin: files of PyTorch are pickles, which can run code when they are read; save" in refusal(empty)
     save_file(ARRAYS, empty / "a.safetensors")
     save_file(ARRAYS, empty / "b.safetensors")
-    assert "the folder has a.safetensors, b.safetensors: name one of them" in refusal(empty)
+    assert "the folder has a.safetensors, b.safetensors and no index of them: name one of them" in refusal(empty)
     assert "no such file or folder" in refusal(tmp_path / "nowhere.safetensors")
     save_file({}, empty / "none.safetensors")
     assert "none.safetensors has no tensors" in refusal(empty / "none.safetensors")
@@ -290,7 +291,8 @@ def test_a_zoo_that_converts_takes_sources(tmp_path):
     def convert(source):
         source.notes.append("half of it was guessed")
         weights = {"embedding": source.take("embeddings.weight")}
-        source.drop("*", "others")
+        source.drop("layer.*", "others")
+        source.drop("position_ids", "counts positions")
         return Converted("tiny", {"depth": source.config["depth"]}, weights, source.finish())
 
     saved = read_saved(zoo._replace(convert=convert), folder, "pretrained")

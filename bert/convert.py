@@ -79,6 +79,9 @@ def convert_model(source, output, name=None, task=None, vocabulary=None, lower_c
     found = converted.settings["task"]
     if task not in (None, "embedding", found):
         raise ValueError(f"--task={task} is not allowed: {opened.given} has no head for it")
+    for setting, value in given.items():
+        if value is not None and converted.settings[setting] != value:
+            raise ValueError(f"--{setting}={value} is not allowed: {opened.given} has {setting}={converted.settings[setting]}")
     converted = converted._replace(name=name or converted.name)
     tf.keras.mixed_precision.set_global_policy("float32")
     with tempfile.TemporaryDirectory() as temporary:

@@ -87,8 +87,6 @@ def _begin_names(source):
     nor an ALBERT, tensors outside it are dropped.
     """
     if source.form == "tensorflow":
-        source.drop("*adam_[mv]", "a moment of the optimizer")
-        source.drop("*global_step*", "a counter of training steps")
         source.rename(hugging_face_names(source.names()))
     source.rename(_modern)
     found = [name.removesuffix(WORDS) for name in source.names() if name == WORDS or name.endswith(f".{WORDS}")]

@@ -245,7 +245,9 @@ def config_of(settings):
         raise ValueError("it has embedding_projection=None, and an ALBERT of Hugging Face a projection of the embeddings always")
     family = "albert" if is_projected else "bert"
     # Their blocks are counted in floats.
-    if family == "albert" and [int(i / (depth / instances)) for i in range(depth)] != [i * instances // depth for i in range(depth)]:
+    if family == "albert" and [int(i / (depth / instances)) for i in range(depth)] != [
+        i * instances // depth for i in range(depth)
+    ]:
         raise ValueError(f"it has {instances} groups of {depth} blocks, which Hugging Face's ALBERT rounds to others")
     sizes = {theirs: settings[ours] for ours, theirs in SIZES.items() if family == "albert" or ours != "embedding_dim"}
     config = dict(model_type=family, **sizes, **{theirs: settings[ours] for ours, theirs in OTHERS.items()})

@@ -5,8 +5,8 @@
 changed by --config.model.SETTING=VALUE, and computes the same function, or begins near it (docs/weights.md). It is written as an
 exported model, which official.train takes as --config.init, and every other command as --model.
 
-Blocks that share experts but had feed-forward layers of their own (ffn_groups) need a router that knows them from their inputs. It
-is fitted to batches of the training data of the model's recipe, which --data_dir and --config.data.SETTING=VALUE change.
+Blocks that share experts but had feed-forward layers of their own (ffn_groups) need a router that knows them from their inputs.
+It is fitted to batches of the training data of the model's recipe, which --data_dir and --config.data.SETTING=VALUE change.
 """
 
 import argparse
@@ -87,9 +87,7 @@ def grow(model, output, settings, experts=None, attention=None, data_dir=None, a
     restore_weights(parent, found, averaged)
     child = task.create_model()
     # A generator: the data are read only if the task asks for a batch.
-    growth = task.grow(
-        child, parent, experts=experts, attention=attention, inputs=(batch[0] for batch in task.train_dataset(0))
-    )
+    growth = task.grow(child, parent, experts=experts, attention=attention, inputs=(batch[0] for batch in task.train_dataset(0)))
     tf.keras.mixed_precision.set_global_policy(config.train.precision)
     spec = task.part(task.parts[0])
     grown = {plain_name(weight.name): weight for weight in child.weights}
@@ -105,8 +103,9 @@ def _change(config, settings, known):
     names = {*_dotted(configs.to_plain(config)), *(f"model.{name}" for name in known)}
     for key, text in settings.items():
         if key not in names:
-            beside = sorted(name for name in names if name.partition(".")[0] == key.partition(".")[0]) or sorted(names)
-            raise ValueError(f"--config.{key} is not a setting of the model{did_you_mean(key, names)}; known: {', '.join(beside)}")
+            section = key.partition(".")[0]
+            known = ", ".join(sorted(name for name in names if name.partition(".")[0] == section) or sorted(names))
+            raise ValueError(f"--config.{key} is not a setting of the model{did_you_mean(key, names)}; known: {known}")
         *sections, setting = key.split(".")
         section = functools.reduce(ConfigDict.__getitem__, sections, config)
         keeps_text = sections != ["model"] and isinstance(section[setting], str)
@@ -166,9 +165,8 @@ def main():
     )
     add_model(parser, "the dense model: a workdir, checkpoint, exported model or handle")
     parser.add_argument("--output", required=True, metavar="FOLDER", help="folder to write: a new path or an empty folder")
-    parser.add_argument(
-        "--experts", metavar="BLOCKS", type=_blocks, help="blocks whose feed-forward layers become experts (default: evenly spread)"
-    )
+    which = "blocks whose feed-forward layers become experts (default: spread evenly)"
+    parser.add_argument("--experts", metavar="BLOCKS", type=_blocks, help=which)
     parser.add_argument(
         "--attention", metavar="BLOCKS", type=_blocks, help="for each shared attention, the block that it is taken from"
     )

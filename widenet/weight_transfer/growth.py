@@ -74,9 +74,9 @@ def grow_model(
     Outside training it computes the parent's function of all real tokens if every instance of the child's encoder is used by
     blocks that share that instance in the parent: ViT to ViT-MoE, BERT to experts in some or all blocks, ALBERT to WideNet, whose
     norm becomes all individual ones. In float32 the outputs are the very same numbers where K is a power of two and, without
-    `renormalize`, E too: E / K and 1 / E are then exact. Otherwise they are 1e-6 of their size apart. (A matrix product may add in
-    another order if it has another number of rows or, with wider experts, of columns.) At padding the experts give zeros, the FFN
-    does not. In training, with noise and nothing dropped, the outputs are 1e-6 apart with `renormalize`; without it, noise lifts
+    `renormalize`, E too: E / K and 1 / E are then exact. Otherwise they are 1e-6 of their size apart. (A matrix product may add
+    in another order if it has another number of rows or, with wider experts, of columns.) At padding the experts give zeros, the
+    FFN does not. In training, with noise and nothing dropped, the outputs are 1e-6 apart with `renormalize`; without it, noise lifts
     the K gates, whose sum the notes tell.
 
     Where blocks of the child share what they do not share in the parent, an attention is that of one block, and of the FFNs each

@@ -76,8 +76,8 @@ def grow_model(
     norm becomes all individual ones. In float32 the outputs are the very same numbers where K is a power of two and, without
     `renormalize`, E too: E / K and 1 / E are then exact. Otherwise they are 1e-6 of their size apart. (A matrix product may add
     in another order if it has another number of rows or, with wider experts, of columns.) At padding the experts give zeros, the
-    FFN does not. In training, with noise and nothing dropped, the outputs are 1e-6 apart with `renormalize`; without it, noise lifts
-    the K gates, whose sum the notes tell.
+    FFN does not. In training, with noise and nothing dropped, the outputs are 1e-6 apart with `renormalize`; without it, noise
+    lifts the K gates, whose sum the notes tell.
 
     Where blocks of the child share what they do not share in the parent, an attention is that of one block, and of the FFNs each
     becomes an expert. A linear router without a bias is fitted to the inputs by ridge regression, so that it knows a block from

@@ -3,7 +3,7 @@
 import pathlib
 
 from bert.corpus.shards import prepared_vocabulary
-from bert.models import build_model, encoder_of
+from bert.models import ENCODER_KIND, build_model, encoder_of
 from bert.serving import encoder_endpoints, preprocessor
 from bert.tokenizer import open_tokenizer
 from bert.transfer import grow_model, transfer_weights
@@ -28,6 +28,7 @@ class TextTask(Task):
 
     Attributes:
       model_task: the task of the model, as in bert.create_model.
+      output_name: of the model's only output, where that is no dict, in the exported module.
       data_table: the settings of `data`, {name: official.config.Setting}.
       config: of the run.
       tokenizer: a bert.tokenizer.Tokenizer.
@@ -40,6 +41,7 @@ class TextTask(Task):
     parts = ("model", "encoder", "preprocessor")
     class_names = ()
     evaluated_endpoint = "tokens"
+    output_name = "logits"
     model_task: str
     data_table: dict
 
@@ -82,15 +84,20 @@ class TextTask(Task):
         model = self._build_model(**DROPS_NOTHING)
         if name == "encoder":
             traced = TracedModel(encoder_of(model))
-            endpoints = encoder_endpoints(traced, self.tokenizer, max_length, bool(self.config.data.get("pairs")))
-            return ExportSpec("text encoder", model, endpoints, keras_module(traced), settings=DROPS_NOTHING, **more)
+            endpoints = encoder_endpoints(traced, self.tokenizer, max_length, self.takes_pairs)
+            return ExportSpec(ENCODER_KIND, model, endpoints, keras_module(traced), settings=DROPS_NOTHING, **more)
         more |= dict(assets=self.assets(), class_names=self.class_names, settings=DROPS_NOTHING)
         if isinstance(model.output, dict):
             traced = served = TracedModel(model)
         else:
-            traced = TracedModel(Model(model.input, {"logits": model.output}, name=model.name))
-            served = traced.select_output("logits")
+            traced = TracedModel(Model(model.input, {self.output_name: model.output}, name=model.name))
+            served = traced.select_output(self.output_name)
         return ExportSpec(self.kind, model, self.endpoints(served), keras_module(traced), **more)
+
+    @property
+    def takes_pairs(self):
+        """Whether the encoder's input is a pair of texts."""
+        return bool(self.config.data.get("pairs"))
 
     def endpoints(self, model):
         """The endpoint "tokens", which takes token ids as the model does."""

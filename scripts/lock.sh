@@ -22,7 +22,7 @@ tpu() {
     modern | sed -e 's/"tensorflow>=.*",/"tensorflow-tpu==2.20.0", "libtpu==0.0.20",/' -e 's/"tf-keras>=.*",/"tf-keras==2.20.1",/' \
         -e 's/"tensorflow-text>=.*",/"tensorflow-text==2.20.1",/' \
         -e "s/sys_platform != 'win32'/sys_platform == 'linux' and platform_machine == 'x86_64'/" \
-        -e "s/^\[tool.uv\]/&\noverride-dependencies = [\"tensorflow; python_version < '3'\"]/"
+        -e "s/^override-dependencies = \[/&\"tensorflow; python_version < '3'\", /"
 }
 
 lock() { # stack, extra, file whose versions are kept, options; a file in locks/ is replaced when the new one is whole
@@ -38,7 +38,7 @@ for stack in reference modern; do
     $stack >"$work/pyproject.toml"
     tested=locks/$stack/requirements-test.lock
     lock $stack test "$tested" "$*"
-    for extra in "" text beam onnx; do lock $stack "$extra" "$tested"; done
+    for extra in "" text beam onnx minilm; do lock $stack "$extra" "$tested"; done
 done
 tpu >"$work/pyproject.toml"
 lock tpu "" locks/modern/requirements.lock

@@ -55,8 +55,18 @@ def without_shapes(inputs, known_labels=True):
     return tf.data.Dataset.from_tensor_slices((inputs, LABELS)).map(decode).batch(4)
 
 
+FEEDS = {
+    "generator": lambda inputs: (batch for batch in Batches(inputs)),
+    "sequence": Batches,
+    "py_function": without_shapes,
+}
+
+
+@pytest.mark.parametrize(
+    "feed", ["py_function", *(pytest.param(feed, marks=pytest.mark.further) for feed in ("generator", "sequence"))]
+)
 @pytest.mark.parametrize("create", [image_model, pytest.param(text_model, marks=pytest.mark.train)])
-def test_data_without_static_shapes(create, monkeypatch):
+def test_data_without_static_shapes(create, feed, monkeypatch):
     """The same weights, losses, metrics and answers as of arrays, to float32's accuracy."""
     for module in (fast_path, feed_forward, moe, norm):  # compiling functions of tensors of unknown size takes time
         monkeypatch.setattr(module, "compiles_elementwise", lambda elements=None: False)
@@ -65,16 +75,16 @@ def test_data_without_static_shapes(create, monkeypatch):
     start = in_eager.get_weights()
     expected = in_eager.fit(inputs, LABELS, batch_size=4, shuffle=False, verbose=0).history
     measured, answers = in_eager.evaluate(inputs, LABELS, verbose=0), in_eager.predict(inputs, verbose=0)
-    for feed in (lambda: (batch for batch in Batches(inputs)), lambda: Batches(inputs), lambda: without_shapes(inputs)):
-        model.set_weights(start)
-        history = model.fit(feed(), shuffle=False, verbose=0).history
-        assert history.keys() == expected.keys()
-        for name, values in expected.items():
-            np.testing.assert_allclose(history[name], values, atol=1e-5, err_msg=name)
-        for weight, other in zip(model.get_weights(), in_eager.get_weights(), strict=True):
-            np.testing.assert_allclose(weight, other, atol=1e-5)
-        np.testing.assert_allclose(model.evaluate(feed(), verbose=0), measured, atol=1e-5)
-        np.testing.assert_allclose(model.predict(feed(), verbose=0), answers, atol=1e-5)
+    feed = FEEDS[feed]
+    model.set_weights(start)
+    history = model.fit(feed(inputs), shuffle=False, verbose=0).history
+    assert history.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_allclose(history[name], values, atol=1e-5, err_msg=name)
+    for weight, other in zip(model.get_weights(), in_eager.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, other, atol=1e-5)
+    np.testing.assert_allclose(model.evaluate(feed(inputs), verbose=0), measured, atol=1e-5)
+    np.testing.assert_allclose(model.predict(feed(inputs), verbose=0), answers, atol=1e-5)
 
 
 def test_data_of_another_shape():

@@ -4,6 +4,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from tests.official.tiny import ROOT, environment
 
 SUITE = """
@@ -41,6 +43,7 @@ def test_busy_and_wrong():
 """
 
 
+@pytest.mark.further
 def test_slow_tests_fail(tmp_path):
     """For set-up, call and children; not for waiting or with a marker. A test that failed anyway is reported once."""
     (tmp_path / "test_suite.py").write_text(SUITE)

@@ -14,6 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from official.checkpoints.weights import locate, plain_name, read_weights
+from official.conversion.source import is_source, open_source
+from official.files.layout import FACTS_FILE
 from official.files.tables import text_table
 from official.zoo import override
 
@@ -28,9 +30,12 @@ class Zoo(NamedTuple):
       build: function of `name` and settings, all by keyword, that returns a model.
       settings_of: function of a Keras model that returns the settings that `build` makes an equal one of; raises a ValueError in
         words that complete "... is not allowed: ".
-      settings_in: function of {full name: array} that returns the settings that weights tell better than the config of a run.
+      settings_in: function of {full name: array}, the config.json beside them, a dict, and the kind of an exported model ("" for
+        a checkpoint) that returns the settings that these tell better than the `model` of the config.
       transfer: function of a model, {full name: array} and the settings of the model that these are of (None if not known) that
         assigns what fits and returns rows of strings, or raises such a ValueError.
+      convert: function of an official.conversion.source.Source, a model that was made elsewhere, that returns a Converted or
+        raises a ValueError; None for a zoo that takes none.
     """
 
     settings: dict
@@ -38,6 +43,7 @@ class Zoo(NamedTuple):
     settings_of: Callable
     settings_in: Callable
     transfer: Callable
+    convert: Callable | None = None
 
 
 class Saved(NamedTuple):
@@ -131,7 +137,8 @@ def read_saved(zoo, path, setting, weights_suffice=False):
 
     Args:
       zoo: a Zoo.
-      path: as of official.checkpoints.weights.locate; or a file that a model of the zoo was saved to by Keras, .keras or .h5.
+      path: as of official.checkpoints.weights.locate; a file that a model of the zoo was saved to by Keras, .keras or .h5; or
+        a model that was made elsewhere, as of official.conversion.source.open_source, if the zoo converts those.
       setting: what the user calls the path, for messages.
       weights_suffice: whether a model that is saved without its settings is allowed.
 
@@ -139,9 +146,12 @@ def read_saved(zoo, path, setting, weights_suffice=False):
       A Saved.
 
     Raises:
-      ValueError: no model there, a model without settings or with unknown ones, or as official.checkpoints.weights.read_weights.
+      ValueError: no model there, a model without settings or with unknown ones, or as official.checkpoints.weights.read_weights,
+        official.conversion.source.open_source and `zoo.convert`.
       OSError: as official.checkpoints.weights.locate.
     """
+    if zoo.convert and is_source(path):
+        return _convert(zoo, path, setting)
     if _has_weights_alone(path, setting):
         raise ValueError(_without_settings(os.fspath(path), setting, "this file has weights alone"))
     if _ends_with(path, ".keras") or _ends_with(path, ".h5"):
@@ -155,12 +165,12 @@ def read_saved(zoo, path, setting, weights_suffice=False):
     if not weights:
         raise ValueError(f"{setting}={found.given!r} is not allowed: it must have weights, which a preprocessor has not")
     try:
-        name, settings = _read_config(found.config_file, zoo.settings)
+        name, settings, config = _read_config(found.config_file, zoo.settings)
     except ValueError as error:
         if weights_suffice:
             return Saved(found.given, "", None, weights)
         raise ValueError(_without_settings(found.given, setting, error)) from error
-    return Saved(found.given, name, {**settings, **zoo.settings_in(weights)}, weights)
+    return Saved(found.given, name, {**settings, **zoo.settings_in(weights, config, _kind(found))}, weights)
 
 
 def saved_settings(path, setting):
@@ -172,7 +182,7 @@ def saved_settings(path, setting):
 
 
 def _read_config(path, settings):
-    """The name and all settings of the model in the config.json of a run, of which nothing else is read."""
+    """The name and all settings of the model in the config.json of a run, and the whole config, a dict."""
     if not path.is_file():
         raise ValueError(f"{path} does not exist")
     try:
@@ -183,7 +193,22 @@ def _read_config(path, settings):
     unknown = [key for key in of_model if key not in settings]
     if unknown:
         raise ValueError(f"{path} has settings that no model of this zoo has: {', '.join(unknown)}")
-    return name, {**settings, **of_model}
+    return name, {**settings, **of_model}, config
+
+
+def _kind(found):
+    """What the exported model at a Located does, as official.exportable.ExportSpec.kind; "" for a checkpoint."""
+    facts = found.path / FACTS_FILE
+    return json.loads(facts.read_text(encoding="utf-8")).get("kind", "") if found.is_saved_model and facts.is_file() else ""
+
+
+def _convert(zoo, path, setting):
+    """The Saved of a model that was made elsewhere; prints what the user should know of how it was read."""
+    source = open_source(path, setting)
+    converted = zoo.convert(source)
+    for note in source.notes:
+        print(f"{source.given}: {note}")
+    return Saved(source.given, converted.name, converted.settings, converted.weights)
 
 
 def _read_keras(zoo, path, setting):

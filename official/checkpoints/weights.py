@@ -9,9 +9,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from official.cli import quiet
-from official.files.layout import BEST_CHECKPOINT, CHECKPOINTS, CONFIG_FILE, CONFIG_JSON
+from official.files.layout import BEST_CHECKPOINT, CHECKPOINTS, CONFIG_FILE, CONFIG_JSON, OBJECT_GRAPH
 
-OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 # Children of a saved model whose variables are not weights of the model.
 NOT_WEIGHTS = ("optimizer", "keras_api", "save_counter")
 VALUE = ".ATTRIBUTES/VARIABLE_VALUE"

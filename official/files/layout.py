@@ -7,6 +7,7 @@ CONFIG_JSON = "config.json"  # the recipe, as it was given
 PRECISION_TXT = "precision.txt"  # what train.precision="auto" chose
 METRICS_CSV = "metrics.csv"  # one row an evaluation
 EXPERT_LOAD_CSV = "expert_load.csv"  # named after the metric "expert_load", as the table of every metric that has one
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"  # in every checkpoint of TensorFlow 2 and none of TensorFlow 1
 SUMMARY_JSON = "summary.json"  # of a finished run
 CURVES_PNG = "curves.png"
 TENSORBOARD = "tensorboard"

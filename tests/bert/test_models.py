@@ -102,6 +102,7 @@ class TestTasks:
         assert loaded.output_names == model.output_names
         assert loaded.get_layer("encoder").deployment == model.get_layer("encoder").deployment
 
+    @pytest.mark.further
     def test_export(self, case, tmp_path):
         """Takes the same dict at any size, and gives a flat one. The graph may fuse operations, hence 1e-5."""
         model, task = case
@@ -114,6 +115,7 @@ class TestTasks:
                 tf.nest.flatten(loaded.signatures["serving_default"](**batch)), tf.nest.flatten(model.by_name(model(batch)))
             )
 
+    @pytest.mark.further
     def test_fit_step(self, case):
         """One step gives a finite loss and moves every weight that it depends on.
 
@@ -245,7 +247,7 @@ def test_more_tokens_than_positions():
         unknown(random_batch(lengths=(17,)))
 
 
-@pytest.mark.further_cases
+@pytest.mark.further
 @pytest.mark.parametrize("policy, dtype", [("mixed_bfloat16", tf.float32), ("float64", tf.float64)])
 @pytest.mark.parametrize("task, loss", [("classification", CROSS_ENTROPY), ("pretraining", {"mlm_logits": CROSS_ENTROPY})])
 def test_policies(policy, dtype, task, loss):
@@ -495,6 +497,7 @@ def test_flops_of_a_dense_model():
     assert counted == sum(flops for kind, flops in found.items() if "MatMul" in kind)
 
 
+@pytest.mark.further
 def test_flops_by_hand():
     """WideNet: 5 tokens of width 8, 2 of 2 experts a token; the head of each task."""
     attention = 4 * (2 * 5 * 8 * 8) + 2 * (2 * 5 * 5 * 8)

@@ -144,6 +144,7 @@ def test_predictions(predictions, files):
     assert set(predictions) == {"predictions.json", "nbest_predictions.json", "null_odds.json", "metrics.json"}
 
 
+@pytest.mark.further
 def test_exported_model_is_evaluated_alike(workdir, predictions, tmp_path):
     """Moved away from its run, whose vocabulary it carries; 1e-5 for float32 in batches of another size."""
     shutil.copytree(workdir / "saved_model", tmp_path / "model")

@@ -82,6 +82,7 @@ def test_preprocessor(task, modules):
     assert (folder / "assets.extra" / "vocab.txt").exists()
 
 
+@pytest.mark.further
 def test_alone_in_a_process(modules, tmp_path):
     """With TensorFlow and TensorFlow Text: from strings to encodings, the signature of the encoder and both modules alike."""
     code = """
@@ -158,6 +159,7 @@ def test_beginning():
     assert beginning(tf.constant(texts), 4).numpy().tolist() == [text.encode()[:512] for text in texts]
 
 
+@pytest.mark.further
 def test_a_context_of_ten_megabytes(tmp_path):
     """Has as many windows as its first 65,536 bytes need: here of two bytes a token, with a question of two tokens."""
     tokenizer = open_tokenizer(write_vocabulary(tmp_path / "vocab.txt"))

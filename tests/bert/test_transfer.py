@@ -97,6 +97,7 @@ def test_no_head_is_taken_for_another(saved, tmp_path):
         assert rows["span" if head == "classifier" else "classifier"].result == "fresh"
 
 
+@pytest.mark.further
 def test_from_one_classification_to_another(tmp_path):
     """The classifier where the number of classes is equal, and that number as the reason where it is not."""
     source = randomize(create(task="classification", classes=3))

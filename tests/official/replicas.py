@@ -1,4 +1,6 @@
-"""Trains on two replicas in a process of its own and writes what tests compare: python replicas.py DIR
+"""Trains on two replicas in a process of its own and writes what tests compare: python replicas.py DIR [resume]
+
+With "resume" also a run that is stopped and goes on.
 
 A process of its own, since TensorFlow takes the collective operations of a second MirroredStrategy for those of a first one.
 """
@@ -36,7 +38,7 @@ def two_devices():
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
-def main(folder):
+def main(folder, resume):
     two_devices()
     config = tiny_config(DENSE, strategy="mirrored", **SETTINGS)
     run = train.Run(config, folder / "run")
@@ -46,6 +48,18 @@ def main(folder):
     weights = run.model.get_weights()
     np.savez(folder / "weights.npz", *weights)
 
+    report = dict(
+        replicas=summary["replicas"],
+        differences=largest_difference_of_replicas([*run.model.trainable_weights, *run.model.optimizer.variables()[1:]]),
+        export=float(abs(exported.serve(images) - run.model(images)).numpy().max()),
+    )
+    if resume:
+        report |= resumed_run(folder, config, run)
+    (folder / "report.json").write_text(json.dumps(report))
+
+
+def resumed_run(folder, config, run):
+    """What the report says of the same run in two halves."""
     half = train.Run(tiny_config(DENSE, strategy="mirrored", **{**SETTINGS, "steps": 2}), folder / "resumed")
     # The schedule of the whole run, as if this were its first half.
     half.model.optimizer.learning_rate = run.model.optimizer.learning_rate
@@ -55,16 +69,12 @@ def main(folder):
     resumed = train.Run(config, folder / "resumed")
     with without_export():
         resumed.train()
-    report = dict(
-        replicas=summary["replicas"],
-        differences=largest_difference_of_replicas([*run.model.trainable_weights, *run.model.optimizer.variables()[1:]]),
-        export=float(abs(exported.serve(images) - run.model(images)).numpy().max()),
+    return dict(
         first_step=resumed.first_step,
-        resumed=max(float(abs(a - b).max()) for a, b in zip(resumed.model.get_weights(), weights, strict=True)),
+        resumed=max(float(abs(a - b).max()) for a, b in zip(resumed.model.get_weights(), run.model.get_weights(), strict=True)),
         resumed_differences=largest_difference_of_replicas(resumed.model.trainable_weights),
     )
-    (folder / "report.json").write_text(json.dumps(report))
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]))
+    main(pathlib.Path(sys.argv[1]), "resume" in sys.argv[2:])

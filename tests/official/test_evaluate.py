@@ -263,6 +263,7 @@ def test_data_dir_of_a_recipe(workdir, tmp_path):
     assert "--data_dir=here is not allowed" in refusal(f"--model={copy}", "--data_dir=here")
 
 
+@pytest.mark.further
 def test_settings_of_the_data(workdir, tmp_path):
     """They replace the recipe's and are in metrics.json: text where the recipe has text, a literal of its type elsewhere."""
     output = tmp_path / "output"

@@ -86,6 +86,7 @@ def test_files(workdir, exported):
     assert json.loads((folder / "assets.extra" / "config.json").read_text()) == to_plain(config)
 
 
+@pytest.mark.further
 def test_no_xla(exported):
     """Though XLA compiles the recipe's training step."""
     assert xla_calls_of(exported[0]) == []

@@ -83,6 +83,7 @@ def test_keras_layer(repository, expected, monkeypatch):
     assert changed > len(before) / 2
 
 
+@pytest.mark.further
 def test_address_without_anything_of_ours(repository, expected, tmp_path):
     """TensorFlow Hub's own client asks a static file server for HANDLE?tf-hub-format=compressed, and gets the archive."""
     code = """

@@ -407,6 +407,7 @@ def test_moe_blocks_as_tuple_is_no_change(tmp_path):
     assert train.finished_summary(config, tmp_path) is None
 
 
+@pytest.mark.further
 def test_run_without_experts(dense_run):
     """A dense model has no expert load: neither table nor panels, and everything else as usual."""
     summary = json.loads((dense_run / "summary.json").read_text())

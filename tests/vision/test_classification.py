@@ -168,6 +168,7 @@ def test_role_that_the_set_does_not_have(folder):
     ImageClassification(folder_config(folder, **splits))
 
 
+@pytest.mark.further
 def test_bad_example_is_reported_by_the_constructor(folder):
     """Of a set that is held in memory, before a model is built; skipped, it counts once."""
     path = folder / "train" / "cat" / "003.png"

@@ -165,6 +165,7 @@ def test_trained_with_a_head_of_ones_own(tmp_path):
     np.testing.assert_allclose(loaded(images), model(images), rtol=0, atol=1e-6)
 
 
+@pytest.mark.further
 def test_exported_and_as_a_layer(tmp_path):
     """Lists in an export, and in a call within another model; under mixed precision features have its dtype."""
     model = randomize(create(features_only=True))

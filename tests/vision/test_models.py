@@ -80,6 +80,7 @@ class TestZoo:
         # The last part of a name is what the optimizer goes by; Keras builds a loaded layer without the path before it.
         assert [last_part(weight) for weight in loaded.weights] == [last_part(weight) for weight in model.weights]
 
+    @pytest.mark.further
     def test_export(self, model, tmp_path, capsys):
         """An export takes any batch size. The graph may fuse operations that are apart in eager mode, hence 1e-5."""
         model.export(str(tmp_path / "export"))
@@ -88,6 +89,7 @@ class TestZoo:
             images = random_images(batch)
             np.testing.assert_allclose(loaded.serve(images), model(images), rtol=0, atol=1e-5)
 
+    @pytest.mark.further
     def test_fit_step(self, model):
         """One step gives a finite loss and moves every weight that the loss depends on.
 
@@ -108,6 +110,7 @@ class TestZoo:
         assert all("/key/bias" in name for name in still), still
 
 
+@pytest.mark.further
 def test_use_as_in_keras(tmp_path):
     """A user's own arrays with what Keras offers and nothing of the driver: fit learns them, evaluate, predict, export."""
     model = vision.create_model("widenet_ti16", **{**FEW_EXPERTS, "depth": 1})
@@ -128,6 +131,7 @@ def test_use_as_in_keras(tmp_path):
     np.testing.assert_allclose(exported.serve(images), predicted, rtol=0, atol=1e-4)
 
 
+@pytest.mark.further
 def test_an_example_does_not_depend_on_its_batch():
     """Outside training nothing is dropped, so batch-mates compete for nothing; 1e-5 is for sums taken in another order."""
     model = vision.create_model("widenet_ti16", **TINY)

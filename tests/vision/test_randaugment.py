@@ -99,6 +99,7 @@ def test_what_is_drawn_is_done(channels, magnitude):
             np.testing.assert_array_equal(result, expected)
 
 
+@pytest.mark.further
 def test_follows_from_its_seed():
     """The same seeds give the same images one after the other as in parallel in any order, whatever the global seed."""
     image = pictures(3)["noise"]
@@ -116,6 +117,7 @@ def test_follows_from_its_seed():
     assert len(set(first.values())) > 20
 
 
+@pytest.mark.further
 def test_only_what_is_drawn_is_computed(monkeypatch):
     """In a graph, where all operations are built, each image runs as many of them as there are layers."""
     calls = []

@@ -218,6 +218,7 @@ print(decode(tf.constant([small])).shape)
 """
 
 
+@pytest.mark.further
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the size of the process from /proc")
 def test_memory_is_bounded(tmp_path):
     """Sixteen pictures of 30,000 pixels a side, 2.7 GB each in memory, in a process that may take 0.6 GB more than it has."""

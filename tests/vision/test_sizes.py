@@ -157,6 +157,7 @@ def test_a_run(tmp_path):
         np.testing.assert_allclose(list(json.loads(line)["probabilities"].values()), row, rtol=0, atol=1e-5)
 
 
+@pytest.mark.further
 def test_a_recipe_takes_pairs():
     """As `--config.model.image_size="(8, 12)"` gives them; the model is built and its images are of that size."""
     config = digits.get_config()

@@ -34,6 +34,7 @@ OVERRIDES = dict(
     channels=2,
     representation=False,
     pool="token",
+    position_cubic=-0.75,
     depth=3,
     width=24,
     heads=3,
@@ -264,6 +265,7 @@ def test_numbers_of_numpy():
     json.dumps(encoder.get_config())
 
 
+@pytest.mark.further
 def test_two_models_in_one(tmp_path):
     """Each has a name of its own in the other model, also when it is saved."""
     first, second = (vision.create_model("vit_ti16", name=name, **TINY) for name in ("teacher", "student"))
@@ -307,6 +309,7 @@ def test_unknown_setting_without_a_near_one():
         ("classes", True, "an integer"),
         ("pool", "max", "'token', 'gap'"),
         ("representation", 2, "True, False"),
+        ("position_cubic", -1.0, "-0.5, -0.75"),
         ("depth", 0, "at least 1"),
         ("width", "16", "an integer"),
         ("heads", 3, "divisor of width=16"),

@@ -186,6 +186,7 @@ def encoder_gradients(precision, **kwargs):
     return encoder, gradients
 
 
+@pytest.mark.further
 def test_a_shared_weight_is_cast_once():
     """Of twelve kernels and biases of experts and one FFN a step each is cast once, however many blocks use it."""
     for deployment_blocks in (2, 3):

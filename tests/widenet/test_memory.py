@@ -62,7 +62,7 @@ def take_gradients(model, images):
     gradients(images)
 
 
-@pytest.mark.further_cases
+@pytest.mark.further
 @pytest.mark.parametrize("use", [ask, evaluate, take_gradients])
 def test_models_that_are_used_leave_nothing_behind(use, monkeypatch):
     """Not in `fit`, where Keras's optimizers register a custom gradient of any model, and keep its graph."""

@@ -107,6 +107,7 @@ def test_load_is_no_part_of_the_model(tmp_path):
     tf.train.Checkpoint(model=plain).read(checkpoint).assert_consumed()
 
 
+@pytest.mark.further
 def test_files_of_weights_hold_no_load(tmp_path):
     """So that they go from one kind of model to the other, either way."""
     path, x = str(tmp_path / "model.weights.h5"), examples()[0]
@@ -119,6 +120,7 @@ def test_files_of_weights_hold_no_load(tmp_path):
         np.testing.assert_array_equal(restored(x), model(x))
 
 
+@pytest.mark.further
 def test_inference_counts_nothing():
     model = new_model()
     x, y = examples()

@@ -135,6 +135,7 @@ def own_step(model):
     return step
 
 
+@pytest.mark.further
 def test_a_loop_of_ones_own_compiles_what_fit_does():
     """In the replicas of a strategy too, each of which has a thread of its own."""
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
@@ -151,6 +152,7 @@ def test_a_loop_of_ones_own_compiles_what_fit_does():
     assert replicated == {name: 2 * calls for name, calls in in_fit.items()}
 
 
+@pytest.mark.further
 def test_only_training_calls_compile_by_themselves():
     """And only where nothing else is said: an export may have been made of any other graph."""
     model, (images, _) = tiny_model(), batch()

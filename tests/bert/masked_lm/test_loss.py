@@ -74,6 +74,7 @@ def step(strategy, labels, inputs):
     return model.get_weights()[0], logs["loss"][0]
 
 
+@pytest.mark.further
 def test_two_replicas():
     """Words count alike, though one replica has three times as many of them: the step is that of one device."""
     labels, _ = batch()

@@ -117,6 +117,7 @@ def test_records_are_named_by_their_place_in_the_file(tmp_path):
     assert [int(negative) for *_, negative in source.in_order()] == [-1, -2, -3, -4]
 
 
+@pytest.mark.further
 def test_buffer_and_files_both_shuffle(tmp_path):
     """With a buffer of one record only the order of the files and their turns change; a larger one mixes more."""
     records = numbered_records(tmp_path, (6, 6), 1)

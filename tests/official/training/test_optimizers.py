@@ -78,7 +78,7 @@ def test_a_loaded_model_excludes_the_same(tmp_path):
     ]
 
 
-@pytest.mark.further_cases
+@pytest.mark.further
 @pytest.mark.parametrize("name", REFERENCES)
 def test_a_saved_model_has_the_optimizer_s_state(tmp_path, name):
     """A `.keras` file has all of it, the average too: the step after loading is the step without saving."""

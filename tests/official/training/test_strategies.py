@@ -90,29 +90,33 @@ def default_run(tmp_path_factory):
     return run.model.get_weights(), read_table(workdir / "metrics.csv")
 
 
+def run_replicas(folder, *more):
+    """What tests/official/replicas.py reports."""
+    done = run_command([sys.executable, "tests/official/replicas.py", str(folder), *more], PYTHONPATH=str(ROOT))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads((folder / "report.json").read_text())
+
+
 @pytest.mark.process
-@pytest.mark.smoke
 class TestMirrored:
     @pytest.fixture(scope="class")
     def folder(self, tmp_path_factory):
-        folder = tmp_path_factory.mktemp("mirrored")
-        done = run_command([sys.executable, "tests/official/replicas.py", str(folder)], PYTHONPATH=str(ROOT))
-        assert done.returncode == 0, done.stdout + done.stderr
-        return folder
+        return tmp_path_factory.mktemp("mirrored")
 
     @pytest.fixture(scope="class")
     def report(self, folder):
-        return json.loads((folder / "report.json").read_text())
+        return run_replicas(folder)
 
+    @pytest.mark.smoke
     def test_two_replicas(self, report):
         assert report["replicas"] == 2
 
+    @pytest.mark.smoke
     def test_replicas_stay_equal(self, report):
         """Each replica updates its own copies, weights and moments: they must never differ, not by a bit."""
         assert report["differences"] == {}
 
-    @pytest.mark.further
-    def test_same_as_on_one_device(self, folder, default_run):
+    def test_same_as_on_one_device(self, folder, report, default_run):
         """Half a batch each, and the mean of both gradients: the same run. In float64 only the order of sums differs: 1e-9."""
         weights, rows = default_run
         found = list(np.load(folder / "weights.npz").values())
@@ -123,12 +127,14 @@ class TestMirrored:
                 # Means over batches are kept in float32.
                 assert float(row[key]) == pytest.approx(float(expected[key]), rel=1e-5), key
 
+    @pytest.mark.smoke
     def test_export(self, report):
         """The export is of the whole run's weights and has nothing of the strategy; 1e-9 as above."""
         assert report["export"] < 1e-9
 
-    def test_resume(self, report):
+    def test_resume(self, tmp_path):
         """Stopped after half its steps and gone on, on both replicas, to the same end."""
+        report = run_replicas(tmp_path, "resume")
         assert report["first_step"] == 2
         assert report["resumed"] < 1e-9
         assert report["resumed_differences"] == {}
@@ -160,6 +166,7 @@ class TestFineTuningMirrored:
 
 @pytest.mark.usefixtures("quick")
 class TestXla:
+    @pytest.mark.further
     def test_same_as_uncompiled(self, tmp_path, default_run):
         """XLA orders and fuses what TensorFlow does op by op; in float64 that is 1e-9."""
         config = tiny_config(DENSE, steps=4, eval_every=2, warmup_steps=0, precision="float64", jit_compile=True)

@@ -37,6 +37,8 @@ ARROWS = {
     # Commands.
     "official.evaluate": "official.evaluation official.checkpoints official.config official.cli",
     "official.export": "official.serving official.checkpoints official.task official.config official.files official.cli",
+    "official.grow": "official.serving official.checkpoints official.task official.config official.files official.cli "
+    "official.zoo",
     "official.predict": "official.serving official.data official.files official.cli",
     "official.prepare": "official.cli",
     "official.publish": "official.repository official.files",

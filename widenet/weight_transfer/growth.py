@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from widenet.checks import check_count, refuse
-from widenet.weight_transfer.block_router import BlockRouting, fit_routers, measure, split_batches
+from widenet.weight_transfer.block_router import BlockRouting, fit_routers, measure
 from widenet.weight_transfer.layers import Row, full_names, shapes, split_names, transfer_parts, weights_by_name
 from widenet.weight_transfer.mapping import format_ranges
 from widenet.weight_transfer.model import assign_weights
@@ -32,8 +32,8 @@ class Growth(NamedTuple):
     Attributes:
       rows: list of Rows, in the order of the model, then the layers that only the parent has.
       notes: list of sentences: what a training run has to know.
-      own_share: of each block with a fitted router, the share of held-out tokens that go to the expert that it is to use, a list of
-        floats; None where no router was fitted.
+      own_share: of each block with a fitted router, the share of held-out tokens that go to the expert that it is to use, a list
+        of floats; None where no router was fitted.
       unexplained: of each block, the share of the variance of the parent's outputs that the child's leave unexplained on held-out
         tokens, a list of floats; None where no router was fitted.
     """
@@ -71,28 +71,28 @@ def grow_model(
 ) -> Growth:
     """Gives a model with experts the weights of a dense one, so that it computes the same function or begins near it.
 
-    Outside training it computes the parent's function of all real tokens if every instance of the child's encoder is used by blocks
-    that share that instance in the parent: ViT to ViT-MoE, BERT to experts in some or all blocks, ALBERT to WideNet, whose norm
-    becomes all individual ones. In float32 the outputs are the very same numbers where K is a power of two and, without
-    `renormalize`, E too (E / K and 1 / E are then exact); otherwise 1e-6 of their size apart. (A matrix product may add in another
-    order if it has another number of rows or, with wider experts, of columns.) At padding the experts give zeros, the FFN does
-    not. In training, with noise and nothing dropped, the same holds with `renormalize`; without it noise lifts the K gates, whose
-    sum the notes tell.
+    Outside training it computes the parent's function of all real tokens if every instance of the child's encoder is used by
+    blocks that share that instance in the parent: ViT to ViT-MoE, BERT to experts in some or all blocks, ALBERT to WideNet, whose
+    norm becomes all individual ones. In float32 the outputs are the very same numbers where K is a power of two and, without
+    `renormalize`, E too: E / K and 1 / E are then exact. Otherwise they are 1e-6 of their size apart. (A matrix product may add
+    in another order if it has another number of rows or, with wider experts, of columns.) At padding the experts give zeros, the
+    FFN does not. In training, with noise and nothing dropped, the outputs are 1e-6 apart with `renormalize`; without it, noise
+    lifts the K gates, whose sum the notes tell.
 
     Where blocks of the child share what they do not share in the parent, an attention is that of one block, and of the FFNs each
-    becomes an expert. A linear router without a bias is fitted to the inputs by ridge regression, so that it knows a block from its
-    input.
+    becomes an expert. A linear router without a bias is fitted to the inputs by ridge regression, so that it knows a block from
+    its input. With K = 1 and without `renormalize` the function is nearest to the parent's, and the loss trains the router, too.
 
     Args:
       child: a built model with an Encoder called "encoder", its weights under their full names; its weights are assigned.
       parent: the dense model, with all its weights.
-      experts: blocks of the parent, the first is 0, whose FFNs become the experts of each MoE layer whose blocks have several: E for
-        each such layer, in order. None spreads them evenly over the layer's blocks.
+      experts: blocks of the parent, the first is 0, whose FFNs become the experts of each MoE layer whose blocks have several: E
+        for each such layer, in order. None spreads them evenly over the layer's blocks.
       attention: the block of the parent that each attention of the child is taken from, one for each attention, in order; it must
         be a block that uses that attention. None takes the middle one.
       inputs: batches of inputs, as both models take them; read only if a router is fitted.
-      special: as in widenet.weight_transfer.transfer_parts, for layers other than the encoder; those that it does not name are taken
-        if all shapes agree.
+      special: as in widenet.weight_transfer.transfer_parts, for layers other than the encoder; those that it does not name are
+        taken if all shapes agree.
 
     Returns:
       A Growth.
@@ -104,19 +104,18 @@ def grow_model(
     for whose, model in (("child", child), ("parent", parent)):
         if "attention_0" in split_names(weights_by_name(model)):
             raise ValueError(f"{whose}: its weights must have their full names, which loading a .keras file does not keep")
-    encoder, source = (model.get_layer("encoder") for model in (child, parent))
-    plan = _plan(encoder, source, experts, attention)
-    fit, held_out = split_batches(inputs) if plan.fitted else ((), ())
+    encoder = child.get_layer("encoder")
+    plan = _plan(encoder, parent.get_layer("encoder"), experts, attention)
+    kernels, targets, held_out = fit_routers(parent, plan.fitted, inputs) if plan.fitted else ({}, {}, [])
 
     def grow(name, target, given):
-        return _grow_encoder(encoder, plan, split_names(given), split_names(target))
+        return _grow_encoder(encoder, plan, kernels, split_names(given), split_names(target))
 
     weights = {name: weight.numpy() for name, weight in weights_by_name(parent).items()}
     values, rows = transfer_parts("", weights_by_name(child), weights, {**(special or {}), encoder.name: grow})
     assign_weights(child, values)
     own_share = unexplained = None
     if plan.fitted:
-        targets = fit_routers(encoder, parent, plan.fitted, fit)
         own_share, unexplained = measure(child, parent, targets, held_out)
     return Growth(rows, _notes(encoder, plan), own_share, unexplained)
 
@@ -180,7 +179,7 @@ def _choose_attentions(child, parent, given):
     """{attention of the child: that of the parent}."""
     users = _users(child, "attention")
     if given is not None and len(given) != len(users):
-        refuse("attention", given, f"{len(users)} block{'s' if len(users) > 1 else ''}, one for each attention of the grown model")
+        refuse("attention", given, f"a list of {len(users)}, a block for each attention of the grown model")
     chosen = {}
     for i, blocks in users.items():
         block = blocks[(len(blocks) - 1) // 2] if given is None else given[i]
@@ -213,7 +212,9 @@ def _choose_experts(child, parent, given):
         else:
             blocks = given[several.index(i) * count :][:count]
             if not set(blocks) <= set(ffns) or len({ffns[b] for b in blocks}) < count:
-                refuse("experts", given, f"{count} different ones of blocks {format_ranges(ffns)} for moe_{i}, one for each expert")
+                refuse(
+                    "experts", given, f"{count} different ones of blocks {format_ranges(ffns)}, one for each expert of moe_{i}"
+                )
             chosen[i] = tuple(ffns[b] for b in blocks)
         fitted.append(BlockRouting(i, ffns, chosen[i]))
     return chosen, fitted
@@ -245,8 +246,13 @@ def _check_fitted(child, fitted):
             refuse("routing_groups", child.deployment.routing_groups, needed)
 
 
-def _grow_encoder(encoder, plan, sources, targets):
-    """The values and Rows of an Encoder, as of `transfer_layer`; `sources` and `targets` are split by layer."""
+def _grow_encoder(encoder, plan, kernels, sources, targets):
+    """The values and Rows of an Encoder, as of `transfer_layer`.
+
+    Args:
+      kernels: {MoE layer: router kernel} of those that are fitted.
+      sources, targets: {layer: {name within it: array or variable}}.
+    """
     values, rows = {}, []
 
     def take(kind, choice):
@@ -261,15 +267,14 @@ def _grow_encoder(encoder, plan, sources, targets):
     take("attention", plan.attentions)
     take("ffn", plan.ffns)
     scale = 1 if encoder.renormalize else encoder.num_experts / encoder.top_k
-    fitted = {layer.index for layer in plan.fitted}
     for i, ffns in plan.experts.items():
         target = split_names(targets[f"moe_{i}"])
-        values[f"moe_{i}/router/kernel"] = np.zeros(target["router"]["kernel"].shape, np.float32)
+        values[f"moe_{i}/router/kernel"] = kernels.get(i, np.zeros(target["router"]["kernel"].shape))
         for e, j in enumerate(ffns):
-            expert = _expert(sources[f"ffn_{j}"], target[f"expert_{e}"], 1 if i in fitted else scale)
+            expert = _expert(sources[f"ffn_{j}"], target[f"expert_{e}"], 1 if i in kernels else scale)
             values.update(full_names(f"moe_{i}/expert_{e}", expert))
     for are_fitted in (False, True):
-        layers = {i: ffns for i, ffns in plan.experts.items() if (i in fitted) == are_fitted}
+        layers = {i: ffns for i, ffns in plan.experts.items() if (i in kernels) == are_fitted}
         rows += _expert_rows(encoder, layers, targets, sources, scale, are_fitted)
     for bank in ("attention_norm", "ffn_norm"):
         order = [plan.norms[i] for i in sorted(plan.norms)]
@@ -366,7 +371,7 @@ def _notes(encoder, plan):
                 "one expert; 0 keeps it."
             )
         if encoder.top_k == 1 and encoder.renormalize:
-            notes.append("top_k=1 with renormalize=True: the gate is always 1, so the loss of the task does not train the router.")
+            notes.append("top_k=1 with renormalize=True: the gate is always 1, so the task's loss does not train the router.")
     return notes
 
 

@@ -12,11 +12,12 @@ import tensorflow as tf
 
 from widenet.expert_load import recording_assignments
 from widenet.fast_path import CONTEXT, setting
+from widenet.weight_transfer.mapping import format_ranges
 
 FITTED_TOKENS = 16_384  # of each block; 40 times as many as there are numbers to fit for each expert at D = 384
 SCALE = 20.0  # c
 RIDGE = 1e-5  # r, in units of the mean square of an input's element
-HELD_OUT = 4  # every fourth batch is kept for the measurement
+HELD_OUT = 4  # one batch of so many is kept for the measurement
 
 
 class BlockRouting(NamedTuple):
@@ -33,25 +34,6 @@ class BlockRouting(NamedTuple):
     experts: tuple
 
 
-def split_batches(inputs):
-    """Batches of inputs as two lists: those to fit to, and those to measure on, at least one of each.
-
-    Raises:
-      ValueError: fewer than two batches.
-    """
-    batches, tokens = [], 0
-    for batch in inputs if inputs is not None else ():
-        batches.append(batch)
-        tokens += 1
-    if len(batches) < 2:
-        raise ValueError(
-            f"inputs={inputs!r} is not allowed: it must have at least two batches, since blocks with FFNs of their own share "
-            "experts (ffn_groups), and a router is fitted to know the blocks from their inputs"
-        )
-    held_out = batches[HELD_OUT - 1 :: HELD_OUT] or batches[-1:]
-    return [batch for batch in batches if not any(batch is other for other in held_out)], held_out
-
-
 def record(model, inputs):
     """The model's forward pass outside training, as a list of (ffn_input, output) of each block, float [real tokens, D]."""
     with setting(blocks=[]):
@@ -66,46 +48,60 @@ def record(model, inputs):
     ]
 
 
-def fit_routers(child, parent, layers, batches):
-    """Fits the routers of a child's MoE layers and assigns them.
+def fit_routers(parent, layers, inputs):
+    """Fits the routers of MoE layers whose experts are a parent's FFNs.
+
+    A block whose own FFN is not among the experts goes to the one whose outputs for its inputs are the nearest to those of its own,
+    by the sum of squared differences.
 
     Args:
-      child: the Encoder, with all its other weights.
-      parent: the parent model.
+      parent: the dense model.
       layers: list of BlockRoutings.
-      batches: list of inputs of the parent.
+      inputs: iterable of batches of inputs of the parent, of which as many are read as are needed; or None.
 
     Returns:
-      {block: the expert that it is to use}.
+      ({index of the layer: router kernel, float64 [D, E]}, {block: the expert that it is to use}, list of batches that were kept
+      for `measure`).
+
+    Raises:
+      ValueError: fewer than two batches.
     """
-    source = parent.get_layer("encoder")
-    width = source.width
-    squares = {layer.index: np.zeros([width, width]) for layer in layers}
-    sums, errors, tokens = {}, {}, {layer.index: 0 for layer in layers}
-    for batch in batches:
+    encoder = parent.get_layer("encoder")
+    ffns = {b: ffn for layer in layers for b, ffn in layer.ffns.items()}
+    sums, squares, gaps, held_out, tokens = {}, {}, {}, [], 0
+    for number, batch in enumerate(() if inputs is None else inputs):
+        if number % HELD_OUT == 1:
+            held_out.append(batch)
+            if tokens >= FITTED_TOKENS:
+                break
+            continue
         blocks = record(parent, batch)
+        tokens += len(blocks[0][0])
         for layer in layers:
             for b, ffn in layer.ffns.items():
                 h = blocks[b][0]
                 wide = h.numpy().astype(np.float64)
-                squares[layer.index] += wide.T @ wide
+                squares[layer.index] = squares.get(layer.index, 0) + wide.T @ wide
                 sums[b] = sums.get(b, 0) + wide.sum(axis=0)
-                tokens[layer.index] += len(wide)
                 if ffn not in layer.experts:
-                    own = source.dense_layers[ffn](h)
-                    gaps = [tf.reduce_sum(tf.square(source.dense_layers[j](h) - own)).numpy() for j in layer.experts]
-                    errors[b] = errors.get(b, 0) + np.array(gaps, np.float64)
-    targets = {}
+                    own = encoder.dense_layers[ffn](h)
+                    found = [tf.reduce_sum(tf.square(encoder.dense_layers[j](h) - own)).numpy() for j in layer.experts]
+                    gaps[b] = gaps.get(b, 0) + np.array(found, np.float64)
+    if not held_out:
+        raise ValueError(
+            f"inputs={inputs!r} is not allowed: it must have at least two batches, to which the router of blocks that had FFNs of "
+            f"their own (blocks {format_ranges(ffns)}, ffn_groups) is fitted and on which it is measured"
+        )
+    kernels, targets = {}, {}
     for layer in layers:
-        of_expert = np.zeros([width, len(layer.experts)])
+        of_experts = np.zeros([encoder.width, len(layer.experts)])  # H^T Y
         for b, ffn in layer.ffns.items():
-            targets[b] = layer.experts.index(ffn) if ffn in layer.experts else int(np.argmin(errors[b]))
-            of_expert[:, targets[b]] += sums[b]
+            targets[b] = layer.experts.index(ffn) if ffn in layer.experts else int(np.argmin(gaps[b]))
+            of_experts[:, targets[b]] += sums[b]
         square = squares[layer.index]
-        ridge = RIDGE * np.trace(square) / width
-        kernel = np.linalg.solve(square + ridge * np.eye(width), of_expert)
-        child.moe_layers[layer.index].router.kernel.assign(SCALE * kernel)
-    return targets
+        ridge = RIDGE * np.trace(square) / encoder.width
+        kernels[layer.index] = SCALE * np.linalg.solve(square + ridge * np.eye(encoder.width), of_experts)
+    return kernels, targets, held_out
 
 
 def measure(child, parent, targets, batches):

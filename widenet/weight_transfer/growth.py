@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from widenet.checks import check_count, refuse
-from widenet.weight_transfer.block_router import BlockRouting, fit_routers, measure, split_batches
+from widenet.weight_transfer.block_router import BlockRouting, fit_routers, measure
 from widenet.weight_transfer.layers import Row, full_names, shapes, split_names, transfer_parts, weights_by_name
 from widenet.weight_transfer.mapping import format_ranges
 from widenet.weight_transfer.model import assign_weights
@@ -104,19 +104,18 @@ def grow_model(
     for whose, model in (("child", child), ("parent", parent)):
         if "attention_0" in split_names(weights_by_name(model)):
             raise ValueError(f"{whose}: its weights must have their full names, which loading a .keras file does not keep")
-    encoder, source = (model.get_layer("encoder") for model in (child, parent))
-    plan = _plan(encoder, source, experts, attention)
-    fit, held_out = split_batches(inputs) if plan.fitted else ((), ())
+    encoder = child.get_layer("encoder")
+    plan = _plan(encoder, parent.get_layer("encoder"), experts, attention)
+    kernels, targets, held_out = fit_routers(parent, plan.fitted, inputs) if plan.fitted else ({}, {}, [])
 
     def grow(name, target, given):
-        return _grow_encoder(encoder, plan, split_names(given), split_names(target))
+        return _grow_encoder(encoder, plan, kernels, split_names(given), split_names(target))
 
     weights = {name: weight.numpy() for name, weight in weights_by_name(parent).items()}
     values, rows = transfer_parts("", weights_by_name(child), weights, {**(special or {}), encoder.name: grow})
     assign_weights(child, values)
     own_share = unexplained = None
     if plan.fitted:
-        targets = fit_routers(encoder, parent, plan.fitted, fit)
         own_share, unexplained = measure(child, parent, targets, held_out)
     return Growth(rows, _notes(encoder, plan), own_share, unexplained)
 
@@ -245,8 +244,13 @@ def _check_fitted(child, fitted):
             refuse("routing_groups", child.deployment.routing_groups, needed)
 
 
-def _grow_encoder(encoder, plan, sources, targets):
-    """The values and Rows of an Encoder, as of `transfer_layer`; `sources` and `targets` are split by layer."""
+def _grow_encoder(encoder, plan, kernels, sources, targets):
+    """The values and Rows of an Encoder, as of `transfer_layer`.
+
+    Args:
+      kernels: {MoE layer: router kernel} of those that are fitted.
+      sources, targets: {layer: {name within it: array or variable}}.
+    """
     values, rows = {}, []
 
     def take(kind, choice):
@@ -261,15 +265,14 @@ def _grow_encoder(encoder, plan, sources, targets):
     take("attention", plan.attentions)
     take("ffn", plan.ffns)
     scale = 1 if encoder.renormalize else encoder.num_experts / encoder.top_k
-    fitted = {layer.index for layer in plan.fitted}
     for i, ffns in plan.experts.items():
         target = split_names(targets[f"moe_{i}"])
-        values[f"moe_{i}/router/kernel"] = np.zeros(target["router"]["kernel"].shape, np.float32)
+        values[f"moe_{i}/router/kernel"] = kernels.get(i, np.zeros(target["router"]["kernel"].shape))
         for e, j in enumerate(ffns):
-            expert = _expert(sources[f"ffn_{j}"], target[f"expert_{e}"], 1 if i in fitted else scale)
+            expert = _expert(sources[f"ffn_{j}"], target[f"expert_{e}"], 1 if i in kernels else scale)
             values.update(full_names(f"moe_{i}/expert_{e}", expert))
     for are_fitted in (False, True):
-        layers = {i: ffns for i, ffns in plan.experts.items() if (i in fitted) == are_fitted}
+        layers = {i: ffns for i, ffns in plan.experts.items() if (i in kernels) == are_fitted}
         rows += _expert_rows(encoder, layers, targets, sources, scale, are_fitted)
     for bank in ("attention_norm", "ffn_norm"):
         order = [plan.norms[i] for i in sorted(plan.norms)]

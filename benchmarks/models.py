@@ -47,7 +47,8 @@ def text_cases(mode, batch, length, compiled, sizes=MINILM):
     """Ours first, in float32. `sizes` are settings of bert.create_model, embeddings as wide as the model."""
     shape = dict(mode=mode, batch=batch, length=length)
     theirs = dict(shape, **{name: sizes[ours] for name, ours in NAMES.items()})
-    rows = [Case("ours", "benchmarks/text_models.py", "classifier", dict(shape, **sizes))]
+    note = "one more dropout in training, inside the FFN" if mode == "train" else ""
+    rows = [Case("ours", "benchmarks/text_models.py", "classifier", dict(shape, **sizes), note)]
     rows += torch_rows("Hugging Face, PyTorch", "bert_step", dict(theirs, precision="float32"), compiled)
     if importlib.util.find_spec("transformers"):
         for name, jit_compile in (("", False), (", jit_compile", True)):

@@ -1,7 +1,5 @@
 """Case of a text model: a training step as in `fit`, or a forward pass as in `predict`."""
 
-import tensorflow as tf
-
 # MiniLM (arXiv:2002.10957) of 6 blocks, with BERT's vocabulary of lower-case English.
 MINILM = dict(depth=6, width=384, heads=12, ffn_dim=1536, embedding_dim=384, vocab_size=30522)
 
@@ -15,6 +13,8 @@ def classifier(mode, batch, length, dropout=0.1, **sizes):
       dropout: rate of all dropouts.
       **sizes: settings of `bert.create_model`, such as MINILM.
     """
+    import tensorflow as tf
+
     import bert
     from benchmarks.image_models import step_of
     from bert.models import forward_flops

@@ -115,7 +115,9 @@ def vit_step(batch, precision, mode, compiled=False, keep_memory=False, attentio
     return _model_case(model, {"pixel_values": images}, 1000, precision, mode, compiled, optimizer, facts)
 
 
-def bert_step(batch, length, mode, precision="float32", compiled=False, keep_memory=False, attention="sdpa", optimizer="fused", **sizes):
+def bert_step(
+    batch, length, mode, precision="float32", compiled=False, keep_memory=False, attention="sdpa", optimizer="fused", **sizes
+):
     """BERT with a head for 2 classes. In mode "train": forward, cross entropy, backward, clipping and AdamW; dropouts of 0.1.
 
     Args:

@@ -4,13 +4,11 @@ Imports nothing of this project.
 """
 
 import importlib.metadata
-import os
 import platform
 
-os.environ["TF_USE_LEGACY_KERAS"] = "1"  # these classes are of Keras 2, which TensorFlow from 2.16 on has beside it
-
-import tensorflow as tf  # noqa: E402
-import transformers  # noqa: E402
+import tensorflow as tf
+import transformers
+from transformers.modeling_tf_utils import keras  # tf_keras where that is installed, which may not be tf.keras
 
 
 def bert_step(batch, length, mode, jit_compile=False, **sizes):
@@ -22,7 +20,7 @@ def bert_step(batch, length, mode, jit_compile=False, **sizes):
       jit_compile: whether XLA compiles the step.
       **sizes: settings of transformers.BertConfig.
     """
-    tf.keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(0)
     config = transformers.BertConfig(num_labels=2, **sizes)
     model = transformers.TFBertForSequenceClassification(config)
     words = tf.random.stateless_uniform([batch, length], [0, 0], 0, config.vocab_size, tf.int32)
@@ -42,8 +40,8 @@ def bert_step(batch, length, mode, jit_compile=False, **sizes):
     if mode == "forward":
         forward = tf.function(lambda inputs: model(inputs, training=False).logits, jit_compile=jit_compile)
         return lambda: forward(inputs).numpy(), facts
-    loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(tf.keras.optimizers.AdamW(1e-4, weight_decay=0.01, global_clipnorm=1.0), loss, jit_compile=jit_compile)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.AdamW(1e-4, weight_decay=0.01, global_clipnorm=1.0), loss, jit_compile=jit_compile)
     data = iter(tf.data.Dataset.from_tensors((inputs, labels)).repeat())
     train = model.make_train_function()
     return lambda: float(train(data)["loss"]), facts

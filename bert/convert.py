@@ -32,11 +32,10 @@ from official.checkpoints.pretrained import read_saved
 from official.checkpoints.trained_models import change_data, fill_in, find_model
 from official.checkpoints.weights import plain_name
 from official.cli.arguments import parse_with_data, positive
-from official.conversion.source import open_source
+from official.conversion.source import open_source, tensor_table
 from official.conversion.writing import write_hugging_face
 from official.files.layout import check_output
 from official.files.summary import run_facts
-from official.files.tables import text_table
 from official.serving.saved_models import write_saved_model
 from official.task import create_task
 
@@ -191,7 +190,7 @@ def _with_weights(spec, weights):
 
 def report(folder, converted, notes):
     """Prints what became of every tensor, and what was written."""
-    print(text_table(converted.rows))
+    print(tensor_table(converted.rows))
     for note in notes:
         print(note[0].upper() + note[1:] + ".")
     numbers = sum(value.size for value in converted.weights.values())

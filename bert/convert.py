@@ -24,7 +24,7 @@ from bert import recipes
 from bert.conversion.exporting import hugging_face, sentence_files, tokenizer_files
 from bert.conversion.importing import convert
 from bert.conversion.settings import UNSEEN
-from bert.conversion.tokenizers import find_vocabulary, longest_text
+from bert.conversion.tokenizers import check_pooling, find_vocabulary, longest_text
 from bert.texts.examples import SCORE_NAME
 from bert.zoo import zoo
 from official import config as configs
@@ -69,6 +69,8 @@ def convert_model(source, output, name=None, task=None, vocabulary=None, lower_c
         raise ValueError(f"task={task!r} is not allowed: it must be one of {', '.join(TASKS)}")
     opened = open_source(source, "--from", prefix)
     words = find_vocabulary(opened.folder, vocabulary, lower_case)
+    if task is None:
+        check_pooling(opened.folder)
     if words is None:
         raise ValueError(
             f"--from={opened.given!r} is not allowed: {opened.folder} has no vocabulary, without which texts cannot be read: "
@@ -151,8 +153,9 @@ def _recipe(converted, source, data):
     data = {**data, "max_length": model["max_length"]}
     if task == "classification":
         labels = source.config.get("id2label")
-        names = [str(labels.get(str(i), labels.get(i, f"LABEL_{i}"))) for i in range(model["classes"])] if labels else None
-        classes = (SCORE_NAME,) if model["classes"] == 1 else tuple(names or (f"LABEL_{i}" for i in range(model["classes"])))
+        labels = labels if isinstance(labels, dict) else {}
+        names = tuple(str(labels.get(str(i), f"LABEL_{i}")) for i in range(model["classes"]))
+        classes = (SCORE_NAME,) if len(names) == 1 else names
         config = recipes.classification_recipe("bert_base", model, {**data, "classes": classes, "pairs": False}, {})
     elif task == "span":
         longest = min(384, model["max_length"])

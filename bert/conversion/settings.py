@@ -69,6 +69,7 @@ def family_of(config, names):
     kind = config.get("model_type") or next(
         (kind for kind in BLOCKS if any(name.startswith(BLOCKS[kind]) for name in names)), None
     )
+    kind = str(kind) if kind else None
     if kind in BLOCKS:
         return kind
     if kind is None:
@@ -144,7 +145,7 @@ def read_settings(config, family, shapes, given):
 
 
 def _activation(theirs):
-    if theirs not in ACTIVATIONS:
+    if not isinstance(theirs, str) or theirs not in ACTIVATIONS:
         raise ValueError(f"config.json has hidden_act={theirs!r}, which must be one of {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[theirs]
 

@@ -139,7 +139,12 @@ def test_several_models_in_a_table(workdir, evaluated, capsys):
     metrics = evaluated[0]["metrics"]
     parameters = json.loads((workdir / "summary.json").read_text())["parameters"]
     for line, model in zip(lines, models, strict=True):
-        assert line.split()[:5] == [str(model), f"{parameters:,}", "359", *(f"{metrics[name]:.4f}" for name in ("top_1", "top_5"))]
+        assert line.split()[:5] == [
+            str(model),
+            f"{parameters:,}",
+            "359",
+            *(f"{metrics[name]:.4f}" for name in ("top_1", "top_5")),
+        ]
     with pytest.raises(SystemExit):
         command(*(f"--model={model}" for model in models), f"--output={workdir / 'elsewhere'}")
     assert "--output is not allowed with several models" in capsys.readouterr().err

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bert.conversion.tokenizers import find_vocabulary, longest_text
+from bert.conversion.tokenizers import check_pooling, find_vocabulary, longest_text
 from tests.bert.conversion.foreign import TOKENS
 
 VOCABULARY = "".join(f"{token}\n" for token in TOKENS).encode()
@@ -66,6 +66,31 @@ def test_tokenizers_without_counterpart(config, message, tmp_path):
     with pytest.raises(ValueError, match=f"a tokenizer with {message}"):
         find_vocabulary(files(tmp_path, tokenizer_config=config))
     assert find_vocabulary(tmp_path, lower_case=True).lower_case is True
+
+
+@pytest.mark.parametrize(
+    "kinds, pooling, message",
+    [
+        (("Transformer", "Pooling", "Normalize"), {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}, None),
+        (("Transformer", "Pooling"), {"pooling_mode_cls_token": True}, "config.json has pooling_mode_cls_token: embeddings here"),
+        (
+            ("Transformer", "Pooling", "Dense"),
+            {"pooling_mode_mean_tokens": True},
+            "modules.json has a layer Dense: embeddings here",
+        ),
+    ],
+)
+def test_pooling(kinds, pooling, message, tmp_path):
+    """As Sentence Transformers writes it."""
+    paths = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize", "Dense": "2_Dense"}
+    modules = [{"path": paths[kind], "type": f"sentence_transformers.models.{kind}"} for kind in kinds]
+    (tmp_path / "1_Pooling").mkdir()
+    files(files(tmp_path, modules=modules) / "1_Pooling", None, config=pooling)
+    if message is None:
+        check_pooling(tmp_path)
+    else:
+        with pytest.raises(ValueError, match=message):
+            check_pooling(tmp_path)
 
 
 def test_nothing_there(tmp_path):

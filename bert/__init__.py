@@ -2,9 +2,11 @@
 
     zoo, models, layers, transfer                        the models and their sizes; weights of one model for another
     tokenizer, tokenizers/                               texts to tokens: WordPiece and SentencePiece inside the graph
-    vocabulary, prepare, word_vectors, fill              commands: python -m bert.NAME --help
-    classification, pretraining, question_answering      the tasks; task and serving have what they share
-    texts/, masked_lm/, squad/                           data, metrics and settings of each task
+    vocabulary, prepare, word_vectors, fill, convert     commands: python -m bert.NAME --help
+    conversion/                                          models of Hugging Face and Google, there and back
+    classification, embedding, pretraining,              the tasks; task and serving have what they share
+    question_answering
+    texts/, sentences/, masked_lm/, squad/               data, metrics and settings of each task
     corpus/                                              plain texts and the pretraining data made of them
     recipes, configs/                                    recipes for python -m official.train
 
@@ -18,4 +20,4 @@ from official.zoo import OPTIMIZERS, import_with_tensorflow
 __all__ = ["create_model", "list_models", "load_model", "model_settings"]
 
 # So that tf.keras.models.load_model knows their classes; the optimizers may need TensorFlow Addons, which is slow to import.
-import_with_tensorflow("bert.layers", "bert.masked_lm.loss", on_demand=OPTIMIZERS)
+import_with_tensorflow("bert.layers", "bert.masked_lm.loss", "bert.sentences.loss", on_demand=OPTIMIZERS)

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from widenet.checks import check_count, check_rate, refuse
 from widenet.feed_forward import get_activation, plain_activation
-from widenet.layer import Layer, at_least_float32, check_initializer, check_regularizer, new_initializer
+from widenet.layer import Layer, at_least_float32, check_initializer, check_regularizer, new_initializer, real_tokens
 from widenet.norm import IndividualLayerNorm
 
 register = tf.keras.saving.register_keras_serializable(package="bert")
@@ -16,8 +16,8 @@ NEVER = -1e9  # logit with probability 0; unlike -inf, the difference of two is 
 class TextEmbedding(Layer):
     """Adds the embeddings of words, positions and types, normalizes, and projects to the encoder's width.
 
-    As in ALBERT (arXiv:1909.11942, section 3.1), norm and dropout come before the projection. If the embeddings have the
-    encoder's width there is no projection, which gives BERT's embedding.
+    As in ALBERT (arXiv:1909.11942, section 3.1), norm and dropout come before the projection. Without a projection it is BERT's
+    embedding.
 
     Args:
       vocab_size, max_length, type_vocab_size: numbers of words, positions and types of segments.
@@ -27,6 +27,7 @@ class TextEmbedding(Layer):
       norm_epsilon: epsilon of the norm.
       initializer: name, config or unseeded instance of a Keras initializer, for embeddings and projection.
       kernel_regularizer: name, config or instance of a Keras regularizer of the projection, or None.
+      embedding_projection: True for a projection always; None for one where embedding_dim is not the encoder's width.
 
     Weights: `word_embedding` [vocab_size, E], `position_embedding` [max_length, E], `type_embedding` [type_vocab_size, E], those
     of `norm`, and those of `projection` (a Dense) or None.
@@ -46,6 +47,7 @@ class TextEmbedding(Layer):
         norm_epsilon=1e-12,
         initializer="glorot_uniform",
         kernel_regularizer=None,
+        embedding_projection=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -55,6 +57,8 @@ class TextEmbedding(Layer):
         check_count("embedding_dim", embedding_dim)
         check_count("width", width)
         check_rate("dropout", dropout)
+        if embedding_projection is not None and embedding_projection is not True:
+            refuse("embedding_projection", embedding_projection, "True, or None for a projection where the widths differ")
         self.vocab_size = vocab_size
         self.max_length = max_length
         self.type_vocab_size = type_vocab_size
@@ -64,11 +68,12 @@ class TextEmbedding(Layer):
         self.norm_epsilon = norm_epsilon
         self.initializer = check_initializer("initializer", initializer)
         self.kernel_regularizer = check_regularizer("kernel_regularizer", kernel_regularizer)
+        self.embedding_projection = embedding_projection
         # Sum and norm are at least float32: they cost little, and embeddings are not rounded before they are added.
         self.norm = IndividualLayerNorm(1, epsilon=norm_epsilon, name="norm", dtype=at_least_float32(self.compute_dtype))
         self._dropout = tf.keras.layers.Dropout(dropout, dtype=self.dtype_policy)
         self.projection = None
-        if embedding_dim != width:
+        if embedding_projection or embedding_dim != width:
             self.projection = tf.keras.layers.Dense(
                 width,
                 kernel_initializer=new_initializer(self.initializer),
@@ -133,6 +138,34 @@ class FirstToken(Layer):
 
     def compute_mask(self, inputs, mask=None):
         """Drops the mask: Keras would weight losses of later layers with it."""
+        return None
+
+
+@register
+class UnitMean(Layer):
+    """The embedding of each example: the mean over its real tokens, divided by its L2 norm.
+
+    As sentence embeddings are made of BERT's outputs by Sentence-BERT (arXiv:1908.10084, section 3, "MEAN"), with the length 1
+    that makes a dot product of two of them their cosine. An example without any real token has an embedding of zeros.
+    """
+
+    def call(self, x, mask):
+        """Pools tokens.
+
+        Args:
+          x: float [batch, length, width].
+          mask: bool [batch, length], or integers, False or 0 where a token is padding.
+
+        Returns:
+          float [batch, width].
+        """
+        real = tf.expand_dims(tf.cast(real_tokens(mask, x), x.dtype), axis=-1)  # TFLite has no slice with a new axis
+        mean = tf.math.divide_no_nan(tf.reduce_sum(x * real, axis=1), tf.reduce_sum(real, axis=1))
+        # Unlike x / norm(x), this has a gradient where all values are 0.
+        return tf.math.l2_normalize(mean, axis=-1)
+
+    def compute_mask(self, inputs, mask=None):
+        """Drops the mask of tokens, which does not fit one value per example."""
         return None
 
 

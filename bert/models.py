@@ -4,18 +4,21 @@ from typing import Literal, get_args
 
 import tensorflow as tf
 
-from bert.layers import FirstToken, MaskedWords, Span, TextEmbedding
+from bert.layers import FirstToken, MaskedWords, Span, TextEmbedding, UnitMean
 from widenet import Encoder, Model
 from widenet.checks import check_choice, check_count, check_switch, refuse
 from widenet.cost import dense_flops, encoder_flops
 from widenet.layer import at_least_float32, compute_dtype_of, new_initializer
 from widenet.zoo import EncoderSettings, create_encoder, settings_of_encoder
 
-Task = Literal["encoder", "pretraining", "classification", "span"]
+Task = Literal["encoder", "pretraining", "classification", "span", "embedding"]
 TASKS = get_args(Task)
 # BERT's, of every kernel and embedding.
 INITIALIZER = {"class_name": "TruncatedNormal", "config": {"stddev": 0.02}}
 INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
+EMBEDDING = ("vocab_size", "max_length", "type_vocab_size", "embedding_dim", "embedding_projection")  # settings of the embedding
+EMBEDDING_TASK = "bert.embedding:SentenceEmbedding"  # in the config of a run
+ENCODER_KIND = "text encoder"  # what an exported encoder without its task says of itself
 BLOCK = "block_"  # how the names of outputs begin in a model with features_only
 
 
@@ -27,6 +30,7 @@ class ModelSettings(EncoderSettings, total=False):
     max_length: int
     type_vocab_size: int
     embedding_dim: int
+    embedding_projection: bool | None
 
 
 def build_model(
@@ -39,6 +43,7 @@ def build_model(
     embedding_dim,
     kernel_initializer=INITIALIZER,
     features_only=False,
+    embedding_projection=None,
     **encoder,
 ):
     """Builds the model that `bert.create_model` documents.
@@ -67,6 +72,7 @@ def build_model(
         norm_epsilon=encoder.norm_epsilon,
         initializer=initializer,
         kernel_regularizer=regularizer,
+        embedding_projection=embedding_projection,
         name="embedding",
     )
 
@@ -88,6 +94,8 @@ def build_model(
 
     if task == "span":
         return Model(inputs, Span(initializer, regularizer, name="span", dtype=wide)(x, mask=mask), name=name)
+    if task == "embedding":
+        return Model(inputs, UnitMean(name="sentence_embedding", dtype=wide)(x, mask=mask), name=name)
 
     pooled = FirstToken(name="first_token")(x)
     pooled = dense(encoder.width, activation="tanh", name="pooler")(pooled)
@@ -124,14 +132,24 @@ def settings_of(model):
         "task": _task_with(layers),
         "features_only": all(name.startswith(BLOCK) for name in model.output_names),
         "classes": layers["classifier"].units if "classifier" in layers else 2,
-        **{name: getattr(embedding, name) for name in ("vocab_size", "max_length", "type_vocab_size", "embedding_dim")},
+        **{name: getattr(embedding, name) for name in EMBEDDING},
         **settings_of_encoder(encoder),
     }
 
 
-def settings_in_weights(weights):
-    """The settings that {full name: array} tells where a run's config does not: the task, and what it leaves open."""
+def settings_in_weights(weights, config, kind):
+    """The settings of a saved model that are not in its config's `model`: the task, and what that leaves open.
+
+    Args:
+      weights: {full name: array}.
+      config: of its run, a dict.
+      kind: of an exported model (official.exportable.ExportSpec.kind); "" for a checkpoint.
+    """
     found = {"task": _task_with({name.partition("/")[0] for name in weights}), "features_only": False}
+    # Embeddings have no weights of their own: the config says so, also where another task wraps this one.
+    tasks = [section["task"] for section in (config, *config.values()) if isinstance(section, dict) and "task" in section]
+    if found["task"] == "encoder" and EMBEDDING_TASK in tasks and kind != ENCODER_KIND:
+        found["task"] = "embedding"
     if "classifier/bias" in weights:
         found["classes"] = len(weights["classifier/bias"])
     if "embedding/word_embedding" in weights:
@@ -141,7 +159,7 @@ def settings_in_weights(weights):
 
 def _task_with(layers):
     """The task of a model that has layers of these names."""
-    heads = {"mlm_logits": "pretraining", "classifier": "classification", "span": "span"}
+    heads = {"mlm_logits": "pretraining", "classifier": "classification", "span": "span", "sentence_embedding": "embedding"}
     return next((task for head, task in heads.items() if head in layers), "encoder")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from bert.corpus.records import SPECIAL_TOKENS
-from bert.masked_lm.data import PretrainingData, read_vectors
+from bert.masked_lm.data import NoPretrainingData, PretrainingData, read_vectors
 from bert.masked_lm.evaluation import PretrainingEvaluation
 from bert.masked_lm.fill_mask import MaskFiller
 from bert.masked_lm.loss import MaskedLMAccuracy, MaskedLMLoss
@@ -28,7 +28,14 @@ class Pretraining(TextTask):
 
     def __init__(self, config):
         data = config.data
+        was_made_elsewhere = (
+            not data.dir and data.predictions is not None
+        )  # a run fills that in, and cannot begin without data.dir
         check_data_settings(data)
+        if was_made_elsewhere:
+            self._data = NoPretrainingData()
+            super().__init__(config)
+            return
         self._data = PretrainingData(data.dir)
         data.vocabulary = data.vocabulary or self._data.vocabulary
         super().__init__(config)
@@ -58,6 +65,9 @@ class Pretraining(TextTask):
             shape, allowed = (" x ".join(map(str, shape)) for shape in (vectors.shape, embedding.shape))
             raise ValueError(f"data.word_vectors={path!r} is not allowed: it must have {allowed} values, not {shape}")
         embedding.assign(vectors)
+
+    def output_masks(self, inputs):
+        return {"mlm_logits": inputs["masked_lm_positions"] > 0}
 
     def loss(self):
         """The two losses; training minimizes their sum."""

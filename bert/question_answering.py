@@ -56,6 +56,9 @@ class QuestionAnswering(TextTask):
             self._windows[split] = QuestionPipeline(questions, self.tokenizer, data, self.bad_examples, f"{data.name}, {split}")
         return self._windows[split]
 
+    def output_masks(self, inputs):
+        return {"span": inputs["input_mask"] > 0}
+
     def loss(self):
         return SpanLoss()
 

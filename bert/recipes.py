@@ -4,6 +4,7 @@ from ml_collections import ConfigDict
 
 import bert
 from bert.masked_lm import settings as pretraining_settings
+from bert.sentences import settings as sentence_settings
 from bert.squad import settings as squad_settings
 from bert.texts.glue import GLUE
 from bert.texts.settings import data_settings
@@ -41,6 +42,8 @@ def text_recipe(model, task, overrides, data, train, init="", default=None):
       ValueError: an unknown model or setting.
     """
     name, size = (model, {}) if model else _size_of(init, default)
+    if init:
+        data = {**data, **_casing_of(init)}
     if "max_length" in size:
         data = {**data, "max_length": min(data["max_length"], size["max_length"])}
     return ConfigDict(
@@ -62,9 +65,20 @@ def _size_of(init, default):
     from official.checkpoints.trained_models import initial_size  # only recipes that start from a trained model need it
     from widenet.zoo import ARCHITECTURE
 
-    taken = (*ARCHITECTURE, "max_length", "type_vocab_size", "embedding_dim")
+    taken = (*ARCHITECTURE, "max_length", "type_vocab_size", "embedding_dim", "embedding_projection")
     name, size = initial_size(init, bert.list_models(), bert.model_settings(default), taken)
     return name or default, size
+
+
+def _casing_of(init):
+    """{"lower_case": that of a trained model}, since its vocabulary is used; {} where there is no model or it is not known."""
+    from official.checkpoints.trained_models import find_model
+
+    try:
+        data = find_model(init).config.get("data", {})
+    except (ValueError, KeyError):  # none; what is wrong is said when its weights are read
+        return {}
+    return {"lower_case": data.lower_case} if "lower_case" in data else {}
 
 
 def classification_recipe(model, overrides, data, train, **start):
@@ -154,3 +168,18 @@ def squad_recipe(model, overrides, data, train, **start):
     """
     data = squad_settings.data_settings(**data)
     return text_recipe(model, "bert.question_answering:QuestionAnswering", overrides, data, train, **start)
+
+
+def embedding_recipe(model, overrides, data, train, **start):
+    """Makes the recipe of sentence embeddings.
+
+    Args:
+      model, overrides, train, **start: as in `text_recipe`.
+      data: settings of bert.sentences.settings.DATA to change.
+
+    Raises:
+      ValueError: an unknown model or setting.
+    """
+    data = sentence_settings.data_settings(**data)
+    data["pairs"] = literal_settings({"pairs": data["pairs"]}).get_ref("pairs")  # which may become True or False
+    return text_recipe(model, "bert.embedding:SentenceEmbedding", overrides, data, train, **start)

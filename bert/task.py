@@ -3,11 +3,11 @@
 import pathlib
 
 from bert.corpus.shards import prepared_vocabulary
-from bert.models import build_model, encoder_of
+from bert.models import ENCODER_KIND, build_model, encoder_of, settings_of
 from bert.serving import encoder_endpoints, preprocessor
 from bert.tokenizer import open_tokenizer
-from bert.transfer import transfer_weights
-from bert.zoo import MEANINGS
+from bert.transfer import grow_model, transfer_weights
+from bert.zoo import MEANINGS, load_model
 from official.checkpoints.trained_models import find_model
 from official.config import meanings_of
 from official.data.bad_examples import BadExamples
@@ -28,6 +28,7 @@ class TextTask(Task):
 
     Attributes:
       model_task: the task of the model, as in bert.create_model.
+      output_name: of the model's only output, where that is no dict, in the exported module.
       data_table: the settings of `data`, {name: official.config.Setting}.
       config: of the run.
       tokenizer: a bert.tokenizer.Tokenizer.
@@ -40,6 +41,7 @@ class TextTask(Task):
     parts = ("model", "encoder", "preprocessor")
     class_names = ()
     evaluated_endpoint = "tokens"
+    output_name = "logits"
     model_task: str
     data_table: dict
 
@@ -69,6 +71,31 @@ class TextTask(Task):
     def initialize(self, model, weights):
         return transfer_weights(model, weights)
 
+    def trained_model(self, path, setting):
+        """Of any task on text, with this one's vocabulary and casing."""
+        try:
+            model = load_model(path, name="teacher")
+        except ValueError as error:
+            raise ValueError(f"{setting}: {error}") from error
+        data, of_run, has = self.config.data, _data_of(path), settings_of(model)
+        vocabulary = _vocabulary_in(of_run)
+        casing = of_run.get("lower_case", data.lower_case)
+        problem = ""
+        if has["vocab_size"] != self.tokenizer.size:
+            problem = f"its vocabulary has {has['vocab_size']} tokens, and data.vocabulary {self.tokenizer.size}"
+        elif vocabulary and pathlib.Path(vocabulary).read_bytes() != pathlib.Path(data.vocabulary).read_bytes():
+            problem = f"its vocabulary is {vocabulary}, which has other tokens than data.vocabulary={data.vocabulary!r}"
+        elif casing != data.lower_case:
+            problem = f"it was trained with data.lower_case={casing}, and data.lower_case is {data.lower_case}"
+        elif has["max_length"] < data.max_length:
+            problem = f"it has {has['max_length']} positions, and data.max_length is {data.max_length}"
+        if problem:
+            raise ValueError(f"{setting}={path!r} is not allowed: {problem}")
+        return model
+
+    def grow(self, model, parent, **options):
+        return grow_model(model, parent, **options)
+
     def part(self, name):
         """ "model" answers as the task does, "encoder" gives encodings, and "preprocessor" makes an encoder's inputs of texts."""
         self.check_part(name)
@@ -79,15 +106,20 @@ class TextTask(Task):
         model = self._build_model(**DROPS_NOTHING)
         if name == "encoder":
             traced = TracedModel(encoder_of(model))
-            endpoints = encoder_endpoints(traced, self.tokenizer, max_length, bool(self.config.data.get("pairs")))
-            return ExportSpec("text encoder", model, endpoints, keras_module(traced), settings=DROPS_NOTHING, **more)
+            endpoints = encoder_endpoints(traced, self.tokenizer, max_length, self.takes_pairs)
+            return ExportSpec(ENCODER_KIND, model, endpoints, keras_module(traced), settings=DROPS_NOTHING, **more)
         more |= dict(assets=self.assets(), class_names=self.class_names, settings=DROPS_NOTHING)
         if isinstance(model.output, dict):
             traced = served = TracedModel(model)
         else:
-            traced = TracedModel(Model(model.input, {"logits": model.output}, name=model.name))
-            served = traced.select_output("logits")
+            traced = TracedModel(Model(model.input, {self.output_name: model.output}, name=model.name))
+            served = traced.select_output(self.output_name)
         return ExportSpec(self.kind, model, self.endpoints(served), keras_module(traced), **more)
+
+    @property
+    def takes_pairs(self):
+        """Whether the encoder's input is a pair of texts."""
+        return bool(self.config.data.get("pairs"))
 
     def endpoints(self, model):
         """The endpoint "tokens", which takes token ids as the model does."""
@@ -113,7 +145,7 @@ def open_vocabulary(config):
       ValueError: a file that is missing, has another size than the model's, or differs from that of the run in `init`.
     """
     data, model = config.data, config.model
-    before = _initial_vocabulary(config.init)
+    before = _vocabulary_in(_data_of(config.init))
     data.vocabulary = data.vocabulary or before
     if not data.vocabulary:
         raise ValueError(
@@ -139,11 +171,15 @@ def open_vocabulary(config):
     return tokenizer
 
 
-def _initial_vocabulary(init):
-    """Path of the vocabulary of the run in `init`, "" if it is unknown."""
+def _data_of(path):
+    """The `data` settings of the run that a model is of, {} if they are unknown; "" for no model."""
     try:
-        data = find_model(init).config.get("data", {}) if init else {}
+        return find_model(path).config.get("data", {}) if path else {}
     except ValueError:  # only weights, or nothing, which is refused when weights are read
-        return ""
+        return {}
+
+
+def _vocabulary_in(data):
+    """Path of the vocabulary of a run's `data`, "" if it is unknown."""
     path = data.get("vocabulary") or prepared_vocabulary(data.get("dir"))  # a pretraining run may use its data's vocabulary
     return path if path and pathlib.Path(path).is_file() else ""

@@ -3,6 +3,7 @@
 import numpy as np
 
 from official.checkpoints import pretrained
+from widenet import weight_transfer
 from widenet.weight_transfer import Row, counted, shapes, transfer_layer, transfer_model, transfer_parts
 
 
@@ -40,12 +41,12 @@ def transfer_weights(model, weights):
     Raises:
       ValueError: no weight fits.
     """
-    special = {
-        "embedding": _transfer_embedding,
-        "mlm_logits": counted("bias", "words"),
-        "classifier": counted("bias", "classes"),
-    }
-    return transfer_model(model, weights, special)
+    return transfer_model(model, weights, SPECIAL)
+
+
+def grow_model(child, parent, **options):
+    """widenet.grow_model, with all layers but the encoder taken as by `transfer_weights`; both models of bert.create_model."""
+    return weight_transfer.grow_model(child, parent, special=SPECIAL, **options)
 
 
 def _transfer_embedding(name, target, source):
@@ -69,3 +70,11 @@ def _transfer_positions(name, target, source):
     fresh = target[""].numpy()[before:]
     rows = [row, Row(f"{name}[{before}:]", str(list(fresh.shape)), "fresh", f"{positions} positions, {before} in the source")]
     return {name: np.concatenate([source[""], fresh])}, rows
+
+
+# The layers that are taken in ways of their own.
+SPECIAL = {
+    "embedding": _transfer_embedding,
+    "mlm_logits": counted("bias", "words"),
+    "classifier": counted("bias", "classes"),
+}

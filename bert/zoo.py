@@ -41,7 +41,7 @@ MODELS = {
     "widenet_base_e16": dict(num_experts=16),
 }
 
-COMMON = dict(classes=2, vocab_size=30000, max_length=512, type_vocab_size=2)
+COMMON = dict(classes=2, vocab_size=30000, max_length=512, type_vocab_size=2, embedding_projection=None)
 
 # What these settings mean, one line each; widenet.zoo.MEANINGS has the others.
 MEANINGS = {
@@ -50,6 +50,7 @@ MEANINGS = {
     "max_length": "number of position embeddings, which is the longest input in tokens",
     "type_vocab_size": "number of types of segments",
     "embedding_dim": "width of the embeddings, which are projected to width where that is another",
+    "embedding_projection": "True: the embeddings are projected also where embedding_dim is the width",
 }
 
 ENCODER = dict(dropout=0.1, attention_dropout=0.1, norm_epsilon=1e-12, norm_position="post")
@@ -104,18 +105,20 @@ def create_model(
       vocab_size] and `next_sentence` [batch, 2] (the sentences' order) to those outputs.
     - "classification": logits [batch, classes]; classes=1 for regression.
     - "span": logits [batch, length, 2] of the start and the end, -1e9 where the token is padding.
+    - "embedding": [batch, width], the mean of `sequence_output` over the real tokens, divided by its L2 norm: the dot product of
+      two embeddings is their cosine. It has no weights of its own, and no pooler. Without a real token it is 0.
 
-    Logits are float32 also under mixed precision.
+    Logits and embeddings are float32 also under mixed precision.
 
     Args:
       model: one of `list_models()`. Where it is left out, `name` is meant.
-      task: "encoder", "pretraining", "classification" or "span".
+      task: "encoder", "pretraining", "classification", "span" or "embedding".
       name: of the Keras model, for example to tell two models of the zoo in another one apart; None for that in the zoo.
       pretrained: what to start from: a run's workdir, a folder of checkpoints, a checkpoint's prefix, a SavedModel, a .keras
-        file, the handle of a published model (docs/hub.md), or a .weights.h5 file of a model with the same layers; None for
-        fresh weights. The saved model may be of another task, deployment, depth, number of positions or vocabulary: weights that
-        fit are taken and the rest stays fresh; a table of this is printed. bert.transfer.load_pretrained does the same to an
-        existing model and returns the table.
+        file, the handle of a published model (docs/hub.md), a BERT or ALBERT of another project (docs/weights.md), or a
+        .weights.h5 file of a model with the same layers; None for fresh weights. The saved model may be of another task,
+        deployment, depth, number of positions or vocabulary: weights that fit are taken and the rest stays fresh; a table of this
+        is printed. bert.transfer.load_pretrained does the same to an existing model and returns the table.
       features_only: whether the outputs of the task "encoder" are a list of those of all blocks, each [batch, length, width]. The
         pooler is left out. The final norm of a pre-norm encoder is not applied, so its weights get no gradients. All weights have
         the same names as in the whole model.
@@ -123,6 +126,7 @@ def create_model(
         classes: of "classification".
         vocab_size, max_length, type_vocab_size: numbers of words, positions and types of segments.
         embedding_dim: width of the embeddings, which are projected to `width` where that is another.
+        embedding_projection: True for a projection also where it is not another, as ALBERT has in Hugging Face's code.
         depth, width, heads, ffn_dim, expert_dim, attention_dropout, drop_path: as in widenet.Encoder.
         activation, dropout, norm_epsilon: as in widenet.Encoder; also of the masked-word head (activation), of embedding and
           classifier (dropout), and of all norms.
@@ -146,7 +150,7 @@ def create_model(
         from official.checkpoints.pretrained import create_pretrained
 
         settings |= {"task": task, "features_only": features_only}
-        return create_pretrained(_zoo(), name or model, settings, pretrained)
+        return create_pretrained(zoo(settings), name or model, settings, pretrained)
     from bert.models import build_model
 
     return build_model(name or model, task, features_only=features_only, **settings)
@@ -164,8 +168,9 @@ def load_model(
 
     Args:
       source: a run's workdir, a folder of checkpoints in one, a checkpoint's prefix, a SavedModel that this project exported, the
-        handle of a published one (docs/hub.md), or what `save` of a Keras model wrote: a .keras file, a SavedModel or a .h5
-        file.
+        handle of a published one (docs/hub.md), what `save` of a Keras model wrote: a .keras file, a SavedModel or a .h5 file; or
+        a BERT or ALBERT of another project: a folder of Hugging Face, a .safetensors or .onnx file, or a checkpoint of Google's
+        (docs/weights.md). What that does not tell, such as the heads of an .onnx file, is taken from `changes`.
       task: as of `create_model`; None for that of the saved model, and for "encoder" with features_only. With another one the
         encoder is taken, and heads are fresh.
       name: of the Keras model; None for that of the saved one.
@@ -190,10 +195,12 @@ def load_model(
         changes["features_only"] = features_only
         if features_only:
             changes["task"] = "encoder"
-    return load_saved(_zoo(), read_saved(_zoo(), source, "source"), name, changes)
+    of_texts = zoo(changes)
+    return load_saved(of_texts, read_saved(of_texts, source, "source"), name, changes)
 
 
-def _zoo():
+def zoo(given=None):
+    """The official.checkpoints.pretrained.Zoo of text models; `given` has settings for sources that do not tell theirs."""
     from bert.models import build_model, settings_in_weights, settings_of
     from bert.transfer import transfer_weights
     from official.checkpoints.pretrained import Zoo
@@ -201,4 +208,9 @@ def _zoo():
     def transfer(model, weights, settings):
         return transfer_weights(model, weights)  # no weight's meaning depends on settings
 
-    return Zoo(model_settings(next(iter(MODELS))), build_model, settings_of, settings_in_weights, transfer)
+    def convert(source):
+        from bert.conversion.importing import convert  # only models that were made elsewhere need it
+
+        return convert(source, model_settings, given)
+
+    return Zoo(model_settings(next(iter(MODELS))), build_model, settings_of, settings_in_weights, transfer, convert)

@@ -16,6 +16,7 @@ from official.zoo import override
 FIXED = (
     "init",
     "task",
+    "distillation",
     "model",
     "data",
     "train.optimizer",
@@ -141,7 +142,8 @@ def data_name(data):
     letters, digits, dot and hyphen replaced by underscores.
 
     Args:
-      data: the `data` settings of a recipe. Its `dir` counts where the name is "folder", and `train_file` where it is "file".
+      data: the `data` settings of a recipe. Its `dir` counts where the name is "folder", and `train_file` where it is "file" or
+        "lines".
 
     Returns:
       A string, "" for data without a name.
@@ -150,7 +152,7 @@ def data_name(data):
     own = ""
     if name == "folder" and folder:
         own = pathlib.Path(folder).resolve().name
-    elif name == "file" and file:
+    elif name in ("file", "lines") and file:
         path = pathlib.Path(folder, file).resolve()
         own = path.parent.name if path.stem.lower() in ("train", "training") else path.stem
     return re.sub(r"[^A-Za-z0-9.-]+", "_", own).strip("_.-") or name.replace("/", "_")

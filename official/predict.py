@@ -3,7 +3,8 @@
 Takes images or texts, whatever strings the signature takes, and writes a line of JSON for each. The input is a table, as for
 training (TSV, CSV or JSON, official.data.rows), whose columns are the signature's inputs ("text", "text_pair", ...; for an image
 its path, as "file"); or a glob of images, or of .txt files with a text each. The line of an invalid input has the reason as
-"error". If the command was stopped, the same command resumes.
+"error". If the command was stopped, the same command resumes. Of embeddings it also prints which inputs are nearest to each
+other.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from official.cli.status_line import StatusLine
 from official.data.bad_examples import op_message
 from official.data.rows import CSV, ENDINGS, JSONL, Rows, is_table
 from official.files.layout import FACTS_FILE, printable
+from official.files.nearest import VECTOR, nearest_table
 from official.serving.signatures import exported_folder, load_exported
 
 SIGNATURE = "serving_default"
@@ -34,7 +36,8 @@ ESCAPED = "backslashreplace"  # a name that is not UTF-8 has surrogates, which b
 TABLES_OF_FILES = (*CSV, ".tsv", ".tab", *JSONL)  # for images; there a .txt file is not a table
 FILE_CONTENT = "_bytes"  # an input whose name ends so is the content of a file, such as image_bytes
 FILE = "file"  # the column of a table for the path of such a file
-SINGULAR = {"class_ids": "class_id", "labels": "label"}  # outputs of a batch, and their names in one example's answer
+# Outputs of a batch, their rank, and their names in one example's answer.
+SINGULAR = {"class_ids": (1, "class_id"), "labels": (1, "label"), "embeddings": (2, VECTOR)}
 
 
 class Example(NamedTuple):
@@ -50,7 +53,7 @@ class Example(NamedTuple):
 
 
 def predict(model, inputs, output, batch_size=32, signature=SIGNATURE, columns=None):
-    """Writes a model's predictions for many inputs.
+    """Writes a model's predictions for many inputs; of embeddings it also prints which inputs are nearest to each other.
 
     Args:
       model: path of a SavedModel, or of the workdir of a run that has exported one, or handle of a published one
@@ -90,7 +93,16 @@ def predict(model, inputs, output, batch_size=32, signature=SIGNATURE, columns=N
                 rate = (done - first) / (time.perf_counter() - started)
                 line.show(f"{done:,} of {len(examples):,} inputs, {rate:,.0f} a second, {bad:,} of them invalid")
     line.clear()
+    nearest = nearest_table(output, lambda number: _shown(examples[number], names))
+    if nearest:
+        print(nearest)
     return done, bad
+
+
+def _shown(example, names):
+    """What a table shows of an Example: its text, or the name of an image's file."""
+    is_text = not any(name.endswith(FILE_CONTENT) for name in names)
+    return " | ".join(example.read()[name].decode(errors="replace") for name in names) if is_text else example.name
 
 
 def _open(folder, signature):
@@ -126,7 +138,10 @@ def of_examples(outputs, class_names):
     Returns:
       {name: array [N, ...] or list of N dicts}.
     """
-    found = {SINGULAR.get(name, name) if value.ndim == 1 else name: value for name, value in outputs.items()}
+    found = {}
+    for name, value in outputs.items():
+        rank, singular = SINGULAR.get(name, (value.ndim, name))
+        found[singular if value.ndim == rank else name] = value
     shares = found.get("probabilities")
     if class_names and shares is not None and shares.shape[1:] == (len(set(class_names)),):
         found["probabilities"] = [dict(zip(class_names, row, strict=True)) for row in shares]

@@ -119,6 +119,8 @@ class Task(abc.ABC):
       tokens_per_example: mean number of tokens of a training example, for the rate of tokens that is reported; None where
         examples have no tokens.
       evaluated_endpoint: which of the `endpoints` takes the inputs of `evaluation_dataset` and gives the model's outputs.
+      wraps: for a class that stands before that of another task among the bases (official.distillation): the section of the
+        config whose `task` names the other one; "" elsewhere.
 
     Raises:
       ValueError: from the constructor, for a setting that is not allowed.
@@ -130,6 +132,7 @@ class Task(abc.ABC):
     bad_examples: BadExamples
     tokens_per_example: float | None = None
     evaluated_endpoint: str = "serve"
+    wraps: str = ""
 
     @classmethod
     def setting_meanings(cls) -> dict[str, dict[str, str]]:
@@ -170,6 +173,45 @@ class Task(abc.ABC):
           ValueError: no weight fits, in words that complete "init=... is not allowed: "; by default always.
         """
         raise ValueError(f"it must be '', since {type(self).__name__} has no initialize")
+
+    def trained_model(self, path, setting) -> tf.keras.Model:
+        """A trained model that takes the batches of this task, with the weights and settings of its own.
+
+        Args:
+          path: of a run, a checkpoint or an exported model, or the handle of a published one.
+          setting: what the user calls the path, for messages.
+
+        Raises:
+          ValueError: no model there, or one that cannot take these batches; by default always.
+          OSError: a repository of handles that cannot be read.
+        """
+        raise ValueError(f"{setting}={path!r} is not allowed: {type(self).__name__} has no trained_model")
+
+    def output_masks(self, inputs) -> dict[str, tf.Tensor]:
+        """{name of an output: bool, the shape of the output without its last axis}: False for padding in a batch's outputs.
+
+        Args:
+          inputs: of a batch, as the model takes them. Outputs that are not named have no padding.
+        """
+        return {}
+
+    def grow(self, model, parent, **options):
+        """Gives a fresh model with experts the weights of a dense one, as official.grow does; by default refused.
+
+        Args:
+          model: from create_model.
+          parent: the dense model, of a task of the same class, with its weights.
+          **options: `experts` and `attention`, lists of ints or None, of that command; and `inputs`, an iterable of batches of
+            inputs, which is read only if it is needed.
+
+        Returns:
+          A NamedTuple with `rows`, of a table of what became of each weight, as of `initialize`; `notes`, a list of sentences for
+          the user; and `own_share` and `unexplained`, lists of floats or None, as of widenet.weight_transfer.Growth.
+
+        Raises:
+          ValueError: the one cannot be grown out of the other, naming the setting.
+        """
+        raise ValueError(f"--model is not allowed: it must be of a task that grows models, and {type(self).__name__} has no grow")
 
     @abc.abstractmethod
     def loss(self):
@@ -274,7 +316,7 @@ def create_task(config, task_modules=(), is_recipe=False):
 
 
 def task_class(config, task_modules=(), is_recipe=False):
-    """The class of `create_task`, with the same arguments.
+    """The class of `create_task`, with the same arguments. One that `wraps` another is made a subclass of both.
 
     Raises:
       ValueError: a name that is not "module:Class" of a Task, a module that is not allowed, or a Task that lacks methods.
@@ -291,6 +333,11 @@ def task_class(config, task_modules=(), is_recipe=False):
         raise ValueError(f"{refused}; {error}") from error
     if not (inspect.isclass(kind) and issubclass(kind, Task)):
         raise ValueError(f"{refused}, and it is something else")
+    if kind.wraps:
+        section = config.get(kind.wraps)
+        if not section or section.get("task") in (None, config.task):
+            raise ValueError(f"{kind.wraps}.task is needed with task={config.task!r}: it must be the name of another task")
+        kind = type(kind.__name__, (kind, task_class(section, task_modules, is_recipe)), {"__module__": module})
     if inspect.isabstract(kind):
         raise ValueError(f"{refused}; it lacks the methods {', '.join(sorted(kind.__abstractmethods__))}")
     return kind

@@ -107,12 +107,35 @@ class ImageClassification(Task):
 
         return layer_depths(model)
 
+    def trained_model(self, path, setting):
+        """Of images and patches of this task's size."""
+        # Only a run that learns from another model needs these.
+        from vision.models import settings_of
+        from vision.sizes import plain_size
+        from vision.zoo import load_model
+
+        try:
+            model = load_model(path, name="teacher")
+        except ValueError as error:
+            raise ValueError(f"{setting}: {error}") from error
+        theirs, ours = settings_of(model), self._config.model
+        for name in ("image_size", "patch_size", "channels", "pool"):
+            its, own = theirs[name], plain_size(ours[name]) if name.endswith("size") else ours[name]
+            if its != own:
+                raise ValueError(f"{setting}={path!r} is not allowed: its {name} is {its}, and model.{name} {own}")
+        return model
+
     def initialize(self, model, weights):
         # Only runs that start from other weights need these.
         from official.checkpoints.pretrained import saved_settings
         from vision.transfer import transfer_weights
 
         return transfer_weights(model, weights, saved_settings(self._config.init, "init"))
+
+    def grow(self, model, parent, **options):
+        from vision.transfer import grow_model  # which only official.grow needs
+
+        return grow_model(model, parent, **options)
 
     def loss(self):
         return tf.keras.losses.CategoricalCrossentropy(from_logits=True)

@@ -99,8 +99,9 @@ def settings_of(model):
     }
 
 
-def settings_in_weights(weights):
+def settings_in_weights(weights, config, kind):
     """The settings that {full name: array} tells where a run's config does not: a part without a head has no classes."""
+    del config, kind  # which say nothing more
     return {"classes": len(weights["head/bias"]) if "head/bias" in weights else 0, "features_only": False}
 
 

@@ -10,7 +10,9 @@ import tensorflow as tf
 from official.checkpoints import pretrained
 from official.checkpoints.weights import locate
 from vision.embedding import CUBIC
+from vision.models import settings_of
 from vision.sizes import check_size, patch_grid, sides
+from widenet import weight_transfer
 from widenet.checks import check_choice
 from widenet.weight_transfer import (
     Row,
@@ -68,10 +70,20 @@ def transfer_weights(model, weights, settings=None):
     Raises:
       ValueError: no weight fits.
     """
+    return transfer_model(model, weights, _special(model, settings or {}))
+
+
+def grow_model(child, parent, **options):
+    """widenet.grow_model, with all layers but the encoder taken as by `transfer_weights`; both models of vision.create_model."""
+    return weight_transfer.grow_model(child, parent, special=_special(child, settings_of(parent)), **options)
+
+
+def _special(model, settings):
+    """The layers that are taken in ways of their own, as of transfer_parts; `settings` of the source as of transfer_weights."""
     _, *image_size, channels = model.input_shape
     own = dict(image_size=image_size, patch_size=model.get_layer("embedding").patch_size, channels=channels)
-    embedding = functools.partial(_transfer_embedding, _patches(own), _patches(settings or {}))
-    return transfer_model(model, weights, {"embedding": embedding, "head": counted("bias", "classes")})
+    embedding = functools.partial(_transfer_embedding, _patches(own), _patches(settings))
+    return {"embedding": embedding, "head": counted("bias", "classes")}
 
 
 def resample_positions(positions, grid, old_grid=None, cubic=CUBIC[0]):

@@ -11,8 +11,10 @@
 - fast_path.py: what makes a training step fast, and the settings of it that each thread has
 - layer.py, checks.py: the base of all layers, and refusals of wrong settings
 - zoo.py, cost.py, depths.py: for zoos of models: an encoder's settings, its FLOPs, the depth of each weight
-- weight_transfer/: starting from the weights of another deployment
+- weight_transfer/: starting from the weights of another deployment, and growing models with experts out of dense ones
 """
+
+from typing import TYPE_CHECKING, Any
 
 import widenet_keras  # before TensorFlow
 
@@ -29,6 +31,9 @@ from widenet.norm import IndividualLayerNorm, norm_diversity
 from widenet.router import Router
 from widenet.routing import Routing
 
+if TYPE_CHECKING:
+    from widenet.weight_transfer import grow_model
+
 __version__ = "0.1.0"  # pyproject.toml reads it from here
 __all__ = [
     "Deployment",
@@ -41,5 +46,15 @@ __all__ = [
     "Routing",
     "SelfAttention",
     "SharedMoE",
+    "grow_model",
     "norm_diversity",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`grow_model`, whose files only those import who grow a model."""
+    if name == "grow_model":
+        from widenet.weight_transfer import grow_model
+
+        return grow_model
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

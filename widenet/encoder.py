@@ -1,6 +1,7 @@
 """One transformer encoder for every parameter deployment."""
 
 import collections
+import contextlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import tensorflow as tf
 from widenet.attention import SelfAttention, check_heads
 from widenet.checks import check_count, check_known, check_positive, check_rate, refuse
 from widenet.deployment import Deployment
-from widenet.fast_path import cast_once
+from widenet.fast_path import CONTEXT, cast_once, setting
 from widenet.feed_forward import FeedForward, plain_activation
 from widenet.layer import (
     Activation,
@@ -42,6 +43,28 @@ class Encoding(NamedTuple):
     output: tf.Tensor
     block_outputs: list[tf.Tensor]
     balance_loss: tf.Tensor
+
+
+class BlockRecord(NamedTuple):
+    """What a block is recorded as while `widenet.fast_path.CONTEXT.blocks` is a list (`recording_blocks`).
+
+    Attributes:
+      ffn_input: float [batch, length, width], what the block's FFN or experts take.
+      output: float [batch, length, width], the block's output.
+      mask: bool [batch, length], False where a token is padding; None if all are real.
+    """
+
+    ffn_input: tf.Tensor
+    output: tf.Tensor
+    mask: tf.Tensor | None
+
+
+@contextlib.contextmanager
+def recording_blocks():
+    """Yields a list that gets the BlockRecord of every block of each Encoder called inside, in the order of the calls."""
+    records = []
+    with setting(blocks=records):
+        yield records
 
 
 @register
@@ -233,6 +256,8 @@ class Encoder(Layer):
             if not pre_norm:
                 x = self.ffn_norm(x, block.norm)
             block_outputs.append(x)
+            if CONTEXT.blocks is not None:
+                CONTEXT.blocks.append(BlockRecord(h, x, mask))
         return block_outputs, routings
 
     def _feed_forward(self, x, block, routings, mask, training):

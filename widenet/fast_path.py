@@ -30,6 +30,7 @@ class Context(threading.local):
       plain_autodiff: whether TensorFlow derives all gradients itself, and no layer uses its own.
       shared_weights: {reference to a weight: [number of uses, copies not used yet]}, weights that are cast once for all uses.
       loads, assignments, margins: the lists that record every MoE call; None where nothing is recorded.
+      blocks: the list that records what every block of an Encoder takes and gives; None where nothing is recorded.
       exporting: whether the graphs made now are to be saved: calls of a widenet.Model then count no load.
     """
 
@@ -40,6 +41,7 @@ class Context(threading.local):
     loads = None
     assignments = None
     margins = None
+    blocks = None
     exporting = False
 
 

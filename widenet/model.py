@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from widenet.checks import refuse
-from widenet.encoder import Encoder
+from widenet.encoder import BlockRecord, Encoder, recording_blocks
 from widenet.expert_load import ExpertLoad, join_assignments, recording, recording_assignments, recording_margins
 from widenet.fast_path import CONTEXT, setting, xla_elementwise
 from widenet.layer import register
@@ -316,6 +316,33 @@ class Model(tf.keras.Model):
         with recording_margins() as records:
             outputs = self(inputs, training=False)
         return outputs, tf.reduce_min(tf.stack(records), axis=0) if records else None
+
+    @property
+    def block_widths(self) -> list[int]:
+        """The width of every block of the model's Encoders."""
+        return [module.width for module in self.submodules if isinstance(module, Encoder) for _ in module.blocks]
+
+    def recording_blocks(self) -> contextlib.AbstractContextManager:
+        """A context that yields a list, which gets the BlockRecord of every block in each call of the model inside.
+
+        Nothing is computed for it, so a training step can use the blocks' outputs in its loss.
+        """
+        return recording_blocks()
+
+    def call_with_blocks(self, inputs: Any) -> tuple[Any, list[BlockRecord]]:
+        """A forward pass as in `predict` that also returns the BlockRecord of every block.
+
+        Inside a training step of another model nothing of it is counted there.
+
+        Args:
+          inputs: as for a call.
+
+        Returns:
+          The model's outputs, and the list.
+        """
+        with setting(loads=None, assignments=None, margins=None), recording_blocks() as records:
+            outputs = self(inputs, training=False)
+        return outputs, records
 
     def _measure(self, step, data):
         if self.expert_load is None:

@@ -87,7 +87,7 @@ def read_paragraphs(path):
 
 def _gathered(path, ends_document):
     lines, length = [], 0
-    for line in _text_lines(path):
+    for line in text_lines(path):
         ends = ends_document(line)
         if lines and (ends or length + len(line) > MAX_DOCUMENT_CHARS):
             yield "".join(lines)
@@ -98,7 +98,8 @@ def _gathered(path, ends_document):
     yield "".join(lines)
 
 
-def _text_lines(path):
+def text_lines(path):
+    """Yields the lines of a text file, str with their ends; errors as of `read_text`."""
     import tensorflow as tf
 
     try:

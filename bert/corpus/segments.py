@@ -60,6 +60,35 @@ def _ends_sentence(text, mark):
     return word not in ABBREVIATIONS and not _INITIALS.fullmatch(word)
 
 
+def text_segments(documents, tokenizer, max_tokens):
+    """Cuts documents into segments: consecutive sentences of one document with at most `max_tokens` tokens together.
+
+    A sentence that is longer is a segment by itself.
+
+    Args:
+      documents: list of str.
+      tokenizer: a bert.tokenizer.Tokenizer.
+      max_tokens: int.
+
+    Returns:
+      List of str, sentences with a space between them.
+    """
+    found = []
+    for document in documents:
+        parts = sentences(document)
+        if not parts:
+            continue
+        segment, room = [], max_tokens
+        for sentence, tokens in zip(parts, tokenizer.tokenize(parts).row_lengths().numpy().tolist(), strict=True):
+            if segment and tokens > room:
+                found.append(" ".join(segment))
+                segment, room = [], max_tokens
+            segment.append(sentence)
+            room -= tokens
+        found.append(" ".join(segment))
+    return found
+
+
 class SegmentPair(NamedTuple):
     """Tokens [start, middle) and [middle, end) of a document; `swapped` if the example shows the second segment first."""
 

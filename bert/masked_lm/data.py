@@ -10,6 +10,8 @@ import tensorflow as tf
 from bert.corpus.shards import SPLITS, prepared_vocabulary, read_info
 from official.data.sources import RecordSource
 
+NO_DATA = "data.dir={!r} is not allowed: it must be a folder that python -m bert.prepare has written"
+
 
 class PretrainingData:
     """A folder of pretraining data.
@@ -32,7 +34,7 @@ class PretrainingData:
     def __init__(self, folder):
         info = read_info(folder) if folder else None
         if info is None:
-            raise ValueError(f"data.dir={folder!r} is not allowed: it must be a folder that python -m bert.prepare has written")
+            raise ValueError(NO_DATA.format(folder))
         if "splits" not in info:
             raise ValueError(f"data.dir={folder!r} is not allowed: it must be complete; the same bert.prepare command resumes it")
         self._folder = str(folder).rstrip("/")
@@ -86,6 +88,17 @@ class PretrainingData:
             if size != file["file_bytes"]:
                 problem = "is missing" if size is None else f"has {size:,} bytes instead of {file['file_bytes']:,}"
                 raise ValueError(f"{path} {problem}; delete it, and the same bert.prepare command writes it again")
+
+
+class NoPretrainingData:
+    """In place of the data of a model that was made elsewhere, which has none."""
+
+    @property
+    def token_counts(self):
+        raise ValueError(NO_DATA.format(""))
+
+    def source(self, split, buffer, limit=0):
+        raise ValueError(NO_DATA.format(""))
 
 
 def read_vectors(path, setting="data.word_vectors"):

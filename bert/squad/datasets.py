@@ -11,6 +11,7 @@ from official.data.tfds import LocalTfds
 
 READ_BATCH = 1024  # records that are parsed in one call
 FILES = ("train", "validation", "test")
+NO_NAME = "data.name='' is not allowed: it must be 'squad/v1.1', 'squad/v2.0' or 'file'"
 
 
 class PreparedQuestions:
@@ -99,12 +100,23 @@ class QuestionFiles:
         return read_json(path, needs_answers=role != "test")
 
 
+class NoQuestions:
+    """In place of the data of a model that was made elsewhere, which has no split of its own."""
+
+    def load(self, role):
+        raise ValueError(NO_NAME)
+
+
 def open_questions(data):
     """Opens the data set of a recipe, which has a method `load`.
+
+    The recipe of a model that was made elsewhere has no name of a data set, but a number of `questions`.
 
     Raises:
       ValueError: an unknown data set, or one that is not on this machine.
     """
     if not data.name:
-        raise ValueError("data.name='' is not allowed: it must be 'squad/v1.1', 'squad/v2.0' or 'file'")
+        if data.questions is not None:
+            return NoQuestions()
+        raise ValueError(NO_NAME)
     return QuestionFiles(data) if data.name == "file" else PreparedQuestions(data)

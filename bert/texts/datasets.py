@@ -10,6 +10,11 @@ from bert.texts.user_files import UserFiles
 from official.data.sources import RecordSource
 from official.data.tfds import LocalTfds, default_splits
 
+NO_NAME = (
+    "data.name='' is not allowed: it must be 'rotten_tomatoes', 'file', a GLUE task such as 'glue/sst2', or another data set of "
+    "TensorFlow Datasets"
+)
+
 
 class PreparedTexts:
     """A GLUE task, or any data set of TensorFlow Datasets with one text and a class or a score.
@@ -139,8 +144,29 @@ class RottenTomatoes:
         return None
 
 
+class NoTexts:
+    """In place of the data of a model that was made elsewhere: its classes are known, and it has no split of its own.
+
+    Args:
+      classes: names of the classes, or (SCORE_NAME,).
+      pairs: whether an example has two texts.
+    """
+
+    def __init__(self, classes, pairs):
+        self.class_names, self.pairs, self.splits = tuple(classes), pairs, {}
+        self.metrics = REGRESSION if self.class_names == (SCORE_NAME,) else CLASSIFICATION
+
+    def load(self, split, bad_examples):
+        raise ValueError(NO_NAME)
+
+    def submission(self, split):
+        return None
+
+
 def open_dataset(data, bad_examples):
     """Opens the data set of a recipe, with the attributes and methods of PreparedTexts.
+
+    The recipe of a model that was made elsewhere has no name of a data set, but `classes` and `pairs`.
 
     Args:
       data: the recipe's `data` settings.
@@ -150,10 +176,9 @@ def open_dataset(data, bad_examples):
       ValueError: an unknown data set, or one that is not on this machine.
     """
     if not data.name:
-        raise ValueError(
-            "data.name='' is not allowed: it must be 'rotten_tomatoes', 'file', a GLUE task such as 'glue/sst2', or another "
-            "data set of TensorFlow Datasets"
-        )
+        if data.classes and data.pairs is not None:
+            return NoTexts(data.classes, data.pairs)
+        raise ValueError(NO_NAME)
     if data.name == "rotten_tomatoes":
         return RottenTomatoes()
     return UserFiles(data, bad_examples) if data.name == "file" else PreparedTexts(data.name, data.dir)

@@ -26,7 +26,8 @@ class TextPipeline:
       cache_mib: largest size of all texts, in MiB, for which their tokens are kept.
 
     Attributes:
-      tokens_per_example: mean number of tokens of an example, with [CLS] and [SEP]; None if tokens are not kept.
+      lengths: int [N], the tokens of each example, with [CLS] and [SEP]; None if tokens are not kept.
+      tokens_per_example: their mean, or None.
       static_length: tokens of every example in batches of static shape.
     """
 
@@ -37,7 +38,7 @@ class TextPipeline:
         if examples.labels is not None:
             labels = examples.labels
             self._labels = host_constant(labels[:, np.newaxis] if labels.dtype == np.float32 else labels)
-        self.tokens_per_example = None
+        self.lengths = self.tokens_per_example = None
         self.static_length = max_length
         self._source = IndexedSource(len(examples.numbers), lambda place: (), examples.name_of)
         if sum(len(text) for texts in examples.texts for text in texts) > cache_mib * 2**20:
@@ -47,7 +48,7 @@ class TextPipeline:
         tokens = [_tokenized(texts, tokenizer, max_length) for texts in examples.texts]
         self._segments = lambda places: [tf.gather(part, places) for part in tokens]
         lengths = sum(part.row_lengths().numpy() for part in tokens) + 1 + len(tokens)
-        lengths = np.minimum(lengths, max_length)
+        self.lengths = lengths = np.minimum(lengths, max_length)
         self.tokens_per_example = float(np.mean(lengths))
         self.static_length = min(math.ceil(lengths.max() / MULTIPLE) * MULTIPLE, max_length)
         # Evaluation takes the longest examples first, so that batches have little padding.
@@ -66,7 +67,7 @@ class TextPipeline:
         """
 
         def finish(epoch, places):
-            return self._inputs(places, static), tf.gather(self._labels, places)
+            return self.inputs(places, static), tf.gather(self._labels, places)
 
         return train_batches(self._source, seed, start_step, batch_size, finish)
 
@@ -85,11 +86,12 @@ class TextPipeline:
             labels = None if self._labels is None else tf.gather(self._labels, at)
             if places:
                 labels = {"place": at} if labels is None else {"place": at, "label": labels}
-            return self._inputs(at, static), labels
+            return self.inputs(at, static), labels
 
         return evaluation_batches(self._source, batch_size, finish)
 
-    def _inputs(self, places, static):
+    def inputs(self, places, static):
+        """A model's inputs for the examples at int64 [batch] places, a dict; `static` as of `train_batches`."""
         length = self.static_length if static else self._max_length
         return pack(self._tokenizer, self._segments(places), length, pad=static)
 

@@ -126,8 +126,8 @@ class NoSuchMetric(ValueError):
 class BestCheckpoint:
     """Keeps a copy of the checkpoint with the best evaluation in a separate folder.
 
-    A larger value is better, except for a loss; of equal values the earlier is. Each session of a run reads the best value so far
-    from the run's table.
+    A larger value is better, except for a loss or an unexplained share; of equal values the earlier is. Each session of a run
+    reads the best value so far from the run's table.
 
     Args:
       metric: name of a metric of training, as logs have it.
@@ -171,7 +171,8 @@ class BestCheckpoint:
             self._best = value
 
     def _is_better(self, value):
-        return value < self._best if self._metric.endswith("loss") else value > self._best
+        is_better_low = self._metric.endswith(("loss", "unexplained"))
+        return value < self._best if is_better_low else value > self._best
 
 
 def kept_step(folder):

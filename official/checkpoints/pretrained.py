@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from official.checkpoints.weights import locate, plain_name, read_weights
 from official.conversion.source import is_source, open_source
+from official.files.layout import FACTS_FILE
 from official.files.tables import text_table
 from official.zoo import override
 
@@ -29,7 +30,8 @@ class Zoo(NamedTuple):
       build: function of `name` and settings, all by keyword, that returns a model.
       settings_of: function of a Keras model that returns the settings that `build` makes an equal one of; raises a ValueError in
         words that complete "... is not allowed: ".
-      settings_in: function of {full name: array} that returns the settings that weights tell better than the config of a run.
+      settings_in: function of {full name: array}, the config.json beside them, a dict, and the kind of an exported model ("" for
+        a checkpoint) that returns the settings that these tell better than the `model` of the config.
       transfer: function of a model, {full name: array} and the settings of the model that these are of (None if not known) that
         assigns what fits and returns rows of strings, or raises such a ValueError.
       convert: function of an official.conversion.source.Source, a model that was made elsewhere, that returns a Converted or
@@ -163,12 +165,12 @@ def read_saved(zoo, path, setting, weights_suffice=False):
     if not weights:
         raise ValueError(f"{setting}={found.given!r} is not allowed: it must have weights, which a preprocessor has not")
     try:
-        name, settings = _read_config(found.config_file, zoo.settings)
+        name, settings, config = _read_config(found.config_file, zoo.settings)
     except ValueError as error:
         if weights_suffice:
             return Saved(found.given, "", None, weights)
         raise ValueError(_without_settings(found.given, setting, error)) from error
-    return Saved(found.given, name, {**settings, **zoo.settings_in(weights)}, weights)
+    return Saved(found.given, name, {**settings, **zoo.settings_in(weights, config, _kind(found))}, weights)
 
 
 def saved_settings(path, setting):
@@ -180,7 +182,7 @@ def saved_settings(path, setting):
 
 
 def _read_config(path, settings):
-    """The name and all settings of the model in the config.json of a run, of which nothing else is read."""
+    """The name and all settings of the model in the config.json of a run, and the whole config, a dict."""
     if not path.is_file():
         raise ValueError(f"{path} does not exist")
     try:
@@ -191,7 +193,13 @@ def _read_config(path, settings):
     unknown = [key for key in of_model if key not in settings]
     if unknown:
         raise ValueError(f"{path} has settings that no model of this zoo has: {', '.join(unknown)}")
-    return name, {**settings, **of_model}
+    return name, {**settings, **of_model}, config
+
+
+def _kind(found):
+    """What the exported model at a Located does, as official.exportable.ExportSpec.kind; "" for a checkpoint."""
+    facts = found.path / FACTS_FILE
+    return json.loads(facts.read_text(encoding="utf-8")).get("kind", "") if found.is_saved_model and facts.is_file() else ""
 
 
 def _convert(zoo, path, setting):

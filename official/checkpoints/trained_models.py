@@ -194,12 +194,14 @@ class Forward(NamedTuple):
         choice) that each example's router gave to each expert, or None.
       name: the model's.
       step: of the checkpoint; None for a SavedModel.
+      parameters: number of the parameters of the config's model.
       no_experts: a sentence on why the assignments of a model with experts are unknown; "" elsewhere.
     """
 
     call: Callable
     name: str
     step: int | None
+    parameters: int
     no_experts: str
 
 
@@ -217,7 +219,7 @@ def load_forward(found, task, averaged=True):
     model = task.create_model()
     if not found.is_saved_model:
         step = restore_weights(model, found, averaged)
-        return Forward(_call_with_assignments(model), model.name, step, "")
+        return Forward(_call_with_assignments(model), model.name, step, model.count_params(), "")
     served = tf.saved_model.load(str(found.path))
     if task.evaluated_endpoint not in served.signatures:
         has = ", ".join(served.signatures)
@@ -232,11 +234,18 @@ def load_forward(found, task, averaged=True):
     no_experts = ""
     if missing and getattr(model, "expert_load", None):
         no_experts = f"No files on experts: {found.path} has no variable {missing} of its config's model."
-    return Forward(call, model.name, None, no_experts)
+    return Forward(call, model.name, None, model.count_params(), no_experts)
 
 
 def restore_weights(model, found, averaged=True):
-    """Gives a model the weights of a checkpoint of a run; arguments and errors as of load_forward. Returns the step."""
+    """Gives a model the weights of a TrainedModel; arguments and errors as of load_forward.
+
+    Returns:
+      The step of a checkpoint; None for a SavedModel.
+    """
+    if found.is_saved_model:
+        _take_weights(model, read_weights(found.path), found.path)
+        return None
     step = restore_model(model, str(found.path))
     if averaged and found.config.train.get("ema_decay"):
         weights = read_weights(found.path)
@@ -264,6 +273,17 @@ def call_by_names(function, names, inputs):
     """
     outputs = function(**(inputs if isinstance(inputs, dict) else {names[0]: inputs}))
     return outputs["output_0"] if set(outputs) == {"output_0"} else outputs
+
+
+def _take_weights(model, weights, path):
+    """Gives a model all its weights of {full name: array}. Raises ValueError if one is missing or has another shape."""
+    for weight in model.weights:
+        name = plain_name(weight.name)
+        if name not in weights or weights[name].shape != tuple(weight.shape):
+            has = f"has it as {list(weights[name].shape)}" if name in weights else "lacks it"
+            raise ValueError(f"{path} does not fit this config's model: of {name} {list(weight.shape)} it {has}")
+    for weight in model.weights:
+        weight.assign(weights[plain_name(weight.name)])
 
 
 def _take_variables(model, variables):

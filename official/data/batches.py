@@ -22,7 +22,7 @@ def example_seed(seed, epoch, index):
     return tf.random.experimental.stateless_fold_in(epoch_seed(seed, epoch), index)
 
 
-def train_batches(source, seed, step, batch_size, per_batch, per_example=None):
+def train_batches(source, seed, step, batch_size, per_batch, per_example=None, rows=1):
     """Endless batches of static size, from one step on.
 
     Args:
@@ -33,13 +33,14 @@ def train_batches(source, seed, step, batch_size, per_batch, per_example=None):
       per_batch: function of the examples' parts, each stacked to [B, ...], to (inputs, labels), nests of tensors.
       per_example: function of (int64 epoch, int64 index, *parts of the source's example) to the parts that are batched. None
         batches epoch, index and parts as they are.
+      rows: that `per_batch` makes of each example.
 
     Returns:
-      tf.data.Dataset of (inputs, labels), whose first axes have the static size B.
+      tf.data.Dataset of (inputs, labels), whose first axes have the static size B * rows.
     """
 
     def static_batch(*parts):
-        return tf.nest.map_structure(lambda x: tf.ensure_shape(x, [batch_size, *x.shape[1:]]), per_batch(*parts))
+        return tf.nest.map_structure(lambda x: tf.ensure_shape(x, [batch_size * rows, *x.shape[1:]]), per_batch(*parts))
 
     return _batches(source.shuffled(seed, step * batch_size), batch_size, static_batch, per_example, drop_remainder=True)
 

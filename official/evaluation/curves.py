@@ -13,7 +13,7 @@ import numpy as np
 
 from official.evaluation.plots import save, write_in_cell
 from official.files.layout import CONFIG_JSON, CURVES_PNG, EXPERT_LOAD_CSV, METRICS_CSV
-from official.files.tables import read_table
+from official.files.tables import columns_by_block, read_table
 
 MARKED_POINTS = 20  # a curve of at most as many points has a marker at each, so that a single point is visible
 NAMED_EXPERTS = 10  # largest number of experts whose curves are in the legend, and whose shares are written into the cells
@@ -24,8 +24,9 @@ TICKS = 16  # numbers of experts or blocks along an axis, at most
 def draw_curves(workdir):
     """Draws curves.png in a workdir from metrics.csv and, for a model with experts, expert_load.csv.
 
-    Panels: the loss and each other metric of training and validation; the learning rate; each expert's share of the assignments
-    over time, mean and range over the blocks; and these shares by block at the last step.
+    Panels: the loss and each other metric of training and validation; the metrics that every block has, of validation; the
+    learning rate; each expert's share of the assignments over time, mean and range over the blocks; and these shares by block at
+    the last step.
 
     Returns:
       The path of the picture.
@@ -35,11 +36,16 @@ def draw_curves(workdir):
     load_file = workdir / EXPERT_LOAD_CSV
     load = [row for row in read_table(load_file) if row["split"] == "train"] if load_file.exists() else []
     names = ["loss", *(key for key in metrics[0] if f"val_{key}" in metrics[0] and key not in ("loss", "balance", "dropped"))]
-    rows = math.ceil((len(names) + 1 + (2 if load else 0)) / 2)
+    blocks = columns_by_block(names)
+    names = [name for name in names if not any(name in columns for columns in blocks.values())]
+    rows = math.ceil((len(names) + len(blocks) + 1 + (2 if load else 0)) / 2)
     figure, axes = plt.subplots(rows, 2, figsize=(11, 4 * rows + 0.4), layout="constrained", squeeze=False)
     axes = list(axes.flat)
     for name in names:
         _draw_curves(axes.pop(0), metrics, name, {name: "training", f"val_{name}": "validation"})
+    for name, columns in blocks.items():
+        labels = {f"val_{column}": f"block {number}" for number, column in enumerate(columns, start=1)}
+        _draw_curves(axes.pop(0), metrics, f"{name} by block, validation", labels)
     _draw_curves(axes.pop(0), metrics, "learning rate", {"lr": "learning rate"})
     if load:
         _draw_load(axes.pop(0), load)

@@ -1,6 +1,7 @@
 """CSV tables that a run appends to and that stay correct when it is resumed; tables as text."""
 
 import csv
+import re
 
 
 class Table:
@@ -47,3 +48,13 @@ def text_table(rows):
     lines = [rows[0]._fields, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def columns_by_block(names):
+    """{"NAME": ["block_1_NAME", "block_2_NAME", ...]} of those names of metrics that each block has, in their order."""
+    found = {}
+    for name in names:
+        of_block = re.fullmatch(r"block_\d+_(\w+)", name)
+        if of_block:
+            found.setdefault(of_block[1], []).append(name)
+    return found

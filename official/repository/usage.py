@@ -4,7 +4,9 @@ import re
 
 # Expressions of inputs by name, for signatures that take strings; those of other names are TEXT.
 STRINGS = {"image_bytes": 'open("photo.jpg", "rb").read()', "question": '"Who was it?"', "context": '"It was a bear."'}
-TEXT, MASKED_TEXT = '"a short text"', '"a [MASK] text"'
+TEXT = '"a short text"'
+TEXTS = {"words": '"a [MASK] text"', "embeddings": '"a short text", "a brief note"'}  # by an output of the signature
+COSINE = ['first, second = answers["embeddings"].numpy()', 'print("cosine:", first @ second)']
 LENGTH = 8  # of axes that may have any length, the batch aside
 ZOOS = ("vision", "bert")  # packages with a load_model, as their tasks are named in configs
 
@@ -46,7 +48,7 @@ def _signatures(model):
 def _answers(signatures):
     """Lines that print what the default signature answers."""
     for name, (inputs, outputs) in signatures.items():
-        text = MASKED_TEXT if "words" in outputs else TEXT
+        text = next((TEXTS[output] for output in outputs if output in TEXTS), TEXT)
         values = {key: _value(spec, STRINGS.get(key, text)) for key, spec in inputs.items()}
         if not all(values.values()):
             break
@@ -56,6 +58,7 @@ def _answers(signatures):
         return [
             f"answers = model.signatures[{_quoted(name)}]({arguments})",
             "print({name: value.numpy() for name, value in answers.items()})",
+            *(COSINE if "embeddings" in outputs else []),
         ]
     return ["print(model.signatures)"]
 

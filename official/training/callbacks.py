@@ -13,6 +13,7 @@ import tensorflow as tf
 from official.cli import stopping
 from official.cli.status_line import StatusLine, format_bytes
 from official.files.layout import METRICS_CSV
+from official.files.tables import columns_by_block
 from official.training.devices import peak_memory
 
 
@@ -124,7 +125,13 @@ def _as_time(seconds):
 
 
 def _as_text(logs):
-    return ", ".join(f"{key} {float(value):.4g}" for key, value in logs.items())
+    """The logs in one line, where metrics of every block are one: "unexplained by block 0.04 0.1 0.09"."""
+    values = {key: f"{key} {float(value):.4g}" for key, value in logs.items()}
+    for name, (first, *others) in columns_by_block(logs).items():
+        values[first] = f"{name} by block " + " ".join(f"{float(logs[key]):.2g}" for key in (first, *others))
+        for key in others:
+            del values[key]
+    return ", ".join(values.values())
 
 
 class StepCounter(StepCallback):

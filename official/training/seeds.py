@@ -37,9 +37,11 @@ def train_and_evaluate(config, workdir, arguments=(), split=None, cores=None):
     summary = json.loads((workdir / SUMMARY_JSON).read_text())
     if split is None:
         return summary, None
-    # The recipe's own task may be of a module outside this project, which official.evaluate must be given by name.
-    module = json.loads((workdir / CONFIG_JSON).read_text())["task"].partition(":")[0]
-    options = [f"--model={workdir}", f"--split={split}", f"--task_module={module}"]
+    # The recipe's own task, or one that it wraps, may be of a module outside this project, which official.evaluate must be given.
+    config = json.loads((workdir / CONFIG_JSON).read_text())
+    tasks = [section["task"] for section in (config, *config.values()) if isinstance(section, dict) and "task" in section]
+    modules = [f"--task_module={task.partition(':')[0]}" for task in tasks]
+    options = [f"--model={workdir}", f"--split={split}", *modules]
     _run(workdir, environment, "official.evaluate", *options)
     return summary, json.loads((workdir / EVALUATION / split / METRICS_JSON).read_text())["metrics"]
 

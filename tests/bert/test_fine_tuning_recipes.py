@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 import bert
 from bert.masked_lm import settings as pretraining
 from bert.recipes import pretraining_recipe
+from bert.sentences import settings as sentences
 from bert.squad import settings as squad
 from bert.texts import settings as texts
 from bert.texts.glue import GLUE
@@ -25,7 +26,7 @@ def recipe(name, *argument):
     return runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"](*argument)
 
 
-@pytest.mark.parametrize("section", [pretraining, squad, texts], ids=lambda section: section.__name__)
+@pytest.mark.parametrize("section", [pretraining, sentences, squad, texts], ids=lambda section: section.__name__)
 def test_every_setting_has_a_meaning(section):
     """One line each, which a list of settings can print; and the table is what recipes get."""
     assert dict(ConfigDict(section.data_settings())) == defaults_of(section.DATA)
@@ -115,7 +116,7 @@ def pretraining_run(folder, model="albert_small", **settings):
     return folder
 
 
-RECIPES = [("glue", "rte,"), ("rotten_tomatoes", ""), ("text_file", ""), ("squad", "1.1,"), ("squad_tiny", "")]
+RECIPES = [("glue", "rte,"), ("rotten_tomatoes", ""), ("text_file", ""), ("squad", "1.1,"), ("squad_tiny", ""), ("embedding", "")]
 
 
 @pytest.mark.parametrize("name, argument", RECIPES)

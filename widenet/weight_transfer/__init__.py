@@ -4,9 +4,12 @@
 - layers.py: one layer, and layers that consist of parts
 - encoder.py: an Encoder
 - model.py: a model with an Encoder and layers around it
+- growth.py: a model with experts, grown out of a dense one
+- block_router.py: the router of experts that were FFNs of different blocks
 """
 
 from widenet.weight_transfer.encoder import transfer_encoder
+from widenet.weight_transfer.growth import Growth, grow_model
 from widenet.weight_transfer.layers import (
     Row,
     counted,
@@ -20,8 +23,10 @@ from widenet.weight_transfer.layers import (
 from widenet.weight_transfer.model import transfer_model
 
 __all__ = [
+    "Growth",
     "Row",
     "counted",
+    "grow_model",
     "mismatch",
     "shapes",
     "split_names",

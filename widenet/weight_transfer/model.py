@@ -31,6 +31,12 @@ def transfer_model(model, weights, special):
             f"it must be of a model like {model.name}, which none of its {len(weights)} weights fits "
             f"({first.weight}: {first.reason})"
         )
+    assign_weights(model, values)
+    return rows
+
+
+def assign_weights(model, values):
+    """Gives weights of a model the values {full name: array}, in their own dtypes."""
+    targets = weights_by_name(model)
     for name, array in values.items():
         targets[name].assign(array.astype(targets[name].dtype.as_numpy_dtype))
-    return rows

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from official.checkpoints.pretrained import Zoo, read_saved
-from official.conversion.source import Converted, Row, is_source, open_source
+from official.conversion.source import Converted, Row, is_source, open_source, tensor_table
 
 ARRAYS = {
     "embeddings.weight": np.arange(12, dtype=np.float32).reshape(4, 3),
@@ -298,3 +298,13 @@ def test_a_zoo_that_converts_takes_sources(tmp_path):
     saved = read_saved(zoo._replace(convert=convert), folder, "pretrained")
     assert (saved.given, saved.name, saved.settings) == (str(folder), "tiny", {"depth": 2})
     np.testing.assert_array_equal(saved.weights["embedding"], ARRAYS["embeddings.weight"])
+
+
+def test_a_line_for_the_tensors_of_all_blocks():
+    """In their order, 10 after 9 and before 11; what differs in shape or result stays apart."""
+    rows = [Row(f"layer.{i}.bias", "[4]", "loaded") for i in (0, 1, 3, *range(8, 12))]
+    rows += [Row("layer.4.bias", "[5]", "loaded"), Row("norm", "[4]", "loaded"), Row("layer.7.bias", "[4]", "dropped", "why")]
+    lines = [line.split(maxsplit=3) for line in tensor_table(rows).splitlines()]
+    assert tensor_table(rows).splitlines()[1].startswith("layer.0..1, 3, 8..11.bias  [4]    loaded")
+    assert [line[-1] for line in lines[2:4]] == ["loaded", "loaded"]
+    assert len(lines) == 5

@@ -43,6 +43,8 @@ class SentenceEmbedding(TextTask):
             # model has passed this already.
             found = self._load("train", None)
             data.pairs = found.rows.shape[1] == 2 and found.scores is None
+            if found.scores is None:
+                self._sentences["train", data.pairs] = found  # the same, which need not be read again
             for role in ("train", "validation"):
                 self._pipeline(role)
         if data.pairs and data.views == 1:

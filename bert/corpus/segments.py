@@ -9,6 +9,7 @@ import bisect
 import re
 from typing import NamedTuple
 
+TOKENIZE_BATCH = 8192  # sentences that are tokenized in one call
 MIN_PAIR_TOKENS = 8  # a shorter end of a document is left out
 
 UNSPACED_MARKS = "\u3002\uff01\uff1f\u0964\u061f"  # Chinese, Japanese, Hindi, Arabic; no space need follow
@@ -73,20 +74,20 @@ def text_segments(documents, tokenizer, max_tokens):
     Returns:
       List of str, sentences with a space between them.
     """
-    found = []
-    for document in documents:
-        parts = sentences(document)
-        if not parts:
-            continue
-        segment, room = [], max_tokens
-        for sentence, tokens in zip(parts, tokenizer.tokenize(parts).row_lengths().numpy().tolist(), strict=True):
-            if segment and tokens > room:
-                found.append(" ".join(segment))
-                segment, room = [], max_tokens
-            segment.append(sentence)
-            room -= tokens
-        found.append(" ".join(segment))
-    return found
+    parts = [(document, sentence) for document, text in enumerate(documents) for sentence in sentences(text)]
+    lengths = []
+    for start in range(0, len(parts), TOKENIZE_BATCH):
+        batch = [sentence for _, sentence in parts[start : start + TOKENIZE_BATCH]]
+        lengths.extend(tokenizer.tokenize(batch).row_lengths().numpy().tolist())
+    segments, before, room = [], None, 0
+    for (document, sentence), tokens in zip(parts, lengths, strict=True):
+        if document == before and tokens <= room:
+            segments[-1].append(sentence)
+        else:
+            segments.append([sentence])
+            before, room = document, max_tokens
+        room -= tokens
+    return list(map(" ".join, segments))
 
 
 class SegmentPair(NamedTuple):

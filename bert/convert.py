@@ -3,6 +3,10 @@
 Reads a folder of Hugging Face (config.json, model.safetensors, vocab.txt), a file .safetensors or .onnx, or a checkpoint of
 Google's TensorFlow code, and writes what official.export writes of a run: a SavedModel that official.predict, official.evaluate,
 official.publish and bert.load_model take, and official.train as --config.init. Prints what became of every tensor.
+
+    python -m bert.convert --from=runs/rotten_tomatoes --output=models/hf --to=huggingface
+
+writes a dense model of this project as such a folder of Hugging Face.
 """
 
 import argparse
@@ -17,15 +21,19 @@ with quiet.startup():
 
 import bert
 from bert import recipes
+from bert.conversion.exporting import hugging_face, sentence_files, tokenizer_files
 from bert.conversion.importing import convert
 from bert.conversion.settings import UNSEEN
 from bert.conversion.tokenizers import find_vocabulary, longest_text
 from bert.texts.examples import SCORE_NAME
+from bert.zoo import zoo
 from official import config as configs
-from official.checkpoints.trained_models import change_data
+from official.checkpoints.pretrained import read_saved
+from official.checkpoints.trained_models import change_data, fill_in, find_model
 from official.checkpoints.weights import plain_name
 from official.cli.arguments import parse_with_data, positive
 from official.conversion.source import open_source
+from official.conversion.writing import write_hugging_face
 from official.files.layout import check_output
 from official.files.summary import run_facts
 from official.files.tables import text_table
@@ -89,6 +97,51 @@ def convert_model(source, output, name=None, task=None, vocabulary=None, lower_c
     return folder, converted, notes
 
 
+def export_hugging_face(model, output, setting="--from"):
+    """Writes a dense text model in Hugging Face's layout. Converting it back gives the same weights, bit by bit.
+
+    Args:
+      model: a trained model, as of bert.load_model.
+      output: the folder to write, new or empty.
+      setting: what the user calls `model`, for messages.
+
+    Returns:
+      ({name: array} of the tensors, the dict in config.json, list of sentences that the user should read).
+
+    Raises:
+      ValueError: no model there, or one that has no counterpart in Hugging Face's BERT and ALBERT; names the setting.
+      OSError: the folder cannot be written.
+    """
+    saved = read_saved(zoo(), model, setting)
+    data = _data(model)
+    try:
+        tensors, config = hugging_face(saved.settings, saved.weights, data.get("classes") or ())
+    except ValueError as error:
+        raise ValueError(f"{setting}={saved.given!r} is not allowed: {error}") from error
+    files, notes = {}, []
+    if data.get("vocabulary"):
+        content = pathlib.Path(data.vocabulary).read_bytes()
+        length = saved.settings["max_length"]
+        files, config["pad_token_id"] = tokenizer_files(content, data.vocabulary, data.lower_case, length)
+    else:
+        notes.append("it is saved without its vocabulary, so the folder has none")
+    if saved.settings["task"] == "embedding":
+        files |= sentence_files(saved.settings["width"], data.get("max_length") or saved.settings["max_length"])
+    write_hugging_face(output, tensors, {"config.json": config, **files}, "--output")
+    return tensors, config, notes
+
+
+def _data(model):
+    """The `data` settings that a model was trained with; {} where it is saved without them."""
+    try:
+        found = find_model(model)
+    except (ValueError, OSError):
+        return {}
+    if not found.is_saved_model:
+        fill_in(found.config, found.evaluations.parent)
+    return found.config.get("data") or {}
+
+
 def _recipe(converted, source, data):
     """The config of a run that could have made the model: a ConfigDict."""
     model = {key: value for key, value in converted.settings.items() if key not in ("task", "features_only")}
@@ -148,6 +201,7 @@ def main(argv=None):
     )
     parser.add_argument("--from", dest="source", metavar="PATH", required=True, help="folder, file or checkpoint to convert")
     parser.add_argument("--output", metavar="FOLDER", required=True, help="folder to write, new or empty")
+    parser.add_argument("--to", choices=("huggingface",), help="convert a model of this project into this layout")
     parser.add_argument("--name", help="name of the model (default: its family and size)")
     parser.add_argument("--task", help=f"{', '.join(TASKS)} (default: that of the source's head, or embedding)")
     parser.add_argument("--vocabulary", metavar="FILE", help="vocab.txt or SentencePiece .model (default: beside the weights)")
@@ -157,14 +211,19 @@ def main(argv=None):
     for setting, kind in zip(UNSEEN, (positive, positive, float, str), strict=True):
         others.add_argument(f"--{setting}", type=kind)
     args, data = parse_with_data(parser, argv)
-    given = {setting: getattr(args, setting) for setting in UNSEEN}
-    lower_case = None if args.lower_case is None else args.lower_case == "true"
+    given = {name: value for name, value in vars(args).items() if name not in ("source", "output", "to") and value is not None}
+    if "lower_case" in given:
+        given["lower_case"] = given["lower_case"] == "true"
     try:
-        report(
-            *convert_model(
-                args.source, args.output, args.name, args.task, args.vocabulary, lower_case, args.prefix, data=data, **given
-            )
-        )
+        if args.to:
+            if given or data:
+                raise ValueError(f"--{[*given, *data][0]} is not allowed with --to={args.to}, which changes nothing of the model")
+            tensors, config, notes = export_hugging_face(args.source, args.output)
+            numbers = sum(tensor.size for tensor in tensors.values())
+            print(*(f"{note[0].upper()}{note[1:]}." for note in notes), sep="\n", end="\n" if notes else "")
+            print(f"{args.output}: {config['architectures'][0]}, {len(tensors)} tensors, {numbers:,} parameters")
+            return
+        report(*convert_model(args.source, args.output, data=data, **given))
     except (ValueError, OSError, ModuleNotFoundError) as error:
         sys.exit(f"error: {error}")
 

@@ -115,10 +115,10 @@ def create_model(
       task: "encoder", "pretraining", "classification", "span" or "embedding".
       name: of the Keras model, for example to tell two models of the zoo in another one apart; None for that in the zoo.
       pretrained: what to start from: a run's workdir, a folder of checkpoints, a checkpoint's prefix, a SavedModel, a .keras
-        file, the handle of a published model (docs/hub.md), or a .weights.h5 file of a model with the same layers; None for
-        fresh weights. The saved model may be of another task, deployment, depth, number of positions or vocabulary: weights that
-        fit are taken and the rest stays fresh; a table of this is printed. bert.transfer.load_pretrained does the same to an
-        existing model and returns the table.
+        file, the handle of a published model (docs/hub.md), a BERT or ALBERT of another project (docs/weights.md), or a
+        .weights.h5 file of a model with the same layers; None for fresh weights. The saved model may be of another task,
+        deployment, depth, number of positions or vocabulary: weights that fit are taken and the rest stays fresh; a table of this
+        is printed. bert.transfer.load_pretrained does the same to an existing model and returns the table.
       features_only: whether the outputs of the task "encoder" are a list of those of all blocks, each [batch, length, width]. The
         pooler is left out. The final norm of a pre-norm encoder is not applied, so its weights get no gradients. All weights have
         the same names as in the whole model.
@@ -150,7 +150,7 @@ def create_model(
         from official.checkpoints.pretrained import create_pretrained
 
         settings |= {"task": task, "features_only": features_only}
-        return create_pretrained(_zoo(settings), name or model, settings, pretrained)
+        return create_pretrained(zoo(settings), name or model, settings, pretrained)
     from bert.models import build_model
 
     return build_model(name or model, task, features_only=features_only, **settings)
@@ -168,8 +168,9 @@ def load_model(
 
     Args:
       source: a run's workdir, a folder of checkpoints in one, a checkpoint's prefix, a SavedModel that this project exported, the
-        handle of a published one (docs/hub.md), or what `save` of a Keras model wrote: a .keras file, a SavedModel or a .h5
-        file.
+        handle of a published one (docs/hub.md), what `save` of a Keras model wrote: a .keras file, a SavedModel or a .h5 file; or
+        a BERT or ALBERT of another project: a folder of Hugging Face, a .safetensors or .onnx file, or a checkpoint of Google's
+        (docs/weights.md). What that does not tell, such as the heads of an .onnx file, is taken from `changes`.
       task: as of `create_model`; None for that of the saved model, and for "encoder" with features_only. With another one the
         encoder is taken, and heads are fresh.
       name: of the Keras model; None for that of the saved one.
@@ -194,11 +195,11 @@ def load_model(
         changes["features_only"] = features_only
         if features_only:
             changes["task"] = "encoder"
-    zoo = _zoo(changes)
-    return load_saved(zoo, read_saved(zoo, source, "source"), name, changes)
+    of_texts = zoo(changes)
+    return load_saved(of_texts, read_saved(of_texts, source, "source"), name, changes)
 
 
-def _zoo(given):
+def zoo(given=None):
     """The official.checkpoints.pretrained.Zoo of text models; `given` has settings for sources that do not tell theirs."""
     from bert.models import build_model, settings_in_weights, settings_of
     from bert.transfer import transfer_weights

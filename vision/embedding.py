@@ -10,6 +10,9 @@ from widenet.layer import Layer, check_initializer, check_regularizer, new_initi
 
 register = tf.keras.saving.register_keras_serializable(package="vision")
 
+# Keys's cubic kernel, as TensorFlow has it, and PyTorch's.
+CUBIC = (-0.5, -0.75)
+
 
 @register
 class PatchEmbedding(Layer):
@@ -24,18 +27,31 @@ class PatchEmbedding(Layer):
       class_token: whether a learned token is prepended.
       kernel_initializer: name, config or unseeded instance of a Keras initializer, for the projection.
       kernel_regularizer: name, config or instance of a Keras regularizer of the projection, or None.
+      position_cubic: coefficient of the cubic kernel by which the positions are resampled for another image size
+        (vision.transfer.resample_positions); one of CUBIC.
 
     Weights: `projection` (a Dense), `class_token_embedding` [1, 1, width] (initially 0) with a class token, and
     `position_embedding` [1, tokens, width] (initially normal with standard deviation 0.02).
     """
 
-    def __init__(self, width, patch_size, class_token, kernel_initializer="glorot_uniform", kernel_regularizer=None, **kwargs):
+    def __init__(
+        self,
+        width,
+        patch_size,
+        class_token,
+        kernel_initializer="glorot_uniform",
+        kernel_regularizer=None,
+        position_cubic=CUBIC[0],
+        **kwargs,
+    ):
         super().__init__(**kwargs)
+        check_choice("position_cubic", position_cubic, CUBIC)
         self.width = width
         self.patch_size = plain_size(patch_size)
         self.class_token = class_token
         self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
         self.kernel_regularizer = check_regularizer("kernel_regularizer", kernel_regularizer)
+        self.position_cubic = position_cubic
         self.projection = tf.keras.layers.Dense(
             width,
             kernel_initializer=new_initializer(self.kernel_initializer),

@@ -5,7 +5,7 @@ from typing import Literal
 
 import tensorflow as tf
 
-from vision.embedding import PatchEmbedding, PatchGrid, Pooling
+from vision.embedding import CUBIC, PatchEmbedding, PatchGrid, Pooling
 from vision.sizes import check_size, patch_grid, plain_size, sides
 from widenet import Encoder, Model
 from widenet.checks import check_choice, check_count, check_switch, refuse
@@ -22,9 +22,12 @@ class ModelSettings(EncoderSettings, total=False):
     channels: int
     representation: bool
     pool: Literal["token", "gap"]
+    position_cubic: float
 
 
-def build_model(name, classes, image_size, patch_size, channels, representation, pool, features_only=False, **encoder):
+def build_model(
+    name, classes, image_size, patch_size, channels, representation, pool, position_cubic=CUBIC[0], features_only=False, **encoder
+):
     """Builds the model that `vision.create_model` documents.
 
     Args:
@@ -51,7 +54,10 @@ def build_model(name, classes, image_size, patch_size, channels, representation,
         return tf.keras.layers.Dense(units, kernel_initializer=initial, kernel_regularizer=regularizer, **settings)
 
     images = tf.keras.Input((*sides(image_size), channels), name="images")
-    x = PatchEmbedding(encoder.width, patch_size, pool == "token", initializer, regularizer, name="embedding")(images)
+    embedding = PatchEmbedding(
+        encoder.width, patch_size, pool == "token", initializer, regularizer, position_cubic, name="embedding"
+    )
+    x = embedding(images)
     x = tf.keras.layers.Dropout(encoder.dropout, name="embedding_dropout")(x)
     if features_only:
         tokens = encoder(x, details=True).block_outputs
@@ -87,6 +93,7 @@ def settings_of(model):
         "channels": model.input_shape[-1],
         "representation": "representation" in layers,
         "pool": "token" if embedding.class_token else "gap",
+        "position_cubic": embedding.position_cubic,
         "features_only": features_only,
         **settings_of_encoder(encoder),
     }

@@ -49,7 +49,7 @@ def _size_of(init, default):
     from official.checkpoints.trained_models import initial_size  # only recipes that start from a trained model need it
     from widenet.zoo import ARCHITECTURE
 
-    taken = (*ARCHITECTURE, "image_size", "patch_size", "pool")
+    taken = (*ARCHITECTURE, "image_size", "patch_size", "pool", "position_cubic")
     name, size = initial_size(init, vision.list_models(), vision.model_settings(default), taken)
     return name or default, size
 

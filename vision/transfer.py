@@ -9,9 +9,11 @@ import tensorflow as tf
 
 from official.checkpoints import pretrained
 from official.checkpoints.weights import locate
+from vision.embedding import CUBIC
 from vision.models import settings_of
 from vision.sizes import check_size, patch_grid, sides
 from widenet import weight_transfer
+from widenet.checks import check_choice
 from widenet.weight_transfer import (
     Row,
     counted,
@@ -30,10 +32,12 @@ class Patches(NamedTuple):
     Attributes:
       values: (height, width, channels) of a patch.
       grid: (rows, columns) of patches.
+      cubic: the model's `position_cubic`.
     """
 
     values: tuple
     grid: tuple
+    cubic: float = CUBIC[0]
 
 
 def load_pretrained(model, path, setting="path"):
@@ -56,9 +60,9 @@ def transfer_weights(model, weights, settings=None):
     Args:
       model: from vision.create_model.
       weights: {full name: array}, as official.checkpoints.weights.read_weights returns them.
-      settings: dict with image_size, patch_size and channels of the model that the weights are of. Where they are not known, its
-        grid is taken to be the model's if that has as many patches, and otherwise a square; of a patch, only the number of values
-        is compared.
+      settings: dict with image_size, patch_size, channels and position_cubic (by which positions are resampled) of the model
+        that the weights are of. Where they are not known, its grid is taken to be the model's if that has as many patches, and
+        otherwise a square; of a patch, only the number of values is compared.
 
     Returns:
       List of Rows, in the order of the model, then of the source's other weights.
@@ -82,30 +86,57 @@ def _special(model, settings):
     return {"embedding": embedding, "head": counted("bias", "classes")}
 
 
-def resample_positions(positions, grid, old_grid=None):
+def resample_positions(positions, grid, old_grid=None, cubic=CUBIC[0]):
     """Bicubic resampling of learned positions to another grid (ViT, arXiv:2010.11929, section 3.2).
+
+    Libraries differ in the cubic kernel and beyond the border, so a model keeps the rule of the library that it comes from.
 
     Args:
       positions: float [1, tokens, width], a grid in row-major order.
       grid: (rows, columns) of the new grid, or the side of a square one.
       old_grid: of the positions; None for a square.
+      cubic: coefficient a of the kernel: -0.5 as tf.image.resize, which leaves out what lies beyond the border, or -0.75 as
+        PyTorch's interpolate, which repeats the border.
 
     Returns:
       float32 [1, rows * columns, width].
     """
     width = positions.shape[2]
     old = sides(math.isqrt(positions.shape[1]) if old_grid is None else old_grid)
-    resized = tf.image.resize(positions.reshape(1, *old, width), sides(grid), method="bicubic", antialias=False)
-    return resized.numpy().reshape(1, -1, width)
+    positions, new = positions.reshape(*old, width), sides(grid)
+    if cubic == CUBIC[0]:
+        resized = tf.image.resize(positions[np.newaxis], new, method="bicubic", antialias=False).numpy()
+    else:
+        rows, columns = (_cubic_weights(*lengths, cubic) for lengths in zip(new, old, strict=True))
+        resized = np.einsum("rp,cq,pqd->rcd", rows, columns, positions, optimize=True).astype(np.float32)
+    return resized.reshape(1, -1, width)
+
+
+def _cubic_weights(new, old, a):
+    """Float64 [new, old]: how `new` values along an axis are made of `old` ones, with the border repeated.
+
+    Args:
+      a: of the cubic convolution kernel (Keys, "Cubic convolution interpolation for digital image processing", 1981, eq. 4).
+    """
+    places = (np.arange(new) + 0.5) * old / new - 0.5  # the middles of the new values
+    weights = np.zeros((new, old))
+    for offset in range(-1, 3):
+        neighbours = np.floor(places) + offset
+        d = np.abs(places - neighbours)
+        kernel = np.where(d <= 1, (a + 2) * d**3 - (a + 3) * d**2 + 1, a * (d**3 - 5 * d**2 + 8 * d - 4))
+        np.add.at(weights, (np.arange(new), np.clip(neighbours, 0, old - 1).astype(int)), kernel)
+    return weights
 
 
 def _patches(settings):
-    """The Patches of a model with these settings, None if they lack a size or have a wrong one."""
+    """The Patches of a model with these settings, None if they lack a size or have a wrong value."""
+    cubic = settings.get("position_cubic", CUBIC[0])
     try:
         image_size, patch_size = (check_size(name, settings[name]) for name in ("image_size", "patch_size"))
+        check_choice("position_cubic", cubic, CUBIC)
     except (KeyError, ValueError):
         return None
-    return Patches((*sides(patch_size), settings.get("channels")), patch_grid(image_size, patch_size))
+    return Patches((*sides(patch_size), settings.get("channels")), patch_grid(image_size, patch_size), cubic)
 
 
 def _transfer_embedding(patches, before, name, target, source):
@@ -144,7 +175,7 @@ def _transfer_positions(targets, sources, patches, before, name, target, source)
         return {}, [Row(name, shape, "fresh", reason)]
     row = Row(name, shape, "loaded")
     if grid != old_grid:
-        positions = resample_positions(positions, grid, old_grid)
+        positions = resample_positions(positions, grid, old_grid, before.cubic if before else CUBIC[0])
         old, new = (f"{rows} x {columns}" for rows, columns in (old_grid, grid))
         row = row._replace(result="resampled", reason=f"{old} to {new} patches")
     rows = [row]

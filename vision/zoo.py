@@ -47,7 +47,7 @@ MODELS = {
     "widenet_h16": {},
 }
 
-COMMON = dict(classes=1000, image_size=224, patch_size=16, channels=3, representation=True)
+COMMON = dict(classes=1000, image_size=224, patch_size=16, channels=3, representation=True, position_cubic=-0.5)
 
 # What these settings mean, one line each; widenet.zoo.MEANINGS has the others.
 MEANINGS = {
@@ -57,6 +57,7 @@ MEANINGS = {
     "channels": "channels of the images, 1 or 3",
     "representation": "whether a Dense(width, tanh) stands between pooling and head",
     "pool": "token (a learned class token) or gap (the mean of all tokens)",
+    "position_cubic": "cubic kernel that resamples positions: -0.5 (TensorFlow's) or -0.75 (PyTorch's)",
 }
 
 
@@ -114,6 +115,8 @@ def create_model(
         channels: of the images.
         representation: whether a Dense(width, tanh) stands between pooling and head, as for training from scratch.
         pool: "token" (a learned class token) or "gap" (the mean of all tokens, no class token).
+        position_cubic: coefficient of the cubic kernel that resamples the positions when a model that starts from this one has
+          another image size: -0.5 (TensorFlow's) or -0.75 (PyTorch's, for models converted from there).
         depth, width, heads, ffn_dim, expert_dim, activation, attention_dropout, drop_path, norm_epsilon: as in widenet.Encoder.
         dropout: as in widenet.Encoder; also the rate after the embedding.
         kernel_initializer: name or config of a Keras initializer for every kernel of encoder, patch projection, representation
@@ -138,7 +141,7 @@ def create_model(
     if pretrained is not None:
         from official.checkpoints.pretrained import create_pretrained
 
-        return create_pretrained(_zoo(), name or model, {**settings, "features_only": features_only}, pretrained)
+        return create_pretrained(zoo(settings), name or model, {**settings, "features_only": features_only}, pretrained)
     from vision.models import build_model
 
     return build_model(name=name or model, features_only=features_only, **settings)
@@ -177,7 +180,8 @@ def load_model(
         changes["features_only"] = features_only
     elif "classes" in changes:  # of a model that was saved with features_only, too
         changes["features_only"] = False
-    return load_saved(_zoo(), read_saved(_zoo(), source, "source"), name, changes)
+    own = zoo(changes)
+    return load_saved(own, read_saved(own, source, "source"), name, changes)
 
 
 def preprocessor(model: tf.keras.Model, *, eval_crop: float = 0.0) -> Preprocessor:
@@ -207,9 +211,15 @@ def preprocessor(model: tf.keras.Model, *, eval_crop: float = 0.0) -> Preprocess
     return Preprocessor(shape[1:3], shape[3], eval_crop)
 
 
-def _zoo():
+def zoo(given=None):
+    """The official.checkpoints.pretrained.Zoo; `given` are settings that the user gives, for sources that do not tell them."""
     from official.checkpoints.pretrained import Zoo
     from vision.models import build_model, settings_in_weights, settings_of
     from vision.transfer import transfer_weights
 
-    return Zoo(model_settings(next(iter(MODELS))), build_model, settings_of, settings_in_weights, transfer_weights)
+    def convert(source):
+        from vision.conversion.importing import convert  # only models that were made elsewhere need it
+
+        return convert(source, given)
+
+    return Zoo(model_settings(next(iter(MODELS))), build_model, settings_of, settings_in_weights, transfer_weights, convert)

@@ -1,6 +1,9 @@
 """Their config.json and the settings of our models, in both directions, and what of theirs has no counterpart here."""
 
+import dataclasses
+
 from bert.conversion.names import BLOCKS
+from widenet.deployment import Deployment
 
 # Our names, and theirs.
 SIZES = {
@@ -209,3 +212,47 @@ class Shapes:
         if len(shape) != 2:
             raise ValueError(f"its tensor {name!r} has the shape {list(shape)}, which must have two axes")
         return shape
+
+
+def config_of(settings):
+    """The config.json of a model of ours, without its head.
+
+    Args:
+      settings: dict, all settings of the model.
+
+    Returns:
+      (a dict; "bert" or "albert"; the number of instances of its blocks).
+
+    Raises:
+      ValueError: what they cannot represent; names the setting, in words that complete "... is not allowed: ".
+    """
+    depth = settings["depth"]
+    deployment = Deployment(**{field.name: settings[field.name] for field in dataclasses.fields(Deployment)})
+    if any(block.is_moe for block in deployment.blocks(depth)):
+        raise ValueError(f"it has experts (moe_blocks={settings['moe_blocks']!r}), and a BERT or ALBERT of Hugging Face none")
+    if deployment.norm_position != "post":
+        raise ValueError(f"it has norm_position={deployment.norm_position!r}, and a BERT or ALBERT of Hugging Face 'post'")
+    activation = next((theirs for theirs, ours in ACTIVATIONS.items() if ours == settings["activation"]), None)
+    if activation is None:
+        raise ValueError(f"it has activation={settings['activation']!r}, which must be one of {', '.join(ACTIVATIONS.values())}")
+    groups = {name: settings[name] or depth for name in ("attention_groups", "ffn_groups", "norm_groups")}
+    instances = groups["norm_groups"]
+    if len(set(groups.values())) > 1:
+        listed = ", ".join(f"{name}={settings[name]}" for name in groups)
+        raise ValueError(f"it has {listed}, and a BERT or ALBERT of Hugging Face shares all three alike")
+    is_projected = settings["embedding_projection"] or settings["embedding_dim"] != settings["width"]
+    if not is_projected and instances != depth:
+        raise ValueError("it has embedding_projection=None, and an ALBERT of Hugging Face a projection of the embeddings always")
+    family = "albert" if is_projected else "bert"
+    # Their blocks are counted in floats.
+    if family == "albert" and [int(i / (depth / instances)) for i in range(depth)] != [i * instances // depth for i in range(depth)]:
+        raise ValueError(f"it has {instances} groups of {depth} blocks, which Hugging Face's ALBERT rounds to others")
+    sizes = {theirs: settings[ours] for ours, theirs in SIZES.items() if family == "albert" or ours != "embedding_dim"}
+    config = dict(model_type=family, **sizes, **{theirs: settings[ours] for ours, theirs in OTHERS.items()})
+    config |= dict(hidden_act=activation, position_embedding_type="absolute", torch_dtype="float32")
+    initializer = settings["kernel_initializer"]
+    if isinstance(initializer, dict) and "stddev" in initializer.get("config", {}):
+        config["initializer_range"] = initializer["config"]["stddev"]
+    if family == "albert":
+        config |= dict(num_hidden_groups=instances, inner_group_num=1, classifier_dropout_prob=settings["dropout"])
+    return config, family, instances

@@ -14,6 +14,7 @@ from official.serving.saved_models import export_saved_model
 from tests.bert.batches import randomize
 from vision.classification import ImageClassification
 from vision.configs import digits
+from vision.models import settings_of
 from vision.transfer import load_pretrained, resample_positions, transfer_weights
 from widenet.weight_transfer import weights_by_name
 
@@ -187,6 +188,45 @@ class TestResampling:
         # Values of up to 21 in float32.
         np.testing.assert_allclose(found[inner, inner, 0], row[inner, inner], rtol=0, atol=1e-5)
         np.testing.assert_allclose(found[inner, inner, 1], 3 * column[inner, inner], rtol=0, atol=1e-5)
+
+
+class TestPyTorchPositions:
+    """`position_cubic=-0.75`: PyTorch's kernel, and its border."""
+
+    def test_by_hand(self):
+        """Three values become six: neighbours at distances of 5/4, 1/4, 3/4 and 7/4 weigh -27, 225, 67 and -9 of 256, and beyond
+        the border its value counts again. 1e-4 for float32 of these sizes."""
+        grid = 256 * np.eye(3, dtype=np.float32)[np.newaxis]
+        found = resample_positions(grid, (1, 6), (1, 3), cubic=-0.75)
+        first, second = [-9 + 67 + 225, 225 - 27, 67 - 9, -27, -9, 0], [-27, 67, 225, 225, 67, -27]
+        np.testing.assert_allclose(found[0].T, [first, second, first[::-1]], rtol=0, atol=1e-4)
+
+    @pytest.mark.further_cases
+    @pytest.mark.parametrize(
+        "old, new", [((4, 4), (7, 3)), ((37, 37), (16, 16)), ((2, 5), (5, 2)), ((3, 3), (3, 9)), ((1, 1), (2, 2))]
+    )
+    def test_as_in_pytorch(self, old, new):
+        """1e-5, for float32 weights there."""
+        torch = pytest.importorskip("torch")
+        grid = np.random.default_rng(0).normal(size=(*old, 3)).astype(np.float32)
+        channels_first = torch.from_numpy(grid.transpose(2, 0, 1)[np.newaxis])
+        expected = torch.nn.functional.interpolate(channels_first, size=new, mode="bicubic", align_corners=False)
+        found = resample_positions(grid.reshape(1, -1, 3), new, old, cubic=-0.75)
+        np.testing.assert_allclose(found.reshape(*new, 3), expected.numpy()[0].transpose(1, 2, 0), rtol=0, atol=1e-5)
+
+    def test_source_decides(self):
+        """By the setting of the source, whatever that of the model; models and their settings keep it."""
+        tf.keras.utils.set_random_seed(0)
+        source = create(position_cubic=-0.75)
+        settings = settings_of(source)
+        assert settings["position_cubic"] == -0.75
+        positions = named(source)["embedding/position_embedding"]
+        for cubic, of_source in ((-0.5, settings), (-0.75, {**settings, "position_cubic": -0.5})):
+            model = create(image_size=12, position_cubic=cubic)
+            assert settings_of(model)["position_cubic"] == cubic
+            transfer_weights(model, named(source), of_source)
+            expected = resample_positions(positions[:, 1:], 3, cubic=of_source["position_cubic"])
+            np.testing.assert_array_equal(named(model)["embedding/position_embedding"][:, 1:], expected)
 
 
 class TestOtherShapes:

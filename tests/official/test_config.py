@@ -305,6 +305,7 @@ def test_completed():
         ("train.layer_decay", True),
         ("train.ema_decay", True),
         ("train.frozen", True),
+        ("distillation.blocks", True),
         ("train.steps", False),
         ("train.lr", False),
         ("train.schedule", False),

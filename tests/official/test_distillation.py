@@ -8,6 +8,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 import bert
+import widenet
 from bert.classification import TextClassification
 from official import evaluate, train
 from official.checkpoints.weights import read_weights
@@ -76,14 +77,17 @@ def share_by_hand(taught, learned, mask=None):
 
 
 class TestLoss:
-    def test_by_hand(self, folder):
+    def test_by_hand(self, folder, monkeypatch):
         """Of tokens that are not padding, against the variance of the teacher's; weights and labels; the same logs."""
         tf.keras.mixed_precision.set_global_policy("float64")
         task = create_task(distilled(folder, settings=dict(blocks=2.0, outputs=0.5, labels=True)))
         student = task.initial_model()
         student.compile("sgd", task.loss(), task.metrics())
         inputs, labels = batch()
-        logs = student.evaluate(inputs, labels, batch_size=4, return_dict=True, verbose=0)
+        calls, encode = [], widenet.Encoder._encode
+        monkeypatch.setattr(widenet.Encoder, "_encode", lambda encoder, *given: calls.append(encoder) or encode(encoder, *given))
+        logs = {name: float(value) for name, value in student.test_step((inputs, labels)).items()}
+        assert len(calls) == len(set(map(id, calls))) == 2  # one forward pass of each
 
         teacher = bert.load_model(folder / "teacher")
         taught, of_student = (bert.create_model("bert_tiny", features_only=True, **encoder_settings(task)) for _ in range(2))

@@ -27,7 +27,7 @@ class Commands:
         code = self._fail(command)
         if not code and command[2] == "official.train":
             folder, seed = given["workdir"], int(given["config.train.seed"])
-            self._write(folder, "config.json", dict(task="mine.tasks:Mine"))
+            self._write(folder, "config.json", dict(task="mine.tasks:Mine", distillation=dict(task="wrapped:Task")))
             self._write(folder, "summary.json", dict(exported_step=10 + seed, step=20, wall_seconds=90.0))
         elif not code:
             seed = int(given["model"][-1])
@@ -74,7 +74,13 @@ def test_what_is_run(commands, tmp_path):
                 f"--config.train.seed={seed}",
                 "--config.train.lr=0.1",
             ],
-            ["official.evaluate", f"--model={tmp_path}/runs/seed-{seed}", "--split=test", "--task_module=mine.tasks"],
+            [
+                "official.evaluate",
+                f"--model={tmp_path}/runs/seed-{seed}",
+                "--split=test",
+                "--task_module=mine.tasks",
+                "--task_module=wrapped",
+            ],
         )
     ]
     assert found == {"accuracy": figures([0.5, 0.9]), "loss": figures([1.0, 2.0])}

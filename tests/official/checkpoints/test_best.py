@@ -35,7 +35,8 @@ class Kept:
     def consider(self, *values):
         for value in values:
             self.newest += 1
-            self.best.consider({"val_loss": value, "val_f1_loss": value, "val_accuracy": value, "loss": 0.0})
+            names = ("loss", "f1_loss", "accuracy", "block_2_unexplained")
+            self.best.consider({**{f"val_{name}": value for name in names}, "loss": 0.0})
         return self.steps
 
 
@@ -45,10 +46,12 @@ def row(step, accuracy):
 
 
 @pytest.mark.parametrize(
-    "metric, kept", [("accuracy", [1, 2, 5]), ("loss", [1, 4]), ("f1_loss", [1, 4])], ids=["larger", "smaller", "part of a loss"]
+    "metric, kept",
+    [("accuracy", [1, 2, 5]), ("loss", [1, 4]), ("f1_loss", [1, 4]), ("block_2_unexplained", [1, 4])],
+    ids=["larger", "smaller", "part of a loss", "unexplained"],
 )
 def test_better(tmp_path, metric, kept):
-    """Larger, of a loss smaller; of equal values the first stays."""
+    """Larger, of a loss and of what is unexplained smaller; of equal values the first stays."""
     assert Kept(tmp_path / "checkpoints-best", metric).consider(0.3, 0.5, 0.5, 0.2, 0.7, 0.2) == kept
     assert kept_step(tmp_path / "checkpoints-best") == kept[-1]
 
@@ -87,7 +90,7 @@ def test_unknown_metric(tmp_path):
     kept = Kept(tmp_path / "checkpoints-best", "acuracy")
     with pytest.raises(NoSuchMetric, match=r"^train.best='acuracy' is not allowed: it must be '' or one of loss, accuracy$"):
         kept.best.check({"loss": 0.0, "accuracy": 0.0})
-    with pytest.raises(NoSuchMetric, match="one of loss, f1_loss, accuracy$"):
+    with pytest.raises(NoSuchMetric, match="one of loss, f1_loss, accuracy, block_2_unexplained$"):
         kept.consider(0.5)
 
 

@@ -62,6 +62,21 @@ def test_panels(tmp_path, drawn, evaluations, blocks, experts):
         check_contrast(last)
 
 
+def test_metrics_of_blocks(tmp_path, drawn):
+    """One panel for those of all blocks, a curve each, of validation."""
+    write_run(tmp_path, 1, 0, 0)
+    blocks = {f"block_{block}_unexplained": 1 / block for block in (1, 2, 3)}
+    (tmp_path / "metrics.csv").unlink()
+    values = dict(loss=1.0, **blocks)
+    row = dict(step=100, epoch=1, **values, **{f"val_{key}": value / 2 for key, value in values.items()}, lr=0.1)
+    Table(tmp_path / "metrics.csv").append([row])
+    curves.draw_curves(tmp_path)
+    panels = {axis.get_title(): axis for axis in drawn[0].axes}
+    assert list(panels) == ["loss", "unexplained by block, validation", "learning rate"]
+    lines = panels["unexplained by block, validation"].lines
+    assert [line.get_ydata()[0] for line in lines] == [1 / 2, 1 / 4, 1 / 6]
+
+
 def test_size(tmp_path):
     """At least 1,200 pixels wide."""
     write_run(tmp_path, 3, 2, 2)

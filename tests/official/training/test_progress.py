@@ -56,6 +56,18 @@ def test_lines_in_a_file(monkeypatch):
     assert "\r" not in output.getvalue()
 
 
+def test_metrics_of_blocks(monkeypatch):
+    """One entry for all blocks, with two digits of each, where the first of them stands."""
+    output = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", output)
+    logs = {"loss": 0.5, "block_1_unexplained": 0.0432, "block_2_unexplained": 1.26, "logits_unexplained": 0.25, "block": 3.0}
+    progress = Progress(3, 12, 4, "images", clock=lambda: 60, memory=lambda: 1_234_000_000)
+    progress.on_epoch_begin(1)
+    progress.on_epoch_end(1, logs)
+    text = "loss 0.5, unexplained by block 0.043 1.3, logits_unexplained 0.25, block 3"
+    assert output.getvalue() == f"step  3/12  {text} | 1:00, 1.2 GB\n"
+
+
 @pytest.mark.parametrize("columns", [30, 80])
 def test_bar_fits_the_terminal(monkeypatch, columns):
     """A bar that wraps would stay behind on every update. The line of an evaluation, which stays on purpose, is whole."""

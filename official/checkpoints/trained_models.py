@@ -64,27 +64,42 @@ def find_model(path, setting="model"):
     return TrainedModel(prefix, False, config, workdir / EVALUATION)
 
 
-def initial_size(init, models, known, taken):
-    """The name and the size of a trained model, for a recipe that starts from it.
+def initial_config(init):
+    """The config of a trained model, for a recipe that starts from it.
 
     Args:
       init: a run's workdir, also one without checkpoints, or what `find_model` takes.
-      models: names of the models of a zoo.
-      known: names of all settings that these models have.
-      taken: names of those settings that make up a size.
 
     Returns:
-      (the longest name in `models` that its name begins with, or else its own, {setting: value}). (None, {}) where there is no
-      model, only weights, or a model of another kind: what is wrong is said when its weights are read.
+      A ConfigDict; None where there is no model, or only weights: what is wrong is said when its weights are read.
 
     Raises:
       OSError: as `find_model`.
     """
     file = pathlib.Path(init) / CONFIG_JSON
     try:
-        config = ConfigDict(_read_config(file)) if file.is_file() else find_model(init).config
+        return ConfigDict(_read_config(file)) if file.is_file() else find_model(init).config
     except (ValueError, KeyError):  # none, or a config.json of something else
-        return None, {}
+        return None
+
+
+def initial_size(init, models, known, taken):
+    """The name and the size of a trained model, for a recipe that starts from it.
+
+    Args:
+      init: as of `initial_config`.
+      models: names of the models of a zoo.
+      known: names of all settings that these models have.
+      taken: names of those settings that make up a size.
+
+    Returns:
+      (the longest name in `models` that its name begins with, or else its own, {setting: value}). (None, {}) where there is no
+      config, or that of another kind of model: what is wrong is said when its weights are read.
+
+    Raises:
+      OSError: as `find_model`.
+    """
+    config = initial_config(init) or {}
     settings = config.get("model", {})
     if not settings or "name" not in config or not set(settings) <= set(known):
         return None, {}

@@ -152,3 +152,15 @@ def test_size_of_init_that_is_not_known(tmp_path):
 def test_settings_that_there_are_not():
     with pytest.raises(ValueError, match=r"^vocab=.* is not a setting of data.*; known: "):
         data_settings(vocab="vocab.txt")
+
+
+@pytest.mark.parametrize("lower_case", [True, False])
+def test_casing_is_that_of_the_model_in_init(lower_case, tmp_path):
+    """As the vocabulary is; a workdir without checkpoints has the config alone."""
+    before = recipe("text_file")
+    before.data.lower_case = lower_case
+    (tmp_path / "config.json").write_text(before.to_json())
+    for name in ("glue", "rotten_tomatoes", "text_file"):
+        started = runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"](init=str(tmp_path))
+        assert started.data.lower_case is lower_case
+        assert recipe(name).data.lower_case is True

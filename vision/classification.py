@@ -85,12 +85,12 @@ class ImageClassification(Task):
 
     def part(self, name):
         """The "model", whose signatures return classes and whose module returns "logits" and "features"; or the "encoder", which
-        has no head and returns "features".
+        has no head and returns "features". Of a model without a head they are the same.
         """
         self.check_part(name)
         model = self._build_model(**DROPS_NOTHING)
         images, features = model.input, features_of(model)
-        if name == "encoder":
+        if name == "encoder" or not self._config.model.classes:
             traced = TracedModel(Model(images, {"features": features}, name=model.name))
             endpoints = features_endpoints(traced.select_output("features"), self._config)
             return ExportSpec("image features", model, endpoints, keras_module(traced), settings=DROPS_NOTHING)

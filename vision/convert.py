@@ -69,7 +69,7 @@ def convert_model(source, output, name=None, prefix=None, data=None, **given):
     change_data(config, opened.given, None, data or {})
     tf.keras.mixed_precision.set_global_policy("float32")
     task = create_task(config)
-    spec = task.part("model" if settings["classes"] else "encoder")
+    spec = task.part("model")
     for row in transfer_weights(spec.model, converted.weights, converted.settings):
         if row.result == "resampled":
             notes.append(f"{row.weight} is resampled, {row.reason}")

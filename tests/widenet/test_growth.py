@@ -183,6 +183,7 @@ def test_training_begins_as_the_parent():
 def test_gate_lift():
     """All experts at once: the gates are all probabilities, whose sum is 1. One of two: the mean of sigmoid(|a - b|)."""
     assert abs(gate_lift(4, 4) - 1) < 1e-12
+    assert f"{gate_lift(4, 2):.2f}" == "1.16"  # in docs/weights.md
     differences = np.linspace(-6, 6, 100_001) * np.sqrt(2) / 2  # a - b has the deviation sqrt(2) / E
     density = np.exp(-(np.linspace(-6, 6, 100_001) ** 2) / 2)
     expected = 2 * np.average(1 / (1 + np.exp(-np.abs(differences))), weights=density)
@@ -374,6 +375,7 @@ def test_fewer_experts_than_blocks():
     assert rows["encoder/moe_0/router"][2:] == ("grown", "fitted to know a block from its input")
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize(
     "depth, experts, expected", [(6, 4, [0, 2, 3, 5]), (6, 6, [0, 1, 2, 3, 4, 5]), (6, 2, [0, 5]), (4, 3, [0, 2, 3])]
 )

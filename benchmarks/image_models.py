@@ -61,19 +61,26 @@ def lamb(kind):
 
 
 def case(model, optimizer, mode, batch):
-    """(step, facts) of a model; `step` returns when its result is computed.
+    """`step_of` random images and labels."""
+    images = tf.random.stateless_uniform([batch, *model.input_shape[1:]], [0, 0], -1, 1)
+    labels = tf.random.stateless_uniform([batch], [0, 1], 0, model.output_shape[-1], tf.int32)
+    return step_of(model, optimizer, mode, images, labels)
+
+
+def step_of(model, optimizer, mode, inputs, labels):
+    """(step, facts) of a classifier; `step` returns when its result is computed.
 
     Args:
       mode: "train" (loss, gradients and optimizer) or "forward" (inference).
+      inputs: what the model takes, with sizes that are known.
+      labels: int [batch].
     """
-    images = tf.random.stateless_uniform([batch, *model.input_shape[1:]], [0, 0], -1, 1)
-    labels = tf.random.stateless_uniform([batch], [0, 1], 0, model.output_shape[-1], tf.int32)
     facts = {"parameters": model.count_params(), "kept": 1.0}
     if mode == "forward":
         predict = tf.function(model.predict_step)
-        return lambda: predict(images).numpy(), facts
+        return lambda: predict(inputs).numpy(), facts
     model.compile(optimizer, tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    data = iter(tf.data.Dataset.from_tensors((images, labels)).repeat())
+    data = iter(tf.data.Dataset.from_tensors((inputs, labels)).repeat())
     train = model.make_train_function()
     kept = []
 

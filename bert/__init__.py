@@ -2,7 +2,8 @@
 
     zoo, models, layers, transfer                        the models and their sizes; weights of one model for another
     tokenizer, tokenizers/                               texts to tokens: WordPiece and SentencePiece inside the graph
-    vocabulary, prepare, word_vectors, fill              commands: python -m bert.NAME --help
+    vocabulary, prepare, word_vectors, fill, convert     commands: python -m bert.NAME --help
+    conversion/                                          models of Hugging Face and Google, there and back
     classification, embedding, pretraining,              the tasks; task and serving have what they share
     question_answering
     texts/, sentences/, masked_lm/, squad/               data, metrics and settings of each task

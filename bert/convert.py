@@ -24,7 +24,7 @@ from bert import recipes
 from bert.conversion.exporting import hugging_face, sentence_files, tokenizer_files
 from bert.conversion.importing import convert
 from bert.conversion.settings import UNSEEN
-from bert.conversion.tokenizers import find_vocabulary, longest_text
+from bert.conversion.tokenizers import check_pooling, find_vocabulary, longest_text
 from bert.texts.examples import SCORE_NAME
 from bert.zoo import zoo
 from official import config as configs
@@ -32,11 +32,10 @@ from official.checkpoints.pretrained import read_saved
 from official.checkpoints.trained_models import change_data, fill_in, find_model
 from official.checkpoints.weights import plain_name
 from official.cli.arguments import parse_with_data, positive
-from official.conversion.source import open_source
+from official.conversion.source import open_source, tensor_table
 from official.conversion.writing import write_hugging_face
 from official.files.layout import check_output
 from official.files.summary import run_facts
-from official.files.tables import text_table
 from official.serving.saved_models import write_saved_model
 from official.task import create_task
 
@@ -70,6 +69,8 @@ def convert_model(source, output, name=None, task=None, vocabulary=None, lower_c
         raise ValueError(f"task={task!r} is not allowed: it must be one of {', '.join(TASKS)}")
     opened = open_source(source, "--from", prefix)
     words = find_vocabulary(opened.folder, vocabulary, lower_case)
+    if task is None:
+        check_pooling(opened.folder)
     if words is None:
         raise ValueError(
             f"--from={opened.given!r} is not allowed: {opened.folder} has no vocabulary, without which texts cannot be read: "
@@ -79,6 +80,9 @@ def convert_model(source, output, name=None, task=None, vocabulary=None, lower_c
     found = converted.settings["task"]
     if task not in (None, "embedding", found):
         raise ValueError(f"--task={task} is not allowed: {opened.given} has no head for it")
+    for setting, value in given.items():
+        if value is not None and converted.settings[setting] != value:
+            raise ValueError(f"--{setting}={value} is not allowed: {opened.given} has {setting}={converted.settings[setting]}")
     converted = converted._replace(name=name or converted.name)
     tf.keras.mixed_precision.set_global_policy("float32")
     with tempfile.TemporaryDirectory() as temporary:
@@ -149,8 +153,9 @@ def _recipe(converted, source, data):
     data = {**data, "max_length": model["max_length"]}
     if task == "classification":
         labels = source.config.get("id2label")
-        names = [str(labels.get(str(i), labels.get(i, f"LABEL_{i}"))) for i in range(model["classes"])] if labels else None
-        classes = (SCORE_NAME,) if model["classes"] == 1 else tuple(names or (f"LABEL_{i}" for i in range(model["classes"])))
+        labels = labels if isinstance(labels, dict) else {}
+        names = tuple(str(labels.get(str(i), f"LABEL_{i}")) for i in range(model["classes"]))
+        classes = (SCORE_NAME,) if len(names) == 1 else names
         config = recipes.classification_recipe("bert_base", model, {**data, "classes": classes, "pairs": False}, {})
     elif task == "span":
         longest = min(384, model["max_length"])
@@ -188,7 +193,7 @@ def _with_weights(spec, weights):
 
 def report(folder, converted, notes):
     """Prints what became of every tensor, and what was written."""
-    print(text_table(converted.rows))
+    print(tensor_table(converted.rows))
     for note in notes:
         print(note[0].upper() + note[1:] + ".")
     numbers = sum(value.size for value in converted.weights.values())

@@ -159,7 +159,7 @@ class UnitMean(Layer):
         Returns:
           float [batch, width].
         """
-        real = tf.cast(real_tokens(mask, x), x.dtype)[..., tf.newaxis]
+        real = tf.expand_dims(tf.cast(real_tokens(mask, x), x.dtype), axis=-1)  # TFLite has no slice with a new axis
         mean = tf.math.divide_no_nan(tf.reduce_sum(x * real, axis=1), tf.reduce_sum(real, axis=1))
         # Unlike x / norm(x), this has a gradient where all values are 0.
         return tf.math.l2_normalize(mean, axis=-1)

@@ -72,13 +72,10 @@ def _size_of(init, default):
 
 def _casing_of(init):
     """{"lower_case": that of a trained model}, since its vocabulary is used; {} where there is no model or it is not known."""
-    from official.checkpoints.trained_models import find_model
+    from official.checkpoints.trained_models import initial_config  # only recipes that start from a trained model need it
 
-    try:
-        data = find_model(init).config.get("data", {})
-    except (ValueError, KeyError):  # none; what is wrong is said when its weights are read
-        return {}
-    return {"lower_case": data.lower_case} if "lower_case" in data else {}
+    data = (initial_config(init) or {}).get("data") or {}
+    return {"lower_case": data["lower_case"]} if "lower_case" in data else {}
 
 
 def classification_recipe(model, overrides, data, train, **start):

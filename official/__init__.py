@@ -1,6 +1,7 @@
 """Training driver, evaluation, export and model hub, for any task.
 
-Commands, `python -m official.NAME`: train, evaluate, export, predict, publish, prepare (a data set), repeat (several seeds).
+Commands, `python -m official.NAME`: train, evaluate, export, predict, publish, prepare (a data set), repeat (several seeds),
+grow (experts out of a dense model).
 For code: hub (load published models), task (what to implement for a new task), exportable (what a task exports), config (recipes
 and their settings), zoo (refusals of unknown names).
 

@@ -2,10 +2,12 @@
 
 The model is a run's workdir, of which the newest checkpoint is taken (with `train.best` the best one), the path prefix of a
 checkpoint in a workdir, or a SavedModel that the driver exported. Writes metrics and the other files of the model's task: of a
-classifier a confusion matrix, a reliability diagram and, where there are experts, their shares of each class's tokens.
+classifier a confusion matrix, a reliability diagram and, where there are experts, their shares of each class's tokens. Several
+models, --model=ONE --model=ANOTHER, are evaluated one after the other and compared in a table.
 """
 
 import argparse
+import collections
 import pathlib
 import sys
 
@@ -18,6 +20,7 @@ from official import config as configs
 from official.checkpoints.trained_models import load_forward, open_recipe
 from official.cli.arguments import add_data_dir, add_model, add_task_modules, parse_with_data
 from official.evaluation.runner import METRICS_FILE, check_folder, run_model, write_evaluation
+from official.files.tables import text_table
 
 
 def evaluate(model, split="validation", output=None, data_dir=None, batch_size=None, averaged=True, data=None, task_modules=()):
@@ -59,6 +62,7 @@ def evaluate(model, split="validation", output=None, data_dir=None, batch_size=N
         folder,
         evaluation,
         model=forward.name,
+        parameters=forward.parameters,
         evaluated=str(found.path),
         step=forward.step,
         split=split,
@@ -83,11 +87,29 @@ def report(written, files):
         print(f"  {path}: {what}")
 
 
+def comparison(models, written):
+    """A table of several evaluations, as text: a line each, with the metrics that all of them have.
+
+    Args:
+      models: the models as they were given, a list of strings.
+      written: list of the contents of their metrics.json.
+    """
+    shared = [name for name in written[0]["metrics"] if all(name in one["metrics"] for one in written)]
+    row = collections.namedtuple("Row", ["model", "parameters", "examples", *(name.replace(" ", "_") for name in shared)])
+    return text_table(
+        [
+            row(model, f"{one['parameters']:,}", f"{one['examples']:,}", *(f"{one['metrics'][name]:.4f}" for name in shared))
+            for model, one in zip(models, written, strict=True)
+        ]
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(
         prog="python -m official.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_model(parser, "workdir of a run, checkpoint in one, SavedModel, or handle of a published one")
+    what = "workdir of a run, checkpoint in one, SavedModel, or handle of a published one; may be given several times"
+    add_model(parser, what, several=True)
     parser.add_argument(
         "--split", default="validation", help="train, validation, test or what the task knows (default: %(default)s)"
     )
@@ -100,13 +122,20 @@ def main():
     add_task_modules(parser)
     given, data = parse_with_data(parser)
     averaged = not given.no_average
-    try:
-        written, files = evaluate(
-            given.model, given.split, given.output, given.data_dir, given.batch_size, averaged, data, given.task_modules
-        )
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    report(written, files)
+    if given.output and len(given.model) > 1:
+        parser.error("--output is not allowed with several models: each has a folder of its own")
+    evaluations = []
+    for model in given.model:
+        try:
+            written, files = evaluate(
+                model, given.split, given.output, given.data_dir, given.batch_size, averaged, data, given.task_modules
+            )
+        except (ValueError, OSError) as error:
+            sys.exit(f"error: {error}")
+        report(written, files)
+        evaluations.append(written)
+    if len(evaluations) > 1:
+        print(f"\n{comparison(given.model, evaluations)}")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@
 changed by --config.model.SETTING=VALUE, and computes the same function, or begins near it (docs/weights.md). It is written as an
 exported model, which official.train takes as --config.init, and every other command as --model.
 
-Blocks that share experts but had feed-forward layers of their own (ffn_groups) need a router that knows them from their inputs. It
-is fitted to batches of the training data of the model's recipe, which --data_dir and --config.data.SETTING=VALUE change.
+Blocks that share experts but had feed-forward layers of their own (ffn_groups) need a router that knows them from their inputs.
+It is fitted to batches of the training data of the model's recipe, which --data_dir and --config.data.SETTING=VALUE change.
 """
 
 import argparse
@@ -25,12 +25,12 @@ with quiet.startup():
 
 from official import config as configs
 from official.checkpoints.trained_models import fill_in, find_model, restore_weights
-from official.checkpoints.weights import plain_name
+from official.checkpoints.weights import plain_name, read_weights
 from official.cli.arguments import add_data_dir, add_model, add_task_modules, parse_with_settings
 from official.files.layout import check_output
 from official.files.summary import run_facts
 from official.files.tables import text_table
-from official.serving.saved_models import write_saved_model
+from official.serving.saved_models import keep_weights, write_saved_model
 from official.task import create_task, task_class
 from official.zoo import did_you_mean
 
@@ -86,18 +86,25 @@ def grow(model, output, settings, experts=None, attention=None, data_dir=None, a
     parent = source.create_model()
     restore_weights(parent, found, averaged)
     child = task.create_model()
-    # A generator: the data are read only if the task asks for a batch.
-    growth = task.grow(
-        child, parent, experts=experts, attention=attention, inputs=(batch[0] for batch in task.train_dataset(0))
-    )
+    growth = task.grow(child, parent, experts=experts, attention=attention, inputs=_inputs(task))
     tf.keras.mixed_precision.set_global_policy(config.train.precision)
     spec = task.part(task.parts[0])
     grown = {plain_name(weight.name): weight for weight in child.weights}
     for weight in spec.model.weights:
         weight.assign(grown[plain_name(weight.name)])
+    if found.is_saved_model:
+        own = {plain_name(weight.name) for weight in parent.weights}
+        kept = {name: value for name, value in read_weights(found.path).items() if name not in own}
+        spec = keep_weights(spec, kept)
     folder.parent.mkdir(parents=True, exist_ok=True)
     facts = run_facts(config.get("name", ""), task.unit, None, {})
     return write_saved_model(spec, folder, configs.to_plain(config), facts), growth, parent.count_params()
+
+
+def _inputs(task):
+    """Yields the inputs of training batches. The data are opened when the first one is asked for."""
+    for inputs, *_ in task.train_dataset(0):
+        yield inputs
 
 
 def _change(config, settings, known):
@@ -105,8 +112,9 @@ def _change(config, settings, known):
     names = {*_dotted(configs.to_plain(config)), *(f"model.{name}" for name in known)}
     for key, text in settings.items():
         if key not in names:
-            beside = sorted(name for name in names if name.partition(".")[0] == key.partition(".")[0]) or sorted(names)
-            raise ValueError(f"--config.{key} is not a setting of the model{did_you_mean(key, names)}; known: {', '.join(beside)}")
+            section = key.partition(".")[0]
+            known = ", ".join(sorted(name for name in names if name.partition(".")[0] == section) or sorted(names))
+            raise ValueError(f"--config.{key} is not a setting of the model{did_you_mean(key, names)}; known: {known}")
         *sections, setting = key.split(".")
         section = functools.reduce(ConfigDict.__getitem__, sections, config)
         keeps_text = sections != ["model"] and isinstance(section[setting], str)
@@ -166,9 +174,8 @@ def main():
     )
     add_model(parser, "the dense model: a workdir, checkpoint, exported model or handle")
     parser.add_argument("--output", required=True, metavar="FOLDER", help="folder to write: a new path or an empty folder")
-    parser.add_argument(
-        "--experts", metavar="BLOCKS", type=_blocks, help="blocks whose feed-forward layers become experts (default: evenly spread)"
-    )
+    which = "blocks whose feed-forward layers become experts (default: spread evenly)"
+    parser.add_argument("--experts", metavar="BLOCKS", type=_blocks, help=which)
     parser.add_argument(
         "--attention", metavar="BLOCKS", type=_blocks, help="for each shared attention, the block that it is taken from"
     )

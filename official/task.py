@@ -205,8 +205,8 @@ class Task(abc.ABC):
             inputs, which is read only if it is needed.
 
         Returns:
-          A NamedTuple with `rows`, of a table of what became of each weight, as of `initialize`; `notes`, a list of sentences; and
-          `own_share` and `unexplained`, lists of floats or None, as of widenet.weight_transfer.Growth.
+          A NamedTuple with `rows`, of a table of what became of each weight, as of `initialize`; `notes`, a list of sentences for
+          the user; and `own_share` and `unexplained`, lists of floats or None, as of widenet.weight_transfer.Growth.
 
         Raises:
           ValueError: the one cannot be grown out of the other, naming the setting.

@@ -38,7 +38,7 @@ for stack in reference modern; do
     $stack >"$work/pyproject.toml"
     tested=locks/$stack/requirements-test.lock
     lock $stack test "$tested" "$*"
-    for extra in "" text beam onnx minilm; do lock $stack "$extra" "$tested"; done
+    for extra in "" text beam onnx weights minilm; do lock $stack "$extra" "$tested"; done
 done
 tpu >"$work/pyproject.toml"
 lock tpu "" locks/modern/requirements.lock

@@ -37,6 +37,8 @@ ARROWS = {
     # Commands.
     "official.evaluate": "official.evaluation official.checkpoints official.config official.cli",
     "official.export": "official.serving official.checkpoints official.task official.config official.files official.cli",
+    "official.grow": "official.serving official.checkpoints official.task official.config official.files official.cli "
+    "official.zoo",
     "official.predict": "official.serving official.data official.files official.cli",
     "official.prepare": "official.cli",
     "official.publish": "official.repository official.files",
@@ -46,7 +48,7 @@ ARROWS = {
     "bert.layers": "widenet",
     "bert.models": "bert.layers widenet",
     "bert.transfer": "official.checkpoints widenet",
-    "bert.conversion": "bert.tokenizers official.conversion",
+    "bert.conversion": "bert.tokenizers official.conversion widenet",
     "bert.zoo": "bert.conversion bert.models bert.transfer official.checkpoints official.zoo widenet",
     "bert.tokenizers": "official.cli",
     "bert.tokenizer": "bert.tokenizers",
@@ -65,7 +67,7 @@ ARROWS = {
     "bert.recipes": "bert.masked_lm bert.sentences bert.squad bert.texts official.checkpoints official.config widenet",
     "bert.configs": "bert.recipes official.distillation",
     # Commands.
-    "bert.convert": "bert.conversion bert.recipes bert.texts official.checkpoints official.cli official.config "
+    "bert.convert": "bert.conversion bert.recipes bert.texts bert.zoo official.checkpoints official.cli official.config "
     "official.conversion official.files official.serving official.task",
     "bert.__main__": "bert.models official.cli widenet",
     "bert.fill": "bert.masked_lm official.checkpoints official.cli official.files official.serving",

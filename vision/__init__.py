@@ -5,7 +5,8 @@ Models: zoo (sizes and settings), models (builds one), sizes, embedding (patches
 Data: data (data sets by name), decoding, preprocessing (settings; one image), randaugment, image_operations, caching,
   mixup, pipeline (batches). pixels: a layer that prepares pixels for a model.
 Task: classification (what official.train runs), serving (signatures that take image files), recipes and configs/.
-Commands: python -m vision prints the models; vision.contact_sheet draws augmented images; vision.prepare downloads data.
+Commands: python -m vision prints the models; vision.contact_sheet draws augmented images; vision.prepare downloads data;
+  vision.convert takes vision transformers of Hugging Face and Google (conversion/).
 """
 
 from official.zoo import OPTIMIZERS, import_with_tensorflow

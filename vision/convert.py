@@ -23,10 +23,9 @@ with quiet.startup():
 from official import config as configs
 from official.checkpoints.trained_models import change_data
 from official.cli.arguments import parse_with_data, positive
-from official.conversion.source import open_source
+from official.conversion.source import open_source, tensor_table
 from official.files.layout import check_output
 from official.files.summary import run_facts
-from official.files.tables import text_table
 from official.serving.saved_models import write_saved_model
 from official.task import create_task
 from vision.conversion.exporting import export_hugging_face
@@ -81,7 +80,7 @@ def convert_model(source, output, name=None, prefix=None, data=None, **given):
 
 def report(folder, facts, rows, notes):
     """Prints what became of every tensor, and what was written; arguments as `convert_model` returns them."""
-    print(text_table(rows))
+    print(tensor_table(rows))
     for note in notes:
         print(note[0].upper() + note[1:] + ".")
     print(f"{folder}: {facts['model']}, {facts['kind']}, {facts['parameters']:,} parameters")

@@ -159,11 +159,13 @@ def load_model(
     Args:
       source: a run's workdir, a folder of checkpoints in one, a checkpoint's prefix, a SavedModel that this project exported, the
         handle of a published one (docs/hub.md), or what `save` of a Keras model wrote: a .keras file, a SavedModel or a .h5
-        file.
+        file; or a vision transformer that was made elsewhere, a folder of Hugging Face or a file .safetensors, .onnx or .npz
+        (docs/weights.md).
       name: of the Keras model; None for that of the saved one.
       features_only: as of `create_model`; None for that of the saved one.
       **changes: settings to change, as `create_model` takes them, such as `classes` or `image_size`. Then weights that fit
-        are taken, positions are resampled, and the rest stays fresh; a table of this is printed.
+        are taken, positions are resampled, and the rest stays fresh; a table of this is printed. They also say what a file
+        from elsewhere does not tell, such as `heads`.
 
     Returns:
       As `create_model`, in Keras's global precision policy.

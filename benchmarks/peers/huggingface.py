@@ -115,6 +115,26 @@ def vit_step(batch, precision, mode, compiled=False, keep_memory=False, attentio
     return _model_case(model, {"pixel_values": images}, 1000, precision, mode, compiled, optimizer, facts)
 
 
+def bert_step(
+    batch, length, mode, precision="float32", compiled=False, keep_memory=False, attention="sdpa", optimizer="fused", **sizes
+):
+    """BERT with a head for 2 classes. In mode "train": forward, cross entropy, backward, clipping and AdamW; dropouts of 0.1.
+
+    Args:
+      batch, length: texts, and tokens of each, none of them padding.
+      attention, optimizer: as of vit_step.
+      **sizes: settings of transformers.BertConfig.
+    """
+    _start(keep_memory)
+    config = transformers.BertConfig(num_labels=2, attn_implementation=attention, **sizes)
+    model = transformers.BertForSequenceClassification(config)
+    words = torch.randint(config.vocab_size, (batch, length))
+    inputs = {"input_ids": words, "attention_mask": torch.ones_like(words), "token_type_ids": torch.zeros_like(words)}
+    width = config.hidden_size
+    facts = {"flops": 2 * batch * (_transformer_products(config, length) + width * (width + 2))}
+    return _model_case(model, inputs, 2, precision, mode, compiled, optimizer, facts, clip_norm=1.0)
+
+
 def _start(keep_memory):
     if keep_memory:
         # glibc's M_TRIM_THRESHOLD (-1) and M_MMAP_THRESHOLD (-3).
@@ -164,7 +184,7 @@ def _layer_case(layer, inputs, precision, mode, compiled, facts):
     return (train if mode == "train" else forward), _all_facts(layer, facts, mode, compiled)
 
 
-def _model_case(model, inputs, classes, precision, mode, compiled, optimizer, facts):
+def _model_case(model, inputs, classes, precision, mode, compiled, optimizer, facts, clip_norm=None):
     batch = next(iter(inputs.values())).shape[0]
     labels = torch.randint(classes, (batch,))
     if precision == "bfloat16":
@@ -184,6 +204,8 @@ def _model_case(model, inputs, classes, precision, mode, compiled, optimizer, fa
         with _autocast(precision):
             logits = run(**inputs).logits
         torch.nn.functional.cross_entropy(logits.float(), labels).backward()
+        if clip_norm:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
         update.step()
 
     facts = {"kept": 1.0, "attention": model.config._attn_implementation, "optimizer": f"AdamW, {optimizer}", **facts}

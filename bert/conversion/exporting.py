@@ -68,10 +68,14 @@ def tokenizer_files(content, path, lower_case, max_length):
       lower_case: bool, of `data`.
       max_length: of the model, in tokens.
     """
-    common = dict(do_lower_case=lower_case, model_max_length=max_length, cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]")
+    common = dict(
+        do_lower_case=lower_case, model_max_length=max_length, cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]"
+    )
     if path.endswith(".model"):
         _, pieces, _ = read_model(content, path)
-        ends = dict(bos_token="[CLS]", eos_token="[SEP]", unk_token="<unk>", pad_token="<pad>", keep_accents=False, remove_space=True)
+        ends = dict(
+            bos_token="[CLS]", eos_token="[SEP]", unk_token="<unk>", pad_token="<pad>", keep_accents=False, remove_space=True
+        )
         config = dict(tokenizer_class="AlbertTokenizer", **common, **ends)
         return {"spiece.model": content, "tokenizer_config.json": config}, pieces.index("<pad>")
     tokens = read_vocabulary(content, path)
@@ -81,7 +85,7 @@ def tokenizer_files(content, path, lower_case, max_length):
 
 
 def sentence_files(width, max_length):
-    """{file name: bytes or dict} with which Sentence Transformers opens a model of embeddings: the mean over tokens, of length 1."""
+    """{file name: bytes or dict} with which Sentence Transformers opens a model of embeddings: means over tokens, of length 1."""
     modes = dict(pooling_mode_cls_token=False, pooling_mode_mean_tokens=True, pooling_mode_max_tokens=False)
     return {
         "modules.json": json.dumps([TRANSFORMER, POOLING, NORMALIZE], indent=2).encode(),

@@ -60,6 +60,11 @@ def convert(source, model_settings, given=None, words=None):
         _check_shapes(source, family, names, settings)
     except ValueError as error:
         raise _named(source, error) from error
+    if source.form == "tensorflow" and settings["activation"] == "gelu":
+        source.notes.append(
+            "its activation is taken as the exact GELU, as Hugging Face does; where Google's code computed it by tanh, as for "
+            'ALBERT, its config must have "hidden_act": "gelu_new"'
+        )
     weights = {}
     for name in names:
         _place(weights, name, source.take(name.theirs))
@@ -87,14 +92,12 @@ def _begin_names(source):
     nor an ALBERT, tensors outside it are dropped.
     """
     if source.form == "tensorflow":
-        source.drop("*adam_[mv]", "a moment of the optimizer")
-        source.drop("*global_step*", "a counter of training steps")
         source.rename(hugging_face_names(source.names()))
     source.rename(_modern)
     found = [name.removesuffix(WORDS) for name in source.names() if name == WORDS or name.endswith(f".{WORDS}")]
     if len(found) != 1:
-        several = f"{', '.join(f'{prefix or WORDS!r}' for prefix in found)}: --prefix names one of them" if found else "none"
-        raise ValueError(f"it must have one tensor ...{WORDS!r}, and it has {several}")
+        several = f"those of {', '.join(found)}; the prefix of the command bert.convert names one" if found else "none"
+        raise ValueError(f"it must have one tensor that is called {WORDS}, and it has {several}")
     prefix = found[0]
     if prefix in ("", "bert.", "albert."):
         source.rename(lambda name: name.removeprefix(prefix))
@@ -143,7 +146,8 @@ def _called(head):
 
 
 def _check_heads(source, present):
-    for architecture in source.config.get("architectures") or ():
+    architectures = source.config.get("architectures")
+    for architecture in architectures if isinstance(architectures, list) else ():
         for ending, what in OTHER_HEADS.items():
             if str(architecture).endswith(ending):
                 hint = "without it, with task='encoder', the encoder alone is taken"

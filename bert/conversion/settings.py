@@ -69,6 +69,7 @@ def family_of(config, names):
     kind = config.get("model_type") or next(
         (kind for kind in BLOCKS if any(name.startswith(BLOCKS[kind]) for name in names)), None
     )
+    kind = str(kind) if kind else None
     if kind in BLOCKS:
         return kind
     if kind is None:
@@ -144,7 +145,7 @@ def read_settings(config, family, shapes, given):
 
 
 def _activation(theirs):
-    if theirs not in ACTIVATIONS:
+    if not isinstance(theirs, str) or theirs not in ACTIVATIONS:
         raise ValueError(f"config.json has hidden_act={theirs!r}, which must be one of {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[theirs]
 
@@ -245,7 +246,9 @@ def config_of(settings):
         raise ValueError("it has embedding_projection=None, and an ALBERT of Hugging Face a projection of the embeddings always")
     family = "albert" if is_projected else "bert"
     # Their blocks are counted in floats.
-    if family == "albert" and [int(i / (depth / instances)) for i in range(depth)] != [i * instances // depth for i in range(depth)]:
+    if family == "albert" and [int(i / (depth / instances)) for i in range(depth)] != [
+        i * instances // depth for i in range(depth)
+    ]:
         raise ValueError(f"it has {instances} groups of {depth} blocks, which Hugging Face's ALBERT rounds to others")
     sizes = {theirs: settings[ours] for ours, theirs in SIZES.items() if family == "albert" or ours != "embedding_dim"}
     config = dict(model_type=family, **sizes, **{theirs: settings[ours] for ours, theirs in OTHERS.items()})

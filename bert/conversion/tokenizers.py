@@ -11,7 +11,7 @@ from official.conversion.files import read_json
 
 WORDPIECE, SENTENCEPIECE = "vocab.txt", ("spiece.model", "30k-clean.model")
 FAST, CONFIG = "tokenizer.json", "tokenizer_config.json"
-SENTENCES = "sentence_bert_config.json"
+SENTENCES, MODULES = "sentence_bert_config.json", "modules.json"
 
 
 class Vocabulary(NamedTuple):
@@ -72,6 +72,27 @@ def longest_text(folder):
     path = folder / SENTENCES
     length = read_json(path).get("max_seq_length") if path.is_file() else None
     return length if isinstance(length, int) and length > 0 else None
+
+
+def check_pooling(folder):
+    """Refuses a model of Sentence Transformers whose embeddings are no means over tokens, as its files say.
+
+    Raises:
+      ValueError: names the file, and what is made instead where the task is given.
+    """
+    path = folder / MODULES
+    modules = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    known = ("Transformer", "Pooling", "Normalize")
+    for module in modules if isinstance(modules, list) else []:
+        kind = str(module.get("type", "")).rpartition(".")[2]
+        file = folder / str(module.get("path", "")) / "config.json"
+        pooling = read_json(file) if kind == "Pooling" and file.is_file() else {}
+        modes = [mode for mode, is_on in pooling.items() if mode.startswith("pooling_mode_") and is_on]
+        if kind not in known or modes not in ([], ["pooling_mode_mean_tokens"]):
+            what = f"{file} has {' and '.join(modes)}" if modes else f"{path} has a layer {kind}"
+            raise ValueError(
+                f"{what}: embeddings here are means over tokens; with --task=embedding they are made of this encoder"
+            )
 
 
 def _content(folder, path):

@@ -33,8 +33,9 @@ class InBatchNegatives(tf.keras.losses.Loss):
         self.scale = scale
 
     def call(self, labels, embeddings):
-        logits, partners = partner_logits(labels, embeddings, self.scale)
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(partners, logits)
+        partners, negatives = compare(labels, embeddings, self.scale)
+        # -log(exp(p) / (exp(p) + sum of exp(n))), also of an empty batch, which no softmax takes.
+        return tf.nn.softplus(tf.reduce_logsumexp(negatives, axis=-1) - partners)
 
     def get_config(self):
         return {**super().get_config(), "scale": self.scale}
@@ -48,12 +49,12 @@ class PartnerAccuracy(tf.keras.metrics.Mean):
         super().__init__(name, dtype)
 
     def update_state(self, labels, embeddings, sample_weight=None):
-        logits, partners = partner_logits(labels, embeddings)
-        return super().update_state(tf.argmax(logits, axis=-1, output_type=partners.dtype) == partners, sample_weight)
+        partners, negatives = compare(labels, embeddings)
+        return super().update_state(tf.reduce_max(negatives, axis=-1) < partners, sample_weight)
 
 
-def partner_logits(labels, embeddings, scale=1.0):
-    """The cosines of each row with all rows that its partner may be.
+def compare(labels, embeddings, scale=1.0):
+    """The cosines of each row with its partner and with its negatives.
 
     Args:
       labels: int [2B] or [2B, 1].
@@ -61,18 +62,17 @@ def partner_logits(labels, embeddings, scale=1.0):
       scale: factor on the cosines.
 
     Returns:
-      Logits float [2B, B], NEVER where a row is no negative; int32 [2B], the places of the partners.
+      float [2B], and float [2B, B], NEVER where a row is no negative.
     """
     sides, texts = _split(embeddings), _split(tf.reshape(labels, [-1]))
     cosines = scale * tf.matmul(sides[0], sides[1], transpose_b=True)
-    places = tf.range(tf.shape(cosines)[0])
-    other = places[:, tf.newaxis] != places
-    logits = []
+    examples = tf.shape(cosines)[0]
+    negatives = []
     for values, candidates in ((cosines, texts[1]), (tf.transpose(cosines), texts[0])):
         same = tf.reduce_any([side[:, tf.newaxis] == candidates for side in texts], axis=0)
-        logits.append(tf.where(same & other, tf.constant(NEVER, values.dtype), values))
-    rows = tf.shape(embeddings)[0]
-    return tf.reshape(tf.stack(logits, axis=1), [rows, rows // 2]), tf.repeat(places, 2)
+        negatives.append(tf.where(same, tf.constant(NEVER, values.dtype), values))
+    partners = tf.repeat(tf.linalg.diag_part(cosines), 2)
+    return partners, tf.reshape(tf.stack(negatives, axis=1), [2 * examples, examples])
 
 
 def _split(rows):

@@ -64,27 +64,42 @@ def find_model(path, setting="model"):
     return TrainedModel(prefix, False, config, workdir / EVALUATION)
 
 
-def initial_size(init, models, known, taken):
-    """The name and the size of a trained model, for a recipe that starts from it.
+def initial_config(init):
+    """The config of a trained model, for a recipe that starts from it.
 
     Args:
       init: a run's workdir, also one without checkpoints, or what `find_model` takes.
-      models: names of the models of a zoo.
-      known: names of all settings that these models have.
-      taken: names of those settings that make up a size.
 
     Returns:
-      (the longest name in `models` that its name begins with, or else its own, {setting: value}). (None, {}) where there is no
-      model, only weights, or a model of another kind: what is wrong is said when its weights are read.
+      A ConfigDict; None where there is no model, or only weights: what is wrong is said when its weights are read.
 
     Raises:
       OSError: as `find_model`.
     """
     file = pathlib.Path(init) / CONFIG_JSON
     try:
-        config = ConfigDict(_read_config(file)) if file.is_file() else find_model(init).config
+        return ConfigDict(_read_config(file)) if file.is_file() else find_model(init).config
     except (ValueError, KeyError):  # none, or a config.json of something else
-        return None, {}
+        return None
+
+
+def initial_size(init, models, known, taken):
+    """The name and the size of a trained model, for a recipe that starts from it.
+
+    Args:
+      init: as of `initial_config`.
+      models: names of the models of a zoo.
+      known: names of all settings that these models have.
+      taken: names of those settings that make up a size.
+
+    Returns:
+      (the longest name in `models` that its name begins with, or else its own, {setting: value}). (None, {}) where there is no
+      config, or that of another kind of model: what is wrong is said when its weights are read.
+
+    Raises:
+      OSError: as `find_model`.
+    """
+    config = initial_config(init) or {}
     settings = config.get("model", {})
     if not settings or "name" not in config or not set(settings) <= set(known):
         return None, {}
@@ -183,12 +198,14 @@ class Forward(NamedTuple):
         choice) that each example's router gave to each expert, or None.
       name: the model's.
       step: of the checkpoint; None for a SavedModel.
+      parameters: number of the parameters of the config's model.
       no_experts: a sentence on why the assignments of a model with experts are unknown; "" elsewhere.
     """
 
     call: Callable
     name: str
     step: int | None
+    parameters: int
     no_experts: str
 
 
@@ -206,7 +223,7 @@ def load_forward(found, task, averaged=True):
     model = task.create_model()
     if not found.is_saved_model:
         step = restore_weights(model, found, averaged)
-        return Forward(_call_with_assignments(model), model.name, step, "")
+        return Forward(_call_with_assignments(model), model.name, step, model.count_params(), "")
     served = tf.saved_model.load(str(found.path))
     if task.evaluated_endpoint not in served.signatures:
         has = ", ".join(served.signatures)
@@ -221,7 +238,7 @@ def load_forward(found, task, averaged=True):
     no_experts = ""
     if missing and getattr(model, "expert_load", None):
         no_experts = f"No files on experts: {found.path} has no variable {missing} of its config's model."
-    return Forward(call, model.name, None, no_experts)
+    return Forward(call, model.name, None, model.count_params(), no_experts)
 
 
 def restore_weights(model, found, averaged=True):

@@ -3,7 +3,7 @@
 import argparse
 
 
-def add_model(parser, text, aliases=(), required=True):
+def add_model(parser, text, aliases=(), required=True, several=False):
     """Adds --model, the trained model that a command works on; it is `model` of the parsed arguments.
 
     Args:
@@ -11,8 +11,9 @@ def add_model(parser, text, aliases=(), required=True):
       text: for --help.
       aliases: older spellings, such as "--handle", which do the same and are not in --help.
       required: whether the command needs it.
+      several: whether it may be given more than once; then `model` is a list.
     """
-    _add(parser, "--model", text, aliases, required)
+    _add(parser, "--model", text, aliases, required, action="append" if several else "store")
 
 
 def add_data_dir(parser, text, aliases=(), required=False):
@@ -20,9 +21,9 @@ def add_data_dir(parser, text, aliases=(), required=False):
     _add(parser, "--data_dir", text, aliases, required)
 
 
-def _add(parser, name, text, aliases, required):
+def _add(parser, name, text, aliases, required, action="store"):
     group = parser.add_mutually_exclusive_group(required=required)
-    group.add_argument(name, help=text)
+    group.add_argument(name, help=text, action=action)
     for alias in aliases:
         group.add_argument(alias, dest=name.lstrip("-"), metavar=name.lstrip("-").upper(), help=argparse.SUPPRESS)
 

@@ -15,6 +15,7 @@ from official.conversion.onnx_files import OnnxFile
 from official.conversion.safetensors_files import INDEX, SafetensorsFiles
 from official.conversion.tensorflow_files import TensorFlowCheckpoint, is_tensorflow_1
 from official.files.layout import BEST_CHECKPOINT, CHECKPOINTS
+from official.files.tables import text_table
 
 CONFIGS = ("config.json", "bert_config.json", "albert_config.json")  # Hugging Face's and Google's
 SAFETENSORS, ONNX, CHECKPOINT_INDEX = ".safetensors", ".onnx", ".index"
@@ -223,7 +224,7 @@ class Source:
 
 
 def is_source(path):
-    """Whether a path is what `open_source` reads or refuses for a reason of its own; decided by names, without an error.
+    """Whether a path is what `open_source` reads or refuses for a reason of its own; decided without an error, by names.
 
     A SavedModel, a workdir and a checkpoint of TensorFlow 2 are not sources.
     """
@@ -276,6 +277,30 @@ def open_source(path, setting="source", prefix=None):
     return Source(given, place, folder, config, tensors, setting, prefix)
 
 
+def tensor_table(rows):
+    """Rows as text, those of all blocks in one line: "encoder.layer.0..5.output.dense.bias".
+
+    Args:
+      rows: of `Source.finish`.
+    """
+    groups = {}  # {(name without its first number, the rest of the row): the numbers, as text}
+    for row in rows:
+        start, number, end = re.fullmatch(r"(\D*)(\d*)(.*)", row.weight, re.DOTALL).groups()
+        groups.setdefault((start, end, *row[1:]), []).append(number)
+    return text_table([Row(start + _ranges(numbers) + end, *rest) for (start, end, *rest), numbers in groups.items()])
+
+
+def _ranges(numbers):
+    """Numbers in their order, such as "0..2, 5"; "" for no number."""
+    runs = []
+    for number in numbers:
+        if runs and number and int(number) == int(runs[-1][1]) + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(first if first == last else f"{first}..{last}" for first, last in runs)
+
+
 def listed(names):
     """The first of some names, and how many more there are."""
     names = [repr(name) for name in names]
@@ -317,7 +342,8 @@ def _file_in(folder):
         if len(best) == 1:
             return folder / best[0].removesuffix(CHECKPOINT_INDEX)
         if choice:
-            raise ValueError(f"{ALLOWED}; the folder has {', '.join(choice)}: name one of them")
+            without = " and no index of them" if ending == SAFETENSORS else ""
+            raise ValueError(f"{ALLOWED}; the folder has {', '.join(choice)}{without}: name one of them")
     for name in names:
         if refused(folder / name):
             raise ValueError(refused(folder / name))

@@ -35,4 +35,5 @@ def write_hugging_face(output, tensors, files, setting="--output"):
             if isinstance(content, dict):
                 content = (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
             (partial / name).parent.mkdir(exist_ok=True)  # of a name such as "1_Pooling/config.json"
+            (partial / name).parent.mkdir(exist_ok=True)  # of a name such as "1_Pooling/config.json"
             (partial / name).write_bytes(content)

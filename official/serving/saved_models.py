@@ -57,6 +57,15 @@ def write_saved_model(spec, directory, config=None, facts=None):
         )
 
 
+def keep_weights(spec, weights):
+    """An ExportSpec whose SavedModel also holds weights that its model has no place for, {full name: array}.
+
+    A training that starts from it takes them, such as the pooler beside a model that has none.
+    """
+    kept = [tf.Variable(value, name=name) for name, value in weights.items()]
+    return spec._replace(module=spec.module._replace(variables=[*spec.module.variables, *kept]))
+
+
 def export_saved_model(model, directory):
     """Writes a Keras model as a SavedModel without config; its call is the endpoint "serve".
 

@@ -12,16 +12,25 @@ def freeze(model, names):
 
     Args:
       model: a built Keras model.
-      names: names of its top-level layers, `train.frozen` of a recipe.
+      names: names of its top-level layers, or of layers in those, such as "encoder/attention_0"; `train.frozen` of a recipe.
 
     Raises:
       ValueError: an unknown name, or no weight left to train.
     """
-    known = [layer.name for layer in model.layers]
-    if not set(names) <= set(known):
-        raise ValueError(f"train.frozen={tuple(names)!r} is not allowed: it must be among the model's layers: {', '.join(known)}")
+    known = {layer.name: layer for layer in model.layers}
+    inner = {
+        f"{name}/{child.name}": child
+        for name, layer in known.items()
+        for child in layer._flatten_layers(recursive=False, include_self=False)
+        if child.weights
+    }
     for name in names:
-        model.get_layer(name).trainable = False
+        if name not in known and name not in inner:
+            beside = [part for part in inner if "/" in name and part.startswith(f"{name.partition('/')[0]}/")]
+            allowed = ", ".join(beside or known)
+            raise ValueError(f"train.frozen={tuple(names)!r} is not allowed: it must be among the model's layers: {allowed}")
+    for name in names:
+        {**known, **inner}[name].trainable = False
     if not model.trainable_weights:
         raise ValueError(f"train.frozen={tuple(names)!r} is not allowed: it must leave at least one layer trainable")
 

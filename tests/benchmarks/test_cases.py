@@ -1,10 +1,13 @@
 """The cases compute what their rows say."""
 
+import importlib.util
+import runpy
+
 import pytest
 import tensorflow as tf
 
 import vision
-from benchmarks import dense_baseline, image_models, imports, peak
+from benchmarks import dense_baseline, image_models, imports, models, peak, text_models
 from benchmarks.dense_baseline import shared_vit
 from benchmarks.image_models import zoo
 from benchmarks.layer_cases import shared_moe
@@ -60,6 +63,42 @@ def test_a_train_step_changes_the_weights_and_counts_the_kept():
     step()
     assert 0 < facts["kept"] <= 0.5
     assert facts["flops"] > 0
+
+
+def run(case):
+    """The facts of a Case after a step, in this process."""
+    step, facts = runpy.run_path(str(imports.ROOT / case.file))[case.function](**case.settings)
+    step()
+    return facts
+
+
+TEXTS = dict(text_models.MINILM, depth=2, width=12, heads=3, ffn_dim=20, embedding_dim=12, vocab_size=50)
+
+
+def text_facts():
+    """Parameters, and FLOPs of a forward pass of two texts of five tokens, by hand."""
+    norm, ffn, dense = 2 * 12, 2 * 12 * 20 + 20 + 12, 12 * 12 + 12
+    parameters = (50 + 512 + 2) * 12 + norm + 2 * (4 * dense + ffn + 2 * norm) + dense + 2 * 12 + 2
+    products = 2 * (5 * (4 * 12**2 + 2 * 12 * 20) + 2 * 5**2 * 12) + 12**2 + 2 * 12
+    return parameters, 2 * 2 * products
+
+
+def test_text_model_by_hand():
+    facts = run(models.text_cases("forward", 2, 5, False, TEXTS)[0])
+    assert (facts["parameters"], facts["flops"]) == text_facts()
+
+
+@pytest.mark.further
+def test_text_models_of_all_libraries_are_the_same(monkeypatch):
+    """A training step of ours and of each library that is here: as many parameters and as many FLOPs."""
+    monkeypatch.setattr(models, "available", lambda rows: rows)
+    needed = {"benchmarks/peers/huggingface.py": "torch", models.TENSORFLOW_PEER: "transformers"}
+    parameters, flops = text_facts()
+    for case in models.text_cases("train", 2, 5, False, TEXTS):
+        if importlib.util.find_spec(needed.get(case.file, "tensorflow")):
+            facts = run(case)
+            assert facts["parameters"] == parameters, case.name
+            assert facts.get("flops", 3 * flops) == 3 * flops, case.name
 
 
 def test_layer_in_all_ways():

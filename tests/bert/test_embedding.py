@@ -9,8 +9,10 @@ import tensorflow as tf
 
 import bert
 from bert.embedding import SentenceEmbedding
-from bert.models import settings_of
+from bert.models import EMBEDDING_TASK, ENCODER_KIND, INPUTS, settings_in_weights, settings_of
 from bert.recipes import embedding_recipe
+from bert.tokenizer import open_tokenizer
+from bert.tokenizers.packing import pack
 from official import evaluate, export, predict, train
 from official.cli import quiet
 from official.config import check_train_settings, to_plain
@@ -196,6 +198,7 @@ def finished(folder, tmp_path_factory):
 
 
 class TestRun:
+    @pytest.mark.further
     def test_evaluation_of_checkpoint_and_export(self, finished, folder):
         """The same from both; on other data than its own by the same settings as of training."""
         found, files = evaluate.evaluate(finished)
@@ -219,21 +222,31 @@ class TestRun:
         served = served["embeddings"].numpy()
         np.testing.assert_allclose(np.linalg.norm(served, axis=1), 1, atol=1e-6)  # an empty text has [CLS] and [SEP]
         model = bert.load_model(finished)
-        inputs = hub.KerasLayer(str(export.export(finished, finished / "preprocessor", "preprocessor")[0]))(tf.constant(texts))
+        tokenizer = open_tokenizer(folder / "vocab.txt")
+        inputs = pack(tokenizer, [tokenizer.tokenize(texts)], max_length=16, pad=False)
         np.testing.assert_allclose(model(inputs), served, rtol=0, atol=1e-6)
         for place, text in enumerate(texts):
             alone = loaded.signatures["serve"](text=tf.constant([text]))["embeddings"]
             np.testing.assert_allclose(alone[0], served[place], rtol=0, atol=1e-6)
-        layer = hub.KerasLayer(str(finished / "saved_model"), trainable=True)
         for given in (tf.constant(texts), inputs):
-            outputs = layer(given)
+            outputs = loaded(given)
             assert outputs.keys() == {"embeddings", "balance_loss"}
             np.testing.assert_allclose(outputs["embeddings"], served, rtol=0, atol=1e-6)
+        assert loaded.serve(tf.constant([], tf.string))["embeddings"].shape == (0, 16)
+
+    @pytest.mark.further
+    def test_trains_as_a_layer(self, finished):
+        """Of strings and of tokens: every weight has a gradient."""
+        layer = hub.KerasLayer(str(finished / "saved_model"), trainable=True)
+        texts = tf.keras.Input([], dtype=tf.string)
+        assert layer(texts)["embeddings"].shape.as_list() == [None, 16]
+        tokens = {name: tf.ones([2, 5], tf.int32) for name in INPUTS}
+        for given in (tf.constant(["a ba", "film"]), tokens):
             with tf.GradientTape() as tape:
                 loss = tf.reduce_sum(layer(given, training=True)["embeddings"][:, 0])
             assert all(gradient is not None for gradient in tape.gradient(loss, layer.trainable_weights))
-        assert loaded.serve(tf.constant([], tf.string))["embeddings"].shape == (0, 16)
 
+    @pytest.mark.further
     def test_loads_as_what_it_is(self, finished, tmp_path, capsys):
         """A run and its export are embeddings, an exported encoder is an encoder; other tasks take the encoder's weights."""
         for source in (finished, finished / "saved_model"):
@@ -283,6 +296,24 @@ def test_each_replica_has_its_own_negatives(folder, tmp_path):
     found = run.model.fit(run.task.train_dataset(0), steps_per_epoch=1, verbose=0).history["loss"]
     assert found == pytest.approx([np.mean(halves)], rel=1e-5)
     assert abs(float(loss(labels, tf.constant(outputs))) - found[0]) > 1e-3
+
+
+def test_what_saved_weights_are():
+    """Those of embeddings have no head: the config tells, also that of a task around it; older encoders stay encoders."""
+    encoder = {"encoder/ffn_norm/gamma": np.ones([1, 8])}
+    own, around = {"task": EMBEDDING_TASK}, {"task": "a:B", "b": {"task": EMBEDDING_TASK}, "model": {"classes": 2}}
+    of_pretraining = {"task": "bert.pretraining:Pretraining"}
+    for config, kind, expected in (
+        (own, "", "embedding"),
+        (own, "sentence embedding", "embedding"),
+        (around, "", "embedding"),
+        (own, ENCODER_KIND, "encoder"),
+        (of_pretraining, ENCODER_KIND, "encoder"),
+        ({}, "", "encoder"),
+    ):
+        assert settings_in_weights(encoder, config, kind)["task"] == expected
+    headed = {**encoder, "classifier/bias": np.zeros(3)}
+    assert settings_in_weights(headed, own, "")["task"] == "classification"
 
 
 def test_nearest_table(tmp_path):

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 import bert
 from bert.masked_lm import settings as pretraining
 from bert.recipes import pretraining_recipe
+from bert.sentences import settings as sentences
 from bert.squad import settings as squad
 from bert.texts import settings as texts
 from bert.texts.glue import GLUE
@@ -25,7 +26,7 @@ def recipe(name, *argument):
     return runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"](*argument)
 
 
-@pytest.mark.parametrize("section", [pretraining, squad, texts], ids=lambda section: section.__name__)
+@pytest.mark.parametrize("section", [pretraining, sentences, squad, texts], ids=lambda section: section.__name__)
 def test_every_setting_has_a_meaning(section):
     """One line each, which a list of settings can print; and the table is what recipes get."""
     assert dict(ConfigDict(section.data_settings())) == defaults_of(section.DATA)
@@ -115,7 +116,7 @@ def pretraining_run(folder, model="albert_small", **settings):
     return folder
 
 
-RECIPES = [("glue", "rte,"), ("rotten_tomatoes", ""), ("text_file", ""), ("squad", "1.1,"), ("squad_tiny", "")]
+RECIPES = [("glue", "rte,"), ("rotten_tomatoes", ""), ("text_file", ""), ("squad", "1.1,"), ("squad_tiny", ""), ("embedding", "")]
 
 
 @pytest.mark.parametrize("name, argument", RECIPES)
@@ -151,3 +152,15 @@ def test_size_of_init_that_is_not_known(tmp_path):
 def test_settings_that_there_are_not():
     with pytest.raises(ValueError, match=r"^vocab=.* is not a setting of data.*; known: "):
         data_settings(vocab="vocab.txt")
+
+
+@pytest.mark.parametrize("lower_case", [True, False])
+def test_casing_is_that_of_the_model_in_init(lower_case, tmp_path):
+    """As the vocabulary is; a workdir without checkpoints has the config alone."""
+    before = recipe("text_file")
+    before.data.lower_case = lower_case
+    (tmp_path / "config.json").write_text(before.to_json())
+    for name in ("glue", "rotten_tomatoes", "text_file"):
+        started = runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"](init=str(tmp_path))
+        assert started.data.lower_case is lower_case
+        assert recipe(name).data.lower_case is True

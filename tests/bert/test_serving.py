@@ -136,18 +136,18 @@ def test_trains(task, modules):
 
 
 def test_encoder_of_every_task():
-    """The same encodings from the layers of any task's model; of "span", which has no pooler, no pooled output."""
+    """The same encodings from the layers of any task's model; without a pooler no pooled output."""
     settings = dict(depth=1, width=8, heads=2, ffn_dim=12, expert_dim=12, num_experts=2, embedding_dim=6, vocab_size=9)
     inputs = {name: tf.ones([2, 3], tf.int32) for name in INPUTS}
     expected = create_model("widenet_tiny_e4", **settings)
-    for task in ("pretraining", "classification", "span"):
+    for task in ("pretraining", "classification", "span", "embedding"):
         model = create_model("widenet_tiny_e4", task, **settings)
         values = {weight.name: weight for weight in expected.weights}
         for weight in model.weights:
             if plain_name(weight.name) in map(plain_name, values):
                 weight.assign(values[weight.name])
         found, outputs = encoder_of(model)(inputs), expected(inputs)
-        names = {"sequence_output", "encoder_outputs"} | ({"pooled_output"} if task != "span" else set())
+        names = {"sequence_output", "encoder_outputs"} | ({"pooled_output"} if task not in ("span", "embedding") else set())
         assert found.keys() == names
         for name in names:
             tf.nest.map_structure(np.testing.assert_array_equal, found[name], outputs[name])

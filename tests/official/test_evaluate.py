@@ -130,6 +130,26 @@ def test_every_kind_of_model_agrees(workdir, evaluated, tmp_path, capsys, model)
     assert str(output / "expert_share_per_class.png") in said
 
 
+def test_several_models_in_a_table(workdir, evaluated, capsys):
+    """A line each, below their own reports; nowhere to write all of them but each one's own folder."""
+    models = [workdir, workdir / "saved_model"]
+    command(*(f"--model={model}" for model in models))
+    heading, *lines = capsys.readouterr().out.splitlines()[-3:]
+    assert heading.split()[:5] == ["model", "parameters", "examples", "top_1", "top_5"]
+    metrics = evaluated[0]["metrics"]
+    parameters = json.loads((workdir / "summary.json").read_text())["parameters"]
+    for line, model in zip(lines, models, strict=True):
+        assert line.split()[:5] == [
+            str(model),
+            f"{parameters:,}",
+            "359",
+            *(f"{metrics[name]:.4f}" for name in ("top_1", "top_5")),
+        ]
+    with pytest.raises(SystemExit):
+        command(*(f"--model={model}" for model in models), f"--output={workdir / 'elsewhere'}")
+    assert "--output is not allowed with several models" in capsys.readouterr().err
+
+
 @pytest.mark.further
 def test_an_earlier_checkpoint_and_another_split(workdir):
     """Step 6 has the validation loss of its row; the training split has the other 1,438 images."""

@@ -11,6 +11,7 @@ import tensorflow as tf
 import vision
 from official.cli.recipe_flag import problem_with
 from official.config import check_train_settings
+from official.training.fine_tuning import freeze
 from tests.vision.pictures import write_files
 from vision.classification import ImageClassification
 from vision.models import build_model
@@ -105,6 +106,31 @@ def test_finetuning_on_cifar10():
     assert (train.clip_norm, train.batch_size) == (1.0, 512)
     assert (config.data.mixup, config.data.label_smoothing) == (0.5, 0)
     assert (config.model.classes, config.model.representation, config.model.image_size) == (10, False, 224)
+
+
+@pytest.mark.parametrize("variant", ["last", "frozen", "all"])
+def test_finetuning_on_two_cores(variant):
+    """Of twelve blocks the last two, none or all are trained, always with the head; images of 8 x 8 patches."""
+    config = recipe("finetune", variant)
+    assert (config.model.image_size, config.model.width) == (128, 384)
+    with tf.Graph().as_default():
+        model = build_model(name="model", **{key: config.model[key] for key in config.model})
+        freeze(model, config.train.frozen)
+    trained = {re.sub(r"(/(query|key|value|output))?/[^/]+$", "", weight.name) for weight in model.trainable_weights}
+    last = {f"encoder/{layer}_{block}" for layer in ("attention", "ffn") for block in (10, 11)}
+    expected = {"head"} | {"last": last | {"encoder/final_norm"}, "frozen": set()}.get(variant, trained)
+    assert trained == expected
+    assert len(trained) == {"last": 6, "frozen": 1, "all": 30}[variant]
+
+
+def test_finetuning_of_shared_blocks(tmp_path):
+    """The last blocks of a WideNet have no layers of their own."""
+    settings = dict(depth=4, width=48, heads=3)
+    (tmp_path / "config.json").write_text(image_recipe("widenet_b16", settings, dict(name="digits"), {}).to_json())
+    get_config = runpy.run_path(str(ROOT / "vision" / "configs" / "finetune.py"))["get_config"]
+    with pytest.raises(ValueError, match="variant 'last' is not allowed: it must be frozen or all, since attention_groups is 1"):
+        get_config("last", init=str(tmp_path))
+    assert get_config("all", init=str(tmp_path)).train.frozen == ()
 
 
 @pytest.mark.parametrize("name, argument", [("cifar10_finetune", "vit_b16"), ("folder", None)])

@@ -279,7 +279,7 @@ def test_refused(parent, child, settings, message):
         (dict(experts=[0, 1]), "experts=.0, 1. is not allowed: it must be 3 blocks"),
         (dict(experts=[0, 1, 1]), "experts=.* is not allowed: it must be 3 different ones of blocks 0..2"),
         (dict(experts=[0, 1, 3]), "experts=.* is not allowed: it must be 3 different ones of blocks 0..2"),
-        (dict(attention=[0, 1]), "attention=.0, 1. is not allowed: it must be 1 block, one for each attention"),
+        (dict(attention=[0, 1]), "attention=.0, 1. is not allowed: it must be a list of 1, a block for each"),
         (dict(attention=[3]), "attention=.3. is not allowed: it must be one of blocks 0..2 for attention 0"),
     ],
 )
@@ -344,7 +344,8 @@ def test_ridge_regression():
     h = np.concatenate(inputs)
     y = np.repeat(np.eye(3)[[1, 2, 0]], len(inputs[0]), axis=0)
     r = 1e-5 * np.square(h).sum() / 16
-    expected = np.linalg.lstsq(np.concatenate([h, np.sqrt(r) * np.eye(16)]), np.concatenate([y, np.zeros([16, 3])]), rcond=None)[0]
+    h, y = np.concatenate([h, np.sqrt(r) * np.eye(16)]), np.concatenate([y, np.zeros([16, 3])])
+    expected = np.linalg.lstsq(h, y, rcond=None)[0]
     np.testing.assert_allclose(kernels[0] / np.abs(kernels[0]).max(), expected / np.abs(expected).max(), atol=1e-8)
 
 

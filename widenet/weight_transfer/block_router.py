@@ -51,7 +51,7 @@ def record(model, inputs):
 def fit_routers(parent, layers, inputs):
     """Fits the routers of MoE layers whose experts are a parent's FFNs.
 
-    A block whose own FFN is not among the experts goes to the one whose outputs for its inputs are the nearest to those of its own,
+    A block whose own FFN is not among the experts goes to the one whose outputs for its inputs are nearest to those of its own,
     by the sum of squared differences.
 
     Args:
@@ -89,8 +89,8 @@ def fit_routers(parent, layers, inputs):
                     gaps[b] = gaps.get(b, 0) + np.array(found, np.float64)
     if not held_out:
         raise ValueError(
-            f"inputs={inputs!r} is not allowed: it must have at least two batches, to which the router of blocks that had FFNs of "
-            f"their own (blocks {format_ranges(ffns)}, ffn_groups) is fitted and on which it is measured"
+            f"inputs={inputs!r} is not allowed: it must have at least two batches, to which the router of blocks with FFNs of "
+            f"their own (ffn_groups; blocks {format_ranges(ffns)}) is fitted and on which it is measured"
         )
     kernels, targets = {}, {}
     for layer in layers:

@@ -32,8 +32,8 @@ class Growth(NamedTuple):
     Attributes:
       rows: list of Rows, in the order of the model, then the layers that only the parent has.
       notes: list of sentences: what a training run has to know.
-      own_share: of each block with a fitted router, the share of held-out tokens that go to the expert that it is to use, a list of
-        floats; None where no router was fitted.
+      own_share: of each block with a fitted router, the share of held-out tokens that go to the expert that it is to use, a list
+        of floats; None where no router was fitted.
       unexplained: of each block, the share of the variance of the parent's outputs that the child's leave unexplained on held-out
         tokens, a list of floats; None where no router was fitted.
     """
@@ -71,28 +71,28 @@ def grow_model(
 ) -> Growth:
     """Gives a model with experts the weights of a dense one, so that it computes the same function or begins near it.
 
-    Outside training it computes the parent's function of all real tokens if every instance of the child's encoder is used by blocks
-    that share that instance in the parent: ViT to ViT-MoE, BERT to experts in some or all blocks, ALBERT to WideNet, whose norm
-    becomes all individual ones. In float32 the outputs are the very same numbers where K is a power of two and, without
-    `renormalize`, E too (E / K and 1 / E are then exact); otherwise 1e-6 of their size apart. (A matrix product may add in another
-    order if it has another number of rows or, with wider experts, of columns.) At padding the experts give zeros, the FFN does
-    not. In training, with noise and nothing dropped, the same holds with `renormalize`; without it noise lifts the K gates, whose
-    sum the notes tell.
+    Outside training it computes the parent's function of all real tokens if every instance of the child's encoder is used by
+    blocks that share that instance in the parent: ViT to ViT-MoE, BERT to experts in some or all blocks, ALBERT to WideNet, whose
+    norm becomes all individual ones. In float32 the outputs are the very same numbers where K is a power of two and, without
+    `renormalize`, E too: E / K and 1 / E are then exact. Otherwise they are 1e-6 of their size apart. (A matrix product may add
+    in another order if it has another number of rows or, with wider experts, of columns.) At padding the experts give zeros, the
+    FFN does not. In training, with noise and nothing dropped, the outputs are 1e-6 apart with `renormalize`; without it, noise
+    lifts the K gates, whose sum the notes tell.
 
     Where blocks of the child share what they do not share in the parent, an attention is that of one block, and of the FFNs each
-    becomes an expert. A linear router without a bias is fitted to the inputs by ridge regression, so that it knows a block from its
-    input.
+    becomes an expert. A linear router without a bias is fitted to the inputs by ridge regression, so that it knows a block from
+    its input. With K = 1 and without `renormalize` the function is nearest to the parent's, and the loss trains the router, too.
 
     Args:
       child: a built model with an Encoder called "encoder", its weights under their full names; its weights are assigned.
       parent: the dense model, with all its weights.
-      experts: blocks of the parent, the first is 0, whose FFNs become the experts of each MoE layer whose blocks have several: E for
-        each such layer, in order. None spreads them evenly over the layer's blocks.
+      experts: blocks of the parent, the first is 0, whose FFNs become the experts of each MoE layer whose blocks have several: E
+        for each such layer, in order. None spreads them evenly over the layer's blocks.
       attention: the block of the parent that each attention of the child is taken from, one for each attention, in order; it must
         be a block that uses that attention. None takes the middle one.
       inputs: batches of inputs, as both models take them; read only if a router is fitted.
-      special: as in widenet.weight_transfer.transfer_parts, for layers other than the encoder; those that it does not name are taken
-        if all shapes agree.
+      special: as in widenet.weight_transfer.transfer_parts, for layers other than the encoder; those that it does not name are
+        taken if all shapes agree.
 
     Returns:
       A Growth.
@@ -179,7 +179,7 @@ def _choose_attentions(child, parent, given):
     """{attention of the child: that of the parent}."""
     users = _users(child, "attention")
     if given is not None and len(given) != len(users):
-        refuse("attention", given, f"{len(users)} block{'s' if len(users) > 1 else ''}, one for each attention of the grown model")
+        refuse("attention", given, f"a list of {len(users)}, a block for each attention of the grown model")
     chosen = {}
     for i, blocks in users.items():
         block = blocks[(len(blocks) - 1) // 2] if given is None else given[i]
@@ -212,7 +212,9 @@ def _choose_experts(child, parent, given):
         else:
             blocks = given[several.index(i) * count :][:count]
             if not set(blocks) <= set(ffns) or len({ffns[b] for b in blocks}) < count:
-                refuse("experts", given, f"{count} different ones of blocks {format_ranges(ffns)} for moe_{i}, one for each expert")
+                refuse(
+                    "experts", given, f"{count} different ones of blocks {format_ranges(ffns)}, one for each expert of moe_{i}"
+                )
             chosen[i] = tuple(ffns[b] for b in blocks)
         fitted.append(BlockRouting(i, ffns, chosen[i]))
     return chosen, fitted
@@ -369,7 +371,7 @@ def _notes(encoder, plan):
                 "one expert; 0 keeps it."
             )
         if encoder.top_k == 1 and encoder.renormalize:
-            notes.append("top_k=1 with renormalize=True: the gate is always 1, so the loss of the task does not train the router.")
+            notes.append("top_k=1 with renormalize=True: the gate is always 1, so the task's loss does not train the router.")
     return notes
 
 

@@ -11,7 +11,7 @@ import numpy as np
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnop", *(f"##{letter}" for letter in "abcdefghi")]
 COMMON = dict(
     hidden_size=8,
-    num_hidden_layers=4,
+    num_hidden_layers=2,
     num_attention_heads=2,
     intermediate_size=12,
     max_position_embeddings=16,

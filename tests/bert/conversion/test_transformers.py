@@ -64,7 +64,9 @@ def answers(model, batch):
     }
     with torch.no_grad():
         found = model(**{name: torch.from_numpy(array).long() for name, array in theirs.items()}, output_hidden_states=True)
-    return {name: [part.numpy() for part in value] if isinstance(value, tuple) else value.numpy() for name, value in found.items()}
+    return {
+        name: [part.numpy() for part in value] if isinstance(value, tuple) else value.numpy() for name, value in found.items()
+    }
 
 
 def close(ours, theirs):

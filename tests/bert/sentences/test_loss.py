@@ -75,8 +75,13 @@ def test_accuracy():
 
 
 def test_a_batch_without_examples():
-    """As a replica may have in evaluation: no nan."""
-    assert float(InBatchNegatives()(tf.zeros([0], tf.int64), tf.zeros([0, 4]))) == 0
+    """As a replica may have in evaluation."""
+    empty = tf.zeros([0], tf.int64), tf.zeros([0, 4])
+    assert float(InBatchNegatives()(*empty)) == float(PartnerAccuracy()(*empty)) == 0
+
+
+def test_equal_embeddings_find_no_partner():
+    assert float(PartnerAccuracy()(tf.range(6), tf.ones([6, 4]) / 2)) == 0
 
 
 def test_scale_is_saved():

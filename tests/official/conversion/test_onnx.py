@@ -194,6 +194,10 @@ def test_graphs_that_are_refused(tmp_path):
     path = save(tmp_path / "fused.onnx", [node("Attention", "a", "x w", domain="com.microsoft")], {"w": random(2, 6)})
     with pytest.raises(ValueError, match=r"fused\.onnx has nodes Attention, in which weights are packed; it must be the export"):
         open_source(path)
+    nodes, tensors, _ = quantized_graph()
+    nodes[2].ClearField("output")
+    with pytest.raises(ValueError, match=r"fused\.onnx cannot be read: its graph is damaged \(IndexError"):
+        open_source(save(path, nodes, tensors))
     for content, message in (
         (b"", "it is empty"),
         (b"PK\x03\x04" + bytes(40), "it is a zip archive"),

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from official.checkpoints.pretrained import Zoo, read_saved
-from official.conversion.source import Converted, Row, is_source, open_source
+from official.conversion.source import Converted, Row, is_source, open_source, tensor_table
 
 ARRAYS = {
     "embeddings.weight": np.arange(12, dtype=np.float32).reshape(4, 3),
@@ -147,6 +147,7 @@ def test_every_tensor_is_accounted_for(tmp_path):
         source.finish()
     assert source.drop("*position_ids", "counts positions") == ["position_ids"]
     assert source.drop("*.attention_mask", "no tensor matches") == []
+    assert source.take("position_ids").tolist() == [[0, 1, 2, 3]]  # what is dropped may be looked at
     source.take("layer.0.query.weight")
     source.take("layer.0.query.bias")
     assert sorted(source.finish()) == [
@@ -240,7 +241,7 @@ def test_folders_without_weights(tmp_path):
     assert "pytorch_model.bin: files of PyTorch are pickles, which can run code when they are read; save" in refusal(empty)
     save_file(ARRAYS, empty / "a.safetensors")
     save_file(ARRAYS, empty / "b.safetensors")
-    assert "the folder has a.safetensors, b.safetensors: name one of them" in refusal(empty)
+    assert "the folder has a.safetensors, b.safetensors and no index of them: name one of them" in refusal(empty)
     assert "no such file or folder" in refusal(tmp_path / "nowhere.safetensors")
     save_file({}, empty / "none.safetensors")
     assert "none.safetensors has no tensors" in refusal(empty / "none.safetensors")
@@ -290,9 +291,20 @@ def test_a_zoo_that_converts_takes_sources(tmp_path):
     def convert(source):
         source.notes.append("half of it was guessed")
         weights = {"embedding": source.take("embeddings.weight")}
-        source.drop("*", "others")
+        source.drop("layer.*", "others")
+        source.drop("position_ids", "counts positions")
         return Converted("tiny", {"depth": source.config["depth"]}, weights, source.finish())
 
     saved = read_saved(zoo._replace(convert=convert), folder, "pretrained")
     assert (saved.given, saved.name, saved.settings) == (str(folder), "tiny", {"depth": 2})
     np.testing.assert_array_equal(saved.weights["embedding"], ARRAYS["embeddings.weight"])
+
+
+def test_a_line_for_the_tensors_of_all_blocks():
+    """In their order, 10 after 9 and before 11; what differs in shape or result stays apart."""
+    rows = [Row(f"layer.{i}.bias", "[4]", "loaded") for i in (0, 1, 3, *range(8, 12))]
+    rows += [Row("layer.4.bias", "[5]", "loaded"), Row("norm", "[4]", "loaded"), Row("layer.7.bias", "[4]", "dropped", "why")]
+    lines = [line.split(maxsplit=3) for line in tensor_table(rows).splitlines()]
+    assert tensor_table(rows).splitlines()[1].startswith("layer.0..1, 3, 8..11.bias  [4]    loaded")
+    assert [line[-1] for line in lines[2:4]] == ["loaded", "loaded"]
+    assert len(lines) == 5

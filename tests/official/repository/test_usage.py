@@ -6,11 +6,12 @@ import re
 
 import pytest
 
+from bert.recipes import embedding_recipe
 from official.publish import publish
 from official.repository.card import Facts
 from official.repository.usage import usage
 from tests.bert.prepared_texts import write_jsonl, write_vocabulary
-from tests.bert.tiny import classification_config
+from tests.bert.tiny import MODEL, classification_config
 from tests.official.fresh_exports import export_fresh
 from tests.official.model_repository import HANDLE
 from tests.snippets import python_snippets, run_snippet
@@ -45,6 +46,17 @@ def test_images(finished_run, tmp_path, printed_by):
     assert re.search(r"'labels': array\(\[b'\d'\]", printed)
     assert "'logits': <tf.Tensor: shape=(1, 10)" in printed
     assert f"Total params: {facts['parameters']} " in printed
+
+
+@pytest.mark.further
+def test_embeddings(tmp_path, printed_by):
+    """The cosine of two texts."""
+    write_vocabulary(tmp_path / "vocab.txt")
+    data = dict(name="file", pairs=False, vocabulary=str(tmp_path / "vocab.txt"), max_length=16)
+    export_fresh(embedding_recipe("bert_tiny", dict(MODEL, depth=1), data, {}), tmp_path / "model")
+    printed = printed_by(tmp_path / "model")
+    assert -1 <= float(re.search(r"cosine: (\S+)", printed)[1]) <= 1
+    assert "'embeddings': <tf.Tensor: shape=(1, 16)" in printed
 
 
 @pytest.mark.further

@@ -21,6 +21,15 @@ def test_only_the_named_layers(model):
     assert len(model.weights) == weights
 
 
+def test_layers_in_a_layer(model):
+    outer = tf.keras.Sequential([tf.keras.Input((3,)), model, tf.keras.layers.Dense(2, name="third")])
+    inner = model.name
+    freeze(outer, (f"{inner}/first", "third"))
+    assert [weight.name for weight in outer.trainable_weights] == ["second/kernel:0", "second/bias:0"]
+    with pytest.raises(ValueError, match=f"must be among the model's layers: {inner}/first, {inner}/second$"):
+        freeze(outer, (f"{inner}/frist",))
+
+
 @pytest.mark.parametrize(
     "names, allowed",
     [

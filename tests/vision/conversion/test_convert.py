@@ -1,5 +1,6 @@
 """The command: what it writes is a model as any other, and the way back to Hugging Face's layout is exact."""
 
+import itertools
 import json
 
 import numpy as np
@@ -7,10 +8,12 @@ import pytest
 from safetensors.numpy import load_file
 
 import vision
-from official import predict
+from official import predict, train
+from tests.official.tiny import without_export
 from tests.vision.conversion.foreign import DINOV2, PIXELS, VIT, random_tensors, shapes, write
 from tests.vision.conversion.test_importing import images
-from tests.vision.pictures import encoded, picture
+from tests.vision.pictures import encoded, picture, write_files
+from vision.configs import finetune
 from vision.convert import convert_model, main
 
 CLASSES = {"0": "cat", "1": "dog", "2": "gnu"}
@@ -124,6 +127,29 @@ def test_no_way_back(changes, message, tmp_path):
     assert told == f"error: --from='{tmp_path}/model.keras' is not allowed: " + told.partition("not allowed: ")[2]
     assert message in told
     assert not (tmp_path / "hf").exists()
+
+
+@pytest.mark.further
+def test_fine_tuned(converted, tmp_path):
+    """By the recipe: what is frozen stays as it came from the source, and the last blocks and the head learn."""
+    for split, label in itertools.product(("train", "val"), ("a", "b")):
+        (tmp_path / split / label).mkdir(parents=True)
+        write_files(tmp_path / split / label, 4)
+    config = finetune.get_config("last", init=str(converted))
+    assert (config.model.position_cubic, config.model.norm_epsilon, config.model.image_size) == (-0.75, 1e-3, 32)
+    config.data.update(name="folder", dir=str(tmp_path), train_split="train", validation_split="val")
+    config.model.classes = 2
+    config.train.update(steps=2, warmup_steps=0, batch_size=4, eval_every=2, precision="float32")
+    run = train.Run(config, tmp_path / "run")
+    with without_export():
+        run.train()
+    before, after = vision.load_model(converted), run.model
+    before = {weight.name: weight.numpy() for weight in before.weights}
+    frozen = ("embedding/projection", "embedding/class_token", "encoder/attention_norm", "encoder/ffn_norm")
+    for weight in after.weights:
+        if weight.name in before and weight.shape == before[weight.name].shape and "key/bias" not in weight.name:
+            is_same = np.array_equal(weight, before[weight.name])
+            assert is_same == weight.name.startswith(frozen), weight.name
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 
 import vision
-from official import grow, train
-from official.files.layout import CONFIG_FILE, FACTS_FILE
+from official import export, grow, train
+from official.checkpoints.weights import read_weights
+from official.serving.saved_models import keep_weights, write_saved_model
 from tests.official.tiny import DENSE, files_and_digests, tiny_config
 
 # Two blocks with FFNs of their own, which WideNet's recipe shares.
@@ -39,57 +40,65 @@ def command(parent, output, *more, **settings):
 
 @pytest.fixture(scope="module")
 def grown(parent, tmp_path_factory):
-    """(the exported folder, what the command printed)"""
+    """(the arguments of what writes the export, what the command printed); nothing is written, which takes long."""
     folder = tmp_path_factory.mktemp("grown") / "new" / "model"
-    with mock.patch("builtins.print") as printed:
+    facts = {"model": "name", "kind": "kind", "parameters": 5}
+    with mock.patch.object(grow, "write_saved_model", return_value=facts) as write, mock.patch("builtins.print") as printed:
         command(parent, folder, **GROWN)
-    return folder, "\n".join(str(call.args[0]) for call in printed.call_args_list)
+    assert write.call_args.args[1] == folder
+    return write.call_args.args, "\n".join(str(call.args[0]) for call in printed.call_args_list)
+
+
+def images():
+    return np.random.default_rng(0).uniform(-1, 1, (4, 8, 8, 1)).astype(np.float32)
 
 
 def test_the_same_answers(parent, grown):
-    """Of the exported signature, within float32's rounding: its graph may fuse operations. Logits are about 1."""
-    images = np.random.default_rng(0).uniform(-1, 1, (4, 8, 8, 1)).astype(np.float32)
-    served = tf.saved_model.load(str(grown[0])).signatures["serve"]
-    expected = vision.load_model(str(parent))(images).numpy()
-    np.testing.assert_allclose(served(tf.constant(images))["output_0"].numpy(), expected, rtol=0, atol=1e-5)
-    model = vision.load_model(str(grown[0]))
-    np.testing.assert_array_equal(model(images).numpy(), expected)
+    model = grown[0][0].model
     assert len(model.get_layer("encoder").moe_layers[0].experts) == 4
+    np.testing.assert_array_equal(model(images()), vision.load_model(str(parent))(images()))
 
 
 def test_what_is_written_and_told(parent, grown):
-    folder, printed = grown
-    before, config = (json.loads(path.read_text()) for path in (parent / "config.json", folder / CONFIG_FILE))
+    (_, _, config, facts), printed = grown
+    before = json.loads((parent / "config.json").read_text())
     changed = {name: value for name, value in config["model"].items() if value != before["model"][name]}
-    assert changed == dict(moe_blocks=1, num_experts=4, renormalize=True, eval_capacity_factor=None, classes=10)
-    assert config["name"] == before["name"]
-    facts = json.loads((folder / FACTS_FILE).read_text())
-    # Three more experts of 2 * 16 * 32 + 32 + 16 weights, and a router of 16 * 4.
-    assert f"{facts['parameters']:,} parameters, before {facts['parameters'] - 3 * 1072 - 64:,}" in printed
+    assert changed == dict(moe_blocks=1, num_experts=4, renormalize=True)
+    assert (config["name"], config["init"]) == (before["name"], "")
+    assert facts == dict(model=before["name"], unit="images", step=None, metrics={})
     assert "encoder/moe_0/expert_0..3 <- ffn_1  [16, 32], [32], [32, 16], [16]  grown   4 copies" in printed
     assert "eval_capacity_factor=1.0 drops tokens at first" in printed
-
-
-def test_a_run_starts_from_it(grown, tmp_path):
-    settings = {"model.moe_blocks": 1, "model.num_experts": 4, "init": str(grown[0])}
-    run = train.Run(tiny_config(OWN, settings), tmp_path / "run")
-    assert {row.result for row in run.transferred} == {"loaded"}
+    assert f"name, kind, 5 parameters, before {vision.load_model(str(parent)).count_params():,}" in printed
 
 
 @pytest.mark.further
-def test_a_fitted_router_and_an_export_as_parent(parent, tmp_path, capsys):
-    """Two FFNs become the two experts of a WideNet, whose router is fitted to the recipe's training images."""
-    dense = tmp_path / "dense"
-    from official.export import export
+def test_exports(parent, tmp_path, capsys):
+    """An exported parent, whose two FFNs become the experts of a WideNet, with a router fitted to the recipe's training images.
 
-    export(parent, dense)
-    settings = {"model.moe_blocks": "all", "model.num_experts": "2", "model.ffn_groups": "1", "model.capacity_factor": "None"}
-    command(dense, tmp_path / "grown", "--experts=1,0", **settings, **{"model.top_k": "1", "model.eval_capacity_factor": "None"})
+    The grown model is loaded, and a run starts from it. What the export holds beside its model, as a converted one may, is kept.
+    """
+    dense, folder, beside = tmp_path / "dense", tmp_path / "grown", np.arange(3, dtype=np.float32)
+
+    def write(spec, *arguments):
+        return write_saved_model(keep_weights(spec, {"representation/bias": beside}), *arguments)
+
+    with mock.patch.object(export, "write_saved_model", write):
+        export.export(parent, dense)
+    settings = {"moe_blocks": "all", "num_experts": 2, "ffn_groups": 1, "top_k": 1, "capacity_factor": None}
+    command(dense, folder, "--experts=1,0", **{f"model.{name}": value for name, value in settings.items()})
     told = capsys.readouterr().out
     assert "fitted to know a block from its input" in told
     assert "tokens that go to the expert of their own block: " in told
-    weights = vision.load_model(str(tmp_path / "grown")).get_layer("encoder").moe_layers[0].experts[0].kernel_in.numpy()
-    np.testing.assert_array_equal(weights, vision.load_model(str(parent)).get_layer("encoder").dense_layers[1].kernel_in.numpy())
+    model = vision.load_model(str(folder))
+    served = tf.saved_model.load(str(folder)).signatures["serve"]
+    # The graph may fuse operations; logits are about 1.
+    np.testing.assert_allclose(served(tf.constant(images()))["output_0"], model(images()), rtol=0, atol=1e-5)
+    found = model.get_layer("encoder").moe_layers[0].experts[0].kernel_in
+    np.testing.assert_array_equal(found, vision.load_model(str(parent)).get_layer("encoder").dense_layers[1].kernel_in)
+    np.testing.assert_array_equal(read_weights(folder)["representation/bias"], beside)
+    changed = {f"model.{name}": value for name, value in settings.items()}
+    run = train.Run(tiny_config(OWN, changed, {"init": str(folder)}), tmp_path / "run")
+    assert [row.weight for row in run.transferred if row.result != "loaded"] == ["representation"]
 
 
 @pytest.mark.parametrize(
@@ -111,11 +120,11 @@ def test_refused(parent, tmp_path, settings, more, message):
     assert not files_and_digests(tmp_path)
 
 
-def test_refused_at_once(parent, grown, tmp_path, monkeypatch, capsys):
+def test_refused_at_once(parent, tmp_path, monkeypatch, capsys):
     """What needs no model is refused before one is built: an output that holds something, no model, fixed settings."""
     monkeypatch.setattr(grow, "create_task", None)
     for model, output, message in (
-        (parent, grown[0], f"error: --output={grown[0]} is not allowed: it must be a new path or an empty folder"),
+        (parent, parent, f"error: --output={parent} is not allowed: it must be a new path or an empty folder"),
         (
             tmp_path / "none",
             tmp_path / "new",

@@ -11,7 +11,7 @@ from vision.transfer import grow_model as grow_image_model
 from widenet import Deployment, Encoder, grow_model
 from widenet.expert_load import recording_assignments
 from widenet.weight_transfer import weights_by_name
-from widenet.weight_transfer.block_router import BlockRouting, fit_routers, measure, record
+from widenet.weight_transfer.block_router import BlockRouting, RouterFit, measure, record
 from widenet.weight_transfer.growth import gate_lift
 
 OWN = dict(attention_groups=None, ffn_groups=None)
@@ -183,6 +183,7 @@ def test_training_begins_as_the_parent():
 def test_gate_lift():
     """All experts at once: the gates are all probabilities, whose sum is 1. One of two: the mean of sigmoid(|a - b|)."""
     assert abs(gate_lift(4, 4) - 1) < 1e-12
+    assert f"{gate_lift(4, 2):.2f}" == "1.16"  # in docs/weights.md
     differences = np.linspace(-6, 6, 100_001) * np.sqrt(2) / 2  # a - b has the deviation sqrt(2) / E
     density = np.exp(-(np.linspace(-6, 6, 100_001) ** 2) / 2)
     expected = 2 * np.average(1 / (1 + np.exp(-np.abs(differences))), weights=density)
@@ -334,19 +335,24 @@ def test_endless_inputs_are_read_as_far_as_needed(monkeypatch):
 
 
 def test_ridge_regression():
-    """By another formula: least squares with sqrt(r) times the identity as further rows."""
-    parent = distinct()
+    """By another formula: least squares with sqrt(r) times the identity as further rows. First of a model, then of two."""
+    parent, other = distinct(), model(BERT, seed=5)
     batches = [tokens(seed=seed) for seed in range(4)]
-    kernels, targets, held_out = fit_routers(parent, [BlockRouting(0, {0: 0, 1: 1, 2: 2}, (2, 0, 1))], batches)
-    assert targets == {0: 1, 1: 2, 2: 0}
-    assert [batch is batches[1] for batch in held_out] == [True]
-    inputs = [np.concatenate([record(parent, batches[i])[b][0] for i in (0, 2, 3)]).astype(np.float64) for b in range(3)]
-    h = np.concatenate(inputs)
-    y = np.repeat(np.eye(3)[[1, 2, 0]], len(inputs[0]), axis=0)
-    r = 1e-5 * np.square(h).sum() / 16
-    h, y = np.concatenate([h, np.sqrt(r) * np.eye(16)]), np.concatenate([y, np.zeros([16, 3])])
-    expected = np.linalg.lstsq(h, y, rcond=None)[0]
-    np.testing.assert_allclose(kernels[0] / np.abs(kernels[0]).max(), expected / np.abs(expected).max(), atol=1e-8)
+    fit = RouterFit(parent, [BlockRouting(0, {0: 0, 1: 1, 2: 2}, (2, 0, 1))], batches)
+    assert fit.targets == {0: 1, 1: 2, 2: 0}
+    assert [batch is batches[1] for batch in fit.held_out] == [True]
+    inputs = {b: [] for b in range(3)}
+    for added in (parent, other):
+        if added is other:
+            fit.add(other)
+        for b in inputs:
+            inputs[b] += [record(added, batches[i])[b][0].numpy().astype(np.float64) for i in (0, 2, 3)]
+        h = np.concatenate([h for of_block in inputs.values() for h in of_block])
+        y = np.repeat(np.eye(3)[[1, 2, 0]], len(h) // 3, axis=0)
+        r = 1e-5 * np.square(h).sum() / 16
+        h, y = np.concatenate([h, np.sqrt(r) * np.eye(16)]), np.concatenate([y, np.zeros([16, 3])])
+        expected = 20 * np.linalg.lstsq(h, y, rcond=None)[0]
+        np.testing.assert_allclose(fit.kernels()[0], expected, rtol=0, atol=1e-8 * np.abs(expected).max())
 
 
 def test_fewer_experts_than_blocks():
@@ -369,6 +375,7 @@ def test_fewer_experts_than_blocks():
     assert rows["encoder/moe_0/router"][2:] == ("grown", "fitted to know a block from its input")
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize(
     "depth, experts, expected", [(6, 4, [0, 2, 3, 5]), (6, 6, [0, 1, 2, 3, 4, 5]), (6, 2, [0, 5]), (4, 3, [0, 2, 3])]
 )

@@ -3,6 +3,7 @@
 Where blocks with FFNs of their own become blocks of one MoE layer, the FFNs become its experts. The input of block b must then go
 to expert e(b), which is a classification of tokens: f(x) = x W is fitted to c times the one-hot vectors of e(b) by ridge
 regression, in closed form: W = c (H^T H + r I)^-1 H^T Y, with the inputs H [tokens, D] and the one-hot vectors Y [tokens, E].
+First H are the parent's inputs. Those of the grown model, with the router of these, are then added, and W is computed again.
 """
 
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from widenet.fast_path import CONTEXT, setting
 from widenet.weight_transfer.mapping import format_ranges
 
 FITTED_TOKENS = 16_384  # of each block; 40 times as many as there are numbers to fit for each expert at D = 384
-SCALE = 20.0  # c
+SCALE = 20.0  # c: at 10 the gates of MiniLM's tokens are too small, and from 50 on they are 1 where the router is wrong, too
 RIDGE = 1e-5  # r, in units of the mean square of an input's element
 HELD_OUT = 4  # one batch of so many is kept for the measurement
 
@@ -48,8 +49,8 @@ def record(model, inputs):
     ]
 
 
-def fit_routers(parent, layers, inputs):
-    """Fits the routers of MoE layers whose experts are a parent's FFNs.
+class RouterFit:
+    """The routers of MoE layers whose experts are a parent's FFNs, fitted to inputs of its blocks.
 
     A block whose own FFN is not among the experts goes to the one whose outputs for its inputs are nearest to those of its own,
     by the sum of squared differences.
@@ -59,49 +60,75 @@ def fit_routers(parent, layers, inputs):
       layers: list of BlockRoutings.
       inputs: iterable of batches of inputs of the parent, of which as many are read as are needed; or None.
 
-    Returns:
-      ({index of the layer: router kernel, float64 [D, E]}, {block: the expert that it is to use}, list of batches that were kept
-      for `measure`).
+    Attributes:
+      targets: {block: the expert that it is to use}.
+      held_out: list of the batches that are not fitted to, for `measure`.
 
     Raises:
       ValueError: fewer than two batches.
     """
-    encoder = parent.get_layer("encoder")
-    ffns = {b: ffn for layer in layers for b, ffn in layer.ffns.items()}
-    sums, squares, gaps, held_out, tokens = {}, {}, {}, [], 0
-    for number, batch in enumerate(() if inputs is None else inputs):
-        if number % HELD_OUT == 1:
-            held_out.append(batch)
-            if tokens >= FITTED_TOKENS:
-                break
-            continue
-        blocks = record(parent, batch)
-        tokens += len(blocks[0][0])
-        for layer in layers:
-            for b, ffn in layer.ffns.items():
-                h = blocks[b][0]
-                wide = h.numpy().astype(np.float64)
-                squares[layer.index] = squares.get(layer.index, 0) + wide.T @ wide
-                sums[b] = sums.get(b, 0) + wide.sum(axis=0)
-                if ffn not in layer.experts:
-                    own = encoder.dense_layers[ffn](h)
-                    found = [tf.reduce_sum(tf.square(encoder.dense_layers[j](h) - own)).numpy() for j in layer.experts]
-                    gaps[b] = gaps.get(b, 0) + np.array(found, np.float64)
-    if not held_out:
-        raise ValueError(
-            f"inputs={inputs!r} is not allowed: it must have at least two batches, to which the router of blocks with FFNs of "
-            f"their own (ffn_groups; blocks {format_ranges(ffns)}) is fitted and on which it is measured"
-        )
-    kernels, targets = {}, {}
-    for layer in layers:
-        of_experts = np.zeros([encoder.width, len(layer.experts)])  # H^T Y
-        for b, ffn in layer.ffns.items():
-            targets[b] = layer.experts.index(ffn) if ffn in layer.experts else int(np.argmin(gaps[b]))
-            of_experts[:, targets[b]] += sums[b]
-        square = squares[layer.index]
-        ridge = RIDGE * np.trace(square) / encoder.width
-        kernels[layer.index] = SCALE * np.linalg.solve(square + ridge * np.eye(encoder.width), of_experts)
-    return kernels, targets, held_out
+
+    def __init__(self, parent, layers, inputs):
+        self._layers = layers
+        self._squares = {layer.index: 0 for layer in layers}  # H^T H
+        self._sums = {b: 0 for layer in layers for b in layer.ffns}  # of the inputs of each block
+        self._batches, self.held_out, tokens = [], [], 0
+        gaps = dict.fromkeys(self._sums, 0)  # of each block, the squared differences by expert
+        for number, batch in enumerate(() if inputs is None else inputs):
+            if number % HELD_OUT == 1:
+                self.held_out.append(batch)
+                if tokens >= FITTED_TOKENS:
+                    break
+                continue
+            self._batches.append(batch)
+            blocks = record(parent, batch)
+            tokens += len(blocks[0][0])
+            self._add(blocks)
+            for layer in layers:
+                for b in layer.ffns:
+                    gaps[b] = gaps[b] + _gaps(parent.get_layer("encoder"), layer, b, blocks[b][0])
+        if not self.held_out:
+            raise ValueError(
+                f"inputs={inputs!r} is not allowed: it must have at least two batches, to which the router of blocks with FFNs "
+                f"of their own (ffn_groups; blocks {format_ranges(self._sums)}) is fitted and on which it is measured"
+            )
+        self.targets = {b: int(np.argmin(gaps[b])) for b in gaps}
+
+    def add(self, model):
+        """Adds the inputs that the blocks of another model have for the same batches.
+
+        A grown model that shares attention has other inputs than its parent, and its router must know the blocks from these.
+        """
+        for batch in self._batches:
+            self._add(record(model, batch))
+
+    def kernels(self):
+        """{index of the layer: router kernel, float64 [D, E]}."""
+        found = {}
+        for layer in self._layers:
+            square = self._squares[layer.index]
+            of_experts = np.zeros([len(square), len(layer.experts)])  # H^T Y
+            for b in layer.ffns:
+                of_experts[:, self.targets[b]] += self._sums[b]
+            ridge = RIDGE * np.trace(square) / len(square)
+            found[layer.index] = SCALE * np.linalg.solve(square + ridge * np.eye(len(square)), of_experts)
+        return found
+
+    def _add(self, blocks):
+        for layer in self._layers:
+            for b in layer.ffns:
+                h = blocks[b][0].numpy().astype(np.float64)
+                self._squares[layer.index] = self._squares[layer.index] + h.T @ h
+                self._sums[b] = self._sums[b] + h.sum(axis=0)
+
+
+def _gaps(encoder, layer, block, h):
+    """Float64 [E]: the sums of squared differences between the outputs for h of a block's own FFN and of each expert's."""
+    own = layer.ffns[block]
+    if own in layer.experts:
+        return np.array([0.0 if ffn == own else np.inf for ffn in layer.experts])
+    expected = encoder.dense_layers[own](h)
+    return np.array([tf.reduce_sum(tf.square(encoder.dense_layers[ffn](h) - expected)).numpy() for ffn in layer.experts], float)
 
 
 def measure(child, parent, targets, batches):

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from widenet.checks import check_count, refuse
-from widenet.weight_transfer.block_router import BlockRouting, fit_routers, measure
+from widenet.weight_transfer.block_router import BlockRouting, RouterFit, measure
 from widenet.weight_transfer.layers import Row, full_names, shapes, split_names, transfer_parts, weights_by_name
 from widenet.weight_transfer.mapping import format_ranges
 from widenet.weight_transfer.model import assign_weights
@@ -106,7 +106,8 @@ def grow_model(
             raise ValueError(f"{whose}: its weights must have their full names, which loading a .keras file does not keep")
     encoder = child.get_layer("encoder")
     plan = _plan(encoder, parent.get_layer("encoder"), experts, attention)
-    kernels, targets, held_out = fit_routers(parent, plan.fitted, inputs) if plan.fitted else ({}, {}, [])
+    fit = RouterFit(parent, plan.fitted, inputs) if plan.fitted else None
+    kernels = fit.kernels() if fit else {}
 
     def grow(name, target, given):
         return _grow_encoder(encoder, plan, kernels, split_names(given), split_names(target))
@@ -115,8 +116,11 @@ def grow_model(
     values, rows = transfer_parts("", weights_by_name(child), weights, {**(special or {}), encoder.name: grow})
     assign_weights(child, values)
     own_share = unexplained = None
-    if plan.fitted:
-        own_share, unexplained = measure(child, parent, targets, held_out)
+    if fit:
+        fit.add(child)
+        for i, kernel in fit.kernels().items():
+            encoder.moe_layers[i].router.kernel.assign(kernel)
+        own_share, unexplained = measure(child, parent, fit.targets, fit.held_out)
     return Growth(rows, _notes(encoder, plan), own_share, unexplained)
 
 

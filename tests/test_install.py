@@ -207,7 +207,9 @@ def test_wheel_has_the_packages_and_nothing_else(wheel):
         metadata = archive.read(f"widenet-{widenet.__version__}.dist-info/METADATA").decode()
     assert files == expected
     assert "vision/configs/digits.py" in files
-    assert set(re.findall(r"^Provides-Extra: (.*)$", metadata, re.MULTILINE)) == {"text", "beam", "onnx", "test"}
+    assert set(re.findall(r"^Provides-Extra: (.*)$", metadata, re.MULTILINE)) == {
+        *("text", "beam", "onnx", "weights", "minilm", "test")
+    }
 
 
 @pytest.mark.process

@@ -37,6 +37,7 @@ OVERRIDES = dict(
     max_length=20,
     type_vocab_size=3,
     embedding_dim=10,
+    embedding_projection=True,
     depth=3,
     width=24,
     heads=3,

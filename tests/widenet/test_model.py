@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tests.widenet import reference
 from widenet import Deployment, Encoder, Model, SharedMoE
+from widenet.expert_load import recording
 
 DEPTH, LENGTH, WIDTH, EXPERTS = 2, 5, 8, 3
 
@@ -52,6 +53,24 @@ def assert_table(table, kept, dropped, balance):
 def assert_metrics(logs, kept, dropped, balance):
     np.testing.assert_allclose(logs["balance"], np.mean(balance), rtol=1e-4)
     np.testing.assert_allclose(logs["dropped"], np.mean(dropped / (np.sum(kept, axis=-1) + dropped)), rtol=1e-4)
+
+
+def test_blocks_of_another_model_inside_a_step():
+    """They are its outputs, and its experts' load is not added to that of the step; a call in training records its own."""
+    model, other = new_model(), new_model()
+    x = tf.constant(examples()[0])
+    with recording() as loads, model.recording_blocks() as own:
+        outputs, blocks = other.call_with_blocks(x)
+        assert (loads, own) == ([], [])
+        trained = model(x, training=True)
+    assert (len(loads), len(own), len(blocks)) == (DEPTH, DEPTH, DEPTH)
+    assert model.block_widths == [WIDTH] * DEPTH
+    for found, records, whole in ((outputs, blocks, other), (trained, own, model)):
+        encoder = whole.get_layer("encoder")
+        np.testing.assert_allclose(encoder.final_norm(records[-1].output, 0), found, atol=1e-6)  # float32
+    features = tf.keras.Model(other.input, other.get_layer("encoder")(other.input, details=True).block_outputs)(x)
+    for record, expected in zip(blocks, features, strict=True):
+        np.testing.assert_array_equal(record.output, expected)
 
 
 @pytest.mark.further_cases

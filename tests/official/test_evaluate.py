@@ -132,7 +132,7 @@ def test_every_kind_of_model_agrees(workdir, evaluated, tmp_path, capsys, model)
 
 
 def test_several_models_in_a_table(monkeypatch, capsys):
-    """A line each, of the metrics that all have, below their own reports; nowhere to write all of them but each one's own folder."""
+    """A line each, of the metrics that all have, below their own reports. Each writes into a folder of its own."""
     facts = dict(step=None, unit="images", split="test", examples=1200)
     written = {
         "runs/one": dict(facts, model="vit", parameters=1_000_000, metrics={"top_1": 0.5, "loss": 0.25}),

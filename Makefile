@@ -21,7 +21,8 @@ TEXT := runs/demo_text
 WEIGHTS := runs/demo_weights
 # One attention and four experts for the six blocks of MiniLM: those of its blocks 3, and 1, 3, 4, 6.
 GROWN := --attention=2 --experts=0,2,3,5 --config.model.attention_groups=1 --config.model.ffn_groups=1 --config.model.moe_blocks=all \
-	--config.model.num_experts=4 --config.model.top_k=1 --config.model.capacity_factor=None --config.model.balance_weight=0.0
+	--config.model.num_experts=4 --config.model.top_k=2 --config.model.capacity_factor=None --config.model.balance_weight=0.0
+SEGMENTS := --config.data.name=wikipedia_sample+imdb --config.data.max_length=32
 # Processes that run tests, each with one core and up to four GB of memory; 0 for a debugger.
 WORKERS := 2
 PYTEST = $(RUN) -m pytest -n $(WORKERS) --dist loadfile --durations=10
@@ -52,10 +53,9 @@ demo-weights: $(INSTALLED_MINILM) ## load a published BERT, search with it, grow
 		"a moving picture about loss" "the train was two hours late" >$(WEIGHTS)/sentences.jsonl
 	@rm -f $(WEIGHTS)/embeddings.jsonl
 	@$(RUN) -m official.predict --model=$(WEIGHTS)/minilm --input=$(WEIGHTS)/sentences.jsonl --output=$(WEIGHTS)/embeddings.jsonl
-	@test -e $(WEIGHTS)/grown || $(RUN) -m official.grow --model=$(WEIGHTS)/minilm --output=$(WEIGHTS)/grown $(GROWN) \
-		--config.data.name=wikipedia_sample --config.data.max_length=64
+	@test -e $(WEIGHTS)/grown || $(RUN) -m official.grow --model=$(WEIGHTS)/minilm --output=$(WEIGHTS)/grown $(GROWN) $(SEGMENTS)
 	@$(RUN) -m official.train --config=bert/configs/distil.py --workdir=$(WEIGHTS)/distilled --config.init=$(WEIGHTS)/grown \
-		--config.distillation.teacher=$(WEIGHTS)/minilm
+		--config.distillation.teacher=$(WEIGHTS)/minilm $(SEGMENTS) --config.train.steps=1000 --config.train.eval_every=200
 	@$(RUN) -m official.train --config=bert/configs/sentiment_small.py:rotten_tomatoes --workdir=$(WEIGHTS)/reviews_minilm \
 		--config.init=$(WEIGHTS)/minilm
 	@$(RUN) -m official.train --config=bert/configs/sentiment_small.py:rotten_tomatoes --workdir=$(WEIGHTS)/reviews_widenet \

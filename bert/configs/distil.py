@@ -25,7 +25,8 @@ def get_config(argument="", init=""):
         raise ValueError(f"texts {texts!r} are not allowed: they must be one of {', '.join(map(repr, TEXTS))}")
     recipe = embedding_recipe(
         model,
-        dict(capacity_factor=None, balance_weight=0.0),  # a block keeps the expert that was grown out of its own FFN
+        # A block keeps the expert that was grown out of its own FFN.
+        dict(dropout=0.0, attention_dropout=0.0, capacity_factor=None, balance_weight=0.0),
         data=dict(**TEXTS[texts], views=1, pairs=False),
         train=dict(steps=3000, warmup_steps=100, batch_size=32, lr=1e-3, weight_decay=0.0, eval_every=300),
         init=init,

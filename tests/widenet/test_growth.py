@@ -359,15 +359,17 @@ def test_fewer_experts_than_blocks():
     """A block without an expert of its own goes to the one whose FFN is the nearest for its inputs: here a copy of its own."""
     parent = distinct(depth=4)
     ffns = parent.get_layer("encoder").dense_layers
-    ffns[2].set_weights([weight * np.float32(1.01) for weight in ffns[0].get_weights()])
+    for b, like in ((1, 3), (2, 0)):
+        ffns[b].set_weights([weight * np.float32(1.01) for weight in ffns[like].get_weights()])
     child = model(dict(SHARED, attention_groups=1, norm_position="post"), depth=4, **{**FITTED, "num_experts": 2})
     growth = grow_model(child, parent, experts=[3, 0], attention=[2], inputs=[tokens(seed=seed) for seed in range(4)])
     found, theirs = values(child), values(parent)
     np.testing.assert_array_equal(found["encoder/moe_0/expert_0/kernel_in"], theirs["encoder/ffn_3/kernel_in"])
     np.testing.assert_array_equal(found["encoder/moe_0/expert_1/kernel_out"], theirs["encoder/ffn_0/kernel_out"])
     np.testing.assert_array_equal(found["encoder/attention_0/key/kernel"], theirs["encoder/attention_2/key/kernel"])
-    routed = child.get_layer("encoder").moe_layers[0].route(record(parent, tokens(seed=9))[2][0][tf.newaxis])
-    assert set(routed.experts.numpy().ravel()) == {1}
+    for b, expert in ((1, 0), (2, 1)):
+        routed = child.get_layer("encoder").moe_layers[0].route(record(parent, tokens(seed=9))[b][0][tf.newaxis])
+        assert set(routed.experts.numpy().ravel()) == {expert}
     assert len(growth.own_share) == len(growth.unexplained) == 4
     rows = {row.weight: row for row in growth.rows}
     assert rows["encoder/attention_0 <- attention_2"].reason == "of 4 in the source"

@@ -30,7 +30,14 @@ FIXED = (
 # Exceptions: they do not change what is trained on.
 FREE = ("data.dir", "data.bad_examples", "data.max_pixels")
 # Defaults of settings that older config.json files lack.
-LATER = {"init": "", "train.schedule": "cosine", "train.best": "", "train.epochs": 0.0, "train.warmup_epochs": 0.0}
+LATER = {
+    "init": "",
+    "train.schedule": "cosine",
+    "train.best": "",
+    "train.epochs": 0.0,
+    "train.warmup_epochs": 0.0,
+    "train.restart": False,
+}
 # Settings of `train` that say the same in two units; only one of a pair may be given.
 EPOCHS_OF = {"steps": "epochs", "warmup_steps": "warmup_epochs"}
 
@@ -73,6 +80,7 @@ TRAIN = {
     "checkpoint_every": Setting(0, "steps between checkpoints besides those after evaluations (0: only those)"),
     "keep_checkpoints": Setting(2, "number of newest checkpoints that are kept"),
     "best": Setting("", "validation metric whose best checkpoint is kept, exported and reported ('': the last one is)"),
+    "restart": Setting(False, "start again at step 0 where none of the run's checkpoints is whole, which is refused otherwise"),
     "seed": Setting(0, "seed of initial weights, data order, augmentation and dropout"),
     "strategy": Setting("default", "default (one device), mirrored, multi_worker or tpu"),
     "tpu": Setting("", "name of the TPU, for strategy='tpu'"),

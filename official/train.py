@@ -25,7 +25,8 @@ with quiet.startup():
 from absl import app, flags, logging
 
 from official import config as configs
-from official.checkpoints.manager import BestCheckpoint, Checkpoints, NoSuchMetric
+from official.checkpoints.files import was_saved
+from official.checkpoints.manager import BestCheckpoint, Checkpoints, NoSuchMetric, kept_checkpoint, resumes_from
 from official.checkpoints.weights import read_weights
 from official.cli import recipe_flag
 from official.cli.recipe_flag import CONFIG, check_given, given_recipe, parse_flags
@@ -89,7 +90,8 @@ class Run:
         # The task may fill in what the recipe leaves open; config.json keeps the recipe as it was given.
         config = config.copy_and_resolve_references()
         workdir = pathlib.Path(workdir)
-        weights = initial_weights(config.init, workdir)
+        checkpoint = resumes_from(workdir / CHECKPOINTS, config.train.restart)
+        weights = read_weights(config.init, setting="init") if config.init and checkpoint is None else None
         self.config = config
         self.strategy = create_strategy(config.train.strategy, config.train.tpu)
         quiet.first_compilation()
@@ -123,7 +125,7 @@ class Run:
             self.checkpoints = Checkpoints(
                 self.workdir / CHECKPOINTS, self.model, config.train.keep_checkpoints, workdir / CHECKPOINTS
             )
-            self.first_step = self.checkpoints.restore()
+            self.first_step = self.checkpoints.restore(checkpoint) if checkpoint else 0
         self._extends = (workdir / SUMMARY_JSON).exists() and self.first_step < self._train.steps
         # Only now, so that refused settings leave no folder.
         self._is_new = not self.workdir.exists()
@@ -211,7 +213,7 @@ class Run:
 
     def _use_best(self):
         """Restores the best checkpoint, if one is kept; returns the step of the model."""
-        best = tf.train.latest_checkpoint(str(self.workdir / BEST_CHECKPOINT))
+        best = kept_checkpoint(self.workdir / BEST_CHECKPOINT)
         if best is not None:
             with self.strategy.scope():
                 self.checkpoints.restore(best)
@@ -304,16 +306,6 @@ class Run:
                 )
 
 
-def initial_weights(init, workdir):
-    """The weights, by name, of the model that `init` names; None for "" and for a run that resumes from its own checkpoint.
-
-    Raises:
-      ValueError: as official.checkpoints.weights.read_weights.
-    """
-    resumes = tf.train.latest_checkpoint(str(workdir / CHECKPOINTS)) is not None
-    return read_weights(init, setting="init") if init and not resumes else None
-
-
 def chosen_precision(train, workdir):
     """`train.precision`, or the choice of "auto" when this run began: a resumed run keeps its precision on any machine.
 
@@ -351,7 +343,7 @@ def finished_summary(config, workdir):
         return None
     summary = json.loads((workdir / SUMMARY_JSON).read_text())
     if is_longer(config.train, summary):
-        if tf.train.latest_checkpoint(str(workdir / CHECKPOINTS)) is None:
+        if not was_saved(workdir / CHECKPOINTS):
             raise ValueError(
                 f"{workdir} holds a finished run of {summary['step']} steps, which cannot be extended without {CHECKPOINTS}/; "
                 "choose another --workdir or delete it"

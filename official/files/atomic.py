@@ -13,15 +13,25 @@ RENAME_EXCHANGE = 2  # linux/fs.h
 
 
 def atomic_write(path, content):
-    """Writes a file; if that fails or the process is killed, the file stays as it was.
+    """Writes a file; if that fails, the process is killed or the power is cut, the file stays as it was or is the new one.
 
     Args:
       path: a pathlib.Path in an existing folder.
       content: bytes.
+
+    Raises:
+      OSError: it cannot be written; names the path.
     """
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    try:
+        partial.write_bytes(content)
+        fsync(partial)
+        partial.replace(path)
+        fsync(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def atomic_replace_dir(partial, directory):
@@ -80,6 +90,9 @@ def fsync(path):
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of a folder, on some file systems
+            raise
     finally:
         os.close(descriptor)
 

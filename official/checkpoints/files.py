@@ -1,8 +1,8 @@
 """Checkpoints as files: which ones a folder has, which of them are whole, and the newest of those.
 
-A checkpoint is PREFIX.index and PREFIX.data-*, which TensorFlow writes, and PREFIX.sums, which `seal` writes when they are on the
-disk: their sizes and SHA-256. One without PREFIX.sums is of an earlier version, or its process was killed before that: it is whole
-if all of it can be read, which checks TensorFlow's own checksums.
+A checkpoint is PREFIX.index and PREFIX.data-*, which TensorFlow writes, and PREFIX.sums with their sizes and SHA-256, which
+`seal` writes when they are on the disk. One without PREFIX.sums is of an earlier version, or its process was killed before
+that: it is whole if all of it can be read, which checks TensorFlow's own checksums.
 """
 
 import atexit

@@ -54,8 +54,9 @@ def locate(path, setting="path"):
 
     Args:
       path: the workdir of a run of the driver, for its newest checkpoint, or with `train.best` its best one; a folder of
-        checkpoints, for the newest one; a damaged one is logged, and the next newest taken in its place; the prefix of a checkpoint; the directory of a SavedModel, such as the driver's or
-        that of Keras's `model.export`; or what `local_path` fetches. A Located is returned as it is.
+        checkpoints, for the newest one; the prefix of a checkpoint; the directory of a SavedModel, such as the driver's or that
+        of Keras's `model.export`; or what `local_path` fetches. A damaged checkpoint in a folder is logged, and the next one
+        taken. A Located is returned as it is.
       setting: what the user calls the path, for messages.
 
     Returns:

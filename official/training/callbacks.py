@@ -18,7 +18,7 @@ from official.training.devices import peak_memory
 
 
 class Stopped(Exception):
-    """The run was asked to stop (Ctrl-C, SIGTERM) and has saved a checkpoint of `step`."""
+    """The run was asked to stop (official.cli.stopping) and has saved a checkpoint of `step`."""
 
     def __init__(self, step, signum):
         super().__init__(step, signum)
@@ -222,15 +222,17 @@ class EpochTables(tf.keras.callbacks.Callback):
     Args:
       open_table: function of a file name to an official.files.tables.Table.
       tensorboard: an official.training.tensorboard.TensorBoard.
+      writing: function that returns a context in which files are written.
     """
 
-    def __init__(self, counter, open_table, tensorboard):
+    def __init__(self, counter, open_table, tensorboard, writing=contextlib.nullcontext):
         super().__init__()
         self._counter = counter
         self._open_table = open_table
         self._metrics = open_table(METRICS_CSV)
         self._tables = {}
         self._tensorboard = tensorboard
+        self._writing = writing
         self._rows = {}
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -245,7 +247,10 @@ class EpochTables(tf.keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if not self._rows:
             self._collect("train")
-        step = self._counter.step
+        with self._writing():
+            self._write(epoch, logs, self._counter.step)
+
+    def _write(self, epoch, logs, step):
         for (name, split), rows in self._rows.items():
             if name not in self._tables:
                 self._tables[name] = self._open_table(f"{name}.csv")
@@ -281,7 +286,7 @@ class SaveCheckpoints(StepCallback):
       best: an official.checkpoints.manager.BestCheckpoint, or None.
 
     Raises:
-      Stopped: after the checkpoint, if SIGINT or SIGTERM came.
+      Stopped: after the checkpoint, if a signal came or output was closed.
       NoSuchMetric: of `best`, after the first step.
     """
 
@@ -298,11 +303,12 @@ class SaveCheckpoints(StepCallback):
 
     @contextlib.contextmanager
     def listening(self):
-        """Inside, SIGINT and SIGTERM ask the run to stop after the current step or evaluation.
+        """Inside, signals and closed output ask the run to stop after the current step or evaluation.
 
-        A second signal does what the first would have done outside; if that is nothing in Python, it raises KeyboardInterrupt.
+        A second SIGINT or SIGTERM does what the first would have done outside; if that is nothing in Python, it raises
+        KeyboardInterrupt. Not so a second SIGHUP, since a terminal that is closed may send several.
         """
-        self._before = {signum: signal.signal(signum, self._remember) for signum in stopping.SIGNALS}
+        self._before = {signum: signal.signal(signum, self._remember) for signum in stopping.heard()}
         try:
             yield
         finally:
@@ -312,7 +318,12 @@ class SaveCheckpoints(StepCallback):
     def _remember(self, signum, frame):
         if not self._signal:
             self._signal = signum
-            stopping.say("Stopping after this step or evaluation, which is saved first; a second signal stops at once.")
+            second = "" if signum == stopping.CLOSED else "; a second signal stops at once"
+            stopping.say(f"Stopping after this step or evaluation, which is saved first{second}.")
+        elif signum in (stopping.CLOSED, signal.SIGHUP):
+            return
+        elif self._signal == stopping.CLOSED:
+            self._signal = signum
         elif callable(self._before[signum]):
             self._before[signum](signum, frame)
         else:
@@ -341,5 +352,9 @@ class SaveCheckpoints(StepCallback):
         self._saved_step = self._counter.step
         if self._best and evaluation:
             self._best.consider(evaluation)
+        self.stop_if_asked()
+
+    def stop_if_asked(self):
+        """Ends the run, whose last step is saved, if it was asked to stop: after the last step that may be between two saves."""
         if self._signal:
             raise Stopped(self._counter.step, self._signal)

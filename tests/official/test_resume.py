@@ -1,6 +1,8 @@
 """A run that was stopped and goes on ends where an uninterrupted one does."""
 
+import contextlib
 import os
+import resource
 import shutil
 import signal
 
@@ -10,9 +12,10 @@ import tensorflow as tf
 
 from official import train
 from official.checkpoints.manager import Checkpoints
-from official.files.tables import read_table
+from official.files.tables import Table, read_table
 from official.training import callbacks
 from official.training.callbacks import SaveCheckpoints, StepCounter, Stopped
+from official.training.tensorboard import TensorBoard
 from tests.official.events import events
 from tests.official.tiny import DENSE, tiny_config, without_export
 
@@ -137,6 +140,53 @@ def test_going_on_after_a_crash(uninterrupted, tmp_path, monkeypatch, checkpoint
     assert_same_state(run, uninterrupted[0])
     assert [row["step"] for row in read_table(tmp_path / "metrics.csv")] == ["3", "6", "8"]
     assert_tensorboard_has(tmp_path, [3, 6, 8])
+
+
+@contextlib.contextmanager
+def full_disk():
+    """Files cannot grow beyond 64 bytes, in Python or in TensorFlow: as on a full disk, with another message."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    "owner, method, what",
+    [
+        (Table, "append", r"File too large: '.*metrics\.csv'"),
+        (TensorBoard, "write_scalars", "events"),
+        (Checkpoints, "save", "the checkpoint of step 6 could not be written"),
+    ],
+    ids=["table", "TensorBoard", "checkpoint"],
+)
+def test_full_disk(uninterrupted, tmp_path, monkeypatch, owner, method, what):
+    """The run ends with the file and the last good checkpoint; with space, the same command ends where it would have ended."""
+    workdir = tmp_path / "lr[1]"  # which TensorFlow takes for a pattern
+    original, counters = getattr(owner, method), []
+    count = StepCounter.on_train_batch_end
+
+    def counted(self, batch, logs=None):
+        count(self, batch, logs)
+        counters.append(self.step)
+
+    def full(*arguments):
+        with full_disk() if counters[-1] == 6 else contextlib.nullcontext():
+            return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StepCounter, "on_train_batch_end", counted)
+        patch.setattr(owner, method, full)
+        with pytest.raises(OSError, match=f"{what}.*; the last good checkpoint is .*/step-5$"):
+            train.run(dense_config(), workdir)
+    assert {path.stem for path in (workdir / "checkpoints").glob("step*")} == {"step-3", "step-5"}
+    run = train.Run(dense_config(), workdir)
+    assert run.first_step == 5
+    run.train()
+    assert_same_state(run, uninterrupted[0])
+    assert [row["step"] for row in read_table(workdir / "metrics.csv")] == ["3", "6", "8"]
 
 
 @pytest.mark.further

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from official.checkpoints import files
 from official.checkpoints.manager import Checkpoints, kept_step, resumes_from
-from official.checkpoints.weights import locate
+from official.checkpoints.weights import locate, read_weights
 
 DATA, INDEX, SUMS = "step-6.data-00000-of-00001", "step-6.index", "step-6.sums"
 
@@ -191,6 +191,15 @@ def test_characters_of_patterns(model, tmp_path, name):
     assert {path.stem for path in folder.glob("*.index")} == {"step-2", "step-3"}
     assert restored(folder, model) == (3, 3.0)
     assert locate(folder).prefix == str(folder / "step-3")
+    assert any(np.all(weight == 3.0) for weight in read_weights(folder).values())
+
+
+def test_exported_model_in_such_a_folder(tmp_path):
+    module = tf.Module()
+    module.variable = tf.Variable([1.0, 2.0])
+    tf.saved_model.save(module, str(tmp_path / "lr[1]" / "saved_model"))
+    loaded = tf.saved_model.load(files.readable(str(tmp_path / "lr[1]" / "saved_model")))
+    np.testing.assert_array_equal(loaded.variable, [1.0, 2.0])
 
 
 def test_other_names(tmp_path):

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import resource
 import shutil
 import signal
 
@@ -17,7 +16,7 @@ from official.training import callbacks
 from official.training.callbacks import SaveCheckpoints, StepCounter, Stopped
 from official.training.tensorboard import TensorBoard
 from tests.official.events import events
-from tests.official.tiny import DENSE, tiny_config, without_export
+from tests.official.tiny import DENSE, full_disk, tiny_config, without_export
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -140,17 +139,6 @@ def test_going_on_after_a_crash(uninterrupted, tmp_path, monkeypatch, checkpoint
     assert_same_state(run, uninterrupted[0])
     assert [row["step"] for row in read_table(tmp_path / "metrics.csv")] == ["3", "6", "8"]
     assert_tensorboard_has(tmp_path, [3, 6, 8])
-
-
-@contextlib.contextmanager
-def full_disk():
-    """Files cannot grow beyond 64 bytes, in Python or in TensorFlow: as on a full disk, with another message."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize(

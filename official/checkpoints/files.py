@@ -192,7 +192,7 @@ def _unreadable(prefix):
         # A checkpoint of TensorFlow 1 may be one file.
         return None if prefix.is_file() else f"{prefix.name}.index is missing"
     try:
-        reader = tf.train.load_checkpoint(str(prefix))
+        reader = tf.train.load_checkpoint(readable(str(prefix)))
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
     except (tf.errors.OpError, RuntimeError, IndexError, ValueError) as error:

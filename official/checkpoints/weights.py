@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import logging
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-from official.checkpoints.files import damage, newest_whole, prefixes
+from official.checkpoints.files import damage, newest_whole, prefixes, readable
 from official.cli import quiet
 from official.files.layout import BEST_CHECKPOINT, CHECKPOINTS, CONFIG_FILE, CONFIG_JSON, OBJECT_GRAPH
 
@@ -127,7 +127,7 @@ def read_weights(path, setting="path", averaged=True):
     found = locate(path, setting)
     given, prefix = f"{setting}={found.given!r}", found.prefix
     try:
-        reader = tf.train.load_checkpoint(prefix)
+        reader = tf.train.load_checkpoint(readable(prefix))
         if not reader.has_tensor(OBJECT_GRAPH):
             raise ValueError(f"{given} is not allowed: it must be of TensorFlow 2, and {prefix} is older")
         graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(reader.get_tensor(OBJECT_GRAPH))

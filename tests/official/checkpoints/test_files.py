@@ -191,6 +191,7 @@ def test_characters_of_patterns(model, tmp_path, name):
     assert {path.stem for path in folder.glob("*.index")} == {"step-2", "step-3"}
     assert restored(folder, model) == (3, 3.0)
     assert locate(folder).prefix == str(folder / "step-3")
+    without_sums(folder)
     assert any(np.all(weight == 3.0) for weight in read_weights(folder).values())
 
 

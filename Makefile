@@ -22,7 +22,7 @@ WEIGHTS := runs/demo_weights
 # One attention and four experts for the six blocks of MiniLM: those of its blocks 3, and 1, 3, 4, 6.
 GROWN := --attention=2 --experts=0,2,3,5 --config.model.attention_groups=1 --config.model.ffn_groups=1 --config.model.moe_blocks=all \
 	--config.model.num_experts=4 --config.model.top_k=2 --config.model.capacity_factor=None --config.model.balance_weight=0.0
-SEGMENTS := --config.data.name=wikipedia_sample+imdb --config.data.max_length=32
+SEGMENTS := --config.data.name=wikipedia_sample+imdb --config.data.max_length=32 "--config.data.validation_split=validation[:1000]"
 # Processes that run tests, each with one core and up to four GB of memory; 0 for a debugger.
 WORKERS := 2
 PYTEST = $(RUN) -m pytest -n $(WORKERS) --dist loadfile --durations=10

@@ -111,6 +111,7 @@ def main(argv=None):
     others.add_argument("--image_mean", type=_literal, help="of pixels from 0 to 1, a number or one for each channel")
     others.add_argument("--image_std", type=_literal, help="their standard deviation")
     args, data = parse_with_data(parser, argv)
+    tf.get_logger().setLevel("ERROR")  # saving warns of untraced functions
     given = {name: value for name, value in vars(args).items() if name not in ("source", "output", "to") and value is not None}
     try:
         if args.to:
@@ -126,6 +127,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    # Saving warns of untraced functions.
-    tf.get_logger().setLevel("ERROR")
     main()

@@ -3,6 +3,8 @@
 import dataclasses
 
 from bert.conversion.names import BLOCKS
+from official.conversion.hugging_face import check_config, our_activation, their_activation
+from widenet.checks import check_not_negative, check_positive, check_rate
 from widenet.deployment import Deployment
 
 # Our names, and theirs.
@@ -21,18 +23,10 @@ OTHERS = {
     "dropout": "hidden_dropout_prob",
     "attention_dropout": "attention_probs_dropout_prob",
 }
-# Their activations that are one of ours. Ours is written as the first that has it.
-ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-    "tanh": "tanh",
-    "linear": "linear",
+CHECKS = {
+    "layer_norm_eps": check_positive,
+    "initializer_range": check_not_negative,
+    **dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), check_rate),
 }
 # What a config.json that leaves a setting out means.
 DEFAULTS = {
@@ -78,7 +72,7 @@ def family_of(config, names):
     raise ValueError(f"config.json has model_type={kind!r}, which must be bert or albert{why}")
 
 
-def check_config(config):
+def _check_represented(config):
     """Refuses what no model of ours can represent.
 
     Raises:
@@ -113,9 +107,9 @@ def read_settings(config, family, shapes, given):
       A dict of settings as of bert.model_settings, without `classes`, and the number of instances of blocks.
 
     Raises:
-      ValueError: as `check_config`, or what nothing tells, in words that complete "... is not allowed: ".
+      ValueError: as `_check_represented`, or what nothing tells, in words that complete "... is not allowed: ".
     """
-    check_config(config)
+    _check_represented(config)
     theirs = {**COMMON, **DEFAULTS[family], **config} if config else {}
     known = {ours: config[key] for ours, key in SIZES.items() if key in config}
     if family == "bert":
@@ -127,7 +121,8 @@ def read_settings(config, family, shapes, given):
     if family == "bert":
         known.setdefault("depth", shapes.instances)
     if theirs:
-        known["activation"] = _activation(theirs["hidden_act"])
+        check_config(theirs, CHECKS)
+        known["activation"] = our_activation(theirs["hidden_act"])
         known["kernel_initializer"] = {"class_name": "TruncatedNormal", "config": {"stddev": theirs["initializer_range"]}}
     known = {name: given[name] for name in UNSEEN if given.get(name) is not None} | known
     missing = [name for name in UNSEEN if name not in known]
@@ -144,13 +139,8 @@ def read_settings(config, family, shapes, given):
     return known, instances
 
 
-def _activation(theirs):
-    if not isinstance(theirs, str) or theirs not in ACTIVATIONS:
-        raise ValueError(f"config.json has hidden_act={theirs!r}, which must be one of {', '.join(ACTIVATIONS)}")
-    return ACTIVATIONS[theirs]
-
-
 def _check_numbers(known, instances, shapes):
+    check_positive("norm_epsilon", known["norm_epsilon"])
     for name in (*SIZES, "depth", "heads"):
         if not isinstance(known[name], int) or isinstance(known[name], bool) or known[name] < 1:
             raise ValueError(f"{their_name(name)}={known[name]!r} must be a whole number, at least 1")
@@ -233,9 +223,7 @@ def config_of(settings):
         raise ValueError(f"it has experts (moe_blocks={settings['moe_blocks']!r}), and a BERT or ALBERT of Hugging Face none")
     if deployment.norm_position != "post":
         raise ValueError(f"it has norm_position={deployment.norm_position!r}, and a BERT or ALBERT of Hugging Face 'post'")
-    activation = next((theirs for theirs, ours in ACTIVATIONS.items() if ours == settings["activation"]), None)
-    if activation is None:
-        raise ValueError(f"it has activation={settings['activation']!r}, which must be one of {', '.join(ACTIVATIONS.values())}")
+    activation = their_activation(settings["activation"])
     groups = {name: settings[name] or depth for name in ("attention_groups", "ffn_groups", "norm_groups")}
     instances = groups["norm_groups"]
     if len(set(groups.values())) > 1:

@@ -81,9 +81,11 @@ def check_pooling(folder):
       ValueError: names the file, and what is made instead where the task is given.
     """
     path = folder / MODULES
-    modules = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    modules = read_json(path, list) if path.is_file() else []
     known = ("Transformer", "Pooling", "Normalize")
-    for module in modules if isinstance(modules, list) else []:
+    for module in modules:
+        if not isinstance(module, dict):
+            raise ValueError(f"{path} cannot be read: it must list a JSON object for each layer")
         kind = str(module.get("type", "")).rpartition(".")[2]
         file = folder / str(module.get("path", "")) / "config.json"
         pooling = read_json(file) if kind == "Pooling" and file.is_file() else {}
@@ -129,7 +131,7 @@ def _casing(folder):
     fast = steps.get("BertNormalizer", {})
     said = {
         "do_lower_case": fast.get("lowercase", "Lowercase" in steps if steps else None),
-        "strip_accents": fast.get("strip_accents"),
+        "strip_accents": "StripAccents" in steps if steps and not fast else fast.get("strip_accents"),
         "tokenize_chinese_chars": fast.get("handle_chinese_chars"),
         **{setting: value for setting, value in config.items() if value is not None},
     }

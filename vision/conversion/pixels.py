@@ -53,7 +53,12 @@ def read_pixels(source, kind, channels, image_size, mean=None, deviation=None):
     if config.get("do_normalize") is False:
         told = dict(image_mean=(0.0,), image_std=(1.0,))
     given = {name: value for name, value in (("image_mean", mean), ("image_std", deviation)) if value is not None}
-    used = {**dict(zip(("image_mean", "image_std"), USUAL[kind], strict=True)), **told, **given}
+    usual = dict(zip(("image_mean", "image_std"), USUAL[kind], strict=True))
+    for name, value in usual.items():
+        if len(value) not in (1, channels) and name not in {**told, **given}:
+            needed = f"the command vision.convert needs --{name}"
+            raise ValueError(f"it has {channels} channels, and nothing tells how they are normalized: {needed}")
+    used = {**usual, **told, **given}
     mean, deviation = (_numbers(value, channels, name) for name, value in used.items())
     if not (deviation > 0).all():
         raise ValueError(f"image_std={used['image_std']!r} must be above 0")

@@ -24,7 +24,13 @@ def files(folder, vocabulary=VOCABULARY, **contents):
         (dict(tokenizer_config={"do_lower_case": False, "strip_accents": None}), False),
         (dict(tokenizer_config={"do_lower_case": True}, tokenizer={"normalizer": {"type": "BertNormalizer"}}), True),
         (dict(tokenizer={"normalizer": {"type": "BertNormalizer", "lowercase": False}}), False),
-        (dict(tokenizer_config={}, tokenizer={"normalizer": {"type": "Sequence", "normalizers": [{"type": "Lowercase"}]}}), True),
+        (
+            dict(
+                tokenizer_config={},
+                tokenizer={"normalizer": {"type": "Sequence", "normalizers": [{"type": "StripAccents"}, {"type": "Lowercase"}]}},
+            ),
+            True,
+        ),
     ],
 )
 def test_casing_as_the_files_say(contents, lower_case, tmp_path):
@@ -68,6 +74,12 @@ def test_tokenizers_without_counterpart(config, message, tmp_path):
     assert find_vocabulary(tmp_path, lower_case=True).lower_case is True
 
 
+def test_a_normalizer_that_keeps_accents(tmp_path):
+    files(tmp_path, tokenizer={"normalizer": {"type": "Lowercase"}})
+    with pytest.raises(ValueError, match="a tokenizer with strip_accents=false"):
+        find_vocabulary(tmp_path)
+
+
 @pytest.mark.parametrize(
     "kinds, pooling, message",
     [
@@ -91,6 +103,13 @@ def test_pooling(kinds, pooling, message, tmp_path):
     else:
         with pytest.raises(ValueError, match=message):
             check_pooling(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[", "{}", '["Transformer"]'])
+def test_a_list_of_layers_that_is_none(content, tmp_path):
+    (tmp_path / "modules.json").write_text(content)
+    with pytest.raises(ValueError, match=r"modules\.json cannot be read"):
+        check_pooling(tmp_path)
 
 
 def test_nothing_there(tmp_path):

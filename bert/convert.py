@@ -38,6 +38,7 @@ from official.files.layout import check_output
 from official.files.summary import run_facts
 from official.serving.saved_models import keep_weights, write_saved_model
 from official.task import create_task
+from official.zoo import check_model_name
 
 TASKS = ("classification", "span", "pretraining", "embedding")
 
@@ -65,6 +66,7 @@ def convert_model(source, output, name=None, task=None, vocabulary=None, lower_c
     """
     folder = pathlib.Path(output)
     check_output(folder, False, "an empty folder")
+    check_model_name(name)
     if task is not None and task not in TASKS:
         raise ValueError(f"task={task!r} is not allowed: it must be one of {', '.join(TASKS)}")
     opened = open_source(source, "--from", prefix)

@@ -28,6 +28,7 @@ from official.files.layout import check_output
 from official.files.summary import run_facts
 from official.serving.saved_models import write_saved_model
 from official.task import create_task
+from official.zoo import check_model_name
 from vision.conversion.exporting import export_hugging_face
 from vision.conversion.importing import convert_images
 from vision.recipes import image_recipe
@@ -55,6 +56,7 @@ def convert_model(source, output, name=None, prefix=None, data=None, **given):
     """
     folder = pathlib.Path(output)
     check_output(folder, False, "an empty folder")
+    check_model_name(name)
     opened = open_source(source, "--from", prefix)
     given = {setting: value for setting, value in given.items() if value is not None}
     converted, of_data = convert_images(opened, given)

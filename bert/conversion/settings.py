@@ -49,27 +49,35 @@ OTHER_TYPES = {
     "distilbert": "it has neither types of segments nor a pooler, and its classifier has a ReLU layer before it",
     "electra": "its classifier has a layer of its own before it, with another activation than tanh",
     "mpnet": "its positions are relative",
+    **dict.fromkeys(("vit", "deit", "dinov2"), "models of images are for the command vision.convert"),
     "nomic_bert": "its positions are rotary",
     "modernbert": "its positions are rotary, and its feed-forward layers are gated",
 }
 
 
 def family_of(config, names):
-    """ "bert" or "albert", as the config says or else the names of the tensors.
+    """ "bert" or "albert", as the config says, which has passed `check_type`, or else the names of the tensors.
 
     Raises:
-      ValueError: another type of model, in words that complete "... is not allowed: ".
+      ValueError: names of another type of model, in words that complete "... is not allowed: ".
     """
-    kind = config.get("model_type") or next(
-        (kind for kind in BLOCKS if any(name.startswith(BLOCKS[kind]) for name in names)), None
-    )
-    kind = str(kind) if kind else None
-    if kind in BLOCKS:
-        return kind
+    found = (kind for kind in BLOCKS if any(name.startswith(BLOCKS[kind]) for name in names))
+    kind = config.get("model_type") or next(found, None)
     if kind is None:
         raise ValueError(f"it must be a BERT or an ALBERT, and none of its tensors is called {' or '.join(BLOCKS.values())}...")
-    why = f": {OTHER_TYPES[kind]}" if kind in OTHER_TYPES else ""
-    raise ValueError(f"config.json has model_type={kind!r}, which must be bert or albert{why}")
+    return kind
+
+
+def check_type(config):
+    """Refuses a config of another type of model; one that does not tell its type passes.
+
+    Raises:
+      ValueError: names the type, in words that complete "... is not allowed: ".
+    """
+    kind = config.get("model_type")
+    if kind and (not isinstance(kind, str) or kind not in BLOCKS):
+        why = f": {OTHER_TYPES[kind]}" if str(kind) in OTHER_TYPES else ""
+        raise ValueError(f"config.json has model_type={kind!r}, which must be bert or albert{why}")
 
 
 def _check_represented(config):
@@ -115,6 +123,11 @@ def read_settings(config, family, shapes, given):
     if family == "bert":
         known.pop("embedding_dim", None)
     known = {**shapes.sizes(), **known}
+    if not config and known["type_vocab_size"] == 1:
+        raise ValueError(
+            "it has no config.json and one type of segments, as RoBERTa has, whose positions begin behind the id of padding: for "
+            'a BERT a config.json with "model_type": "bert" is needed'
+        )
     known["embedding_dim"] = known["embedding_dim"] if family == "albert" else known["width"]
     groups = theirs.get("num_hidden_groups", shapes.instances) if family == "albert" else None
     known |= {ours: theirs[key] for ours, key in OTHERS.items() if key in theirs}

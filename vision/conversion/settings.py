@@ -43,6 +43,7 @@ OTHER_TYPES = {
     **dict.fromkeys(("siglip", "siglip_vision_model"), "its head, which attends to the patches, has no counterpart here"),
     **dict.fromkeys(("beit", "data2vec-vision"), "its positions are relative"),
     **dict.fromkeys(("swin", "swinv2"), "its attention to windows has no counterpart here"),
+    **dict.fromkeys(("bert", "albert"), "models of texts are for the command bert.convert"),
     "vit_mae": "its positions are fixed, and its encoder sees a part of the patches",
 }
 # Tensors that have no counterpart, by the end of their names, and what they are.

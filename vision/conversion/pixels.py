@@ -65,6 +65,8 @@ def read_pixels(source, kind, channels, image_size, mean=None, deviation=None):
     # Most files divide pixels from 0 to 255 by 255 before they are normalized.
     factor = _numbers(config.get("rescale_factor", 1 / 255), 1, "rescale_factor")[0] if config.get("do_rescale", True) else 1.0
     half = np.round(127.5 * factor, 9)
+    if not ((mean >= 0) & (mean <= 2 * half)).all():
+        raise ValueError(f"image_mean={used['image_mean']!r} must be from 0 to {2 * half:g}, as the pixels are")
     crop, notes = _crop(config, image_size)
     unsaid = [f"{name}={tuple(value)}" for name, value in used.items() if name not in told and name not in given]
     if unsaid:
@@ -95,7 +97,7 @@ def _numbers(value, count, name):
     except (TypeError, ValueError):
         numbers = np.array([np.nan])
     if not np.isfinite(numbers).all():
-        raise ValueError(f"{name}={value!r} must be {count} numbers, one for each channel")
+        raise ValueError(f"{name}={value!r} must be " + (f"{count} numbers, one for each channel" if count > 1 else "a number"))
     return numbers
 
 

@@ -239,6 +239,8 @@ def test_refused(changes, extra, message, tmp_path):
     "processor, message",
     [
         ({"image_mean": [0.5, 0.5]}, r"image_mean=\[0\.5, 0\.5\] must be 3 numbers"),
+        ({"image_mean": [123.7, 116.3, 103.5]}, r"image_mean=\[123\.7, 116\.3, 103\.5\] must be from 0 to 1, as the pixels are"),
+        ({"rescale_factor": "x"}, "rescale_factor='x' must be a number$"),
         ({"image_std": 0}, "image_std=0 must be above 0"),
         ({"image_std": "much"}, "image_std='much' must be 3 numbers"),
     ],

@@ -71,8 +71,7 @@ def convert_model(source, output, name=None, task=None, vocabulary=None, lower_c
         raise ValueError(f"task={task!r} is not allowed: it must be one of {', '.join(TASKS)}")
     opened = open_source(source, "--from", prefix)
     words = find_vocabulary(opened.folder, vocabulary, lower_case)
-    if task is None:
-        check_pooling(opened.folder)
+    of_pooling = check_pooling(opened.folder) if task is None else []
     if words is None:
         raise ValueError(
             f"--from={opened.given!r} is not allowed: {opened.folder} has no vocabulary, without which texts cannot be read: "
@@ -97,7 +96,7 @@ def convert_model(source, output, name=None, task=None, vocabulary=None, lower_c
         facts = run_facts(converted.name, "examples", None, {})
         folder.parent.mkdir(parents=True, exist_ok=True)
         write_saved_model(spec, folder, configs.to_plain(config), facts)
-    notes = [*opened.notes, *words.notes]
+    notes = [*opened.notes, *words.notes, *(of_pooling if found == "encoder" else ())]
     if fresh:
         notes.append(f"the source has no {', '.join(fresh)}: random values, as for training")
     return folder, converted, notes

@@ -77,16 +77,21 @@ def longest_text(folder):
 def check_pooling(folder):
     """Refuses a model of Sentence Transformers whose embeddings are no means over tokens, as its files say.
 
+    Returns:
+      List of sentences that the user should read.
+
     Raises:
       ValueError: names the file, and what is made instead where the task is given.
     """
     path = folder / MODULES
     modules = read_json(path, list) if path.is_file() else []
     known = ("Transformer", "Pooling", "Normalize")
+    kinds = []
     for module in modules:
         if not isinstance(module, dict):
             raise ValueError(f"{path} cannot be read: it must list a JSON object for each layer")
         kind = str(module.get("type", "")).rpartition(".")[2]
+        kinds.append(kind)
         file = folder / str(module.get("path", "")) / "config.json"
         pooling = read_json(file) if kind == "Pooling" and file.is_file() else {}
         modes = [mode for mode, is_on in pooling.items() if mode.startswith("pooling_mode_") and is_on]
@@ -95,6 +100,9 @@ def check_pooling(folder):
             raise ValueError(
                 f"{what}: embeddings here are means over tokens; with --task=embedding they are made of this encoder"
             )
+    if kinds and "Normalize" not in kinds:
+        return [f"embeddings have length 1 here, and {path} has no layer Normalize: cosines are equal, dot products are not"]
+    return []
 
 
 def _content(folder, path):

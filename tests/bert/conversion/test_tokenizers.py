@@ -84,6 +84,7 @@ def test_a_normalizer_that_keeps_accents(tmp_path):
     "kinds, pooling, message",
     [
         (("Transformer", "Pooling", "Normalize"), {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}, None),
+        (("Transformer", "Pooling"), {"pooling_mode_mean_tokens": True}, None),
         (("Transformer", "Pooling"), {"pooling_mode_cls_token": True}, "config.json has pooling_mode_cls_token: embeddings here"),
         (
             ("Transformer", "Pooling", "Dense"),
@@ -99,7 +100,8 @@ def test_pooling(kinds, pooling, message, tmp_path):
     (tmp_path / "1_Pooling").mkdir()
     files(files(tmp_path, modules=modules) / "1_Pooling", None, config=pooling)
     if message is None:
-        check_pooling(tmp_path)
+        (note,) = check_pooling(tmp_path) or [""]
+        assert ("has no layer Normalize: cosines are equal" in note) == ("Normalize" not in kinds)
     else:
         with pytest.raises(ValueError, match=message):
             check_pooling(tmp_path)

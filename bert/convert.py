@@ -201,8 +201,14 @@ def main(argv=None):
     parser.add_argument("--lower_case", choices=("true", "false"), help="casing of the vocabulary (default: as files there say)")
     parser.add_argument("--prefix", metavar="MODULE", help="path of the model inside a larger one, such as encoder.bert")
     others = parser.add_argument_group("settings that a file without config.json does not tell")
-    for setting, kind in zip(UNSEEN, (positive, positive, float, str), strict=True):
-        others.add_argument(f"--{setting}", type=kind)
+    kinds = (
+        (positive, "number of blocks (of an ALBERT)"),
+        (positive, "number of attention heads"),
+        (float, "that of the norms, such as 1e-12"),
+        (str, "gelu, gelu_tanh, relu, silu, tanh or linear"),
+    )
+    for setting, (kind, text) in zip(UNSEEN, kinds, strict=True):
+        others.add_argument(f"--{setting}", type=kind, help=text)
     args, data = parse_with_data(parser, argv)
     tf.get_logger().setLevel("ERROR")  # saving warns of untraced functions
     given = {name: value for name, value in vars(args).items() if name not in ("source", "output", "to") and value is not None}

@@ -107,9 +107,9 @@ def main(argv=None):
     size = "side of the images, or height,width (default: the source's; for another one positions are resampled)"
     parser.add_argument("--image_size", type=_literal, metavar="PIXELS", help=size)
     others = parser.add_argument_group("what files without config.json or preprocessor_config.json do not tell")
-    others.add_argument("--heads", type=positive)
-    others.add_argument("--norm_epsilon", type=float)
-    others.add_argument("--activation")
+    others.add_argument("--heads", type=positive, help="number of attention heads")
+    others.add_argument("--norm_epsilon", type=float, help="that of the norms, such as 1e-6")
+    others.add_argument("--activation", help="gelu, gelu_tanh, relu, silu, tanh or linear")
     others.add_argument("--image_mean", type=_literal, help="of pixels from 0 to 1, a number or one for each channel")
     others.add_argument("--image_std", type=_literal, help="their standard deviation")
     args, data = parse_with_data(parser, argv)

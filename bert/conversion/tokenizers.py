@@ -8,9 +8,10 @@ from bert.tokenizers.sentencepiece_model import SPECIAL as PIECES
 from bert.tokenizers.sentencepiece_model import read_model
 from bert.tokenizers.wordpiece import SPECIAL, UNUSED, read_vocabulary
 from official.conversion.files import read_json
+from official.conversion.source import listed
 
 WORDPIECE, SENTENCEPIECE = "vocab.txt", ("spiece.model", "30k-clean.model")
-FAST, CONFIG = "tokenizer.json", "tokenizer_config.json"
+FAST, CONFIG, ADDED = "tokenizer.json", "tokenizer_config.json", "added_tokens.json"
 SENTENCES, MODULES = "sentence_bert_config.json", "modules.json"
 
 
@@ -64,6 +65,9 @@ def find_vocabulary(folder, path=None, lower_case=None):
         lower_case = not any(token != token.lower() for token, skip in zip(tokens, special, strict=True) if not skip)
         has = "no token with a capital letter" if lower_case else "tokens with capital letters"
         notes.append(f"its casing is not said, and taken from the vocabulary, which has {has}: lower_case={lower_case}")
+    added = _added(folder, len(tokens)) if path is None else []
+    if added:
+        notes.append(f"tokens that were added to the vocabulary are left out, and in texts split into others: {listed(added)}")
     return Vocabulary("vocab.txt" if is_wordpiece else "vocabulary.model", content, len(tokens), lower_case, notes)
 
 
@@ -126,6 +130,15 @@ def _content(folder, path):
     if sorted(words.values()) != list(range(len(words))):
         raise ValueError(f"{folder / FAST}: the ids of its {len(words)} tokens must be 0 to {len(words) - 1}")
     return folder / FAST, "".join(f"{token}\n" for token in sorted(words, key=words.get)).encode()
+
+
+def _added(folder, tokens):
+    """The tokens that a tokenizer has beyond its vocabulary of so many; those here have none."""
+    found = read_json(folder / ADDED) if (folder / ADDED).is_file() else {}
+    of_fast = read_json(folder / FAST).get("added_tokens") if (folder / FAST).is_file() else None
+    for token in of_fast if isinstance(of_fast, list) else []:
+        found |= {token.get("content"): token.get("id")} if isinstance(token, dict) else {}
+    return [token for token, number in found.items() if isinstance(number, int) and number >= tokens]
 
 
 def _casing(folder):

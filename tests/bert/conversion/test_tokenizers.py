@@ -74,6 +74,14 @@ def test_tokenizers_without_counterpart(config, message, tmp_path):
     assert find_vocabulary(tmp_path, lower_case=True).lower_case is True
 
 
+def test_tokens_beyond_the_vocabulary(tmp_path):
+    """Those of the vocabulary are listed in tokenizer.json, too."""
+    known, new = {"content": "[CLS]", "id": 2}, {"content": "<new>", "id": len(TOKENS)}
+    files(tmp_path, added_tokens={"<other>": len(TOKENS) + 1}, tokenizer={"added_tokens": [known, new]})
+    (note,) = find_vocabulary(tmp_path, lower_case=True).notes
+    assert note.startswith("tokens that were added to the vocabulary are left out") and note.endswith(": '<other>', '<new>'")
+
+
 def test_a_normalizer_that_keeps_accents(tmp_path):
     files(tmp_path, tokenizer={"normalizer": {"type": "Lowercase"}})
     with pytest.raises(ValueError, match="a tokenizer with strip_accents=false"):

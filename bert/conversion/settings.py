@@ -145,22 +145,23 @@ def read_settings(config, family, shapes, given):
             f"{missing[0]}=... to load_model and --{missing[0]}=... to the command bert.convert"
         )
     instances = known["depth"] if groups is None else groups
-    _check_numbers(known, instances, shapes)
+    _check_numbers(known, instances, shapes, called=their_name if config else str)
     if family == "albert":
         known |= dict(attention_groups=groups, ffn_groups=groups, norm_groups=groups)
         known["embedding_projection"] = True if known["embedding_dim"] == known["width"] else None
     return known, instances
 
 
-def _check_numbers(known, instances, shapes):
+def _check_numbers(known, instances, shapes, called):
+    """Raises ValueError for sizes that cannot be; `called` is a function of a setting that returns what the user calls it."""
     check_positive("norm_epsilon", known["norm_epsilon"])
     for name in (*SIZES, "depth", "heads"):
         if not isinstance(known[name], int) or isinstance(known[name], bool) or known[name] < 1:
-            raise ValueError(f"{their_name(name)}={known[name]!r} must be a whole number, at least 1")
+            raise ValueError(f"{called(name)}={known[name]!r} must be a whole number, at least 1")
     if known["width"] % known["heads"]:
-        raise ValueError(f"{their_name('heads')}={known['heads']} must divide {their_name('width')}={known['width']}")
+        raise ValueError(f"{called('heads')}={known['heads']} must divide {called('width')}={known['width']}")
     if not isinstance(instances, int) or not 1 <= instances <= known["depth"]:
-        raise ValueError(f"num_hidden_groups={instances!r} must be from 1 to {their_name('depth')}={known['depth']}")
+        raise ValueError(f"num_hidden_groups={instances!r} must be from 1 to {called('depth')}={known['depth']}")
     if instances != shapes.instances:
         setting = "num_hidden_layers" if shapes.blocks == BLOCKS["bert"] else "num_hidden_groups"
         raise ValueError(f"config.json has {setting}={instances}, and there are tensors {shapes.blocks}N of {shapes.instances}")

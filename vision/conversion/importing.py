@@ -140,7 +140,7 @@ def _has_head(source, layout):
 
 def _has_query_biases(source):
     """As the config says or else the tensors."""
-    if "qkv_bias" in source.config:
+    if source.config.get("qkv_bias") is not None:
         return bool(source.config["qkv_bias"])
     return f"encoder.layer.0.attention.attention.{QUERY_KEY_VALUE[0]}.bias" in source
 

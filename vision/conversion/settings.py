@@ -220,7 +220,10 @@ def _image_size(patches, patch_size, given):
     if side * side == patches:
         return plain_size(tuple(side * length for length in sides(patch_size)))
     if given is None:
-        raise ValueError(f"it has {patches} positions of patches, which are no square: image_size=(height, width) must be given")
+        hint = "as --image_size=HEIGHT,WIDTH to the command vision.convert"
+        raise ValueError(
+            f"it has {patches} positions of patches, which are no square: image_size=(height, width) must be given, {hint}"
+        )
     return check_size("image_size", given)
 
 

@@ -226,6 +226,8 @@ def test_a_file_without_config_takes_what_it_does_not_tell(tmp_path):
     assert_equal(convert(open_source(file), bert.model_settings, given), expected)
     with pytest.raises(ValueError, match="norm_epsilon=nan is not allowed: it must be a finite number above 0"):
         convert(open_source(file), bert.model_settings, {**given, "norm_epsilon": float("nan")})
+    with pytest.raises(ValueError, match="is not allowed: heads=3 must divide width=8"):
+        convert(open_source(file), bert.model_settings, {**given, "heads": 3})
 
 
 def test_another_head_or_size_of_a_foreign_model(tmp_path, capsys):

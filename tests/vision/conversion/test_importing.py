@@ -251,6 +251,13 @@ def test_refused_pixels(processor, message, tmp_path):
         convert(open_source(folder))
 
 
+def test_query_biases_that_the_config_leaves_open(tmp_path):
+    tensors = random_tensors(shapes(VIT))
+    weights = convert(open_source(write(tmp_path, {**VIT, "qkv_bias": None}, tensors))).weights
+    bias = tensors["encoder.layer.0.attention.attention.query.bias"]
+    np.testing.assert_array_equal(weights["encoder/attention_0/query/bias"], bias)
+
+
 def test_unknown_pixels_of_one_channel(tmp_path):
     config = dict(DINOV2, num_channels=1)
     folder = write(tmp_path, config, random_tensors(shapes(config)))

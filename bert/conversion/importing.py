@@ -7,7 +7,7 @@ import numpy as np
 from bert.conversion.google import hugging_face_names
 from bert.conversion.names import HEADS, TIED, encoder_names, head_names
 from bert.conversion.settings import Shapes, check_type, family_of, read_settings, their_name
-from official.conversion.source import Converted
+from official.conversion.source import Converted, listed
 
 WORDS = "embeddings.word_embeddings.weight"
 # The heads that a model of each task has.
@@ -106,7 +106,9 @@ def _begin_names(source):
     if prefix in ("", "bert.", "albert."):
         source.rename(lambda name: name.removeprefix(prefix))
         return
-    outside = {name for name in source.names() if not name.startswith(prefix)}
+    outside = [name for name in source.names() if not name.startswith(prefix)]
+    if outside:
+        source.notes.append(f"tensors outside {prefix.rstrip('.')} are left out: {listed(outside)}")
     for name in outside:
         source.drop(_literal(name), f"outside {prefix.rstrip('.')}")
     source.rename(lambda name: f"outside/{name}" if name in outside else name.removeprefix(prefix))

@@ -254,4 +254,6 @@ def test_part_of_a_larger_model(tmp_path):
     assert converted.settings["task"] == "encoder"
     outside = {row.weight for row in converted.rows if row.reason == "outside encoder.bert"}
     assert outside == {"encoder.text.weight", "classifier.weight"}
+    (note,) = source.notes
+    assert note.startswith("tensors outside encoder.bert are left out: ") and "'classifier.weight'" in note
     assert_equal(converted, convert(open_source(write(tmp_path / "alone", ALBERT, tensors)), bert.model_settings))

@@ -9,6 +9,7 @@ from bert.tokenizer import open_tokenizer
 from bert.transfer import grow_model, transfer_weights
 from bert.zoo import MEANINGS, load_model
 from official.checkpoints.trained_models import find_model
+from official.checkpoints.weights import locate
 from official.config import meanings_of
 from official.data.bad_examples import BadExamples
 from official.exportable import ExportSpec, TracedModel, keras_module, model_endpoint
@@ -148,6 +149,8 @@ def open_vocabulary(config):
     before = _vocabulary_in(_data_of(config.init))
     data.vocabulary = data.vocabulary or before
     if not data.vocabulary:
+        if config.init:
+            locate(config.init, "init")  # of a wrong path, that is what to say
         raise ValueError(
             "data.vocabulary='' is not allowed: it must be the path of a BERT vocab.txt or of a SentencePiece .model, unless "
             "init is a run with a vocabulary"

@@ -116,6 +116,7 @@ class TestTask:
             ({"data.cache_mib": -1}, "data.cache_mib=-1 is not allowed: it must be at least 0"),
             ({"data.bad_examples": "count"}, "data.bad_examples='count' is not allowed: it must be one of refuse, skip"),
             ({"data.vocabulary": ""}, "data.vocabulary='' is not allowed: it must be the path of a BERT vocab.txt"),
+            ({"data.vocabulary": "", "init": "gone"}, "init='gone' is not allowed: it must be the workdir of a run"),
             ({"data.vocabulary": "gone.txt"}, "data.vocabulary='gone.txt' is not allowed: gone.txt: the file does not exist"),
             ({"model.vocab_size": 7}, "model.vocab_size=7 is not allowed: it must be "),
             ({"model.classes": 3}, "model.classes=3 is not allowed: it must be 2, for data.name='file' has 2 classes"),

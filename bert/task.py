@@ -29,7 +29,7 @@ class TextTask(Task):
 
     Attributes:
       model_task: the task of the model, as in bert.create_model.
-      output_name: of the model's only output, where that is no dict, in the exported module.
+      output_name: of the output in the exported module, for a model whose output is not a dict.
       data_table: the settings of `data`, {name: official.config.Setting}.
       config: of the run.
       tokenizer: a bert.tokenizer.Tokenizer.

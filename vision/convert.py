@@ -23,7 +23,7 @@ with quiet.startup():
 from official import config as configs
 from official.checkpoints.trained_models import change_data
 from official.cli.arguments import parse_with_data, positive
-from official.conversion.source import open_source, tensor_table
+from official.conversion.source import open_source, print_account
 from official.files.layout import check_output
 from official.files.summary import run_facts
 from official.serving.saved_models import write_saved_model
@@ -82,9 +82,7 @@ def convert_model(source, output, name=None, prefix=None, data=None, **given):
 
 def report(folder, facts, rows, notes):
     """Prints what became of every tensor, and what was written; arguments as `convert_model` returns them."""
-    print(tensor_table(rows))
-    for note in notes:
-        print(note[0].upper() + note[1:] + ".")
+    print_account(rows, notes)
     print(f"{folder}: {facts['model']}, {facts['kind']}, {facts['parameters']:,} parameters")
 
 

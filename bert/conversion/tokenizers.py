@@ -133,7 +133,7 @@ def _content(folder, path):
 
 
 def _added(folder, tokens):
-    """The tokens that a tokenizer has beyond its vocabulary of so many; those here have none."""
+    """The tokens that a tokenizer has in addition to its vocabulary; tokenizers here have no such tokens."""
     found = read_json(folder / ADDED) if (folder / ADDED).is_file() else {}
     of_fast = read_json(folder / FAST).get("added_tokens") if (folder / FAST).is_file() else None
     for token in of_fast if isinstance(of_fast, list) else []:

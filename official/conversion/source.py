@@ -295,6 +295,23 @@ def tensor_table(rows):
     return text_table([Row(start + _ranges(numbers) + end, *rest) for (start, end, *rest), numbers in groups.items()])
 
 
+def print_account(rows, notes):
+    """Prints what became of every tensor, then the notes as sentences.
+
+    Args:
+      rows: of `Source.finish`.
+      notes: list of strings without a capital letter and a full stop.
+    """
+    print(tensor_table(rows))
+    print_notes(notes)
+
+
+def print_notes(notes):
+    """Prints notes as sentences; as of `print_account`."""
+    for note in notes:
+        print(note[0].upper() + note[1:] + ".")
+
+
 def _ranges(numbers):
     """Numbers in their order, such as "0..2, 5"; "" for no number."""
     runs = []

@@ -160,7 +160,7 @@ def _positions(source):
 
 
 def _shape(source, name, axes):
-    """The shape of a tensor, which must have so many axes."""
+    """The shape of a tensor, which must have this number of axes."""
     shape = source.shape(name)
     if len(shape) != axes:
         raise ValueError(f"its tensor {name!r} has the shape {list(shape)}; it must have {axes} axes")

@@ -146,7 +146,7 @@ def complete(settings, patches, given):
       given: as of hugging_face_settings.
 
     Raises:
-      ValueError: what nothing tells, or no grid of so many patches.
+      ValueError: what nothing tells, or patches that do not form a grid.
     """
     given = {name: value for name, value in given.items() if value is not None}
     settings = {**{name: given[name] for name in UNSEEN if name in given}, **settings}

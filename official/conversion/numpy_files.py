@@ -45,7 +45,7 @@ class NumpyFile:
             raise unreadable(path, error) from error
         if others:
             raise ValueError(
-                f"{path}: {others[0]!r} is not an array of numbers; may be a pickle, which is not read; {INSTEAD}"
+                f"{path}: {others[0]!r} is not an array of numbers; it may be a pickle, which is not read; {INSTEAD}"
             )
         self.files = dict.fromkeys(self.shapes, path)
 

@@ -23,7 +23,7 @@ def get_config(argument="sst2", init=""):
     return classification_recipe(
         "",
         dict(classes=2, dropout=0.1, attention_dropout=0.1, capacity_factor=None, balance_weight=0.0),
-        data=dict(name=DATA[argument], max_length=64, padding="batch"),
+        data=dict(name=DATA[argument], max_length=64, padding="grouped"),
         train=dict(epochs=3, warmup_epochs=0.3, batch_size=32, lr=5e-5, eval_every=100, best="accuracy"),
         init=init,
         default="bert_small",

@@ -113,7 +113,7 @@ class TestTask:
             ({"data.name": "glue/sst"}, "data.name='glue/sst' is not allowed: it must be one of glue/cola"),
             ({"data.max_length": 64}, "data.max_length=64 is not allowed: it must be at most model.max_length=32"),
             ({"data.max_length": 3}, "data.max_length=3 is not allowed: it must be at least 5"),
-            ({"data.padding": "none"}, "data.padding='none' is not allowed: it must be one of static, batch"),
+            ({"data.padding": "none"}, "data.padding='none' is not allowed: it must be one of static, batch, grouped"),
             ({"data.cache_mib": -1}, "data.cache_mib=-1 is not allowed: it must be at least 0"),
             ({"data.bad_examples": "count"}, "data.bad_examples='count' is not allowed: it must be one of refuse, skip"),
             ({"data.vocabulary": ""}, "data.vocabulary='' is not allowed: it must be the path of a BERT vocab.txt"),

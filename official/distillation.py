@@ -22,7 +22,7 @@ SETTINGS = {
     "task": Setting("", "the class that implements the task whose data and model are used, module:Class"),
     "teacher": Setting("", "trained model to learn from: a run, checkpoint, SavedModel or handle; it is not trained"),
     "blocks": Setting(1.0, "weight of the unexplained share of the teacher's blocks, the mean over the student's blocks"),
-    "first": Setting(0.0, "weight of that of the blocks' first tokens, such as [CLS], which heads read and few others resemble"),
+    "first": Setting(0.0, "weight of that of the last block's first token, such as [CLS], alone: what many heads read"),
     "outputs": Setting(1.0, "weight of that of the outputs that both models have, such as logits"),
     "labels": Setting(False, "whether the task's own loss on its labels is added"),
 }
@@ -200,11 +200,11 @@ class Lesson:
         self.compared = compared
         self._teacher = teacher
         self._masks = masks
-        self._firsts = compared.blocks if settings.first else []
+        self._firsts = ["first_token"] if compared.blocks and settings.first else []
         of_kinds = ((settings.blocks, compared.blocks), (settings.outputs, compared.outputs), (settings.first, self._firsts))
         self._weights = [weight / len(names) for weight, names in of_kinds for _ in names]
         names = [f"block_{block + 1}" for block in range(len(compared.blocks))]
-        self.shares = UnexplainedShares([*names, *compared.outputs, *(f"{name}_first" for name in names if self._firsts)])
+        self.shares = UnexplainedShares([*names, *compared.outputs, *self._firsts])
         self._step = threading.local()  # each replica traces its step in a thread of its own
 
     @contextlib.contextmanager
@@ -248,7 +248,8 @@ class Lesson:
         named, masks = _named_outputs(self._teacher, answers), self._masks(inputs)
         for name in self.compared.outputs:
             yield named[name], _named_outputs(student, outputs)[name], masks.get(name)
-        for taught, learned, mask in blocks if self._firsts else ():
+        if self._firsts:
+            taught, learned, mask = blocks[-1]
             yield taught[:, :1], learned[:, :1], None if mask is None else mask[:, :1]
 
 

@@ -22,7 +22,6 @@ SETTINGS = {
     "task": Setting("", "the class that implements the task whose data and model are used, module:Class"),
     "teacher": Setting("", "trained model to learn from: a run, checkpoint, SavedModel or handle; it is not trained"),
     "blocks": Setting(1.0, "weight of the unexplained share of the teacher's blocks, the mean over the student's blocks"),
-    "first": Setting(0.0, "weight of that of the last block's first token, such as [CLS], alone: what many heads read"),
     "outputs": Setting(1.0, "weight of that of the outputs that both models have, such as logits"),
     "labels": Setting(False, "whether the task's own loss on its labels is added"),
 }
@@ -72,7 +71,6 @@ class Distillation(Task):
         are_given = settings.blocks > 0 or settings.outputs > 0
         allowed = {
             "blocks": (settings.blocks >= 0 and are_given, "at least 0, and above 0 where distillation.outputs is 0"),
-            "first": (settings.first == 0 or settings.first > 0 < settings.blocks, "at least 0, and 0 if distillation.blocks is"),
             "outputs": (settings.outputs >= 0, "at least 0"),
         }
         check_section("distillation", settings, allowed)
@@ -200,11 +198,10 @@ class Lesson:
         self.compared = compared
         self._teacher = teacher
         self._masks = masks
-        self._firsts = ["first_token"] if compared.blocks and settings.first else []
-        of_kinds = ((settings.blocks, compared.blocks), (settings.outputs, compared.outputs), (settings.first, self._firsts))
+        of_kinds = ((settings.blocks, compared.blocks), (settings.outputs, compared.outputs))
         self._weights = [weight / len(names) for weight, names in of_kinds for _ in names]
         names = [f"block_{block + 1}" for block in range(len(compared.blocks))]
-        self.shares = UnexplainedShares([*names, *compared.outputs, *self._firsts])
+        self.shares = UnexplainedShares(names + compared.outputs)
         self._step = threading.local()  # each replica traces its step in a thread of its own
 
     @contextlib.contextmanager
@@ -242,15 +239,11 @@ class Lesson:
             answers, theirs = self._teacher.call_with_blocks(taught)
         else:
             answers, theirs = self._teacher(taught, training=False), []
-        recorded = zip(self._step.blocks, self.compared.blocks, strict=True)
-        blocks = [(theirs[block].output, ours.output, ours.mask) for ours, block in recorded]
-        yield from blocks
+        for ours, block in zip(self._step.blocks, self.compared.blocks, strict=True):
+            yield theirs[block].output, ours.output, ours.mask
         named, masks = _named_outputs(self._teacher, answers), self._masks(inputs)
         for name in self.compared.outputs:
             yield named[name], _named_outputs(student, outputs)[name], masks.get(name)
-        if self._firsts:
-            taught, learned, mask = blocks[-1]
-            yield taught[:, :1], learned[:, :1], None if mask is None else mask[:, :1]
 
 
 class _Pair:

@@ -32,4 +32,4 @@ def get_config(argument="", init=""):
         init=init,
         default="widenet_tiny_e4",
     )
-    return distillation_recipe(recipe, first=1.0)
+    return distillation_recipe(recipe)

@@ -32,4 +32,4 @@ def get_config(argument="sst2", init=""):
         init=init,
         default="bert_small",
     )
-    return distillation_recipe(recipe, first=1.0, labels=True) if learns else recipe
+    return distillation_recipe(recipe, labels=True) if learns else recipe

@@ -80,7 +80,7 @@ class TestLoss:
     def test_by_hand(self, folder, monkeypatch):
         """Of tokens that are not padding, against the variance of the teacher's; weights and labels; the same logs."""
         tf.keras.mixed_precision.set_global_policy("float64")
-        task = create_task(distilled(folder, settings=dict(blocks=2.0, first=0.25, outputs=0.5, labels=True)))
+        task = create_task(distilled(folder, settings=dict(blocks=2.0, outputs=0.5, labels=True)))
         student = task.initial_model()
         student.compile("sgd", task.loss(), task.metrics())
         inputs, labels = batch()
@@ -93,9 +93,7 @@ class TestLoss:
         taught, of_student = (bert.create_model("bert_tiny", features_only=True, **encoder_settings(task)) for _ in range(2))
         for blocks, whole in ((taught, teacher), (of_student, student)):
             blocks.set_weights(whole.get_weights()[: len(blocks.weights)])
-        pairs = list(zip(taught(inputs), of_student(inputs), strict=True))
-        shares = [share_by_hand(*pair, inputs["input_mask"]) for pair in pairs]
-        first = share_by_hand(*(values[:, 0] for values in pairs[-1]))
+        shares = [share_by_hand(*pair, inputs["input_mask"]) for pair in zip(taught(inputs), of_student(inputs), strict=True)]
         logits = student(inputs).numpy()
         outputs = share_by_hand(teacher(inputs), logits)
         own = np.mean([np.log(np.exp(row).sum()) - row[label] for row, label in zip(logits, labels.numpy(), strict=True)])
@@ -103,8 +101,7 @@ class TestLoss:
         assert logs["block_1_unexplained"] == pytest.approx(shares[0], rel=1e-6)
         assert logs["block_2_unexplained"] == pytest.approx(shares[1], rel=1e-6)
         assert logs["classifier_unexplained"] == pytest.approx(outputs, rel=1e-6)
-        assert logs["first_token_unexplained"] == pytest.approx(first, rel=1e-6)
-        assert logs["loss"] == pytest.approx(2 * np.mean(shares) + 0.25 * first + 0.5 * outputs + own, rel=1e-6)
+        assert logs["loss"] == pytest.approx(2 * np.mean(shares) + 0.5 * outputs + own, rel=1e-6)
         assert min(*shares, outputs) > 0.1
 
     @pytest.mark.train

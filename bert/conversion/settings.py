@@ -237,6 +237,8 @@ def config_of(settings):
         raise ValueError(f"it has experts (moe_blocks={settings['moe_blocks']!r}), and a BERT or ALBERT of Hugging Face none")
     if deployment.norm_position != "post":
         raise ValueError(f"it has norm_position={deployment.norm_position!r}, and a BERT or ALBERT of Hugging Face 'post'")
+    if settings.get("pool") == "mean" and settings.get("task") not in ("embedding", "span"):
+        raise ValueError("it has pool='mean', and the pooler of a BERT or ALBERT of Hugging Face reads the first token")
     activation = their_activation(settings["activation"])
     groups = {name: settings[name] or depth for name in ("attention_groups", "ffn_groups", "norm_groups")}
     instances = groups["norm_groups"]

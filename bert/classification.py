@@ -80,8 +80,8 @@ class TextClassification(TextTask):
 
     def train_dataset(self, start_step):
         train = self.config.train
-        static = self.config.data.padding == "static"
-        return self._pipeline("train").train_batches(train.batch_size, train.seed, start_step, static)
+        padding = self.config.data.padding
+        return self._pipeline("train").train_batches(train.batch_size, train.seed, start_step, padding)
 
     def validation_dataset(self):
         return self._pipeline("validation").evaluation_batches(self.config.train.batch_size, self.needs_static)

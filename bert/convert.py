@@ -29,15 +29,16 @@ from bert.texts.examples import SCORE_NAME
 from bert.zoo import zoo
 from official import config as configs
 from official.checkpoints.pretrained import read_saved
-from official.checkpoints.trained_models import change_data, fill_in, find_model
+from official.checkpoints.trained_models import change_data, recipe_data
 from official.checkpoints.weights import plain_name
 from official.cli.arguments import parse_with_data, positive
-from official.conversion.source import open_source, tensor_table
-from official.conversion.writing import write_hugging_face
+from official.conversion.hugging_face import write_hugging_face
+from official.conversion.source import open_source, print_account, print_notes
 from official.files.layout import check_output
 from official.files.summary import run_facts
-from official.serving.saved_models import write_saved_model
+from official.serving.saved_models import keep_weights, write_saved_model
 from official.task import create_task
+from official.zoo import check_model_name
 
 TASKS = ("classification", "span", "pretraining", "embedding")
 
@@ -65,12 +66,12 @@ def convert_model(source, output, name=None, task=None, vocabulary=None, lower_c
     """
     folder = pathlib.Path(output)
     check_output(folder, False, "an empty folder")
+    check_model_name(name)
     if task is not None and task not in TASKS:
         raise ValueError(f"task={task!r} is not allowed: it must be one of {', '.join(TASKS)}")
     opened = open_source(source, "--from", prefix)
     words = find_vocabulary(opened.folder, vocabulary, lower_case)
-    if task is None:
-        check_pooling(opened.folder)
+    of_pooling = check_pooling(opened.folder) if task is None else []
     if words is None:
         raise ValueError(
             f"--from={opened.given!r} is not allowed: {opened.folder} has no vocabulary, without which texts cannot be read: "
@@ -95,7 +96,7 @@ def convert_model(source, output, name=None, task=None, vocabulary=None, lower_c
         facts = run_facts(converted.name, "examples", None, {})
         folder.parent.mkdir(parents=True, exist_ok=True)
         write_saved_model(spec, folder, configs.to_plain(config), facts)
-    notes = [*opened.notes, *words.notes]
+    notes = [*opened.notes, *words.notes, *(of_pooling if found == "encoder" else ())]
     if fresh:
         notes.append(f"the source has no {', '.join(fresh)}: random values, as for training")
     return folder, converted, notes
@@ -117,7 +118,7 @@ def export_hugging_face(model, output, setting="--from"):
       OSError: the folder cannot be written.
     """
     saved = read_saved(zoo(), model, setting)
-    data = _data(model)
+    data = recipe_data(model)
     try:
         tensors, config = hugging_face(saved.settings, saved.weights, data.get("classes") or ())
     except ValueError as error:
@@ -133,17 +134,6 @@ def export_hugging_face(model, output, setting="--from"):
         files |= sentence_files(saved.settings["width"], data.get("max_length") or saved.settings["max_length"])
     write_hugging_face(output, tensors, {"config.json": config, **files}, "--output")
     return tensors, config, notes
-
-
-def _data(model):
-    """The `data` settings that a model was trained with; {} where it is saved without them."""
-    try:
-        found = find_model(model)
-    except (ValueError, OSError):
-        return {}
-    if not found.is_saved_model:
-        fill_in(found.config, found.evaluations.parent)
-    return found.config.get("data") or {}
 
 
 def _recipe(converted, source, data):
@@ -186,16 +176,12 @@ def _with_weights(spec, weights):
             weight.assign(left.pop(name))
         else:
             fresh.append(name.partition("/")[0])
-    more = [tf.Variable(value, name=name) for name, value in left.items()]
-    module = spec.module._replace(variables=[*spec.module.variables, *more])
-    return spec._replace(module=module), list(dict.fromkeys(fresh))
+    return keep_weights(spec, left), list(dict.fromkeys(fresh))
 
 
 def report(folder, converted, notes):
     """Prints what became of every tensor, and what was written."""
-    print(tensor_table(converted.rows))
-    for note in notes:
-        print(note[0].upper() + note[1:] + ".")
+    print_account(converted.rows, notes)
     numbers = sum(value.size for value in converted.weights.values())
     print(f"{folder}: {converted.name}, {numbers:,} parameters")
 
@@ -213,9 +199,16 @@ def main(argv=None):
     parser.add_argument("--lower_case", choices=("true", "false"), help="casing of the vocabulary (default: as files there say)")
     parser.add_argument("--prefix", metavar="MODULE", help="path of the model inside a larger one, such as encoder.bert")
     others = parser.add_argument_group("settings that a file without config.json does not tell")
-    for setting, kind in zip(UNSEEN, (positive, positive, float, str), strict=True):
-        others.add_argument(f"--{setting}", type=kind)
+    kinds = (
+        (positive, "number of blocks (of an ALBERT)"),
+        (positive, "number of attention heads"),
+        (float, "that of the norms, such as 1e-12"),
+        (str, "gelu, gelu_tanh, relu, silu, tanh or linear"),
+    )
+    for setting, (kind, text) in zip(UNSEEN, kinds, strict=True):
+        others.add_argument(f"--{setting}", type=kind, help=text)
     args, data = parse_with_data(parser, argv)
+    tf.get_logger().setLevel("ERROR")  # saving warns of untraced functions
     given = {name: value for name, value in vars(args).items() if name not in ("source", "output", "to") and value is not None}
     if "lower_case" in given:
         given["lower_case"] = given["lower_case"] == "true"
@@ -225,15 +218,13 @@ def main(argv=None):
                 raise ValueError(f"--{[*given, *data][0]} is not allowed with --to={args.to}, which changes nothing of the model")
             tensors, config, notes = export_hugging_face(args.source, args.output)
             numbers = sum(tensor.size for tensor in tensors.values())
-            print(*(f"{note[0].upper()}{note[1:]}." for note in notes), sep="\n", end="\n" if notes else "")
+            print_notes(notes)
             print(f"{args.output}: {config['architectures'][0]}, {len(tensors)} tensors, {numbers:,} parameters")
             return
         report(*convert_model(args.source, args.output, data=data, **given))
-    except (ValueError, OSError, ModuleNotFoundError) as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":
-    # Saving warns of untraced functions.
-    tf.get_logger().setLevel("ERROR")
     main()

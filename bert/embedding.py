@@ -72,8 +72,8 @@ class SentenceEmbedding(TextTask):
 
     def train_dataset(self, start_step):
         train = self.config.train
-        static = self.config.data.padding == "static"
-        return self._pipeline("train").train_batches(train.batch_size, train.seed, start_step, static)
+        padding = self.config.data.padding
+        return self._pipeline("train").train_batches(train.batch_size, train.seed, start_step, padding)
 
     def validation_dataset(self):
         """As `train_dataset`, where the negatives are those of the batch, too: a smaller last batch has fewer."""

@@ -141,6 +141,29 @@ class FirstToken(Layer):
         return None
 
 
+def _mean_of_real(x, mask):
+    """The mean of float [batch, length, width] where `mask` [batch, length] is not 0: [batch, width]; 0 without such a token."""
+    real = tf.expand_dims(tf.cast(real_tokens(mask, x), x.dtype), axis=-1)  # TFLite has no slice with a new axis
+    return tf.math.divide_no_nan(tf.reduce_sum(x * real, axis=1), tf.reduce_sum(real, axis=1))
+
+
+@register
+class TokenMean(Layer):
+    """The mean over the real tokens of each example: float [batch, length, width] to [batch, width]; 0 without any real token.
+
+    In float32 under mixed precision: a sum of many bfloat16 numbers loses digits.
+    """
+
+    def call(self, x, mask):
+        """Pools tokens; arguments and result as of UnitMean."""
+        wide = tf.cast(x, at_least_float32(self.compute_dtype))
+        return tf.cast(_mean_of_real(wide, mask), self.compute_dtype)
+
+    def compute_mask(self, inputs, mask=None):
+        """Drops the mask, as FirstToken does."""
+        return None
+
+
 @register
 class UnitMean(Layer):
     """The embedding of each example: the mean over its real tokens, divided by its L2 norm.
@@ -159,10 +182,8 @@ class UnitMean(Layer):
         Returns:
           float [batch, width].
         """
-        real = tf.expand_dims(tf.cast(real_tokens(mask, x), x.dtype), axis=-1)  # TFLite has no slice with a new axis
-        mean = tf.math.divide_no_nan(tf.reduce_sum(x * real, axis=1), tf.reduce_sum(real, axis=1))
         # Unlike x / norm(x), this has a gradient where all values are 0.
-        return tf.math.l2_normalize(mean, axis=-1)
+        return tf.math.l2_normalize(_mean_of_real(x, mask), axis=-1)
 
     def compute_mask(self, inputs, mask=None):
         """Drops the mask of tokens, which does not fit one value per example."""

@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 import tensorflow as tf
 
-from bert.layers import FirstToken, MaskedWords, Span, TextEmbedding, UnitMean
+from bert.layers import FirstToken, MaskedWords, Span, TextEmbedding, TokenMean, UnitMean
 from widenet import Encoder, Model
 from widenet.checks import check_choice, check_count, check_switch, refuse
 from widenet.cost import dense_flops, encoder_flops
@@ -13,6 +13,7 @@ from widenet.zoo import EncoderSettings, create_encoder, settings_of_encoder
 
 Task = Literal["encoder", "pretraining", "classification", "span", "embedding"]
 TASKS = get_args(Task)
+Pool = Literal["token", "mean"]
 # BERT's, of every kernel and embedding.
 INITIALIZER = {"class_name": "TruncatedNormal", "config": {"stddev": 0.02}}
 INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
@@ -31,6 +32,7 @@ class ModelSettings(EncoderSettings, total=False):
     type_vocab_size: int
     embedding_dim: int
     embedding_projection: bool | None
+    pool: Pool
 
 
 def build_model(
@@ -44,6 +46,7 @@ def build_model(
     kernel_initializer=INITIALIZER,
     features_only=False,
     embedding_projection=None,
+    pool="token",
     **encoder,
 ):
     """Builds the model that `bert.create_model` documents.
@@ -60,6 +63,7 @@ def build_model(
     if features_only and task != "encoder":
         refuse("features_only", True, f"False for task={task!r}: such a model is an encoder alone")
     check_count("classes", classes)
+    check_choice("pool", pool, get_args(Pool))
     encoder = create_encoder({**encoder, "kernel_initializer": kernel_initializer})
     initializer, regularizer = encoder.kernel_initializer, encoder.kernel_regularizer
     embedding = TextEmbedding(
@@ -97,7 +101,7 @@ def build_model(
     if task == "embedding":
         return Model(inputs, UnitMean(name="sentence_embedding", dtype=wide)(x, mask=mask), name=name)
 
-    pooled = FirstToken(name="first_token")(x)
+    pooled = TokenMean(name="token_mean")(x, mask) if pool == "mean" else FirstToken(name="first_token")(x)
     pooled = dense(encoder.width, activation="tanh", name="pooler")(pooled)
     if task == "classification":
         pooled = tf.keras.layers.Dropout(encoder.dropout, name="pooled_dropout")(pooled)
@@ -133,6 +137,7 @@ def settings_of(model):
         "features_only": all(name.startswith(BLOCK) for name in model.output_names),
         "classes": layers["classifier"].units if "classifier" in layers else 2,
         **{name: getattr(embedding, name) for name in EMBEDDING},
+        "pool": "mean" if "token_mean" in layers else "token",
         **settings_of_encoder(encoder),
     }
 

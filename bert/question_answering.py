@@ -70,8 +70,8 @@ class QuestionAnswering(TextTask):
 
     def train_dataset(self, start_step):
         train = self.config.train
-        static = self.config.data.padding == "static"
-        return self.windows("train").train_batches(train.batch_size, train.seed, start_step, static)
+        padding = self.config.data.padding
+        return self.windows("train").train_batches(train.batch_size, train.seed, start_step, padding)
 
     def validation_dataset(self):
         return self.windows("validation").evaluation_batches(self.config.train.batch_size, self.needs_static)

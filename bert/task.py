@@ -8,7 +8,8 @@ from bert.serving import encoder_endpoints, preprocessor
 from bert.tokenizer import open_tokenizer
 from bert.transfer import grow_model, transfer_weights
 from bert.zoo import MEANINGS, load_model
-from official.checkpoints.trained_models import find_model
+from official.checkpoints.trained_models import find_model, recipe_data
+from official.checkpoints.weights import locate
 from official.config import meanings_of
 from official.data.bad_examples import BadExamples
 from official.exportable import ExportSpec, TracedModel, keras_module, model_endpoint
@@ -28,7 +29,7 @@ class TextTask(Task):
 
     Attributes:
       model_task: the task of the model, as in bert.create_model.
-      output_name: of the model's only output, where that is no dict, in the exported module.
+      output_name: of the output in the exported module, for a model whose output is not a dict.
       data_table: the settings of `data`, {name: official.config.Setting}.
       config: of the run.
       tokenizer: a bert.tokenizer.Tokenizer.
@@ -148,6 +149,8 @@ def open_vocabulary(config):
     before = _vocabulary_in(_data_of(config.init))
     data.vocabulary = data.vocabulary or before
     if not data.vocabulary:
+        if config.init:
+            locate(config.init, "init")  # of a wrong path, that is what to say
         raise ValueError(
             "data.vocabulary='' is not allowed: it must be the path of a BERT vocab.txt or of a SentencePiece .model, unless "
             "init is a run with a vocabulary"
@@ -172,11 +175,14 @@ def open_vocabulary(config):
 
 
 def _data_of(path):
-    """The `data` settings of the run that a model is of, {} if they are unknown; "" for no model."""
-    try:
-        return find_model(path).config.get("data", {}) if path else {}
-    except ValueError:  # only weights, or nothing, which is refused when weights are read
-        return {}
+    """The `data` settings of the run that a model is of, with what it filled in; {} if they are unknown; "" for no model."""
+    data = recipe_data(path) if path else {}
+    if data and not data.get("vocabulary"):
+        # A run that is not finished has not written down that its vocabulary is that of its own `init`.
+        config = find_model(path).config
+        if config.get("init") and config.init != path:
+            data = {**data, "vocabulary": _data_of(config.init).get("vocabulary", "")}
+    return data
 
 
 def _vocabulary_in(data):

@@ -41,7 +41,7 @@ MODELS = {
     "widenet_base_e16": dict(num_experts=16),
 }
 
-COMMON = dict(classes=2, vocab_size=30000, max_length=512, type_vocab_size=2, embedding_projection=None)
+COMMON = dict(classes=2, vocab_size=30000, max_length=512, type_vocab_size=2, embedding_projection=None, pool="token")
 
 # What these settings mean, one line each; widenet.zoo.MEANINGS has the others.
 MEANINGS = {
@@ -51,6 +51,7 @@ MEANINGS = {
     "type_vocab_size": "number of types of segments",
     "embedding_dim": "width of the embeddings, which are projected to width where that is another",
     "embedding_projection": "True: the embeddings are projected also where embedding_dim is the width",
+    "pool": "what the pooler reads: token (the first one, [CLS]) or mean (of all real tokens)",
 }
 
 ENCODER = dict(dropout=0.1, attention_dropout=0.1, norm_epsilon=1e-12, norm_position="post")
@@ -127,6 +128,8 @@ def create_model(
         vocab_size, max_length, type_vocab_size: numbers of words, positions and types of segments.
         embedding_dim: width of the embeddings, which are projected to `width` where that is another.
         embedding_projection: True for a projection also where it is not another, as ALBERT has in Hugging Face's code.
+        pool: what the pooler reads, and so classifiers and `pooled_output`: "token", the first one, [CLS]; or "mean", that of all
+          real tokens, for models whose [CLS] nothing has trained, such as sentence embeddings.
         depth, width, heads, ffn_dim, expert_dim, attention_dropout, drop_path: as in widenet.Encoder.
         activation, dropout, norm_epsilon: as in widenet.Encoder; also of the masked-word head (activation), of embedding and
           classifier (dropout), and of all norms.

@@ -163,7 +163,7 @@ def data_name(data):
     elif name in ("file", "lines") and file:
         path = pathlib.Path(folder, file).resolve()
         own = path.parent.name if path.stem.lower() in ("train", "training") else path.stem
-    return re.sub(r"[^A-Za-z0-9.-]+", "_", own).strip("_.-") or name.replace("/", "_")
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", own).strip("_.-") or re.sub(r"[^A-Za-z0-9_.-]+", "_", name)
 
 
 def literal_settings(settings):

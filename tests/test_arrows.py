@@ -68,7 +68,7 @@ ARROWS = {
     "bert.configs": "bert.recipes official.distillation",
     # Commands.
     "bert.convert": "bert.conversion bert.recipes bert.texts bert.zoo official.checkpoints official.cli official.config "
-    "official.conversion official.files official.serving official.task",
+    "official.conversion official.files official.serving official.task official.zoo",
     "bert.__main__": "bert.models official.cli widenet",
     "bert.fill": "bert.masked_lm official.checkpoints official.cli official.files official.serving",
     "bert.prepare": "bert.corpus official.cli official.config",

@@ -17,6 +17,7 @@ print(json.dumps(seen))
 """
 
 
+@pytest.mark.further
 def test_each_begins_afresh(tmp_path):
     assert run_elsewhere(LOOK, tmp_path, "a", 1, COLOR="red") == [[], ["a", "1"], str(tmp_path), "red", False, False]
     assert run_elsewhere(LOOK, "/") == [[], [], "/", None, False, False]

@@ -117,7 +117,10 @@ RUNS = {
     "cifar10_40": ("vision.configs.cifar10", ("40",)),
     "pretraining_small": ("bert.configs.pretraining_small", ()),
     "rotten_tomatoes_modern": ("bert.configs.rotten_tomatoes", ()),
+    "rotten_tomatoes_minilm": ("bert.configs.sentiment_small", ("rotten_tomatoes",)),
+    "sst2_minilm": ("bert.configs.sentiment_small", ("sst2",)),
 }
+FROM_MINILM = ("rotten_tomatoes_minilm", "sst2_minilm")  # whose size and name are not in the recipe
 
 
 PATHS = ("init", "data.dir", "data.vocabulary", "data.word_vectors")
@@ -138,13 +141,16 @@ def test_every_run_has_its_recipe():
 @pytest.mark.parametrize("name", RUNS)
 def test_summary_is_of_the_recipe_as_it_stands(name):
     """A changed recipe needs a new run. What it leaves open the run has filled in; where the data are is the user's."""
+    from bert.models import EMBEDDING
     from official.config import completed, to_plain
+    from widenet.zoo import ARCHITECTURE
 
     module, arguments = RUNS[name]
     recipe = settings_of(to_plain(importlib.import_module(module).get_config(*arguments)))
     summary = json.loads((ROOT / "docs/results" / name / "summary.json").read_text())
+    taken = ("name", *(f"model.{size}" for size in (*ARCHITECTURE, *EMBEDDING))) if name in FROM_MINILM else ()
     for setting, value in settings_of(completed(summary["config"])).items():
-        assert recipe[setting] in (value, None) or setting in PATHS, setting
+        assert recipe[setting] in (value, None) or setting in (*PATHS, *taken), setting
 
 
 def test_accuracies_are_those_of_the_runs():
@@ -157,6 +163,12 @@ def test_accuracies_are_those_of_the_runs():
     names = ["Fashion-MNIST", "Fashion-MNIST", "CIFAR-10"]
     for name, recipe, accuracy in zip(names, shown, found, strict=True):
         assert percentages(row(f"{name}, `vision/configs/{recipe}`")) == [f"{100 * accuracy:.1f}"], recipe
+
+
+def test_accuracies_from_minilm_are_those_of_the_runs():
+    for name, shown in zip(FROM_MINILM, ("Rotten Tomatoes", "SST-2"), strict=True):
+        accuracy = json.loads((ROOT / "docs/results" / name / "evaluation.json").read_text())["metrics"]["accuracy"]
+        assert percentages(row(f"{shown}, `bert/configs/sentiment_small.py`, from all-MiniLM-L6-v2")) == [f"{100 * accuracy:.1f}"]
 
 
 def test_figures_of_text_are_those_of_the_runs():

@@ -23,11 +23,12 @@ with quiet.startup():
 from official import config as configs
 from official.checkpoints.trained_models import change_data
 from official.cli.arguments import parse_with_data, positive
-from official.conversion.source import open_source, tensor_table
+from official.conversion.source import open_source, print_account
 from official.files.layout import check_output
 from official.files.summary import run_facts
 from official.serving.saved_models import write_saved_model
 from official.task import create_task
+from official.zoo import check_model_name
 from vision.conversion.exporting import export_hugging_face
 from vision.conversion.importing import convert_images
 from vision.recipes import image_recipe
@@ -55,6 +56,7 @@ def convert_model(source, output, name=None, prefix=None, data=None, **given):
     """
     folder = pathlib.Path(output)
     check_output(folder, False, "an empty folder")
+    check_model_name(name)
     opened = open_source(source, "--from", prefix)
     given = {setting: value for setting, value in given.items() if value is not None}
     converted, of_data = convert_images(opened, given)
@@ -80,9 +82,7 @@ def convert_model(source, output, name=None, prefix=None, data=None, **given):
 
 def report(folder, facts, rows, notes):
     """Prints what became of every tensor, and what was written; arguments as `convert_model` returns them."""
-    print(tensor_table(rows))
-    for note in notes:
-        print(note[0].upper() + note[1:] + ".")
+    print_account(rows, notes)
     print(f"{folder}: {facts['model']}, {facts['kind']}, {facts['parameters']:,} parameters")
 
 
@@ -105,12 +105,13 @@ def main(argv=None):
     size = "side of the images, or height,width (default: the source's; for another one positions are resampled)"
     parser.add_argument("--image_size", type=_literal, metavar="PIXELS", help=size)
     others = parser.add_argument_group("what files without config.json or preprocessor_config.json do not tell")
-    others.add_argument("--heads", type=positive)
-    others.add_argument("--norm_epsilon", type=float)
-    others.add_argument("--activation")
+    others.add_argument("--heads", type=positive, help="number of attention heads")
+    others.add_argument("--norm_epsilon", type=float, help="that of the norms, such as 1e-6")
+    others.add_argument("--activation", help="gelu, gelu_tanh, relu, silu, tanh or linear")
     others.add_argument("--image_mean", type=_literal, help="of pixels from 0 to 1, a number or one for each channel")
     others.add_argument("--image_std", type=_literal, help="their standard deviation")
     args, data = parse_with_data(parser, argv)
+    tf.get_logger().setLevel("ERROR")  # saving warns of untraced functions
     given = {name: value for name, value in vars(args).items() if name not in ("source", "output", "to") and value is not None}
     try:
         if args.to:
@@ -126,6 +127,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    # Saving warns of untraced functions.
-    tf.get_logger().setLevel("ERROR")
     main()

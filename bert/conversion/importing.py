@@ -6,8 +6,8 @@ import numpy as np
 
 from bert.conversion.google import hugging_face_names
 from bert.conversion.names import HEADS, TIED, encoder_names, head_names
-from bert.conversion.settings import Shapes, family_of, read_settings, their_name
-from official.conversion.source import Converted
+from bert.conversion.settings import Shapes, check_type, family_of, read_settings, their_name
+from official.conversion.source import Converted, listed
 
 WORDS = "embeddings.word_embeddings.weight"
 # The heads that a model of each task has.
@@ -25,6 +25,7 @@ OTHER_HEADS = {
     "ForMultipleChoice": "a classifier of choices",
     "LMHeadModel": "a head that predicts the next word",
 }
+ENCODER_ALONE = "--task=embedding of bert.convert and task='encoder' of load_model take the encoder without it"
 PADDED_TO = 128  # rows of a word embedding are at most rounded up to a multiple of this
 
 
@@ -47,6 +48,7 @@ def convert(source, model_settings, given=None, words=None):
     """
     given = given or {}
     try:
+        check_type(source.config)
         _begin_names(source)
         family = family_of(source.config, source.names())
         shapes = Shapes(source, family)
@@ -96,13 +98,17 @@ def _begin_names(source):
     source.rename(_modern)
     found = [name.removesuffix(WORDS) for name in source.names() if name == WORDS or name.endswith(f".{WORDS}")]
     if len(found) != 1:
-        several = f"those of {', '.join(found)}; the prefix of the command bert.convert names one" if found else "none"
+        several = (
+            f"those of {', '.join(name.rstrip('.') for name in found)}; --prefix of bert.convert names one" if found else "none"
+        )
         raise ValueError(f"it must have one tensor that is called {WORDS}, and it has {several}")
     prefix = found[0]
     if prefix in ("", "bert.", "albert."):
         source.rename(lambda name: name.removeprefix(prefix))
         return
-    outside = {name for name in source.names() if not name.startswith(prefix)}
+    outside = [name for name in source.names() if not name.startswith(prefix)]
+    if outside:
+        source.notes.append(f"tensors outside {prefix.rstrip('.')} are left out: {listed(outside)}")
     for name in outside:
         source.drop(_literal(name), f"outside {prefix.rstrip('.')}")
     source.rename(lambda name: f"outside/{name}" if name in outside else name.removeprefix(prefix))
@@ -135,7 +141,8 @@ def _task(source, family, given):
     for head in present:
         if head not in TASK_HEADS[task]:
             for name in heads[head]:
-                source.drop(_literal(name.theirs), f"a model with task={task!r} has no {_called(head)}")
+                what = "an encoder" if task == "encoder" else f"a model with task={task!r}"
+                source.drop(_literal(name.theirs), f"{what} has no {_called(head)}")
     return task
 
 
@@ -150,16 +157,13 @@ def _check_heads(source, present):
     for architecture in architectures if isinstance(architectures, list) else ():
         for ending, what in OTHER_HEADS.items():
             if str(architecture).endswith(ending):
-                hint = "without it, with task='encoder', the encoder alone is taken"
-                raise ValueError(f"config.json has architectures={architecture!r}: {what} has no counterpart here; {hint}")
+                has = f"config.json has architectures={architecture!r}"
+                raise ValueError(f"{has}: {what} has no counterpart here; {ENCODER_ALONE}")
     more = [name for name in source.names() if name.startswith(("pre_classifier.", "classifier.")) and name.count(".") > 1]
     more += [name for name in source.names() if name.startswith("pre_classifier.")]
     if more or ("classifier" in present and "pooler" not in present):
         what = f"has {more[0]!r}" if more else "has no pooler"
-        raise ValueError(
-            f"its classifier {what}: it must be one layer on BERT's pooler, which has a tanh; without it, with task='encoder', "
-            "the encoder alone is taken"
-        )
+        raise ValueError(f"its classifier {what}: it must be one layer on BERT's pooler, which has a tanh; {ENCODER_ALONE}")
 
 
 def _classes(source, task):

@@ -3,6 +3,8 @@
 import dataclasses
 
 from bert.conversion.names import BLOCKS
+from official.conversion.hugging_face import check_config, our_activation, their_activation
+from widenet.checks import check_not_negative, check_positive, check_rate
 from widenet.deployment import Deployment
 
 # Our names, and theirs.
@@ -21,18 +23,10 @@ OTHERS = {
     "dropout": "hidden_dropout_prob",
     "attention_dropout": "attention_probs_dropout_prob",
 }
-# Their activations that are one of ours. Ours is written as the first that has it.
-ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-    "tanh": "tanh",
-    "linear": "linear",
+CHECKS = {
+    "layer_norm_eps": check_positive,
+    "initializer_range": check_not_negative,
+    **dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), check_rate),
 }
 # What a config.json that leaves a setting out means.
 DEFAULTS = {
@@ -55,30 +49,38 @@ OTHER_TYPES = {
     "distilbert": "it has neither types of segments nor a pooler, and its classifier has a ReLU layer before it",
     "electra": "its classifier has a layer of its own before it, with another activation than tanh",
     "mpnet": "its positions are relative",
+    **dict.fromkeys(("vit", "deit", "dinov2"), "models of images are for the command vision.convert"),
     "nomic_bert": "its positions are rotary",
     "modernbert": "its positions are rotary, and its feed-forward layers are gated",
 }
 
 
 def family_of(config, names):
-    """ "bert" or "albert", as the config says or else the names of the tensors.
+    """ "bert" or "albert", as the config says, which has passed `check_type`, or else the names of the tensors.
 
     Raises:
-      ValueError: another type of model, in words that complete "... is not allowed: ".
+      ValueError: names of another type of model, in words that complete "... is not allowed: ".
     """
-    kind = config.get("model_type") or next(
-        (kind for kind in BLOCKS if any(name.startswith(BLOCKS[kind]) for name in names)), None
-    )
-    kind = str(kind) if kind else None
-    if kind in BLOCKS:
-        return kind
+    found = (kind for kind in BLOCKS if any(name.startswith(BLOCKS[kind]) for name in names))
+    kind = config.get("model_type") or next(found, None)
     if kind is None:
         raise ValueError(f"it must be a BERT or an ALBERT, and none of its tensors is called {' or '.join(BLOCKS.values())}...")
-    why = f": {OTHER_TYPES[kind]}" if kind in OTHER_TYPES else ""
-    raise ValueError(f"config.json has model_type={kind!r}, which must be bert or albert{why}")
+    return kind
 
 
-def check_config(config):
+def check_type(config):
+    """Refuses a config of another type of model; one that does not tell its type passes.
+
+    Raises:
+      ValueError: names the type, in words that complete "... is not allowed: ".
+    """
+    kind = config.get("model_type")
+    if kind and (not isinstance(kind, str) or kind not in BLOCKS):
+        why = f": {OTHER_TYPES[kind]}" if str(kind) in OTHER_TYPES else ""
+        raise ValueError(f"config.json has model_type={kind!r}, which must be bert or albert{why}")
+
+
+def _check_represented(config):
     """Refuses what no model of ours can represent.
 
     Raises:
@@ -113,21 +115,27 @@ def read_settings(config, family, shapes, given):
       A dict of settings as of bert.model_settings, without `classes`, and the number of instances of blocks.
 
     Raises:
-      ValueError: as `check_config`, or what nothing tells, in words that complete "... is not allowed: ".
+      ValueError: as `_check_represented`, or what nothing tells, in words that complete "... is not allowed: ".
     """
-    check_config(config)
+    _check_represented(config)
     theirs = {**COMMON, **DEFAULTS[family], **config} if config else {}
     known = {ours: config[key] for ours, key in SIZES.items() if key in config}
     if family == "bert":
         known.pop("embedding_dim", None)
     known = {**shapes.sizes(), **known}
+    if not config and known["type_vocab_size"] == 1:
+        raise ValueError(
+            "it has no config.json and one type of segments, as RoBERTa has, whose positions begin behind the id of padding: for "
+            'a BERT a config.json with "model_type": "bert" is needed'
+        )
     known["embedding_dim"] = known["embedding_dim"] if family == "albert" else known["width"]
     groups = theirs.get("num_hidden_groups", shapes.instances) if family == "albert" else None
     known |= {ours: theirs[key] for ours, key in OTHERS.items() if key in theirs}
     if family == "bert":
         known.setdefault("depth", shapes.instances)
     if theirs:
-        known["activation"] = _activation(theirs["hidden_act"])
+        check_config(theirs, CHECKS)
+        known["activation"] = our_activation(theirs["hidden_act"])
         known["kernel_initializer"] = {"class_name": "TruncatedNormal", "config": {"stddev": theirs["initializer_range"]}}
     known = {name: given[name] for name in UNSEEN if given.get(name) is not None} | known
     missing = [name for name in UNSEEN if name not in known]
@@ -137,27 +145,23 @@ def read_settings(config, family, shapes, given):
             f"{missing[0]}=... to load_model and --{missing[0]}=... to the command bert.convert"
         )
     instances = known["depth"] if groups is None else groups
-    _check_numbers(known, instances, shapes)
+    _check_numbers(known, instances, shapes, called=their_name if config else str)
     if family == "albert":
         known |= dict(attention_groups=groups, ffn_groups=groups, norm_groups=groups)
         known["embedding_projection"] = True if known["embedding_dim"] == known["width"] else None
     return known, instances
 
 
-def _activation(theirs):
-    if not isinstance(theirs, str) or theirs not in ACTIVATIONS:
-        raise ValueError(f"config.json has hidden_act={theirs!r}, which must be one of {', '.join(ACTIVATIONS)}")
-    return ACTIVATIONS[theirs]
-
-
-def _check_numbers(known, instances, shapes):
+def _check_numbers(known, instances, shapes, called):
+    """Raises ValueError for sizes that cannot be; `called` is a function of a setting that returns what the user calls it."""
+    check_positive("norm_epsilon", known["norm_epsilon"])
     for name in (*SIZES, "depth", "heads"):
         if not isinstance(known[name], int) or isinstance(known[name], bool) or known[name] < 1:
-            raise ValueError(f"{their_name(name)}={known[name]!r} must be a whole number, at least 1")
+            raise ValueError(f"{called(name)}={known[name]!r} must be a whole number, at least 1")
     if known["width"] % known["heads"]:
-        raise ValueError(f"{their_name('heads')}={known['heads']} must divide {their_name('width')}={known['width']}")
+        raise ValueError(f"{called('heads')}={known['heads']} must divide {called('width')}={known['width']}")
     if not isinstance(instances, int) or not 1 <= instances <= known["depth"]:
-        raise ValueError(f"num_hidden_groups={instances!r} must be from 1 to {their_name('depth')}={known['depth']}")
+        raise ValueError(f"num_hidden_groups={instances!r} must be from 1 to {called('depth')}={known['depth']}")
     if instances != shapes.instances:
         setting = "num_hidden_layers" if shapes.blocks == BLOCKS["bert"] else "num_hidden_groups"
         raise ValueError(f"config.json has {setting}={instances}, and there are tensors {shapes.blocks}N of {shapes.instances}")
@@ -233,9 +237,9 @@ def config_of(settings):
         raise ValueError(f"it has experts (moe_blocks={settings['moe_blocks']!r}), and a BERT or ALBERT of Hugging Face none")
     if deployment.norm_position != "post":
         raise ValueError(f"it has norm_position={deployment.norm_position!r}, and a BERT or ALBERT of Hugging Face 'post'")
-    activation = next((theirs for theirs, ours in ACTIVATIONS.items() if ours == settings["activation"]), None)
-    if activation is None:
-        raise ValueError(f"it has activation={settings['activation']!r}, which must be one of {', '.join(ACTIVATIONS.values())}")
+    if settings.get("pool") == "mean" and settings.get("task") not in ("embedding", "span"):
+        raise ValueError("it has pool='mean', and the pooler of a BERT or ALBERT of Hugging Face reads the first token")
+    activation = their_activation(settings["activation"])
     groups = {name: settings[name] or depth for name in ("attention_groups", "ffn_groups", "norm_groups")}
     instances = groups["norm_groups"]
     if len(set(groups.values())) > 1:

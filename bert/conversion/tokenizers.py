@@ -8,9 +8,10 @@ from bert.tokenizers.sentencepiece_model import SPECIAL as PIECES
 from bert.tokenizers.sentencepiece_model import read_model
 from bert.tokenizers.wordpiece import SPECIAL, UNUSED, read_vocabulary
 from official.conversion.files import read_json
+from official.conversion.source import listed
 
 WORDPIECE, SENTENCEPIECE = "vocab.txt", ("spiece.model", "30k-clean.model")
-FAST, CONFIG = "tokenizer.json", "tokenizer_config.json"
+FAST, CONFIG, ADDED = "tokenizer.json", "tokenizer_config.json", "added_tokens.json"
 SENTENCES, MODULES = "sentence_bert_config.json", "modules.json"
 
 
@@ -64,6 +65,9 @@ def find_vocabulary(folder, path=None, lower_case=None):
         lower_case = not any(token != token.lower() for token, skip in zip(tokens, special, strict=True) if not skip)
         has = "no token with a capital letter" if lower_case else "tokens with capital letters"
         notes.append(f"its casing is not said, and taken from the vocabulary, which has {has}: lower_case={lower_case}")
+    added = _added(folder, len(tokens)) if path is None else []
+    if added:
+        notes.append(f"tokens that were added to the vocabulary are left out, and in texts split into others: {listed(added)}")
     return Vocabulary("vocab.txt" if is_wordpiece else "vocabulary.model", content, len(tokens), lower_case, notes)
 
 
@@ -77,14 +81,21 @@ def longest_text(folder):
 def check_pooling(folder):
     """Refuses a model of Sentence Transformers whose embeddings are no means over tokens, as its files say.
 
+    Returns:
+      List of sentences that the user should read.
+
     Raises:
       ValueError: names the file, and what is made instead where the task is given.
     """
     path = folder / MODULES
-    modules = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    modules = read_json(path, list) if path.is_file() else []
     known = ("Transformer", "Pooling", "Normalize")
-    for module in modules if isinstance(modules, list) else []:
+    kinds = []
+    for module in modules:
+        if not isinstance(module, dict):
+            raise ValueError(f"{path} cannot be read: it must list a JSON object for each layer")
         kind = str(module.get("type", "")).rpartition(".")[2]
+        kinds.append(kind)
         file = folder / str(module.get("path", "")) / "config.json"
         pooling = read_json(file) if kind == "Pooling" and file.is_file() else {}
         modes = [mode for mode, is_on in pooling.items() if mode.startswith("pooling_mode_") and is_on]
@@ -93,6 +104,9 @@ def check_pooling(folder):
             raise ValueError(
                 f"{what}: embeddings here are means over tokens; with --task=embedding they are made of this encoder"
             )
+    if kinds and "Normalize" not in kinds:
+        return [f"embeddings have length 1 here, and {path} has no layer Normalize: cosines are equal, dot products are not"]
+    return []
 
 
 def _content(folder, path):
@@ -118,6 +132,15 @@ def _content(folder, path):
     return folder / FAST, "".join(f"{token}\n" for token in sorted(words, key=words.get)).encode()
 
 
+def _added(folder, tokens):
+    """The tokens that a tokenizer has in addition to its vocabulary; tokenizers here have no such tokens."""
+    found = read_json(folder / ADDED) if (folder / ADDED).is_file() else {}
+    of_fast = read_json(folder / FAST).get("added_tokens") if (folder / FAST).is_file() else None
+    for token in of_fast if isinstance(of_fast, list) else []:
+        found |= {token.get("content"): token.get("id")} if isinstance(token, dict) else {}
+    return [token for token, number in found.items() if isinstance(number, int) and number >= tokens]
+
+
 def _casing(folder):
     """Whether texts become lower case, as the tokenizer's files say; None where they do not.
 
@@ -129,7 +152,7 @@ def _casing(folder):
     fast = steps.get("BertNormalizer", {})
     said = {
         "do_lower_case": fast.get("lowercase", "Lowercase" in steps if steps else None),
-        "strip_accents": fast.get("strip_accents"),
+        "strip_accents": "StripAccents" in steps if steps and not fast else fast.get("strip_accents"),
         "tokenize_chinese_chars": fast.get("handle_chinese_chars"),
         **{setting: value for setting, value in config.items() if value is not None},
     }

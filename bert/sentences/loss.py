@@ -4,7 +4,7 @@ Rows: a batch of B examples has 2B rows, [a_0, b_0, a_1, b_1, ...]: rows 2i and 
 other. The other rows are negatives: an a is compared with all b of the batch, and a b with all a. Each replica compares the rows
 of its own part of the batch.
 
-Labels are the number of each row's text, int [2B]. A row that has the text of the compared row or of its partner is no negative.
+Labels are the number of each row's text, int [2B]. A row with the text of the compared row or of its partner is not a negative.
 """
 
 import tensorflow as tf
@@ -62,7 +62,7 @@ def compare(labels, embeddings, scale=1.0):
       scale: factor on the cosines.
 
     Returns:
-      float [2B], and float [2B, B], NEVER where a row is no negative.
+      float [2B], and float [2B, B], NEVER where a row is not a negative.
     """
     sides, texts = _split(embeddings), _split(tf.reshape(labels, [-1]))
     cosines = scale * tf.matmul(sides[0], sides[1], transpose_b=True)

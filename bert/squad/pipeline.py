@@ -61,6 +61,7 @@ class QuestionPipeline:
         self.labels = answer_positions(windows, [spans[0] if spans else (-1, -1) for spans in self.answers]).numpy()
         self.windows = type(windows)(*(value.numpy() for value in windows))
         tokens = lengths[0][self.windows.question] + self.windows.length + SPECIAL_TOKENS
+        self._window_tokens = tokens
         self.tokens_per_window = float(tokens.mean())
         self.static_length = min(math.ceil(tokens.max() / MULTIPLE) * MULTIPLE, data.max_length)
         self._tokenizer, self._contexts, self._numbers = tokenizer, contexts, numbers
@@ -77,27 +78,28 @@ class QuestionPipeline:
         took = time.perf_counter() - began
         line.leave(f"{name}: {len(self.questions):,} questions in {len(self.labels):,} windows, made in {took:.1f} s")
 
-    def train_batches(self, batch_size, seed, start_step, static=True):
+    def train_batches(self, batch_size, seed, start_step, padding="static"):
         """Endless training batches.
 
         Args:
           batch_size, seed, start_step: as of official.data.batches.train_batches.
-          static: whether all batches have one length; else each is as long as its longest window.
+          padding: one of bert.tokenizers.packing.PADDINGS.
 
         Returns:
           tf.data.Dataset of (dict of int32 [batch, length], labels int32 [batch, 2]).
         """
 
         def finish(epoch, places):
-            return self.inputs(places, static), tf.gather(self._labels, places)
+            return self.inputs(places, padding == "static"), tf.gather(self._labels, places)
 
-        return train_batches(self._source, seed, start_step, batch_size, finish)
+        lengths = self._window_tokens if padding == "grouped" else None
+        return train_batches(self._source, seed, start_step, batch_size, finish, lengths=lengths)
 
     def evaluation_batches(self, batch_size, static=False, places=False):
         """Every window once; the windows of a question together, the longest first, so that batches have little padding.
 
         Args:
-          static: as of `train_batches`.
+          static: whether all batches have one length; else each is as long as its longest window.
           places: whether labels are a dict of `place`, int64 [batch], the indices of the windows, and of `label`.
 
         Returns:

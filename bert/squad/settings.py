@@ -26,7 +26,7 @@ DATA = {
     "max_length": Setting(384, "tokens of a window: [CLS], the question, a part of the context and two [SEP]"),
     "max_query_length": Setting(64, "tokens to which a question is cut"),
     "doc_stride": Setting(128, "tokens from the start of a context's window to the start of the next one"),
-    "padding": Setting("static", "training batches: static (one length, for XLA and TPUs) or batch (longest window)"),
+    "padding": Setting("static", "training batches: static (one length), batch (longest window), grouped (like length)"),
     "n_best": Setting(20, "answers to a question that are written or served"),
     "max_answer_length": Setting(30, "tokens of the longest answer"),
     "null_threshold": Setting(BEST, "null odds above which a question counts as unanswerable (best: what maximizes F1)"),

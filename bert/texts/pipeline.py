@@ -55,27 +55,32 @@ class TextPipeline:
         order = np.argsort(-lengths, kind="stable")
         self._source = IndexedSource(len(examples.numbers), lambda place: (), examples.name_of, order)
 
-    def train_batches(self, batch_size, seed, start_step, static=True):
+    def train_batches(self, batch_size, seed, start_step, padding="static"):
         """Endless training batches.
 
         Args:
           batch_size, seed, start_step: as of official.data.batches.train_batches.
-          static: whether all batches have one length; else each is as long as its longest example.
+          padding: one of bert.tokenizers.packing.PADDINGS.
 
         Returns:
           tf.data.Dataset of (dict of int32 [batch, length], labels [batch] or [batch, 1]).
+
+        Raises:
+          ValueError: grouped batches where tokens are not kept.
         """
+        static = padding == "static"
 
         def finish(epoch, places):
             return self.inputs(places, static), tf.gather(self._labels, places)
 
-        return train_batches(self._source, seed, start_step, batch_size, finish)
+        lengths = grouping(padding, self.lengths)
+        return train_batches(self._source, seed, start_step, batch_size, finish, lengths=lengths)
 
     def evaluation_batches(self, batch_size, static=False, places=False):
         """Every example once; the last batch may be smaller.
 
         Args:
-          static: as of `train_batches`.
+          static: whether all batches have one length; else each is as long as its longest example.
           places: whether labels are a dict of `place`, int64 [batch], and of `label` if the examples have labels.
 
         Returns:
@@ -91,9 +96,22 @@ class TextPipeline:
         return evaluation_batches(self._source, batch_size, finish)
 
     def inputs(self, places, static):
-        """A model's inputs for the examples at int64 [batch] places, a dict; `static` as of `train_batches`."""
+        """A model's inputs for the examples at int64 [batch] places, a dict; `static` as of `evaluation_batches`."""
         length = self.static_length if static else self._max_length
         return pack(self._tokenizer, self._segments(places), length, pad=static)
+
+
+def grouping(padding, lengths):
+    """The lengths of official.data.batches.train_batches: None unless `padding` is "grouped".
+
+    Raises:
+      ValueError: lengths=None, since tokens are not kept.
+    """
+    if padding != "grouped":
+        return None
+    if lengths is None:
+        raise ValueError("data.padding='grouped' is not allowed: the texts take more than data.cache_mib, so no length is known")
+    return lengths
 
 
 def _tokenized(texts, tokenizer, max_length):

@@ -10,7 +10,7 @@ DATA = {
     "vocabulary": Setting("", "path of a BERT vocab.txt or of a SentencePiece .model ('': that of the run in init)"),
     "lower_case": Setting(True, "whether the vocabulary is for lower-case text"),
     "max_length": Setting(128, "tokens to which an example is cut, [CLS] and [SEP] included"),
-    "padding": Setting("static", "training batches: static (one length, for XLA and TPUs) or batch (longest example)"),
+    "padding": Setting("static", "training batches: static (one length), batch (longest example), grouped (like length)"),
     "cache_mib": Setting(2048, "tokens are kept in memory if the texts take at most this many MiB"),
     "bad_examples": Setting("refuse", f"what to do about unusable examples: {', '.join(POLICIES)}"),
     "train_split": Setting("", "split to train on, in TensorFlow Datasets' syntax ('': the data set's own)"),

@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-PADDINGS = ("static", "batch")  # all batches of one length, or each as long as its longest example
+# Training batches all of one length; each as long as its longest example; or that, of examples of about one length.
+PADDINGS = ("static", "batch", "grouped")
 BYTES_OF_A_TOKEN = 128  # far more than a token of any language has
 
 

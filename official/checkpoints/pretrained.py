@@ -157,7 +157,7 @@ def read_saved(zoo, path, setting, weights_suffice=False):
     if _ends_with(path, ".keras") or _ends_with(path, ".h5"):
         _check_file(path, setting)
         return _read_keras(zoo, path, setting)
-    found = locate(path, setting)
+    found = _locate_for(zoo, path, setting)
     is_from_keras = found.is_saved_model and not found.config_file.is_file() and (found.path / KERAS_METADATA).is_file()
     if is_from_keras and not weights_suffice:
         return _read_keras(zoo, found.path, setting)
@@ -171,6 +171,16 @@ def read_saved(zoo, path, setting, weights_suffice=False):
             return Saved(found.given, "", None, weights)
         raise ValueError(_without_settings(found.given, setting, error)) from error
     return Saved(found.given, name, {**settings, **zoo.settings_in(weights, config, _kind(found))}, weights)
+
+
+def _locate_for(zoo, path, setting):
+    """`locate`, with a hint for users who know Hugging Face's `from_pretrained`, which downloads a model by its name."""
+    try:
+        return locate(path, setting)
+    except ValueError as error:
+        if zoo.convert and isinstance(path, (str, os.PathLike)) and path and not os.path.exists(path):
+            raise ValueError(f"{error} (one of Hugging Face must be a folder on this machine)") from error
+        raise
 
 
 def saved_settings(path, setting):

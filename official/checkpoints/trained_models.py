@@ -72,7 +72,7 @@ def initial_config(init):
       init: a run's workdir, also one without checkpoints, or what `find_model` takes.
 
     Returns:
-      A ConfigDict; None where there is no model, or only weights: what is wrong is said when its weights are read.
+      A ConfigDict; None for a path without a model or with weights alone, which is refused when weights are read.
 
     Raises:
       OSError: as `find_model`.

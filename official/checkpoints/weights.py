@@ -72,11 +72,22 @@ def locate(path, setting="path"):
     given = os.fspath(path)
     prefix = _checkpoint_at(place, is_whole=True)
     if prefix is None:
-        found = "there is neither saved_model.pb nor a checkpoint" if place.exists() else "no such file or folder"
+        found = _what_is_at(place)
         if has_checkpoint(place):
             found = f"none of its checkpoints is whole: {damage(_checkpoint_at(place))}"
         raise ValueError(f"{setting}={given!r} is not allowed: {ALLOWED}; {found}")
     return Located(given, place, prefix, _is_saved_model(place), is_fetched=place != pathlib.Path(given))
+
+
+def _what_is_at(place):
+    """What is at a path without a model of this project, in words."""
+    from official.conversion.source import is_source  # only to say what is wrong
+
+    if not place.exists():
+        return "no such file or folder"
+    if is_source(place):
+        return "it is a model of another project, which must be converted first (docs/weights.md)"
+    return "there is neither saved_model.pb nor a checkpoint"
 
 
 def local_path(path, setting="path"):

@@ -5,6 +5,7 @@ oneDNN, CPU instructions and the like, which bypass Python's logging and are the
 pattern; all other output to standard error is passed on.
 """
 
+import concurrent.futures
 import contextlib
 import os
 import re
@@ -63,10 +64,17 @@ def first_compilation():
     import tensorflow as tf
 
     small = tf.function(tf.negative, jit_compile=True)
+    long = tf.function(lambda x: tf.linalg.matmul(x, x), jit_compile=True)
+    threads = 1 + (os.cpu_count() or 1)
     with _without_noise(), tf.device("CPU:0"):
         small(tf.constant(1.0))
         # Inside another graph it is compiled by another path, which writes another line.
         tf.function(lambda x: small(x) + 1.0)(tf.constant(1.0))
+        # XLA writes a line for each stream that it makes, as many as there are compiled parts of a graph that run at one time.
+        matrix = tf.zeros([256, 256])
+        long(matrix)
+        with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+            list(pool.map(lambda _: long(matrix), range(4 * threads)))
         # oneDNN of later versions than TensorFlow 2.15 writes a line where it first finds this in a graph.
         tf.function(tf.transpose)(tf.zeros([2, 2], tf.int32))
 

@@ -57,8 +57,12 @@ def unreadable(path, error):
     return ValueError(f"{path} cannot be read: {found or error}")
 
 
-def read_json(path):
-    """The dict in a JSON file.
+def read_json(path, kind=dict):
+    """What a JSON file holds.
+
+    Args:
+      path: a pathlib.Path.
+      kind: dict or list, what it must be.
 
     Raises:
       ValueError: names the file.
@@ -67,8 +71,8 @@ def read_json(path):
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise unreadable(path, error) from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} cannot be read: it must hold a JSON object")
+    if not isinstance(content, kind):
+        raise ValueError(f"{path} cannot be read: it must hold a JSON {'object' if kind is dict else 'array'}")
     return content
 
 

@@ -44,7 +44,9 @@ class NumpyFile:
         except Exception as error:  # whatever the parsers of ZIP and NPY raise for bytes that are not of their formats
             raise unreadable(path, error) from error
         if others:
-            raise ValueError(f"{path}: {others[0]!r} is no array of numbers but may be a pickle, which is not read; {INSTEAD}")
+            raise ValueError(
+                f"{path}: {others[0]!r} is not an array of numbers; it may be a pickle, which is not read; {INSTEAD}"
+            )
         self.files = dict.fromkeys(self.shapes, path)
 
     def read(self, name):

@@ -159,7 +159,7 @@ class Graph:
         return copies
 
     def _is_parameter(self, value):
-        """Whether a value has a name that PyTorch gives to parameters, and is no index or shape."""
+        """Whether a value has a name that PyTorch gives to parameters, and is not an index or a shape."""
         if not PARAMETER.fullmatch(value):
             return False
         return "." in value or self._kinds.get(value) == "f"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from official.conversion.files import read_json, refused
+from official.conversion.files import INSTEAD, read_json, refused
 from official.conversion.numpy_files import NumpyFile
 from official.conversion.onnx_files import OnnxFile
 from official.conversion.safetensors_files import INDEX, SafetensorsFiles
@@ -26,6 +26,9 @@ ALLOWED = (
     "it must be a folder of Hugging Face with config.json and model.safetensors, one of Google with bert_config.json or "
     "albert_config.json and a checkpoint of TensorFlow 1, or a file .safetensors, .onnx or .npz"
 )
+ABSENT = "no such file or folder, and nothing is downloaded: a model of a hub must be in a folder first"
+KERAS_WEIGHTS = "tf_model.h5"  # of Hugging Face's TensorFlow classes
+OF_THIS_PROJECT = {"saved_model.pb", CHECKPOINTS, BEST_CHECKPOINT}  # in SavedModels and workdirs
 MOST_NAMED = 5  # tensors that a message names one by one
 
 
@@ -259,12 +262,14 @@ def open_source(path, setting="source", prefix=None):
     given = os.fspath(path)
     place = pathlib.Path(path)
     try:
+        if not given:
+            raise ValueError(f"{ALLOWED}; it is empty")
         place = _file_in(place) if place.is_dir() else pathlib.Path(re.sub(CHECKPOINT_FILES, "", given))
         reader = _reader(place)
         if reader is None and refused(place):
             raise ValueError(refused(place))
         if reader is None or not (place.is_file() or reader is TensorFlowCheckpoint):
-            raise ValueError(ALLOWED if place.exists() else f"{ALLOWED}; no such file or folder")
+            raise ValueError(ALLOWED if place.exists() else f"{ALLOWED}; {ABSENT}")
         tensors = reader(place)
         if not tensors.shapes:
             raise ValueError(f"{place} has no tensors")
@@ -288,6 +293,23 @@ def tensor_table(rows):
         start, number, end = re.fullmatch(r"(\D*)(\d*)(.*)", row.weight, re.DOTALL).groups()
         groups.setdefault((start, end, *row[1:]), []).append(number)
     return text_table([Row(start + _ranges(numbers) + end, *rest) for (start, end, *rest), numbers in groups.items()])
+
+
+def print_account(rows, notes):
+    """Prints what became of every tensor, then the notes as sentences.
+
+    Args:
+      rows: of `Source.finish`.
+      notes: list of strings without a capital letter and a full stop.
+    """
+    print(tensor_table(rows))
+    print_notes(notes)
+
+
+def print_notes(notes):
+    """Prints notes as sentences; as of `print_account`."""
+    for note in notes:
+        print(note[0].upper() + note[1:] + ".")
 
 
 def _ranges(numbers):
@@ -318,7 +340,7 @@ def _reader(place):
 
 def _is_folder(place):
     names = {path.name for path in place.iterdir()}
-    if names & {"saved_model.pb", CHECKPOINTS, BEST_CHECKPOINT}:
+    if names & OF_THIS_PROJECT:
         return False
     if any(name.endswith((SAFETENSORS, INDEX, ONNX)) or name.startswith("pytorch_model") for name in names):
         return True
@@ -347,6 +369,10 @@ def _file_in(folder):
     for name in names:
         if refused(folder / name):
             raise ValueError(refused(folder / name))
+    if KERAS_WEIGHTS in names:
+        raise ValueError(f"{KERAS_WEIGHTS}: weights of TensorFlow in this form are not read; {INSTEAD}")
+    if set(names) & OF_THIS_PROJECT:
+        raise ValueError(f"{ALLOWED}; the folder has a run or a SavedModel, which is converted with --to=huggingface only")
     raise ValueError(f"{ALLOWED}; the folder has no weights")
 
 

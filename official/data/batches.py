@@ -14,7 +14,10 @@ Seeds: every random number follows from the run's seed, never from TensorFlow's 
 
 import tensorflow as tf
 
-from official.data.sources import epoch_seed
+from official.data.sources import epoch_seed, host_constant
+
+GROUPED = 32  # batches within which examples are sorted by length
+_GROUPS = 1  # tells the seeds of the order of grouped batches from those of epochs, which have 0
 
 
 def example_seed(seed, epoch, index):
@@ -22,8 +25,11 @@ def example_seed(seed, epoch, index):
     return tf.random.experimental.stateless_fold_in(epoch_seed(seed, epoch), index)
 
 
-def train_batches(source, seed, step, batch_size, per_batch, per_example=None, rows=1):
+def train_batches(source, seed, step, batch_size, per_batch, per_example=None, rows=1, lengths=None):
     """Endless batches of static size, from one step on.
+
+    With `lengths`, batches have examples of about one length: the examples of GROUPED batches in a row are sorted by length and
+    cut into batches, whose order is then drawn.
 
     Args:
       source: an IndexedSource or a RecordSource of official.data.sources.
@@ -34,6 +40,7 @@ def train_batches(source, seed, step, batch_size, per_batch, per_example=None, r
       per_example: function of (int64 epoch, int64 index, *parts of the source's example) to the parts that are batched. None
         batches epoch, index and parts as they are.
       rows: that `per_batch` makes of each example.
+      lengths: int [S], or None.
 
     Returns:
       tf.data.Dataset of (inputs, labels), whose first axes have the static size B * rows.
@@ -42,7 +49,11 @@ def train_batches(source, seed, step, batch_size, per_batch, per_example=None, r
     def static_batch(*parts):
         return tf.nest.map_structure(lambda x: tf.ensure_shape(x, [batch_size * rows, *x.shape[1:]]), per_batch(*parts))
 
-    return _batches(source.shuffled(seed, step * batch_size), batch_size, static_batch, per_example, drop_remainder=True)
+    if lengths is None:
+        examples = source.shuffled(seed, step * batch_size)
+    else:
+        examples = _grouped(source, seed, step, batch_size, host_constant(lengths))
+    return _batches(examples, batch_size, static_batch, per_example, drop_remainder=True)
 
 
 def evaluation_batches(source, batch_size, per_batch, per_example=None):
@@ -56,6 +67,21 @@ def evaluation_batches(source, batch_size, per_batch, per_example=None):
       tf.data.Dataset of what `per_batch` returns. Its number of batches is known, which Keras asks for.
     """
     return _batches(source.in_order(), batch_size, per_batch, per_example, drop_remainder=False)
+
+
+def _grouped(source, seed, step, batch_size, lengths):
+    """The examples of source.shuffled from a step on, those of each GROUPED batches in the order of `train_batches`."""
+    group, done = divmod(step, GROUPED)
+    groups = source.shuffled(seed, group * GROUPED * batch_size).batch(GROUPED * batch_size, drop_remainder=True)
+
+    def ordered(number, parts):
+        by_length = tf.argsort(tf.gather(lengths, parts[1]), stable=True)
+        batches = tf.reshape(by_length, [GROUPED, batch_size])
+        drawn = tf.random.experimental.stateless_fold_in(tf.constant([seed, _GROUPS], tf.int64), number)
+        places = tf.reshape(tf.random.experimental.stateless_shuffle(batches, drawn), [-1])
+        return tf.nest.map_structure(lambda part: tf.gather(part, places), parts)
+
+    return groups.enumerate(group).map(ordered).unbatch().skip(done * batch_size)
 
 
 def _batches(examples, batch_size, per_batch, per_example, drop_remainder):

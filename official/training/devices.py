@@ -8,6 +8,7 @@ import time
 import tensorflow as tf
 
 STRATEGIES = ("default", "mirrored", "multi_worker", "tpu")
+COLLECTIVE_KEYS = 1000  # groups of devices of one MirroredStrategy, far more than there are
 
 
 def create_strategy(name, tpu=""):
@@ -25,6 +26,9 @@ def create_strategy(name, tpu=""):
         return tf.distribute.get_strategy()
     if name == "mirrored":
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        # Every strategy counts its collective operations from here on. Two that counted from the same number would mix theirs up,
+        # which TensorFlow's own tests avoid in this way, too.
+        tf.distribute.MirroredStrategy._collective_key_base += COLLECTIVE_KEYS
         return tf.distribute.MirroredStrategy([device.name for device in devices])
     if name == "multi_worker":
         return tf.distribute.MultiWorkerMirroredStrategy()

@@ -42,6 +42,7 @@ def test_dense_baseline_shares_its_weights():
     assert three.count_params() - one.count_params() == 2 * 2 * 2 * SMALL["width"]
 
 
+@pytest.mark.further
 def test_dense_baseline_trains(monkeypatch):
     """With the LAMB that there is, of TensorFlow Addons or not."""
     monkeypatch.setattr(dense_baseline, "shared_vit", lambda: shared_vit(**{**SMALL, "depth": 1}))

@@ -77,6 +77,7 @@ class TestTask:
         assert "label" not in batches[0][1]
         assert sum(len(labels["label"]) for _, labels in task.evaluation_dataset("train")) == 24
 
+    @pytest.mark.further
     def test_pictures(self, folder, monkeypatch):
         """The confusion matrix of the validation split's eight texts; none of scores."""
         drawn = []
@@ -112,10 +113,11 @@ class TestTask:
             ({"data.name": "glue/sst"}, "data.name='glue/sst' is not allowed: it must be one of glue/cola"),
             ({"data.max_length": 64}, "data.max_length=64 is not allowed: it must be at most model.max_length=32"),
             ({"data.max_length": 3}, "data.max_length=3 is not allowed: it must be at least 5"),
-            ({"data.padding": "none"}, "data.padding='none' is not allowed: it must be one of static, batch"),
+            ({"data.padding": "none"}, "data.padding='none' is not allowed: it must be one of static, batch, grouped"),
             ({"data.cache_mib": -1}, "data.cache_mib=-1 is not allowed: it must be at least 0"),
             ({"data.bad_examples": "count"}, "data.bad_examples='count' is not allowed: it must be one of refuse, skip"),
             ({"data.vocabulary": ""}, "data.vocabulary='' is not allowed: it must be the path of a BERT vocab.txt"),
+            ({"data.vocabulary": "", "init": "gone"}, "init='gone' is not allowed: it must be the workdir of a run"),
             ({"data.vocabulary": "gone.txt"}, "data.vocabulary='gone.txt' is not allowed: gone.txt: the file does not exist"),
             ({"model.vocab_size": 7}, "model.vocab_size=7 is not allowed: it must be "),
             ({"model.classes": 3}, "model.classes=3 is not allowed: it must be 2, for data.name='file' has 2 classes"),

@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 import bert
-from bert.models import forward_flops
+from bert.models import forward_flops, settings_of
 from official.training.optimizers import EXCLUDED
-from tests.bert.batches import FEW_EXPERTS, TINY, random_batch, randomize
+from tests.bert.batches import FEW_EXPERTS, TINY, more_padding, random_batch, randomize
 from tests.profiled import profiled_flops
 from widenet.depths import layer_depths
 
@@ -143,6 +143,27 @@ class TestTasks:
         still = {weight.name for weight, old in pairs if np.array_equal(weight, old)}
         # A bias of the keys shifts all scores of a query alike, so softmax takes no notice of it; rounding may.
         assert all("/key/bias" in name for name in still), still
+
+
+def test_pooler_of_the_mean(tmp_path):
+    """Of real tokens alone, by NumPy in float64 (1e-5 for float32); another layer alone differs from a model that reads [CLS]."""
+    model, other = (randomize(create("bert_tiny", depth=1, pool=pool)) for pool in ("mean", "token"))
+    other.set_weights(model.get_weights())
+    batch = random_batch((7, 5, 2))
+    outputs = model(batch)
+    mean = [
+        row[mask == 1].mean(axis=0) for row, mask in zip(np.float64(outputs["sequence_output"]), batch["input_mask"], strict=True)
+    ]
+    kernel, bias = map(np.float64, model.get_layer("pooler").get_weights())
+    np.testing.assert_allclose(outputs["pooled_output"], np.tanh(mean @ kernel + bias), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(model(more_padding(batch, 3))["pooled_output"], outputs["pooled_output"], rtol=0, atol=1e-5)
+    assert np.abs(other(batch)["pooled_output"] - outputs["pooled_output"]).max() > 0.1
+    model.save(tmp_path / "model.keras")
+    loaded = bert.load_model(tmp_path / "model.keras", task="classification")
+    assert settings_of(loaded) == {**settings_of(model), "task": "classification"}
+    assert settings_of(loaded)["pool"] == "mean"
+    with pytest.raises(ValueError, match="pool='cls' is not allowed: it must be one of 'token', 'mean'"):
+        create(pool="cls")
 
 
 @pytest.mark.further

@@ -95,6 +95,7 @@ class TestRun:
         with pytest.raises(ValueError, match="'test' is not a split of pretraining data"):
             evaluate.evaluate(finished, split="test")
 
+    @pytest.mark.further
     def test_export(self, finished, evaluated, folder, tmp_path):
         """Moved, with a vocabulary of its own: evaluated as its checkpoint, and filling gaps in raw texts."""
         moved = tmp_path / "model"
@@ -159,6 +160,23 @@ class TestRun:
             config = text_recipe("widenet_tiny_e4", "", SIZES, dict(name="x", vocabulary="", lower_case=True), {})
             config.init = str(init)
             assert open_vocabulary(config).size == len(read_info(folder)["token_counts"])
+
+    @pytest.mark.parametrize("is_finished", [True, False])
+    def test_a_run_after_that_takes_it_too(self, finished, folder, tmp_path, is_finished):
+        """Its recipe left the vocabulary to the run before; what it found is in its summary, once it is finished."""
+        from bert.recipes import text_recipe
+        from bert.task import open_vocabulary
+
+        config = text_recipe("widenet_tiny_e4", "", SIZES, dict(name="x", vocabulary="", lower_case=True), {})
+        config.init = str(finished)
+        between = json.loads(config.to_json())
+        (tmp_path / "config.json").write_text(json.dumps(between))
+        shutil.copytree(finished / "checkpoints", tmp_path / "checkpoints")
+        if is_finished:
+            filled = {**between, "init": "", "data": {**between["data"], "vocabulary": str(folder / "vocab.txt")}}
+            (tmp_path / "summary.json").write_text(json.dumps(dict(config=filled)))
+        config.init = str(tmp_path)
+        assert open_vocabulary(config).size == len(read_info(folder)["token_counts"])
 
 
 class TestEvaluation:

@@ -154,6 +154,7 @@ def test_exported_model_is_evaluated_alike(workdir, predictions, tmp_path):
     assert files["null_odds.json"] == pytest.approx(predictions["null_odds.json"], abs=1e-5)
 
 
+@pytest.mark.further
 def test_questions_without_known_answers(workdir):
     """Only predictions; the threshold is then 0."""
     written, files = evaluated(workdir, "test", workdir.parent / "blind")

@@ -135,6 +135,7 @@ def test_trains(task, modules):
     assert {weight.name for weight, old in pairs if np.all(weight.numpy() == old)} <= {"encoder/attention_0/key/bias:0"}
 
 
+@pytest.mark.further
 def test_encoder_of_every_task():
     """The same encodings from the layers of any task's model; without a pooler no pooled output."""
     settings = dict(depth=1, width=8, heads=2, ffn_dim=12, expert_dim=12, num_experts=2, embedding_dim=6, vocab_size=9)

@@ -38,6 +38,7 @@ OVERRIDES = dict(
     type_vocab_size=3,
     embedding_dim=10,
     embedding_projection=True,
+    pool="mean",
     depth=3,
     width=24,
     heads=3,

@@ -1,8 +1,4 @@
-"""Fine-tunes on two replicas in a process of its own, as replicas.py trains: python fine_tuned_replicas.py DIR"""
-
-import json
-import pathlib
-import sys
+"""Fine-tuning on two replicas, as replicas.py trains."""
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +7,7 @@ from official import train
 from official.config import OPTIMIZERS, train_settings
 from official.training.averaging import averaged_weights
 from official.training.optimizers import create_optimizer, create_state
-from tests.official.replicas import SETTINGS, largest_difference_of_replicas, two_devices
+from tests.official.replicas import SETTINGS, largest_difference_of_replicas
 from tests.official.tiny import DENSE, tiny_config
 
 SHAPES = {"a/kernel": (3, 4), "a/bias": (4,)}
@@ -66,13 +62,9 @@ def run_report(run, folder):
     )
 
 
-def main(folder):
-    two_devices()
+def fine_tuned(folder):
+    """The reports of a run and of all optimizers."""
     settings = dict(SETTINGS, optimizer="adamw", layer_decay=0.5, ema_decay=0.75, frozen=("embedding",))
     run = train.Run(tiny_config(DENSE, strategy="mirrored", **settings), folder / "run")
     run.train()
-    report = dict(run=run_report(run, folder / "run"), optimizers=optimizers_report(run.strategy))
-    (folder / "report.json").write_text(json.dumps(report))
-
-
-main(pathlib.Path(sys.argv[1]))
+    return dict(run=run_report(run, folder / "run"), optimizers=optimizers_report(run.strategy))

@@ -1,13 +1,4 @@
-"""Trains on two replicas in a process of its own and writes what tests compare: python replicas.py DIR [resume]
-
-With "resume" also a run that is stopped and goes on.
-
-A process of its own, since TensorFlow takes the collective operations of a second MirroredStrategy for those of a first one.
-"""
-
-import json
-import pathlib
-import sys
+"""Trainings on two replicas, the two logical devices of the tests, and what tests compare."""
 
 import numpy as np
 import tensorflow as tf
@@ -32,14 +23,8 @@ def largest_difference_of_replicas(variables):
     return found
 
 
-def two_devices():
-    """Makes two logical devices of the CPU; call it first."""
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-
-
-def main(folder, resume):
-    two_devices()
+def trained(folder):
+    """(the run, a report of it); its weights are in folder/weights.npz."""
     config = tiny_config(DENSE, strategy="mirrored", **SETTINGS)
     run = train.Run(config, folder / "run")
     summary = run.train()
@@ -48,25 +33,22 @@ def main(folder, resume):
     weights = run.model.get_weights()
     np.savez(folder / "weights.npz", *weights)
 
-    report = dict(
+    return run, dict(
         replicas=summary["replicas"],
         differences=largest_difference_of_replicas([*run.model.trainable_weights, *run.model.optimizer.variables()[1:]]),
         export=float(abs(exported.serve(images) - run.model(images)).numpy().max()),
     )
-    if resume:
-        report |= resumed_run(folder, config, run)
-    (folder / "report.json").write_text(json.dumps(report))
 
 
-def resumed_run(folder, config, run):
-    """What the report says of the same run in two halves."""
+def resumed(folder, run):
+    """A report of the same run in two halves."""
     half = train.Run(tiny_config(DENSE, strategy="mirrored", **{**SETTINGS, "steps": 2}), folder / "resumed")
     # The schedule of the whole run, as if this were its first half.
     half.model.optimizer.learning_rate = run.model.optimizer.learning_rate
     with without_export():
         half.train()
     (folder / "resumed" / "summary.json").unlink()
-    resumed = train.Run(config, folder / "resumed")
+    resumed = train.Run(tiny_config(DENSE, strategy="mirrored", **SETTINGS), folder / "resumed")
     with without_export():
         resumed.train()
     return dict(
@@ -74,7 +56,3 @@ def resumed_run(folder, config, run):
         resumed=max(float(abs(a - b).max()) for a, b in zip(resumed.model.get_weights(), run.model.get_weights(), strict=True)),
         resumed_differences=largest_difference_of_replicas(resumed.model.trainable_weights),
     )
-
-
-if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]), "resume" in sys.argv[2:])

@@ -115,6 +115,7 @@ def test_absurd_learning_rate(tmp_path, monkeypatch, capsys):
     assert_checkpoints_are_finite(tmp_path)
 
 
+@pytest.mark.further
 def test_validation_loss_that_is_not_finite(tmp_path, monkeypatch):
     """Validation data may be bad where training data are not; the epoch's checkpoint is not written then."""
     validation_dataset = ImageClassification.validation_dataset

@@ -57,6 +57,7 @@ def test_one_size_is_static(tmp_path):
     assert held(numbered_files(tmp_path, 3)).in_order().element_spec[1] == tf.TensorSpec([10, 12, 3], tf.uint8)
 
 
+@pytest.mark.further
 def test_limit(mixed_sizes):
     """All pixels may be as large as the limit, and not by one byte larger; grey ones are a third."""
     source, size = mixed_sizes

@@ -104,6 +104,7 @@ class TestTraining:
             np.testing.assert_allclose(image, expected, rtol=0, atol=1e-6)  # float32
             assert label.tolist() == np.eye(CLASSES)[index % CLASSES].tolist()
 
+    @pytest.mark.further
     def test_labels_are_smoothed_and_mixed(self, files, monkeypatch):
         """By vision.mixup, which is handed the recipe's settings and one seed for each example."""
         handed = []
@@ -218,6 +219,7 @@ class TestBadExamples:
         whole = digests(pipeline_of(spoiled, "skip", **AUGMENTED).train_batches(8, 0, 0), 5)
         assert digests(pipeline_of(spoiled, "skip", **AUGMENTED).train_batches(8, 0, 3), 2) == whole[3:]
 
+    @pytest.mark.further
     def test_evaluation_leaves_them_out(self, spoiled):
         bad_examples = BadExamples("skip")
         dataset = ImagePipeline(spoiled, SIZE, 3, CLASSES, settings(), bad_examples).evaluation_batches(4)
@@ -250,6 +252,7 @@ class TestBadExamples:
         assert len(evaluated) == 3
         assert bad_examples.found == {name: f"its label is {label}, which is not one of {CLASSES} classes"}
 
+    @pytest.mark.further
     def test_batch_without_a_good_example(self, spoiled):
         only_bad = file_source([spoiled.name_of(i) for i in (4, 5)], [0, 1])
         with pytest.raises(tf.errors.InvalidArgumentError, match="no example of a batch is usable"):

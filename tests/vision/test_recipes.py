@@ -108,6 +108,7 @@ def test_finetuning_on_cifar10():
     assert (config.model.classes, config.model.representation, config.model.image_size) == (10, False, 224)
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("variant", ["last", "frozen", "all"])
 def test_finetuning_on_two_cores(variant):
     """Of twelve blocks the last two, none or all are trained, always with the head; images of 8 x 8 patches."""

@@ -200,6 +200,7 @@ def test_a_shared_weight_is_cast_once():
         assert shapes.count([8, 12]) == shapes.count([12, 8]) == 2 + dense
 
 
+@pytest.mark.further
 def test_gradients_of_shared_weights_are_added_in_float32():
     encoder, gradients = encoder_gradients("mixed_bfloat16", num_experts=2)
     wide, exact = encoder_gradients("float64", num_experts=2)

@@ -316,6 +316,7 @@ def test_saved_and_loaded(tmp_path):
     np.testing.assert_array_equal(loaded.expert_load.kept, model.expert_load.kept)
 
 
+@pytest.mark.further
 def test_encoders_with_different_numbers_of_experts():
     """Every MoE block has a row; experts that an encoder does not have get nothing."""
     x, y = examples()
@@ -398,6 +399,7 @@ def test_files_of_a_model_with_named_outputs(tmp_path):
 # Two replicas
 
 
+@pytest.mark.further
 def test_a_loop_of_ones_own_on_two_replicas():
     """Each replica's call counts once, with the capacity of its own two examples."""
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice())

@@ -2,7 +2,7 @@
 
 from official.checkpoints.pretrained import read_saved
 from official.checkpoints.trained_models import recipe_data
-from official.conversion.writing import write_hugging_face
+from official.conversion.hugging_face import write_hugging_face
 from vision.conversion.names import hugging_face_names, sizes
 from vision.conversion.pixels import FILE, processor_of
 from vision.conversion.settings import config_of

@@ -4,7 +4,7 @@ import glob
 
 import numpy as np
 
-from official.conversion.source import Converted
+from official.conversion.source import Converted, listed
 from vision.conversion.names import QUERY_KEY_VALUE, SCALES, google_names, hugging_face_names, sizes
 from vision.conversion.pixels import fold_pixels, read_pixels
 from vision.conversion.settings import (
@@ -120,10 +120,11 @@ def _begin_names(source):
         return name.removeprefix(prefix) if name.startswith(prefix) else name.removeprefix(whole)
 
     source.rename(within)
-    if prefix:
-        for name in source.names():
-            if not name.startswith((*ENCODER, "classifier.")):
-                source.drop(glob.escape(name), f"outside {prefix.rstrip('.')}")
+    outside = [name for name in source.names() if prefix and not name.startswith((*ENCODER, "classifier."))]
+    if outside:
+        source.notes.append(f"tensors outside {prefix.rstrip('.')} are left out: {listed(outside)}")
+    for name in outside:
+        source.drop(glob.escape(name), f"outside {prefix.rstrip('.')}")
 
 
 def _has_head(source, layout):
@@ -140,7 +141,7 @@ def _has_head(source, layout):
 
 def _has_query_biases(source):
     """As the config says or else the tensors."""
-    if "qkv_bias" in source.config:
+    if source.config.get("qkv_bias") is not None:
         return bool(source.config["qkv_bias"])
     return f"encoder.layer.0.attention.attention.{QUERY_KEY_VALUE[0]}.bias" in source
 
@@ -159,7 +160,7 @@ def _positions(source):
 
 
 def _shape(source, name, axes):
-    """The shape of a tensor, which must have so many axes."""
+    """The shape of a tensor, which must have this number of axes."""
     shape = source.shape(name)
     if len(shape) != axes:
         raise ValueError(f"its tensor {name!r} has the shape {list(shape)}; it must have {axes} axes")

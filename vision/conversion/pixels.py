@@ -53,13 +53,20 @@ def read_pixels(source, kind, channels, image_size, mean=None, deviation=None):
     if config.get("do_normalize") is False:
         told = dict(image_mean=(0.0,), image_std=(1.0,))
     given = {name: value for name, value in (("image_mean", mean), ("image_std", deviation)) if value is not None}
-    used = {**dict(zip(("image_mean", "image_std"), USUAL[kind], strict=True)), **told, **given}
+    usual = dict(zip(("image_mean", "image_std"), USUAL[kind], strict=True))
+    for name, value in usual.items():
+        if len(value) not in (1, channels) and name not in {**told, **given}:
+            needed = f"the command vision.convert needs --{name}"
+            raise ValueError(f"it has {channels} channels, and nothing tells how they are normalized: {needed}")
+    used = {**usual, **told, **given}
     mean, deviation = (_numbers(value, channels, name) for name, value in used.items())
     if not (deviation > 0).all():
         raise ValueError(f"image_std={used['image_std']!r} must be above 0")
     # Most files divide pixels from 0 to 255 by 255 before they are normalized.
     factor = _numbers(config.get("rescale_factor", 1 / 255), 1, "rescale_factor")[0] if config.get("do_rescale", True) else 1.0
     half = np.round(127.5 * factor, 9)
+    if not ((mean >= 0) & (mean <= 2 * half)).all():
+        raise ValueError(f"image_mean={used['image_mean']!r} must be from 0 to {2 * half:g}, as the pixels are")
     crop, notes = _crop(config, image_size)
     unsaid = [f"{name}={tuple(value)}" for name, value in used.items() if name not in told and name not in given]
     if unsaid:
@@ -90,7 +97,7 @@ def _numbers(value, count, name):
     except (TypeError, ValueError):
         numbers = np.array([np.nan])
     if not np.isfinite(numbers).all():
-        raise ValueError(f"{name}={value!r} must be {count} numbers, one for each channel")
+        raise ValueError(f"{name}={value!r} must be " + (f"{count} numbers, one for each channel" if count > 1 else "a number"))
     return numbers
 
 

@@ -3,6 +3,7 @@
 import math
 import re
 
+from official.conversion.hugging_face import check_config, our_activation, their_activation
 from vision.conversion.names import BLOCK_PARTS
 from vision.sizes import check_size, patch_grid, plain_size, sides
 from vision.zoo import SIZES, model_settings
@@ -20,19 +21,6 @@ CHECKS = {
     **dict.fromkeys(("layer_norm_eps", "mlp_ratio"), check_positive),
     **dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), check_rate),
     **dict.fromkeys(("image_size", "patch_size"), check_size),
-}
-# Their activations that are one of ours. Ours is written as the first that has it.
-ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-    "tanh": "tanh",
-    "linear": "linear",
 }
 # What a config.json that leaves a setting out means.
 COMMON = dict(
@@ -55,6 +43,7 @@ OTHER_TYPES = {
     **dict.fromkeys(("siglip", "siglip_vision_model"), "its head, which attends to the patches, has no counterpart here"),
     **dict.fromkeys(("beit", "data2vec-vision"), "its positions are relative"),
     **dict.fromkeys(("swin", "swinv2"), "its attention to windows has no counterpart here"),
+    **dict.fromkeys(("bert", "albert"), "models of texts are for the command bert.convert"),
     "vit_mae": "its positions are fixed, and its encoder sees a part of the patches",
 }
 # Tensors that have no counterpart, by the end of their names, and what they are.
@@ -157,7 +146,7 @@ def complete(settings, patches, given):
       given: as of hugging_face_settings.
 
     Raises:
-      ValueError: what nothing tells, or no grid of so many patches.
+      ValueError: what nothing tells, or patches that do not form a grid.
     """
     given = {name: value for name, value in given.items() if value is not None}
     settings = {**{name: given[name] for name in UNSEEN if name in given}, **settings}
@@ -169,6 +158,7 @@ def complete(settings, patches, given):
         )
     for name in ("width", "heads", "ffn_dim", "depth", "channels"):
         check_count(name, settings[name])
+    check_positive("norm_epsilon", settings["norm_epsilon"])
     check_size("patch_size", settings["patch_size"])
     if "image_size" not in settings:
         settings["image_size"] = _image_size(patches, settings["patch_size"], given.get("image_size"))
@@ -207,24 +197,17 @@ def _from_config(config, layout):
     """What a config.json says: settings of ours, without image sizes that are none."""
     kind = config.get("model_type") or layout
     theirs = {**DEFAULTS[kind], **config}
-    for name, check in CHECKS.items():
-        if name in theirs:
-            try:
-                check(name, theirs[name])
-            except ValueError as error:
-                raise ValueError(f"config.json: {error}") from error
+    check_config(theirs, CHECKS)
     known = {ours: theirs[key] for ours, key in NUMBERS.items() if key in theirs}
     if layout == "dinov2":
         known["ffn_dim"] = int(known["width"] * theirs["mlp_ratio"]) if "width" in known else None
     else:
         known["ffn_dim"] = theirs.get("intermediate_size")
     known = {name: value for name, value in known.items() if value is not None}
-    if theirs["hidden_act"] not in list(ACTIVATIONS):
-        raise ValueError(f"config.json has hidden_act={theirs['hidden_act']!r}, which must be one of {', '.join(ACTIVATIONS)}")
     return {
         **known,
         **{name: plain_size(theirs[name]) for name in ("image_size", "patch_size")},
-        "activation": ACTIVATIONS[theirs["hidden_act"]],
+        "activation": our_activation(theirs["hidden_act"]),
         "norm_epsilon": theirs["layer_norm_eps"],
         "dropout": theirs["hidden_dropout_prob"],
         "attention_dropout": theirs["attention_probs_dropout_prob"],
@@ -237,7 +220,10 @@ def _image_size(patches, patch_size, given):
     if side * side == patches:
         return plain_size(tuple(side * length for length in sides(patch_size)))
     if given is None:
-        raise ValueError(f"it has {patches} positions of patches, which are no square: image_size=(height, width) must be given")
+        hint = "as --image_size=HEIGHT,WIDTH to the command vision.convert"
+        raise ValueError(
+            f"it has {patches} positions of patches, which are no square: image_size=(height, width) must be given, {hint}"
+        )
     return check_size("image_size", given)
 
 
@@ -266,9 +252,7 @@ def config_of(settings, classes=None):
             raise ValueError(f"it has {name}={settings[name]!r}, and Hugging Face's ViT {allowed[0]!r}")
     if settings["representation"] and settings["classes"]:
         raise ValueError("it has representation=True, and Hugging Face's classifier reads the class token itself")
-    activation = next((theirs for theirs, ours in ACTIVATIONS.items() if ours == settings["activation"]), None)
-    if activation is None:
-        raise ValueError(f"it has activation={settings['activation']!r}, which must be one of {', '.join(ACTIVATIONS.values())}")
+    activation = their_activation(settings["activation"])
     classifier = {}
     if settings["classes"]:
         names = [str(name) for name in classes or range(settings["classes"])]

@@ -18,7 +18,7 @@ from widenet.weight_transfer.mapping import format_ranges
 FITTED_TOKENS = 16_384  # of each block; 40 times as many as there are numbers to fit for each expert at D = 384
 SCALE = 20.0  # c: at 10 the gates of MiniLM's tokens are too small, and from 50 on they are 1 where the router is wrong, too
 RIDGE = 1e-5  # r, in units of the mean square of an input's element
-HELD_OUT = 4  # one batch of so many is kept for the measurement
+HELD_OUT = 4  # one batch in four is kept for the measurement
 
 
 class BlockRouting(NamedTuple):

@@ -147,6 +147,7 @@ PLAIN = random_tensors(shapes(BERT))
         (dict(vocabulary=[*TOKENS, "q"]), [], "the vocabulary has 31 tokens, and the word embedding 30 rows"),
         ({}, ["--task=span"], "--task=span is not allowed"),
         ({}, ["--task=other"], "task='other' is not allowed: it must be one of classification"),
+        ({}, ["--name="], "name='' is not allowed"),
         ({}, ["--heads=4"], "--heads=4 is not allowed"),
         ({}, ["--vocabulary=missing.txt"], "vocabulary='missing.txt' is not allowed"),
         ({}, ["--config.data.nothing=1"], "the recipe's data settings are"),

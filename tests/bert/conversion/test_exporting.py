@@ -52,6 +52,7 @@ def test_round_trip_is_exact(config, head, ending, tmp_path):
         ("bert_tiny", dict(norm_position="pre"), "norm_position='pre'"),
         ("albert_tiny", dict(norm_groups=None), "attention_groups=1, ffn_groups=1, norm_groups=None"),
         ("albert_tiny", dict(embedding_dim=128), "embedding_projection=None"),
+        ("bert_tiny", dict(pool="mean"), "it has pool='mean', and the pooler of"),
     ],
 )
 def test_what_they_cannot_represent_is_refused(model, changes, message):

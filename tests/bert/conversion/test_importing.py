@@ -134,11 +134,24 @@ REFUSED = {
         PLAIN,
         "model_type='roberta'.*: its positions begin",
     ),
+    "roberta without config": (
+        None,
+        {**PLAIN, "embeddings.token_type_embeddings.weight": np.zeros((1, 8), np.float32)},
+        "no config.json and one type of segments, as RoBERTa has",
+    ),
+    "images": (
+        dict(BERT, model_type="vit"),
+        {"vit.a": np.zeros(2, np.float32)},
+        "model_type='vit'.*for the command vision.convert",
+    ),
     "another type": (dict(BERT, model_type="gpt2"), PLAIN, "model_type='gpt2', which must be bert or albert"),
     "decoder": (dict(BERT, is_decoder=True), PLAIN, "is_decoder=True"),
     "activation": (dict(BERT, hidden_act="quick_gelu"), PLAIN, "hidden_act='quick_gelu', which must be one of gelu"),
     "no activation": (dict(BERT, hidden_act=["gelu"]), PLAIN, r"hidden_act=\['gelu'\], which must be one of gelu"),
-    "no type": (dict(BERT, model_type=5), PLAIN, "model_type='5', which must be bert or albert"),
+    "no type": (dict(BERT, model_type=5), PLAIN, "model_type=5, which must be bert or albert"),
+    "epsilon": (dict(BERT, layer_norm_eps="x"), PLAIN, "config.json: layer_norm_eps='x' is not allowed"),
+    "deviation": (dict(BERT, initializer_range="x"), PLAIN, "config.json: initializer_range='x' is not allowed"),
+    "dropout": (dict(BERT, hidden_dropout_prob=1), PLAIN, "config.json: hidden_dropout_prob=1 is not allowed"),
     "no number": (dict(BERT, num_hidden_layers="4"), PLAIN, "num_hidden_layers='4' must be a whole number"),
     "inner groups": (dict(ALBERT, inner_group_num=2), random_tensors(shapes(ALBERT)), "inner_group_num=2"),
     "width": (
@@ -211,6 +224,10 @@ def test_a_file_without_config_takes_what_it_does_not_tell(tmp_path):
     config = dict(BERT, attention_probs_dropout_prob=0.1)
     expected = convert(open_source(write(tmp_path / "whole", config, PLAIN)), bert.model_settings)
     assert_equal(convert(open_source(file), bert.model_settings, given), expected)
+    with pytest.raises(ValueError, match="norm_epsilon=nan is not allowed: it must be a finite number above 0"):
+        convert(open_source(file), bert.model_settings, {**given, "norm_epsilon": float("nan")})
+    with pytest.raises(ValueError, match="is not allowed: heads=3 must divide width=8"):
+        convert(open_source(file), bert.model_settings, {**given, "heads": 3})
 
 
 def test_another_head_or_size_of_a_foreign_model(tmp_path, capsys):
@@ -237,4 +254,6 @@ def test_part_of_a_larger_model(tmp_path):
     assert converted.settings["task"] == "encoder"
     outside = {row.weight for row in converted.rows if row.reason == "outside encoder.bert"}
     assert outside == {"encoder.text.weight", "classifier.weight"}
+    (note,) = source.notes
+    assert note.startswith("tensors outside encoder.bert are left out: ") and "'classifier.weight'" in note
     assert_equal(converted, convert(open_source(write(tmp_path / "alone", ALBERT, tensors)), bert.model_settings))

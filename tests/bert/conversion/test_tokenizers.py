@@ -24,7 +24,13 @@ def files(folder, vocabulary=VOCABULARY, **contents):
         (dict(tokenizer_config={"do_lower_case": False, "strip_accents": None}), False),
         (dict(tokenizer_config={"do_lower_case": True}, tokenizer={"normalizer": {"type": "BertNormalizer"}}), True),
         (dict(tokenizer={"normalizer": {"type": "BertNormalizer", "lowercase": False}}), False),
-        (dict(tokenizer_config={}, tokenizer={"normalizer": {"type": "Sequence", "normalizers": [{"type": "Lowercase"}]}}), True),
+        (
+            dict(
+                tokenizer_config={},
+                tokenizer={"normalizer": {"type": "Sequence", "normalizers": [{"type": "StripAccents"}, {"type": "Lowercase"}]}},
+            ),
+            True,
+        ),
     ],
 )
 def test_casing_as_the_files_say(contents, lower_case, tmp_path):
@@ -68,10 +74,25 @@ def test_tokenizers_without_counterpart(config, message, tmp_path):
     assert find_vocabulary(tmp_path, lower_case=True).lower_case is True
 
 
+def test_tokens_beyond_the_vocabulary(tmp_path):
+    """Those of the vocabulary are listed in tokenizer.json, too."""
+    known, new = {"content": "[CLS]", "id": 2}, {"content": "<new>", "id": len(TOKENS)}
+    files(tmp_path, added_tokens={"<other>": len(TOKENS) + 1}, tokenizer={"added_tokens": [known, new]})
+    (note,) = find_vocabulary(tmp_path, lower_case=True).notes
+    assert note.startswith("tokens that were added to the vocabulary are left out") and note.endswith(": '<other>', '<new>'")
+
+
+def test_a_normalizer_that_keeps_accents(tmp_path):
+    files(tmp_path, tokenizer={"normalizer": {"type": "Lowercase"}})
+    with pytest.raises(ValueError, match="a tokenizer with strip_accents=false"):
+        find_vocabulary(tmp_path)
+
+
 @pytest.mark.parametrize(
     "kinds, pooling, message",
     [
         (("Transformer", "Pooling", "Normalize"), {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}, None),
+        (("Transformer", "Pooling"), {"pooling_mode_mean_tokens": True}, None),
         (("Transformer", "Pooling"), {"pooling_mode_cls_token": True}, "config.json has pooling_mode_cls_token: embeddings here"),
         (
             ("Transformer", "Pooling", "Dense"),
@@ -87,10 +108,18 @@ def test_pooling(kinds, pooling, message, tmp_path):
     (tmp_path / "1_Pooling").mkdir()
     files(files(tmp_path, modules=modules) / "1_Pooling", None, config=pooling)
     if message is None:
-        check_pooling(tmp_path)
+        (note,) = check_pooling(tmp_path) or [""]
+        assert ("has no layer Normalize: cosines are equal" in note) == ("Normalize" not in kinds)
     else:
         with pytest.raises(ValueError, match=message):
             check_pooling(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[", "{}", '["Transformer"]'])
+def test_a_list_of_layers_that_is_none(content, tmp_path):
+    (tmp_path / "modules.json").write_text(content)
+    with pytest.raises(ValueError, match=r"modules\.json cannot be read"):
+        check_pooling(tmp_path)
 
 
 def test_nothing_there(tmp_path):

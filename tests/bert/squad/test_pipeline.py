@@ -14,6 +14,7 @@ from bert.squad.pipeline import QuestionPipeline
 from bert.squad.questions import Question, read_json
 from bert.squad.settings import check_data_settings, data_settings
 from bert.tokenizer import open_tokenizer
+from bert.tokenizers.packing import PADDINGS
 from official.data.bad_examples import BadExamples
 from tests.bert.squad_examples import PREPARED, REAL, needs_real_set, write_questions, write_vocabulary
 
@@ -143,7 +144,7 @@ def test_questions_that_cannot_be_used(tokenizer, bad, said):
         (dict(max_length=67), "data.max_length=67 is not allowed: it must be at least 68, for data.max_query_length"),
         (dict(doc_stride=318), "data.doc_stride=318 is not allowed: it must be from 1 to 317, the tokens of a context beside"),
         (dict(max_query_length=0), "data.max_query_length=0 is not allowed: it must be at least 1"),
-        (dict(padding="none"), "data.padding='none' is not allowed: it must be one of static, batch"),
+        (dict(padding="none"), "data.padding='none' is not allowed: it must be one of static, batch, grouped"),
         (dict(n_best=0), "data.n_best=0 is not allowed: it must be at least 1"),
         (dict(max_answer_length=0), "data.max_answer_length=0 is not allowed: it must be at least 1"),
         (dict(null_threshold="worst"), "data.null_threshold='worst' is not allowed: it must be a number or 'best'"),
@@ -199,12 +200,12 @@ class TestBatches:
         assert list(windows_in(data.evaluation_batches(2, places=True))) == [2, 3, 1, 0]
         assert [labels.shape for _, labels in data.evaluation_batches(3)] == [(3, 2), (1, 2)]
 
-    @pytest.mark.parametrize("static", [True, False])
-    def test_training_goes_on_where_it_was(self, data, static):
+    @pytest.mark.parametrize("padding", PADDINGS)
+    def test_training_goes_on_where_it_was(self, data, padding):
         """From any step on the same bytes as without a stop; an epoch has every window once; other seeds, other orders."""
 
         def digests(seed, start, count):
-            batches = data.train_batches(5, seed, start, static).take(count)
+            batches = data.train_batches(5, seed, start, padding).take(count)
             batches = (b"".join(tensor.numpy().tobytes() for tensor in tf.nest.flatten(batch)) for batch in batches)
             return [hashlib.sha256(batch).hexdigest() for batch in batches]
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from bert.texts.examples import Examples
 from bert.texts.pipeline import TextPipeline
 from bert.tokenizer import open_tokenizer
+from official.data.batches import GROUPED
 from tests.bert.prepared_texts import write_vocabulary
 
 WORDS = ("red", "green", "blue", "one", "two", "three")
@@ -109,7 +110,7 @@ def test_padding_to_the_batch(tokenizer):
     """Training batches as long as their longest example: other padding, the same tokens."""
     lines = pipeline(tokenizer)
     static = lines.train_batches(4, seed=0, start_step=0).take(5)
-    short = lines.train_batches(4, seed=0, start_step=0, static=False).take(5)
+    short = lines.train_batches(4, seed=0, start_step=0, padding="batch").take(5)
     lengths = set()
     for (inputs, labels), (other, other_labels) in zip(static, short, strict=True):
         np.testing.assert_array_equal(labels, other_labels)
@@ -120,6 +121,40 @@ def test_padding_to_the_batch(tokenizer):
         assert not inputs["input_mask"][:, length:].numpy().any()
         lengths.add(length)
     assert len(lengths) > 1
+
+
+class TestGrouped:
+    """Batches of examples of about one length."""
+
+    def batches(self, tokenizer, start=0, seed=3):
+        found = examples(count=50, longest=40)
+        return (
+            pipeline(tokenizer, found, max_length=48).train_batches(4, seed, start, padding="grouped").take(2 * GROUPED - start)
+        )
+
+    def test_little_padding(self, tokenizer):
+        """Each 32 batches have the examples that 32 other batches have, sorted by length; batches come in a drawn order."""
+        plain = pipeline(tokenizer, examples(count=50, longest=40), max_length=48).train_batches(4, 3, 0, padding="batch")
+        labels = [[y.numpy() for _, y in batches] for batches in (plain.take(2 * GROUPED), self.batches(tokenizer))]
+        for part in (slice(GROUPED), slice(GROUPED, None)):
+            expected, found = (np.sort(np.concatenate(of[part])) for of in labels)
+            np.testing.assert_array_equal(found, expected)
+        masks = [inputs["input_mask"].numpy() for inputs, _ in self.batches(tokenizer)]
+        longest, shortest = (np.array([of(mask.sum(axis=1)) for mask in masks[:GROUPED]]) for of in (np.max, np.min))
+        order = np.lexsort((shortest, longest))
+        assert np.all(longest[order][:-1] <= shortest[order][1:])
+        assert not np.array_equal(order, np.arange(GROUPED))
+        assert np.mean([mask.mean() for mask in masks]) > 0.95
+
+    def test_any_step_without_those_before_it(self, tokenizer):
+        whole = digests(self.batches(tokenizer))
+        for start in (1, GROUPED - 1, GROUPED, GROUPED + 5):
+            assert digests(self.batches(tokenizer, start)) == whole[start:]
+        assert digests(self.batches(tokenizer, seed=4)) != whole
+
+    def test_needs_lengths(self, tokenizer):
+        with pytest.raises(ValueError, match="data.padding='grouped' is not allowed: the texts take more than data.cache_mib"):
+            pipeline(tokenizer, cache_mib=0).train_batches(4, 0, 0, padding="grouped")
 
 
 def test_too_long_texts_are_cut(tokenizer):

@@ -82,6 +82,7 @@ def test_keras_optimizer(tmp_path):
         ("folder/", "folder", "there is neither saved_model.pb nor a checkpoint"),
         ("run/checkpoints/", "run", "there is neither saved_model.pb nor a checkpoint"),
         ("file", "file", "there is neither saved_model.pb nor a checkpoint"),
+        ("a.onnx", "a.onnx", "it is a model of another project, which must be converted first (docs/weights.md)"),
     ],
 )
 def test_nothing_there(tmp_path, made, path, found):

@@ -41,10 +41,13 @@ def test_noise_is_held_back(capfd):
 
 
 def test_the_first_compilation_is_quiet():
-    """In a new process, where it is the first: it writes nothing, and neither does the next one."""
+    """In a new process, where it is the first: it writes nothing, and neither do the next ones, also several at one time."""
     code = (
         "from official.cli import quiet\nwith quiet.startup():\n    import tensorflow as tf\nquiet.first_compilation()\n"
         "print(float(tf.function(tf.square, jit_compile=True)(tf.constant(3.0))))\n"
+        "parts = [tf.function(lambda x, i=i: tf.matmul(x + i, x), jit_compile=True) for i in range(4)]\n"
+        "several = tf.function(lambda x: [part(x) for part in parts])\n"
+        "for _ in range(10): several(tf.zeros([300, 300]))\n"
         "tf.function(tf.transpose)(tf.zeros([2, 3], tf.int32))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

@@ -85,6 +85,7 @@ def test_a_resumed_run_keeps_its_name(monkeypatch, tmp_path):
 def test_names_of_data():
     """Characters that Keras refuses in names are replaced; where nothing is left, the data set's own name stays."""
     assert data_name(dict(name="glue/sst2", dir="/data")) == "glue_sst2"
+    assert data_name(dict(name="wikipedia_sample+imdb")) == "wikipedia_sample_imdb"
     assert data_name(dict(name="folder", dir="фото")) == data_name(dict(name="folder", dir="")) == "folder"
     assert data_name(dict(name="file", dir="/data", train_file="a b.v2.csv")) == "a_b.v2"
     assert data_name(dict(vocabulary="v.txt")) == ""

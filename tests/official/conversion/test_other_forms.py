@@ -41,11 +41,11 @@ def test_npz(tmp_path):
 def test_npz_with_other_content(tmp_path):
     path = tmp_path / "model.npz"
     np.savez(path, a=np.ones(2), objects=np.array([{"a": 1}], object))
-    with pytest.raises(ValueError, match=r"model\.npz: 'objects\.npy' is no array of numbers but may be a pickle"):
+    with pytest.raises(ValueError, match=r"model\.npz: 'objects\.npy' is not an array of numbers; it may be a pickle"):
         open_source(path)
     with zipfile.ZipFile(path, "w") as archive:  # as torch.save writes
         archive.writestr("archive/data.pkl", b"\x80\x02}.")
-    with pytest.raises(ValueError, match=r"model\.npz: 'archive/data\.pkl' is no array of numbers but may be a pickle"):
+    with pytest.raises(ValueError, match=r"model\.npz: 'archive/data\.pkl' is not an array of numbers; it may be a pickle"):
         open_source(path)
     np.savez(path, words=np.array(["a", "b"]))
     with pytest.raises(ValueError, match=r"model\.npz: 'words' has the type <U1; it must be of floats or integers"):

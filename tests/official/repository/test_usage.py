@@ -38,6 +38,7 @@ def printed_by(tmp_path, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.further
 def test_images(finished_run, tmp_path, printed_by):
     """A photo's classes, the model as a layer, and as a Keras model with all its parameters."""
     (tmp_path / "photo.jpg").write_bytes(encoded(picture(0), "JPEG"))

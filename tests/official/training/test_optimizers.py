@@ -125,6 +125,7 @@ def test_a_name_that_only_contains_a_bias_is_not_excluded(name):
             assert optimizer._do_layer_adaptation(variable) != excluded, weight
 
 
+@pytest.mark.further_cases
 @pytest.mark.parametrize("name", REFERENCES)
 @pytest.mark.parametrize("scale, is_clipped", [(100.0, True), pytest.param(1e-3, False, marks=pytest.mark.further)])
 def test_steps_against_numpy(name, scale, is_clipped):

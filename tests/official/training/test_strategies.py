@@ -4,7 +4,6 @@ import contextlib
 import json
 import socket
 import subprocess
-import sys
 import urllib.error
 from unittest import mock
 
@@ -16,7 +15,8 @@ from official import train
 from official.files.tables import read_table
 from official.training import devices as strategies
 from official.training import optimizers
-from tests.official.tiny import DENSE, ROOT, command, environment, run_command, tiny_config, without_export
+from tests.official import fine_tuned_replicas, replicas
+from tests.official.tiny import DENSE, ROOT, command, environment, tiny_config, without_export
 
 
 @pytest.mark.parametrize("wrong", ["mirorred", "", "MirroredStrategy"])
@@ -41,6 +41,24 @@ def test_mirrored_takes_all_devices():
     """Without a GPU: all logical CPU devices, of which the tests have two."""
     assert strategies.create_strategy("mirrored").num_replicas_in_sync == 2
     assert strategies.create_strategy("default").num_replicas_in_sync == 1
+
+
+def test_one_process_makes_several_mirrored_runs():
+    """Their sums over replicas are of their own tensors, whose sizes differ from run to run."""
+    for size in range(1, 5):
+        strategy = strategies.create_strategy("mirrored")
+
+        @tf.function
+        def total(strategy=strategy, size=size):
+            def sums():
+                context = tf.distribute.get_replica_context()
+                values = tf.fill([size], 1.0 + tf.cast(context.replica_id_in_sync_group, tf.float32))
+                return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+            return strategy.experimental_local_results(strategy.run(sums))
+
+        for of_replica in total():
+            np.testing.assert_array_equal(of_replica, np.full(size, 3.0))
 
 
 class TestTpu:
@@ -82,7 +100,7 @@ def quick():
 
 @pytest.fixture(scope="module")
 def default_run(tmp_path_factory):
-    """(weights, rows of metrics.csv) of the run of replicas.py on one device."""
+    """(weights, rows of metrics.csv) of the run of tests/official/replicas.py on one device."""
     workdir = tmp_path_factory.mktemp("default")
     run = train.Run(tiny_config(DENSE, steps=4, eval_every=2, warmup_steps=0, precision="float64"), workdir)
     with without_export():
@@ -90,22 +108,18 @@ def default_run(tmp_path_factory):
     return run.model.get_weights(), read_table(workdir / "metrics.csv")
 
 
-def run_replicas(folder, *more):
-    """What tests/official/replicas.py reports."""
-    done = run_command([sys.executable, "tests/official/replicas.py", str(folder), *more], PYTHONPATH=str(ROOT))
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads((folder / "report.json").read_text())
-
-
-@pytest.mark.process
 class TestMirrored:
     @pytest.fixture(scope="class")
     def folder(self, tmp_path_factory):
         return tmp_path_factory.mktemp("mirrored")
 
     @pytest.fixture(scope="class")
-    def report(self, folder):
-        return run_replicas(folder)
+    def trained(self, folder):
+        return replicas.trained(folder)
+
+    @pytest.fixture(scope="class")
+    def report(self, trained):
+        return trained[1]
 
     @pytest.mark.smoke
     def test_two_replicas(self, report):
@@ -132,22 +146,20 @@ class TestMirrored:
         """The export is of the whole run's weights and has nothing of the strategy; 1e-9 as above."""
         assert report["export"] < 1e-9
 
-    def test_resume(self, tmp_path):
+    @pytest.mark.further
+    def test_resume(self, trained, tmp_path):
         """Stopped after half its steps and gone on, on both replicas, to the same end."""
-        report = run_replicas(tmp_path, "resume")
+        report = replicas.resumed(tmp_path, trained[0])
         assert report["first_step"] == 2
         assert report["resumed"] < 1e-9
         assert report["resumed_differences"] == {}
 
 
-@pytest.mark.process
+@pytest.mark.further
 class TestFineTuningMirrored:
     @pytest.fixture(scope="class")
     def report(self, tmp_path_factory):
-        folder = tmp_path_factory.mktemp("fine_tuned")
-        done = run_command([sys.executable, "tests/official/fine_tuned_replicas.py", str(folder)], PYTHONPATH=str(ROOT))
-        assert done.returncode == 0, done.stdout + done.stderr
-        return json.loads((folder / "report.json").read_text())
+        return fine_tuned_replicas.fine_tuned(tmp_path_factory.mktemp("fine_tuned"))
 
     def test_optimizers(self, report):
         """Each with decay, layer decay and averages: as on one device (1e-12 for float64), and alike on both replicas."""

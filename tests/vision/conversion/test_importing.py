@@ -160,6 +160,10 @@ class TestWithoutConfig:
         with pytest.raises(ValueError, match=r"do not tell heads, norm_epsilon, activation: they must be given, as heads=\.\.\."):
             vision.load_model(file)
 
+    def test_an_epsilon_that_is_none(self, file):
+        with pytest.raises(ValueError, match="norm_epsilon=nan is not allowed: it must be a finite number above 0"):
+            convert(open_source(file), dict(heads=2, norm_epsilon=float("nan"), activation="gelu"))
+
     def test_is_given(self, file):
         """Then settings and weights are those of the same tensors with a config."""
         found = convert(open_source(file), dict(heads=2, norm_epsilon=1e-3, activation="gelu"))
@@ -235,6 +239,8 @@ def test_refused(changes, extra, message, tmp_path):
     "processor, message",
     [
         ({"image_mean": [0.5, 0.5]}, r"image_mean=\[0\.5, 0\.5\] must be 3 numbers"),
+        ({"image_mean": [123.7, 116.3, 103.5]}, r"image_mean=\[123\.7, 116\.3, 103\.5\] must be from 0 to 1, as the pixels are"),
+        ({"rescale_factor": "x"}, "rescale_factor='x' must be a number$"),
         ({"image_std": 0}, "image_std=0 must be above 0"),
         ({"image_std": "much"}, "image_std='much' must be 3 numbers"),
     ],
@@ -243,6 +249,21 @@ def test_refused_pixels(processor, message, tmp_path):
     folder = write(tmp_path, VIT, random_tensors(shapes(VIT)), preprocessor_config=processor)
     with pytest.raises(ValueError, match=message):
         convert(open_source(folder))
+
+
+def test_query_biases_that_the_config_leaves_open(tmp_path):
+    tensors = random_tensors(shapes(VIT))
+    weights = convert(open_source(write(tmp_path, {**VIT, "qkv_bias": None}, tensors))).weights
+    bias = tensors["encoder.layer.0.attention.attention.query.bias"]
+    np.testing.assert_array_equal(weights["encoder/attention_0/query/bias"], bias)
+
+
+def test_unknown_pixels_of_one_channel(tmp_path):
+    config = dict(DINOV2, num_channels=1)
+    folder = write(tmp_path, config, random_tensors(shapes(config)))
+    with pytest.raises(ValueError, match="has 1 channels, and nothing tells how they are .* needs --image_mean"):
+        convert(open_source(folder))
+    convert(open_source(folder), dict(image_mean=0.5, image_std=0.2))
 
 
 def test_class_names_of_another_number(tmp_path):

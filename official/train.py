@@ -163,8 +163,10 @@ class Run:
         self._announce()
         if self._extends:
             (self.workdir / SUMMARY_JSON).unlink(missing_ok=True)  # which says that the run is finished
-        if self.first_step:
-            # Otherwise dropout and router noise would repeat the numbers of step 0.
+        if hasattr(self.model, "seed_steps"):
+            self.model.seed_steps(self.config.train.seed)
+        elif self.first_step:
+            # Otherwise dropouts would repeat the numbers of step 0.
             tf.keras.utils.set_random_seed(self.config.train.seed + self.first_step)
         earlier = float(self.checkpoints.seconds.numpy())
 

@@ -7,6 +7,7 @@ import shutil
 
 import tensorflow as tf
 
+from official.checkpoints.metric_state import MetricState
 from official.files.atomic import atomic_write
 
 
@@ -51,6 +52,7 @@ class Checkpoints:
     Attributes:
       step: tf.Variable int64, steps done.
       seconds: tf.Variable float64, wall time of all sessions of the run so far.
+      metrics: a MetricState of the model.
     """
 
     def __init__(self, directory, model, keep, read_from=None):
@@ -59,7 +61,10 @@ class Checkpoints:
         self._model = model
         self._read_from = read_from or directory
         self._saved_step = None
-        checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, step=self.step, seconds=self.seconds)
+        self.metrics = MetricState(model)
+        parts = dict(model=model, optimizer=model.optimizer, step=self.step, seconds=self.seconds)
+        self._needed = tf.train.Checkpoint(**parts)
+        checkpoint = tf.train.Checkpoint(**parts, metrics=self.metrics)
         self._manager = tf.train.CheckpointManager(checkpoint, str(directory), max_to_keep=keep, checkpoint_name="step")
 
     @property
@@ -78,11 +83,12 @@ class Checkpoints:
         """
         path = path or self.latest
         if path is not None:
-            status = self._manager.checkpoint.restore(path)
+            status = self._needed.restore(path).expect_partial()  # the metrics are restored later
             try:
                 status.assert_existing_objects_matched()
             except AssertionError as error:
                 raise ValueError(f"{path} does not fit this config's model: {error}") from error
+            self.metrics.read(path)
             self._saved_step = int(self.step.numpy())
         return int(self.step.numpy())
 
@@ -90,8 +96,13 @@ class Checkpoints:
         """Copies the checkpoint that this process wrote last into a folder, as `replace_checkpoint` does."""
         replace_checkpoint(folder, self._manager.latest_checkpoint)
 
-    def save(self, step, seconds):
+    def save(self, step, seconds, epoch_start=None):
         """Writes a checkpoint of `step`, unless the last one that this process restored or wrote is of that step.
+
+        Args:
+          step: steps done.
+          seconds: that the run has taken so far.
+          epoch_start: for a checkpoint inside an epoch, the first step of that epoch, whose metrics are then saved, too.
 
         Raises:
           FloatingPointError: a weight is not finite; such a checkpoint would replace good ones.
@@ -108,6 +119,7 @@ class Checkpoints:
                 raise FloatingPointError(f"{weight.name} is not finite after step {step}; {self.last_good()}")
         self.step.assign(step)
         self.seconds.assign(seconds)
+        self.metrics.epoch_start = epoch_start
         try:
             self._manager.save(checkpoint_number=step)
         except (OSError, tf.errors.OpError) as error:

@@ -1,7 +1,5 @@
 """A run with everything random on that is stopped and goes on: every weight, moment and table as of one never stopped, bit for bit."""
 
-import signal
-
 import numpy as np
 import pytest
 
@@ -9,8 +7,8 @@ from official import train
 from official.checkpoints.manager import Checkpoints
 from official.files.tables import read_table
 from official.training.callbacks import Stopped
-from tests.bert.tiny import classification_config
 from tests.bert.prepared_texts import write_tsv
+from tests.bert.tiny import classification_config
 from tests.official.test_resume import state, stop_at
 from tests.official.tiny import tiny_config, without_export
 

@@ -1,4 +1,4 @@
-"""A run with everything random on that is stopped and goes on: every weight, moment and table as of one never stopped, bit for bit."""
+"""Runs with everything random on, stopped and resumed: weights, moments and tables of one never stopped, bit for bit."""
 
 import numpy as np
 import pytest
@@ -65,6 +65,7 @@ def assert_same(run, workdir, uninterrupted):
     assert tables(workdir) == expected_tables
 
 
+@pytest.mark.train
 def test_stopped_again_and_again(uninterrupted, tmp_path):
     """After the first step, inside an epoch, at the end of one, and inside the last one."""
     config = uninterrupted[0]
@@ -80,6 +81,7 @@ def test_stopped_again_and_again(uninterrupted, tmp_path):
     assert_same(run, tmp_path, uninterrupted)
 
 
+@pytest.mark.train
 def test_killed(uninterrupted, tmp_path):
     """Without a checkpoint of its last step: what was trained after the one of step 4 is trained again."""
     config = uninterrupted[0]

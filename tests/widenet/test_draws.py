@@ -113,10 +113,10 @@ def test_elsewhere_as_keras():
     assert drawn[0][0] != drawn[0][1]
 
 
-def noisy_encoder():
+def noisy_encoder(depth=2):
     """Blocks that share all layers, with every kind of draw."""
     rates = dict(dropout=0.2, attention_dropout=0.2, drop_path=0.3, jitter=0.1)
-    return Encoder(depth=2, width=8, heads=2, ffn_dim=16, num_experts=2, capacity_factor=None, **rates)
+    return Encoder(depth=depth, width=8, heads=2, ffn_dim=16, num_experts=2, capacity_factor=None, **rates)
 
 
 def test_copy_repeats():
@@ -134,7 +134,7 @@ def test_copy_repeats():
 
 def test_graph_and_eager_draw_the_same():
     """1e-5: sums in another order; a dropout of other elements differs by far more."""
-    encoder, x = noisy_encoder(), tf.random.normal([2, 3, 8])
+    encoder, x = noisy_encoder(depth=1), tf.random.normal([2, 3, 8])
 
     def step(x):
         with seeded(1, 2):
@@ -154,7 +154,7 @@ def fitted(steps, seed=5, earlier=0, weights=None):
     model.optimizer.iterations.assign(earlier)
     model.seed_steps(seed)
     x = np.arange(32, dtype=np.float32).reshape(4, 8) / 32
-    model.fit(x, np.ones((4, 1)), epochs=steps, verbose=0)
+    model.fit(x, np.ones((4, 1)), epochs=steps, shuffle=False, verbose=0)
     return model.get_weights()
 
 

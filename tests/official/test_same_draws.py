@@ -7,7 +7,7 @@ from official import train
 from official.checkpoints.manager import Checkpoints
 from official.files.tables import read_table
 from official.training.callbacks import Stopped
-from tests.bert.prepared_texts import write_tsv
+from tests.bert.prepared_texts import write_tsv, write_vocabulary
 from tests.bert.tiny import classification_config
 from tests.official.test_resume import state, stop_at
 from tests.official.tiny import tiny_config, without_export
@@ -30,10 +30,11 @@ def images(folder):
 
 def texts(folder):
     rows = [(f"{'good' if i % 2 else 'bad'} word {i}", i % 2) for i in range(12)]
-    files = {split: str(write_tsv(folder / f"{split}.tsv", ("text", "label"), *rows)) for split in ("train", "validation")}
-    vocabulary = folder / "vocab.txt"
-    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "word", *"0123456789"]) + "\n")
-    config = classification_config(vocabulary, dict(name="files", **files), **LENGTH)
+    files = {
+        f"{split}_file": write_tsv(folder / f"{split}.tsv", ("text", "label"), *rows).name for split in ("train", "validation")
+    }
+    vocabulary = write_vocabulary(folder / "vocab.txt", ["good", "bad", "word"])
+    config = classification_config(vocabulary, dict(name="file", dir=str(folder), **files), **LENGTH)
     config.update_from_flattened_dict({key: value for key, value in NOISE.items() if key.startswith("model.")})
     return config
 

@@ -47,7 +47,16 @@ from official.files.summary import metrics_of_step, report, run_facts, write_sum
 from official.files.tables import Table, read_table, text_table
 from official.serving.saved_models import write_saved_model
 from official.task import create_task, data_text, task_class
-from official.training.callbacks import EpochTables, NonFiniteGuard, Progress, SaveCheckpoints, StepCounter, Stopped
+from official.training.callbacks import (
+    EpochTables,
+    NonFiniteGuard,
+    Progress,
+    ResumeMetrics,
+    SaveCheckpoints,
+    StepCounter,
+    Stopped,
+    epoch_start,
+)
 from official.training.devices import create_strategy, fastest_precision, is_chief
 from official.training.optimizers import create_optimizer, create_state
 from official.training.tensorboard import TensorBoard
@@ -192,8 +201,10 @@ class Run:
         self._announce()
         if self._extends:
             (self.workdir / SUMMARY_JSON).unlink(missing_ok=True)  # which says that the run is finished
-        if self.first_step:
-            # Otherwise dropout and router noise would repeat the numbers of step 0.
+        if hasattr(self.model, "seed_steps"):
+            self.model.seed_steps(self.config.train.seed)
+        elif self.first_step:
+            # Otherwise dropouts would repeat the numbers of step 0.
             tf.keras.utils.set_random_seed(self.config.train.seed + self.first_step)
         earlier = float(self.checkpoints.seconds.numpy())
 
@@ -330,11 +341,13 @@ class Run:
         counter = StepCounter(self.first_step, train.batch_size, self.task.unit, self.task.tokens_per_example)
         guard = NonFiniteGuard(counter, self.checkpoints)
         tables = EpochTables(counter, lambda name: Table(self.workdir / name, self.first_step), self.tensorboard, self._writing)
-        saver = SaveCheckpoints(counter, guard, self.checkpoints, train.checkpoint_every, clock, self._best_checkpoint())
+        best, every = self._best_checkpoint(), train.checkpoint_every
+        saver = SaveCheckpoints(counter, guard, self.checkpoints, every, clock, best, train.eval_every)
+        metrics = ResumeMetrics(self.checkpoints, epoch_start(self.first_step, train.eval_every))
         # The order matters: Progress shows the logs before the counter adds to them, the tables write them after that, and the
         # guard comes before whatever saves.
         progress = Progress(self.first_step, train.steps, train.batch_size, self.task.unit, clock)
-        callbacks = [progress, counter, tables, guard, saver]
+        callbacks = [progress, counter, tables, guard, saver, metrics]
         if train.ema_decay:
             from official.training.averaging import EvaluateAverages
 

@@ -9,6 +9,7 @@ import shutil
 import tensorflow as tf
 
 from official.checkpoints import files
+from official.checkpoints.metric_state import MetricState
 from official.files.atomic import fsync
 
 
@@ -53,6 +54,7 @@ class Checkpoints:
     Attributes:
       step: tf.Variable int64, steps done.
       seconds: tf.Variable float64, wall time of all sessions of the run so far.
+      metrics: a MetricState of the model.
     """
 
     def __init__(self, directory, model, keep, read_from=None):
@@ -64,7 +66,10 @@ class Checkpoints:
         self._keep = keep
         self._saved_step = None
         self._good = set()  # steps of the checkpoints in the directory that are not damaged
-        self._checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, step=self.step, seconds=self.seconds)
+        self.metrics = MetricState(model)
+        parts = dict(model=model, optimizer=model.optimizer, step=self.step, seconds=self.seconds)
+        self._needed = tf.train.Checkpoint(**parts)
+        self._checkpoint = tf.train.Checkpoint(**parts, metrics=self.metrics)
 
     @property
     def latest(self):
@@ -82,11 +87,12 @@ class Checkpoints:
         """
         path = path or self.latest
         if path is not None:
-            status = self._checkpoint.restore(files.readable(path))
+            status = self._needed.restore(files.readable(path)).expect_partial()  # the metrics are restored later
             try:
                 status.assert_existing_objects_matched()
             except AssertionError as error:
                 raise ValueError(f"{path} does not fit this config's model: {error}") from error
+            self.metrics.read(files.readable(path))
             self._saved_step = int(self.step.numpy())
             self._good = {step for step in map(step_of, files.prefixes(self._directory)) if step <= self._saved_step}
         return int(self.step.numpy())
@@ -98,8 +104,13 @@ class Checkpoints:
     def _prefix(self, step):
         return self._directory / f"step-{step}"
 
-    def save(self, step, seconds):
+    def save(self, step, seconds, epoch_start=None):
         """Writes a checkpoint of `step`, unless the last one that this process restored or wrote is of that step.
+
+        Args:
+          step: steps done.
+          seconds: that the run has taken so far.
+          epoch_start: for a checkpoint inside an epoch, the first step of that epoch, whose metrics are then saved, too.
 
         Raises:
           FloatingPointError: a weight is not finite; such a checkpoint would replace good ones.
@@ -116,6 +127,7 @@ class Checkpoints:
                 raise FloatingPointError(f"{weight.name} is not finite after step {step}; {self.last_good()}")
         self.step.assign(step)
         self.seconds.assign(seconds)
+        self.metrics.epoch_start = epoch_start
         prefix = self._prefix(step)
         try:
             self._directory.mkdir(parents=True, exist_ok=True)

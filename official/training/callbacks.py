@@ -278,10 +278,47 @@ def _table_scalars(name, rows):
     }
 
 
+def epoch_start(step, epoch_steps):
+    """First step of the epoch that goes on with `step`."""
+    return step - step % epoch_steps
+
+
+class ResumeMetrics(tf.keras.callbacks.Callback):
+    """Goes on with the metrics of an epoch in which an earlier session was stopped, so that they cover all of it.
+
+    Keras sets metrics to zero when an epoch begins, and makes many of them when it traces the first step. So the step is traced
+    before it is run, by the call that would have traced it.
+
+    Args:
+      checkpoints: an official.checkpoints.manager.Checkpoints.
+      epoch_start: first step of the epoch that the session's first step is of.
+    """
+
+    def __init__(self, checkpoints, epoch_start):
+        super().__init__()
+        self._state = checkpoints.metrics if checkpoints.metrics.is_of(epoch_start) else None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._state is None:
+            return
+        state, step = self._state, self.model.train_function
+        self._state = None
+
+        def first_step(iterator):
+            self.model.train_function = step
+            if hasattr(step, "get_concrete_function"):
+                step.get_concrete_function(iterator)
+            state.restore()
+            return step(iterator)
+
+        self.model.train_function = first_step
+
+
 class SaveCheckpoints(StepCallback):
     """Saves a checkpoint after every epoch, every `every` steps, and when the process is asked to stop.
 
     Args:
+      epoch_steps: steps of an epoch, at whose multiples an epoch begins.
       clock: function that returns the seconds that the run has taken so far.
       best: an official.checkpoints.manager.BestCheckpoint, or None.
 
@@ -290,7 +327,7 @@ class SaveCheckpoints(StepCallback):
       NoSuchMetric: of `best`, after the first step.
     """
 
-    def __init__(self, counter, guard, checkpoints, every, clock, best=None):
+    def __init__(self, counter, guard, checkpoints, every, clock, best=None, epoch_steps=1):
         super().__init__()
         self._counter = counter
         self._guard = guard
@@ -298,6 +335,7 @@ class SaveCheckpoints(StepCallback):
         self._every = every
         self._clock = clock
         self._best = best
+        self._epoch_steps = epoch_steps
         self._signal = None
         self._saved_step = counter.step
 
@@ -336,19 +374,20 @@ class SaveCheckpoints(StepCallback):
         is_last = batch + 1 >= self.params["steps"]
         due = self._every and self._counter.step - self._saved_step >= self._every
         if (due or self._signal) and not is_last:
-            self.save()
+            self.save(epoch_start=epoch_start(self._counter.step, self._epoch_steps))
 
     def on_epoch_end(self, epoch, logs=None):
         self.save(logs)
 
-    def save(self, evaluation=None):
+    def save(self, evaluation=None, epoch_start=None):
         """Saves now, and ends the run if it was asked to stop.
 
         Args:
           evaluation: the logs of the evaluation after this step, or None.
+          epoch_start: as of Checkpoints.save.
         """
         self._guard.check()
-        self._checkpoints.save(self._counter.step, self._clock())
+        self._checkpoints.save(self._counter.step, self._clock(), epoch_start)
         self._saved_step = self._counter.step
         if self._best and evaluation:
             self._best.consider(evaluation)

@@ -108,6 +108,7 @@ def default_run(tmp_path_factory):
     return run.model.get_weights(), read_table(workdir / "metrics.csv")
 
 
+@pytest.mark.train
 class TestMirrored:
     @pytest.fixture(scope="class")
     def folder(self, tmp_path_factory):

@@ -104,6 +104,7 @@ def test_settings_of_the_model_that_came_later():
         ("checkpoint_every", -1, "at least 0"),
         ("keep_checkpoints", 0, "at least 1"),
         ("steps_per_execution", 0, "at least 1"),
+        ("accumulate", 0, "at least 1"),
         ("precision", "float16", "float32, mixed_bfloat16, float64, auto"),
     ],
 )

@@ -34,6 +34,8 @@ def test_batch_must_divide_among_replicas(tmp_path):
     """Refused by setting, value and number of replicas, before anything is built."""
     with pytest.raises(ValueError, match=r"train\.batch_size=15 is not allowed: it must be a multiple of 2 replicas"):
         train.run(tiny_config(strategy="mirrored", batch_size=15), tmp_path / "run")
+    with pytest.raises(ValueError, match="it must be a multiple of 2 replicas with 3 parts each .train.accumulate.$"):
+        train.run(tiny_config(strategy="mirrored", batch_size=16, accumulate=3), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -275,8 +275,12 @@ class Model(tf.keras.Model):
         Raises:
           ValueError: a metric that Keras chooses by the rank of the labels, such as "accuracy", and labels of unknown rank.
         """
+        self._update_metrics(y, y_pred, sample_weight)
+        return self.get_metrics_result()
+
+    def _update_metrics(self, y, y_pred, sample_weight):
         try:
-            return super().compute_metrics(x, y, self.by_name(y_pred), sample_weight)
+            self.compiled_metrics.update_state(y, self.by_name(y_pred), sample_weight)
         except ValueError:
             for labels in tf.nest.flatten(y):
                 if isinstance(labels, tf.Tensor) and labels.shape.rank is None:
@@ -334,15 +338,14 @@ class Model(tf.keras.Model):
                 loss = self.compute_loss(x, y, outputs, sample_weight)
             gradients = tape.gradient(loss, weights)
             without.update(i for i, gradient in enumerate(gradients) if gradient is None)
-            logs = self.compute_metrics(x, y, outputs, sample_weight)
+            self._update_metrics(y, outputs, sample_weight)
             pairs = zip(gradients, weights, strict=True)
             sums.extend(tf.zeros_like(w) if gradient is None else tf.convert_to_tensor(gradient) for gradient, w in pairs)
-            return logs
 
         def add(number, *totals):
             sums.clear()
             with self._drawing(tf.cast(number, tf.int64)):
-                self._measure(step, tf.nest.map_structure(lambda x: x if x is None else x[number], batch))
+                self._count(step, tf.nest.map_structure(lambda x: x if x is None else x[number], batch))
             return number + 1, *(total + gradient for total, gradient in zip(totals, sums, strict=True))
 
         sums = []
@@ -421,12 +424,16 @@ class Model(tf.keras.Model):
         return outputs, records
 
     def _measure(self, step, data):
+        logs = self._count(step, data)
+        return {**logs, **self.expert_load.result()} if self.expert_load else logs
+
+    def _count(self, step, data):
         if self.expert_load is None:
             return step(data)
         with recording() as records:
-            logs = step(data)
+            found = step(data)
         self.expert_load.update_state(records)
-        return {**logs, **self.expert_load.result()}
+        return found
 
 
 def _cut(x, parts):

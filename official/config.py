@@ -242,6 +242,15 @@ def completed(plain):
     return plain
 
 
+def flat(plain, prefix=""):
+    """Yields (dotted key, value) of the settings of a plain config."""
+    for key, value in plain.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
 def changes(before, after, prefix=""):
     """{dotted key: (value before, value after)} of the settings in which two plain configs differ."""
     differences = {}

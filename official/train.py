@@ -46,7 +46,7 @@ from official.files.tables import Table, read_table, text_table
 from official.serving.saved_models import write_saved_model
 from official.task import create_task, data_text, task_class
 from official.training.callbacks import EpochTables, NonFiniteGuard, Progress, SaveCheckpoints, StepCounter, Stopped
-from official.training.devices import create_strategy, fastest_precision, is_chief
+from official.training.devices import create_strategy, fastest_precision, is_chief, peak_memory
 from official.training.optimizers import create_optimizer, create_state
 from official.training.tensorboard import TensorBoard
 
@@ -198,6 +198,7 @@ class Run:
             unit=self.task.unit,
             **{rate: statistics.median(float(row[rate]) for row in metrics) for rate in rates},
             wall_seconds=round(clock(), 1),
+            peak_memory_bytes=peak_memory(),
             training_examples=self._training_examples(),
             precision=self.precision,
             strategy=self.config.train.strategy,

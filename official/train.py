@@ -46,7 +46,8 @@ from official.files.tables import Table, read_table, text_table
 from official.serving.saved_models import write_saved_model
 from official.task import create_task, data_text, task_class
 from official.training.callbacks import EpochTables, NonFiniteGuard, Progress, SaveCheckpoints, StepCounter, Stopped
-from official.training.devices import create_strategy, fastest_precision, is_chief, peak_memory
+from official.training.devices import create_strategy, fastest_precision, is_chief, peak_flops, peak_memory
+from official.training.measuring import LogNorms, LogUtilisation, ProfileSteps
 from official.training.optimizers import create_optimizer, create_state
 from official.training.tensorboard import TensorBoard
 
@@ -103,6 +104,7 @@ class Run:
         self.task = create_task(config, is_recipe=True)
         self.splits = self.task.describe_data()
         self._train = configs.in_steps(config.train, self._training_examples())
+        configs.check_train_settings(self._train)  # with what is known only now, the number of steps
         chief = is_chief(self.strategy)
         worker = 0 if chief else self.strategy.cluster_resolver.task_id
         # All workers do the same, but only the files of the chief are kept for the user.
@@ -120,6 +122,7 @@ class Run:
                 jit_compile=config.train.jit_compile,
                 steps_per_execution=config.train.steps_per_execution,
             )
+            self.norms = LogNorms(self.model) if config.train.log_norms else None
             self.checkpoints = Checkpoints(
                 self.workdir / CHECKPOINTS, self.model, config.train.keep_checkpoints, workdir / CHECKPOINTS
             )
@@ -235,6 +238,13 @@ class Run:
 
         return averaged_weights(self.model.optimizer, self.model)
 
+    def _utilisation(self):
+        """The callback that logs the share of the peak; of a machine without GPUs the logical devices are the same cores."""
+        are_devices = tf.config.list_logical_devices("GPU") or self.config.train.strategy == "multi_worker"
+        devices = self.strategy.num_replicas_in_sync if are_devices else 1
+        flops = functools.partial(self.task.forward_flops, self.model)
+        return LogUtilisation(flops, f"{self.task.unit}_per_second", devices * peak_flops(self.precision))
+
     def _export(self, step, metrics):
         config = configs.to_plain(self.config)
         config["train"]["precision"] = self.precision  # and not "auto", since an export lies apart from precision.txt
@@ -291,8 +301,15 @@ class Run:
             from official.training.averaging import EvaluateAverages
 
             callbacks.append(EvaluateAverages())
+        if self.norms:
+            callbacks.insert(0, self.norms)
+            if train.strategy != "tpu":  # outside the strategy the peak would be that of the host
+                callbacks.insert(callbacks.index(tables), self._utilisation())
+        profile = ProfileSteps(configs.profiled_steps(train), counter, train.steps_per_execution, self.workdir / TENSORBOARD)
+        if profile.steps:
+            callbacks.append(profile)
         validation = self.task.validation_dataset()
-        with saver.listening():
+        with saver.listening(), profile.session():
             for start, first_epoch, last_epoch, steps in fit_calls(self.first_step, train.steps, train.eval_every):
                 self.model.fit(
                     self.task.train_dataset(start),

@@ -132,10 +132,9 @@ def test_runs_of_any_age_and_state(tmp_path):
     """A run that has only begun, one with rows that were cut off, and one of a version without most of the settings and facts."""
     begun = write_run(tmp_path / "begun", finished=False, rows=0)
     torn = write_run(tmp_path / "torn", finished=False, experts=3)
-    for name in ("metrics.csv", "expert_load.csv"):
-        file = torn / name
-        whole = file.read_bytes()
-        file.write_bytes(whole + whole.splitlines(keepends=True)[-1].replace(b"200", b"300")[:9])
+    metrics, load = (torn / name for name in ("metrics.csv", "expert_load.csv"))
+    metrics.write_bytes(metrics.read_bytes() + b"300,3,0.4")
+    load.write_bytes(load.read_bytes() + b"300,train,0,1.0,0.0,0.0,0.0,1.0\n300,train,1,0.5")
     old = write_run(tmp_path / "old", summary=dict(wall_seconds=None))
     config = json.loads((old / "config.json").read_text())
     for setting in configs.LATER:

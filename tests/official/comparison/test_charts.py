@@ -23,10 +23,10 @@ def texts(svg):
 
 def test_places_and_ticks_by_hand():
     """The horizontal axis begins at 0, the vertical one goes from the least value to the largest."""
-    svg = line_chart("a & b", [Curve("run <1>", "red", [(50, 1.0), (100, 3.0)]), Curve("2", "blue", [(0, 2.0)], True)], "step")
+    svg = line_chart("a & b", [Curve("run <1>", "red", [(50, 1.0), (100, 3.0)]), Curve("2", "blue", [(0, 2.0)], True)], "<step>")
     middle, bottom, top = (LEFT + WIDTH - RIGHT) / 2, HEIGHT - BOTTOM, TOP + 6
     assert places(svg) == [[(middle, bottom), (WIDTH - RIGHT, top)], [(LEFT, (bottom + top) / 2)]]
-    assert texts(svg) == ["a & b", "1.0", "1.5", "2.0", "2.5", "3.0", "0", "20", "40", "60", "80", "100", "step"]
+    assert texts(svg) == ["a & b", "1.0", "1.5", "2.0", "2.5", "3.0", "0", "20", "40", "60", "80", "100", "<step>"]
     assert [title.text for title in ElementTree.fromstring(svg).iter("title")] == ["run <1>: 3 at the end", "2: 2 at the end"]
 
 

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from widenet.checks import check_count, check_rate, refuse
+from widenet.draws import Dropout
 from widenet.feed_forward import get_activation, plain_activation
 from widenet.layer import Layer, at_least_float32, check_initializer, check_regularizer, new_initializer, real_tokens
 from widenet.norm import IndividualLayerNorm
@@ -71,7 +72,7 @@ class TextEmbedding(Layer):
         self.embedding_projection = embedding_projection
         # Sum and norm are at least float32: they cost little, and embeddings are not rounded before they are added.
         self.norm = IndividualLayerNorm(1, epsilon=norm_epsilon, name="norm", dtype=at_least_float32(self.compute_dtype))
-        self._dropout = tf.keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self._dropout = Dropout(dropout, dtype=self.dtype_policy)
         self.projection = None
         if embedding_projection or embedding_dim != width:
             self.projection = tf.keras.layers.Dense(

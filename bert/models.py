@@ -8,6 +8,7 @@ from bert.layers import FirstToken, MaskedWords, Span, TextEmbedding, TokenMean,
 from widenet import Encoder, Model
 from widenet.checks import check_choice, check_count, check_switch, refuse
 from widenet.cost import dense_flops, encoder_flops
+from widenet.draws import Dropout
 from widenet.layer import at_least_float32, compute_dtype_of, new_initializer
 from widenet.zoo import EncoderSettings, create_encoder, settings_of_encoder
 
@@ -104,7 +105,7 @@ def build_model(
     pooled = TokenMean(name="token_mean")(x, mask) if pool == "mean" else FirstToken(name="first_token")(x)
     pooled = dense(encoder.width, activation="tanh", name="pooler")(pooled)
     if task == "classification":
-        pooled = tf.keras.layers.Dropout(encoder.dropout, name="pooled_dropout")(pooled)
+        pooled = Dropout(encoder.dropout, name="pooled_dropout")(pooled)
         return Model(inputs, dense(classes, name="classifier", dtype=wide)(pooled), name=name)
 
     outputs = {

@@ -36,6 +36,7 @@ LATER = {
     "train.best": "",
     "train.epochs": 0.0,
     "train.warmup_epochs": 0.0,
+    "train.restart": False,
     "train.log_norms": False,
     "train.profile_steps": "",
 }
@@ -81,6 +82,7 @@ TRAIN = {
     "checkpoint_every": Setting(0, "steps between checkpoints besides those after evaluations (0: only those)"),
     "keep_checkpoints": Setting(2, "number of newest checkpoints that are kept"),
     "best": Setting("", "validation metric whose best checkpoint is kept, exported and reported ('': the last one is)"),
+    "restart": Setting(False, "start again at step 0 where none of the run's checkpoints is whole, which is refused otherwise"),
     "seed": Setting(0, "seed of initial weights, data order, augmentation and dropout"),
     "strategy": Setting("default", "default (one device), mirrored, multi_worker or tpu"),
     "tpu": Setting("", "name of the TPU, for strategy='tpu'"),

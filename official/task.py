@@ -141,7 +141,12 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def create_model(self) -> tf.keras.Model:
-        """A fresh uncompiled model; called in the strategy's scope."""
+        """A fresh uncompiled model; called in the strategy's scope.
+
+        If it has a method `seed_steps(seed)`, as widenet.Model has, the driver calls it with the run's seed before training: the
+        random draws of a step must then not depend on earlier ones. A stopped run of another model draws other numbers when it
+        goes on.
+        """
 
     def initial_model(self) -> tf.keras.Model:
         """The model that a run begins with; override it where the data give better initial weights than random ones."""

@@ -25,16 +25,18 @@ with quiet.startup():
 from absl import app, flags, logging
 
 from official import config as configs
-from official.checkpoints.manager import BestCheckpoint, Checkpoints, NoSuchMetric
+from official.checkpoints.files import was_saved
+from official.checkpoints.manager import BestCheckpoint, Checkpoints, NoSuchMetric, kept_checkpoint, resumes_from
 from official.checkpoints.weights import read_weights
 from official.cli import recipe_flag
 from official.cli.recipe_flag import CONFIG, check_given, given_recipe, parse_flags
 from official.evaluation.curves import draw_curves
-from official.files.atomic import atomic_write
+from official.files.atomic import atomic_write, sole
 from official.files.layout import (
     BEST_CHECKPOINT,
     CHECKPOINTS,
     CONFIG_JSON,
+    LOCK,
     METRICS_CSV,
     PRECISION_TXT,
     SAVED_MODEL,
@@ -45,11 +47,23 @@ from official.files.summary import metrics_of_step, report, run_facts, write_sum
 from official.files.tables import Table, read_table, text_table
 from official.serving.saved_models import write_saved_model
 from official.task import create_task, data_text, task_class
-from official.training.callbacks import EpochTables, NonFiniteGuard, Progress, SaveCheckpoints, StepCounter, Stopped
+from official.training.callbacks import (
+    EpochTables,
+    NonFiniteGuard,
+    Progress,
+    ResumeMetrics,
+    SaveCheckpoints,
+    StepCounter,
+    Stopped,
+    epoch_start,
+)
 from official.training.devices import create_strategy, fastest_precision, is_chief, peak_flops, peak_memory
 from official.training.measuring import LogNorms, LogUtilisation, ProfileSteps
 from official.training.optimizers import create_optimizer, create_state
 from official.training.tensorboard import TensorBoard
+
+# What TensorFlow raises where a file cannot be written: a full disk, too large a file, a folder that somebody else owns.
+CANNOT_WRITE = (tf.errors.ResourceExhaustedError, tf.errors.OutOfRangeError, tf.errors.PermissionDeniedError)
 
 flags.adopt_module_key_flags(recipe_flag)  # --help lists --config and --data_dir
 
@@ -72,8 +86,31 @@ def run(config, workdir):
       FloatingPointError: a loss or weight that is not finite, with the step and the last good checkpoint.
       tf.errors.OpError: an example that the task's `bad_examples` refused; `bad_examples.refusal` says why.
       Stopped: after a checkpoint, if the process was asked to stop.
+      BlockingIOError: another process trains in the workdir.
+      OSError: a file cannot be written, as on a full disk.
     """
-    return finished_summary(config, workdir) or Run(config, workdir).train()
+    with alone(config, workdir):
+        return finished_summary(config, workdir) or Run(config, workdir).train()
+
+
+@contextlib.contextmanager
+def alone(config, workdir):
+    """A context in which no other process trains in a workdir, or of several workers no other one that is the same.
+
+    Raises:
+      BlockingIOError: another process is in such a context.
+    """
+    name = LOCK
+    if config.train.strategy == "multi_worker":
+        cluster = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+        name = f"{LOCK}-{cluster.task_type}-{cluster.task_id}"
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(sole(pathlib.Path(workdir) / name, print))
+        except BlockingIOError as error:
+            message = f"{error} trains in {workdir}: wait until it has finished, stop it, or choose another --workdir"
+            raise BlockingIOError(message) from None
+        yield
 
 
 class Run:
@@ -90,7 +127,8 @@ class Run:
         # The task may fill in what the recipe leaves open; config.json keeps the recipe as it was given.
         config = config.copy_and_resolve_references()
         workdir = pathlib.Path(workdir)
-        weights = initial_weights(config.init, workdir)
+        checkpoint = resumes_from(workdir / CHECKPOINTS, config.train.restart)
+        weights = read_weights(config.init, setting="init") if config.init and checkpoint is None else None
         self.config = config
         self.strategy = create_strategy(config.train.strategy, config.train.tpu)
         quiet.first_compilation()
@@ -126,10 +164,10 @@ class Run:
             self.checkpoints = Checkpoints(
                 self.workdir / CHECKPOINTS, self.model, config.train.keep_checkpoints, workdir / CHECKPOINTS
             )
-            self.first_step = self.checkpoints.restore()
+            self.first_step = self.checkpoints.restore(checkpoint) if checkpoint else 0
         self._extends = (workdir / SUMMARY_JSON).exists() and self.first_step < self._train.steps
         # Only now, so that refused settings leave no folder.
-        self._is_new = not self.workdir.exists()
+        self._is_new = not self.workdir.exists() or all(path.name.startswith(LOCK) for path in self.workdir.iterdir())
         self.workdir.mkdir(parents=True, exist_ok=True)
         if config.train.precision == "auto":
             atomic_write(self.workdir / PRECISION_TXT, f"{self.precision}\n".encode())
@@ -166,8 +204,10 @@ class Run:
         self._announce()
         if self._extends:
             (self.workdir / SUMMARY_JSON).unlink(missing_ok=True)  # which says that the run is finished
-        if self.first_step:
-            # Otherwise dropout and router noise would repeat the numbers of step 0.
+        if hasattr(self.model, "seed_steps"):
+            self.model.seed_steps(self.config.train.seed)
+        elif self.first_step:
+            # Otherwise dropouts would repeat the numbers of step 0.
             tf.keras.utils.set_random_seed(self.config.train.seed + self.first_step)
         earlier = float(self.checkpoints.seconds.numpy())
 
@@ -175,15 +215,25 @@ class Run:
             return earlier + time.perf_counter() - self._started
 
         stopping.expect("Stopped at once; the same command resumes from the newest checkpoint, or starts again without one.")
-        self.tensorboard = TensorBoard(self.workdir / TENSORBOARD, self.first_step)
-        self.tensorboard.write_config(configs.to_plain(self.config))
+        with self._writing():
+            self.tensorboard = TensorBoard(self.workdir / TENSORBOARD, self.first_step)
+            self.tensorboard.write_config(configs.to_plain(self.config))
         try:
             self._fit(clock)
         except NoSuchMetric:  # which is known only after the first step
             if self._is_new and not self.checkpoints.latest:
-                shutil.rmtree(self.workdir, ignore_errors=True)
+                for path in self.workdir.iterdir():  # the folder itself may have been there
+                    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
             raise
         stopping.expect("Stopped before the export was finished; the same command finishes it.")
+        with self._writing():
+            summary = self._finish(clock)
+        stopping.expect("Stopped after the run was finished.")
+        report(summary, self.workdir)
+        return summary
+
+    def _finish(self, clock):
+        """Exports, draws, and writes and returns the summary."""
         exported_step = self._use_best()
         exported = metrics_of_step(self.workdir, exported_step)
         part = self._export(exported_step, exported)
@@ -191,7 +241,7 @@ class Run:
         last_step = int(metrics[-1]["step"])
         self._draw(part, last_step)
         rates = [rate for rate in (f"{self.task.unit}_per_second", "tokens_per_second") if rate in metrics[-1]]
-        summary = write_summary(
+        return write_summary(
             self.workdir / SUMMARY_JSON,
             model=self.model.name,
             parameters=self.model.count_params(),
@@ -209,13 +259,23 @@ class Run:
             bad_examples=self.task.bad_examples.facts(),
             config=configs.to_plain(self.config),
         )
-        stopping.expect("Stopped after the run was finished.")
-        report(summary, self.workdir)
-        return summary
+
+    @contextlib.contextmanager
+    def _writing(self):
+        """A context in which files are written: where that fails, as on a full disk, the error says what is saved.
+
+        Raises:
+          OSError: a file cannot be written.
+        """
+        try:
+            yield
+        except (OSError, *CANNOT_WRITE) as error:
+            what = error.message if isinstance(error, tf.errors.OpError) else error
+            raise OSError(f"{what}; {self.checkpoints.last_good()}") from error
 
     def _use_best(self):
         """Restores the best checkpoint, if one is kept; returns the step of the model."""
-        best = tf.train.latest_checkpoint(str(self.workdir / BEST_CHECKPOINT))
+        best = kept_checkpoint(self.workdir / BEST_CHECKPOINT)
         if best is not None:
             with self.strategy.scope():
                 self.checkpoints.restore(best)
@@ -291,12 +351,14 @@ class Run:
         train = self._train
         counter = StepCounter(self.first_step, train.batch_size, self.task.unit, self.task.tokens_per_example)
         guard = NonFiniteGuard(counter, self.checkpoints)
-        tables = EpochTables(counter, lambda name: Table(self.workdir / name, self.first_step), self.tensorboard)
-        saver = SaveCheckpoints(counter, guard, self.checkpoints, train.checkpoint_every, clock, self._best_checkpoint())
+        tables = EpochTables(counter, lambda name: Table(self.workdir / name, self.first_step), self.tensorboard, self._writing)
+        best, every = self._best_checkpoint(), train.checkpoint_every
+        saver = SaveCheckpoints(counter, guard, self.checkpoints, every, clock, best, train.eval_every)
+        metrics = ResumeMetrics(self.checkpoints, epoch_start(self.first_step, train.eval_every))
         # The order matters: Progress shows the logs before the counter adds to them, the tables write them after that, and the
         # guard comes before whatever saves.
         progress = Progress(self.first_step, train.steps, train.batch_size, self.task.unit, clock)
-        callbacks = [progress, counter, tables, guard, saver]
+        callbacks = [progress, counter, tables, guard, saver, metrics]
         if train.ema_decay:
             from official.training.averaging import EvaluateAverages
 
@@ -305,7 +367,8 @@ class Run:
             callbacks.insert(0, self.norms)
             if train.strategy != "tpu":  # outside the strategy the peak would be that of the host
                 callbacks.insert(callbacks.index(tables), self._utilisation())
-        profile = ProfileSteps(configs.profiled_steps(train), counter, train.steps_per_execution, self.workdir / TENSORBOARD)
+        profiled, folder = configs.profiled_steps(train), self.workdir / TENSORBOARD
+        profile = ProfileSteps(profiled, counter, train.steps_per_execution, folder, self._writing)
         if profile.steps:
             callbacks.append(profile)
         validation = self.task.validation_dataset()
@@ -320,16 +383,7 @@ class Run:
                     callbacks=callbacks,
                     verbose=0,
                 )
-
-
-def initial_weights(init, workdir):
-    """The weights, by name, of the model that `init` names; None for "" and for a run that resumes from its own checkpoint.
-
-    Raises:
-      ValueError: as official.checkpoints.weights.read_weights.
-    """
-    resumes = tf.train.latest_checkpoint(str(workdir / CHECKPOINTS)) is not None
-    return read_weights(init, setting="init") if init and not resumes else None
+        saver.stop_if_asked()
 
 
 def chosen_precision(train, workdir):
@@ -369,7 +423,7 @@ def finished_summary(config, workdir):
         return None
     summary = json.loads((workdir / SUMMARY_JSON).read_text())
     if is_longer(config.train, summary):
-        if tf.train.latest_checkpoint(str(workdir / CHECKPOINTS)) is None:
+        if not was_saved(workdir / CHECKPOINTS):
             raise ValueError(
                 f"{workdir} holds a finished run of {summary['step']} steps, which cannot be extended without {CHECKPOINTS}/; "
                 "choose another --workdir or delete it"
@@ -422,15 +476,21 @@ def setting_meanings(config):
 
 def main(argv):
     check_given(CONFIG, WORKDIR)
-    try:
-        config = given_recipe(MODEL.value, WORKDIR.value)
-        finished = finished_summary(config, WORKDIR.value)
-        training = None if finished else Run(config, WORKDIR.value)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            config = given_recipe(MODEL.value, WORKDIR.value)
+            stack.enter_context(alone(config, WORKDIR.value))
+            finished = finished_summary(config, WORKDIR.value)
+            training = None if finished else Run(config, WORKDIR.value)
+        except (ValueError, OSError) as error:
+            sys.exit(f"error: {error}")
         if training:
-            training.train()
+            _train(training)
+
+
+def _train(training):
+    try:
+        training.train()
     except (FloatingPointError, OSError, NoSuchMetric) as error:
         sys.exit(f"error: {error}")
     except tf.errors.OpError:
@@ -438,7 +498,7 @@ def main(argv):
             raise
         sys.exit(f"error: {training.task.bad_examples.refusal}")
     except Stopped as stopped:
-        print(f"\nStopped at step {stopped.step}, which is saved. The same command resumes from there.")
+        stopping.say(f"Stopped at step {stopped.step}, which is saved. The same command resumes from there.")
         sys.exit(128 + stopped.signum)
 
 

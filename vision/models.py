@@ -9,6 +9,7 @@ from vision.embedding import CUBIC, PatchEmbedding, PatchGrid, Pooling
 from vision.sizes import check_size, patch_grid, plain_size, sides
 from widenet import Encoder, Model
 from widenet.checks import check_choice, check_count, check_switch, refuse
+from widenet.draws import Dropout
 from widenet.layer import at_least_float32, compute_dtype_of, new_initializer
 from widenet.zoo import EncoderSettings, create_encoder, settings_of_encoder
 
@@ -58,7 +59,7 @@ def build_model(
         encoder.width, patch_size, pool == "token", initializer, regularizer, position_cubic, name="embedding"
     )
     x = embedding(images)
-    x = tf.keras.layers.Dropout(encoder.dropout, name="embedding_dropout")(x)
+    x = Dropout(encoder.dropout, name="embedding_dropout")(x)
     if features_only:
         tokens = encoder(x, details=True).block_outputs
         rows, columns = patch_grid(image_size, patch_size)

@@ -5,6 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from widenet.checks import check_count, check_rate, refuse
+from widenet.draws import Dropout
 from widenet.layer import (
     Initializer,
     Layer,
@@ -68,8 +69,8 @@ class SelfAttention(Layer):
             )
             for name in ("query", "key", "value", "output")
         )
-        self._dropout = tf.keras.layers.Dropout(dropout, dtype=self.dtype_policy)
-        self._attention_dropout = tf.keras.layers.Dropout(attention_dropout, dtype=self.dtype_policy)
+        self._dropout = Dropout(dropout, dtype=self.dtype_policy)
+        self._attention_dropout = Dropout(attention_dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: tf.TensorShape) -> None:
         if input_shape[-1] != self.width:

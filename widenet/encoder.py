@@ -10,6 +10,7 @@ import tensorflow as tf
 from widenet.attention import SelfAttention, check_heads
 from widenet.checks import check_count, check_known, check_positive, check_rate, refuse
 from widenet.deployment import Deployment
+from widenet.draws import Dropout
 from widenet.fast_path import CONTEXT, cast_once, setting
 from widenet.feed_forward import FeedForward, plain_activation
 from widenet.layer import (
@@ -158,8 +159,7 @@ class Encoder(Layer):
         self.ffn_norm = self._new_norm(norms, "ffn_norm")
         self.final_norm = self._new_norm(1, "final_norm") if deployment.norm_position == "pre" else None
         self._drop_paths = [
-            tf.keras.layers.Dropout(drop_path * i / max(depth - 1, 1), noise_shape=(None, 1, 1), dtype=self.dtype_policy)
-            for i in range(depth)
+            Dropout(drop_path * i / max(depth - 1, 1), noise_shape=(None, 1, 1), dtype=self.dtype_policy) for i in range(depth)
         ]
 
     @classmethod

@@ -31,6 +31,7 @@ class Context(threading.local):
       shared_weights: {reference to a weight: [number of uses, copies not used yet]}, weights that are cast once for all uses.
       loads, assignments, margins: the lists that record every MoE call; None where nothing is recorded.
       blocks: the list that records what every block of an Encoder takes and gives; None where nothing is recorded.
+      draws: the widenet.draws.Draws of the step; None where random numbers come from TensorFlow's global generator.
       exporting: whether the graphs made now are to be saved: calls of a widenet.Model then count no load.
     """
 
@@ -42,6 +43,7 @@ class Context(threading.local):
     assignments = None
     margins = None
     blocks = None
+    draws = None
     exporting = False
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from widenet.checks import check_count, check_rate, refuse
+from widenet.draws import Dropout
 from widenet.fast_path import compiles_elementwise, custom_gradient, in_xla, read
 from widenet.layer import (
     Activation,
@@ -151,7 +152,7 @@ class FeedForward(Layer):
         self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
         self.kernel_regularizer = check_regularizer("kernel_regularizer", kernel_regularizer)
         self._activation = get_activation(activation)
-        self._dropout = tf.keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self._dropout = Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: tf.TensorShape) -> None:
         width = input_shape[-1]
@@ -172,7 +173,7 @@ class FeedForward(Layer):
         """Maps float [..., width] to the same shape."""
         # One 2-D product for all tokens: a batched one is several times slower on CPU.
         tokens = tf.reshape(x, [-1, x.shape[-1]])
-        output = self.project_out(self.activate(self.project_in(tokens), training), training)
+        output = self.project_out(self.activate(self.project_in(tokens)), training)
         return tf.reshape(output, tf.shape(x))
 
     # The call in three parts: for experts, the activation may be computed for all of them at once.
@@ -181,12 +182,13 @@ class FeedForward(Layer):
         """[N, D] to [N, H]."""
         return affine(x, read(self.kernel_in, x.dtype), read(self.bias_in, x.dtype))
 
-    def activate(self, x: tf.Tensor, training: bool | None) -> tf.Tensor:
-        """[N, H] to the same shape: activation and dropout."""
-        return self._dropout(self._activation(x), training=training)
+    def activate(self, x: tf.Tensor) -> tf.Tensor:
+        """[N, H] to the same shape: the activation."""
+        return self._activation(x)
 
     def project_out(self, x: tf.Tensor, training: bool | None) -> tf.Tensor:
-        """[N, H] to [N, D]: the second Dense and its dropout."""
+        """[N, H] to [N, D]: dropout, the second Dense, and its dropout."""
+        x = self._dropout(x, training=training)
         output = affine(x, read(self.kernel_out, x.dtype), read(self.bias_out, x.dtype))
         return self._dropout(output, training=training)
 

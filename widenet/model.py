@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from widenet.checks import refuse
+from widenet.draws import seeded
 from widenet.encoder import BlockRecord, Encoder, recording_blocks
 from widenet.expert_load import ExpertLoad, join_assignments, recording, recording_assignments, recording_margins
 from widenet.fast_path import CONTEXT, setting, xla_elementwise
@@ -98,6 +99,7 @@ class Model(tf.keras.Model):
         # Not tracked: the counts are neither weights of the model nor part of its checkpoints.
         object.__setattr__(self, "expert_load", load)
         object.__setattr__(self, "_counts_in_graphs", None)
+        object.__setattr__(self, "_seed", None)
         object.__setattr__(self, "_legacy_state", _LegacyState(self))
 
     @property
@@ -217,11 +219,29 @@ class Model(tf.keras.Model):
                     refuse("callbacks", type(callback).__name__, f"used with a learning rate that is not a schedule: {how}")
         return super().fit(*args, **kwargs)
 
+    def seed_steps(self, seed: int | None) -> None:
+        """Makes the random draws of `fit` and `train_on_batch` a function of what they are for, not of what was drawn before.
+
+        Dropout, drop path, router noise and jitter of a training step then follow from `seed`, the optimizer's `iterations`, the
+        number of the replica, and the number of the draw in the step. A program that restores weights and optimizer goes on
+        exactly as if it had never ended. Layers that are not of this project, and data, are not concerned.
+
+        Without it, draws come from TensorFlow's global generator, as in any Keras model. A training loop of your own has the
+        context `widenet.draws.seeded(seed, step)`. The seed is not saved with the model.
+
+        Args:
+          seed: an int; None for TensorFlow's global generator.
+        """
+        object.__setattr__(self, "_seed", seed)
+        self.train_function = None  # of the seed before
+
     def make_train_function(self, force=False):
         """As of any Keras model. A Keras optimizer makes its variables before the first step, not in it.
 
         TensorFlow traces a step once more if that makes variables, which doubles the time before training begins.
         """
+        if self._seed is not None:
+            self.optimizer.iterations  # noqa: B018  a legacy optimizer makes it when it is first read
         if isinstance(self.optimizer, tf.keras.optimizers.Optimizer):
             self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)
@@ -274,7 +294,8 @@ class Model(tf.keras.Model):
         return setting(plain_autodiff=True, exporting=True)
 
     def train_step(self, data):
-        with xla_elementwise():
+        draws = contextlib.nullcontext() if self._seed is None else seeded(self._seed, self.optimizer.iterations)
+        with xla_elementwise(), draws:
             return self._measure(super().train_step, data)
 
     def test_step(self, data):

@@ -176,11 +176,11 @@ class SharedMoE(Layer):
         elements = length(rows) * self.hidden_dim if isinstance(length(rows), int) else None
         if compiles_elementwise(elements):
             # Joined, so that the shape does not depend on the routing.
-            hidden = split_groups(self.experts[0].activate(join_groups(hidden, length(rows)), training), sizes)
+            hidden = split_groups(self.experts[0].activate(join_groups(hidden, length(rows))), sizes)
         else:
             # Groups vary in length, and compiled functions would be compiled again for every length.
             with xla_elementwise(False):
-                hidden = [expert.activate(group, training) for expert, group in zip(self.experts, hidden, strict=True)]
+                hidden = [expert.activate(group) for expert, group in zip(self.experts, hidden, strict=True)]
         outputs = [expert.project_out(group, training) for expert, group in zip(self.experts, hidden, strict=True)]
         return join_groups(outputs, length(rows))
 

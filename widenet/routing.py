@@ -11,6 +11,7 @@ from typing import NamedTuple, TypedDict
 
 import tensorflow as tf
 
+from widenet import draws
 from widenet.checks import check_count, check_not_negative, check_positive, check_rate, check_switch, refuse
 from widenet.layer import Setting
 
@@ -71,12 +72,12 @@ def balance_loss(probabilities, experts, mask=None):
 
 def add_noise(logits, _=True):
     """Adds normal noise of standard deviation 1/E to logits, float [..., E] (the paper's section "Routing")."""
-    return logits + tf.random.normal(tf.shape(logits), stddev=1 / logits.shape[-1], dtype=logits.dtype)
+    return logits + draws.normal(tf.shape(logits), 1 / logits.shape[-1], logits.dtype)
 
 
 def jitter(x, amount):
     """Multiplies x by uniform noise in [1 - amount, 1 + amount] (arXiv:2101.03961, section 2.2)."""
-    return x * tf.random.uniform(tf.shape(x), 1 - amount, 1 + amount, dtype=x.dtype)
+    return x * draws.uniform(tf.shape(x), 1 - amount, 1 + amount, x.dtype)
 
 
 def router_z_loss(logits, mask=None):

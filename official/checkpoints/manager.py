@@ -1,5 +1,6 @@
 """Checkpoints of a run, with model, optimizer, step and time spent so far; and the checkpoint of the best evaluation."""
 
+import contextlib
 import math
 import pathlib
 import re
@@ -7,7 +8,9 @@ import shutil
 
 import tensorflow as tf
 
-from official.files.atomic import atomic_write
+from official.checkpoints import files
+from official.checkpoints.metric_state import MetricState
+from official.files.atomic import fsync
 
 
 def restore_model(model, path):
@@ -26,7 +29,7 @@ def restore_model(model, path):
     step = tf.Variable(0, dtype=tf.int64, trainable=False)
     try:
         # expect_partial: the optimizer's state and the run's time are not restored.
-        status = tf.train.Checkpoint(model=model, step=step).read(path).expect_partial()
+        status = tf.train.Checkpoint(model=model, step=step).read(files.readable(path)).expect_partial()
         status.assert_existing_objects_matched()
     except AssertionError as error:
         missing = re.findall(r"Variable '([^']+)", str(error))  # TensorFlow also prints their values
@@ -51,47 +54,63 @@ class Checkpoints:
     Attributes:
       step: tf.Variable int64, steps done.
       seconds: tf.Variable float64, wall time of all sessions of the run so far.
+      metrics: a MetricState of the model.
     """
 
     def __init__(self, directory, model, keep, read_from=None):
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False, name="seconds")
         self._model = model
+        self._directory = directory
         self._read_from = read_from or directory
+        self._keep = keep
         self._saved_step = None
-        checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, step=self.step, seconds=self.seconds)
-        self._manager = tf.train.CheckpointManager(checkpoint, str(directory), max_to_keep=keep, checkpoint_name="step")
+        self._good = set()  # steps of the checkpoints in the directory that are not damaged
+        self.metrics = MetricState(model)
+        parts = dict(model=model, optimizer=model.optimizer, step=self.step, seconds=self.seconds)
+        self._needed = tf.train.Checkpoint(**parts)
+        self._checkpoint = tf.train.Checkpoint(**parts, metrics=self.metrics)
 
     @property
     def latest(self):
-        """Path prefix of the newest checkpoint, or None."""
-        return tf.train.latest_checkpoint(str(self._read_from))
+        """Path prefix of the newest checkpoint that is whole, or None; each newer one is told on standard output."""
+        return files.newest_whole(self._read_from, print)
 
     def restore(self, path=None):
         """Restores a checkpoint and returns its step, from which the run resumes; 0 if there is no checkpoint.
 
         Args:
-          path: its path prefix; None for the newest.
+          path: its path prefix; None for the newest that is whole.
 
         Raises:
           ValueError: the checkpoint does not fit the model.
         """
         path = path or self.latest
         if path is not None:
-            status = self._manager.checkpoint.restore(path)
+            status = self._needed.restore(files.readable(path)).expect_partial()  # the metrics are restored later
             try:
                 status.assert_existing_objects_matched()
             except AssertionError as error:
                 raise ValueError(f"{path} does not fit this config's model: {error}") from error
+            self.metrics.read(files.readable(path))
             self._saved_step = int(self.step.numpy())
+            self._good = {step for step in map(step_of, files.prefixes(self._directory)) if step <= self._saved_step}
         return int(self.step.numpy())
 
     def copy_newest(self, folder):
-        """Copies the checkpoint that this process wrote last into a folder, as `replace_checkpoint` does."""
-        replace_checkpoint(folder, self._manager.latest_checkpoint)
+        """Copies the checkpoint that this process restored or wrote last into a folder, as `replace_checkpoint` does."""
+        replace_checkpoint(folder, str(self._prefix(self._saved_step)))
 
-    def save(self, step, seconds):
+    def _prefix(self, step):
+        return self._directory / f"step-{step}"
+
+    def save(self, step, seconds, epoch_start=None):
         """Writes a checkpoint of `step`, unless the last one that this process restored or wrote is of that step.
+
+        Args:
+          step: steps done.
+          seconds: that the run has taken so far.
+          epoch_start: for a checkpoint inside an epoch, the first step of that epoch, whose metrics are then saved, too.
 
         Raises:
           FloatingPointError: a weight is not finite; such a checkpoint would replace good ones.
@@ -108,9 +127,19 @@ class Checkpoints:
                 raise FloatingPointError(f"{weight.name} is not finite after step {step}; {self.last_good()}")
         self.step.assign(step)
         self.seconds.assign(seconds)
+        self.metrics.epoch_start = epoch_start
+        prefix = self._prefix(step)
         try:
-            self._manager.save(checkpoint_number=step)
+            self._directory.mkdir(parents=True, exist_ok=True)
+            files.remove(prefix)  # a damaged one of that step
+            self._checkpoint.save_counter.assign_add(1)
+            self._checkpoint.write(str(prefix))
+            files.seal(prefix)
+            self._good.add(step)
+            files.record(self._directory, "step", self._good, self._keep)
         except (OSError, tf.errors.OpError) as error:
+            with contextlib.suppress(OSError):
+                files.remove(prefix)  # a full disk needs the space
             raise OSError(f"the checkpoint of step {step} could not be written, as on a full disk; {self.last_good()}") from error
         self._saved_step = step
 
@@ -145,7 +174,7 @@ class BestCheckpoint:
         self._folder = folder
         self._copy_newest = copy_newest
         self._best = None
-        kept = kept_step(folder)
+        kept = kept_step(folder)  # None of a damaged one, too: the best of later evaluations takes its place
         if kept is not None:
             values = {int(row["step"]): row.get(f"val_{metric}") for row in rows}
             if values.get(kept):
@@ -175,10 +204,43 @@ class BestCheckpoint:
         return value < self._best if is_better_low else value > self._best
 
 
+def resumes_from(folder, restart=False):
+    """The path prefix of the checkpoint from which a run resumes, a string; None if it starts at step 0.
+
+    Each newer checkpoint, which is damaged, is told on standard output.
+
+    Args:
+      folder: a pathlib.Path, of the run's checkpoints.
+      restart: whether the run starts at step 0 where there are checkpoints and none is whole (`train.restart`).
+
+    Raises:
+      ValueError: there are checkpoints and none is whole.
+    """
+    found = files.newest_whole(folder, print)
+    if found is None and files.was_saved(folder):
+        if not restart:
+            raise ValueError(
+                f"none of the checkpoints in {folder} is whole: put one back that is, or set --config.train.restart=True to "
+                "start again at step 0"
+            )
+        print(f"None of the checkpoints in {folder} is whole: the run starts again at step 0.")
+    return found
+
+
+def step_of(prefix):
+    """The step of a checkpoint of a run, by its path prefix."""
+    return int(re.search(r"\d+$", prefix).group())
+
+
 def kept_step(folder):
-    """The step of the checkpoint in a folder of the best one; None if there is none."""
-    kept = tf.train.latest_checkpoint(str(folder))
-    return None if kept is None else int(re.search(r"\d+$", kept).group())
+    """The step of the checkpoint in a folder of the best one; None if there is none that is whole."""
+    kept = kept_checkpoint(folder)
+    return None if kept is None else step_of(kept)
+
+
+def kept_checkpoint(folder):
+    """The path prefix of the checkpoint in a folder of the best one, a string; None if there is none that is whole."""
+    return files.newest_whole(folder, print, state_first=True)
 
 
 def replace_checkpoint(folder, prefix):
@@ -190,10 +252,10 @@ def replace_checkpoint(folder, prefix):
     """
     prefix = pathlib.Path(prefix)
     folder.mkdir(exist_ok=True)
-    for file in prefix.parent.glob(f"{prefix.name}.*"):
+    for file in files.files_of(prefix):
         shutil.copyfile(file, folder / file.name)
-    # The file that tf.train.latest_checkpoint reads; its path is relative, so that the run can be moved.
-    atomic_write(folder / "checkpoint", f'model_checkpoint_path: "{prefix.name}"\n'.encode())
+        fsync(folder / file.name)
+    files.write_state(folder, [prefix.name])
     for file in folder.iterdir():
-        if file.name != "checkpoint" and file.stem != prefix.name:
+        if file.name != files.STATE and file.stem != prefix.name:
             file.unlink()

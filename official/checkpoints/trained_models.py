@@ -9,6 +9,7 @@ from typing import NamedTuple
 import tensorflow as tf
 from ml_collections import ConfigDict
 
+from official.checkpoints.files import readable
 from official.checkpoints.manager import restore_model
 from official.checkpoints.weights import locate, plain_name, read_weights
 from official.config import completed
@@ -235,7 +236,7 @@ def load_forward(found, task, averaged=True):
     if not found.is_saved_model:
         step = restore_weights(model, found, averaged)
         return Forward(_call_with_assignments(model), model.name, step, model.count_params(), "")
-    served = tf.saved_model.load(str(found.path))
+    served = tf.saved_model.load(readable(str(found.path)))
     if task.evaluated_endpoint not in served.signatures:
         has = ", ".join(served.signatures)
         raise ValueError(f"{found.path} has no signature {task.evaluated_endpoint!r}, which is to be evaluated; it has {has}")

@@ -6,8 +6,10 @@ import re
 from typing import NamedTuple
 
 import tensorflow as tf
+from absl import logging
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
+from official.checkpoints.files import damage, newest_whole, prefixes, readable
 from official.cli import quiet
 from official.files.layout import BEST_CHECKPOINT, CHECKPOINTS, CONFIG_FILE, CONFIG_JSON, OBJECT_GRAPH
 
@@ -52,8 +54,9 @@ def locate(path, setting="path"):
 
     Args:
       path: the workdir of a run of the driver, for its newest checkpoint, or with `train.best` its best one; a folder of
-        checkpoints, for the newest one; the prefix of a checkpoint; the directory of a SavedModel, such as the driver's or
-        that of Keras's `model.export`; or what `local_path` fetches. A Located is returned as it is.
+        checkpoints, for the newest one; the prefix of a checkpoint; the directory of a SavedModel, such as the driver's or that
+        of Keras's `model.export`; or what `local_path` fetches. A damaged checkpoint in a folder is logged, and the next one
+        taken. A Located is returned as it is.
       setting: what the user calls the path, for messages.
 
     Returns:
@@ -67,9 +70,12 @@ def locate(path, setting="path"):
         return path
     place = local_path(path, setting)
     given = os.fspath(path)
-    prefix = _checkpoint_at(place)
+    prefix = _checkpoint_at(place, is_whole=True)
     if prefix is None:
-        raise ValueError(f"{setting}={given!r} is not allowed: {ALLOWED}; {_what_is_at(place)}")
+        found = _what_is_at(place)
+        if has_checkpoint(place):
+            found = f"none of its checkpoints is whole: {damage(_checkpoint_at(place))}"
+        raise ValueError(f"{setting}={given!r} is not allowed: {ALLOWED}; {found}")
     return Located(given, place, prefix, _is_saved_model(place), is_fetched=place != pathlib.Path(given))
 
 
@@ -132,7 +138,7 @@ def read_weights(path, setting="path", averaged=True):
     found = locate(path, setting)
     given, prefix = f"{setting}={found.given!r}", found.prefix
     try:
-        reader = tf.train.load_checkpoint(prefix)
+        reader = tf.train.load_checkpoint(readable(prefix))
         if not reader.has_tensor(OBJECT_GRAPH):
             raise ValueError(f"{given} is not allowed: it must be of TensorFlow 2, and {prefix} is older")
         graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(reader.get_tensor(OBJECT_GRAPH))
@@ -161,12 +167,15 @@ def _is_saved_model(place):
     return (place / "saved_model.pb").is_file()
 
 
-def _checkpoint_at(place):
-    """The prefix of the checkpoint files that a pathlib.Path leads to, or None."""
+def _checkpoint_at(place, is_whole=False):
+    """The prefix of the checkpoint files that a pathlib.Path leads to, or None; of several, the newest one, or that is whole."""
     if _is_saved_model(place):
         return str(place / "variables" / "variables")
-    for folder in (place / BEST_CHECKPOINT, place / CHECKPOINTS, place):
-        newest = tf.train.latest_checkpoint(str(folder))
+    for folder, state_first in ((place / BEST_CHECKPOINT, True), (place / CHECKPOINTS, False), (place, True)):
+        if is_whole:
+            newest = newest_whole(folder, logging.warning, state_first)
+        else:
+            newest = next(iter(prefixes(folder, state_first)), None)
         if newest:
             return newest
     return str(place) if pathlib.Path(f"{place}.index").is_file() else None

@@ -7,21 +7,43 @@ import fcntl
 import functools
 import os
 import shutil
+import socket
 
 AT_FDCWD = -100  # paths are relative to the working directory, as everywhere (fcntl.h)
 RENAME_EXCHANGE = 2  # linux/fs.h
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)  # of a file system without flock
 
 
 def atomic_write(path, content):
-    """Writes a file; if that fails or the process is killed, the file stays as it was.
+    """Writes a file; if that fails, the process is killed or the power is cut, the file stays as it was or is the new one.
 
     Args:
       path: a pathlib.Path in an existing folder.
       content: bytes.
+
+    Raises:
+      OSError: it cannot be written; names the path.
     """
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    with naming(path):
+        try:
+            partial.write_bytes(content)
+            fsync(partial)
+            partial.replace(path)
+            fsync(path.parent)
+        except OSError:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def naming(path):
+    """Context manager whose OSErrors name a file, which the system does not do where a disk is full."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def atomic_replace_dir(partial, directory):
@@ -80,6 +102,9 @@ def fsync(path):
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of a folder, on some file systems
+            raise
     finally:
         os.close(descriptor)
 
@@ -131,10 +156,14 @@ def locked(path):
         os.close(descriptor)
 
 
-def _lock(path):
+def _lock(path, how=fcntl.LOCK_EX):
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, how)
+        except OSError:
+            os.close(descriptor)
+            raise
         # The previous holder may have removed this file, and then another process would lock a new one.
         try:
             if os.path.samestat(os.fstat(descriptor), path.stat()):
@@ -142,3 +171,50 @@ def _lock(path):
         except FileNotFoundError:
             pass
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def sole(path, tell):
+    """Context manager for an inter-process lock that refuses to wait. The system releases it if the process dies.
+
+    Args:
+      path: a pathlib.Path of a file that exists while the lock is held, and may be left by a process that was killed. Its folder
+        is made; one that did not exist and that nothing was written to is removed.
+      tell: function that is called with a sentence where the file system has no locks.
+
+    Raises:
+      BlockingIOError: another process holds it; the message is who, a clause.
+    """
+    made = [folder for folder in path.parents if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = None
+    try:
+        descriptor = _lock_at_once(path, tell)
+        yield
+    finally:
+        if descriptor is not None:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+        with contextlib.suppress(OSError):  # the first that is not empty
+            for folder in made:
+                folder.rmdir()
+
+
+def _lock_at_once(path, tell):
+    """The descriptor of a lock's file, which says who holds it; None where there can be no lock."""
+    try:
+        descriptor = _lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = path.read_text(errors="replace").strip() if path.exists() else ""
+        raise BlockingIOError(holder or "another process") from None
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            path.unlink(missing_ok=True)
+            tell(f"No file can be locked in {path.parent}: nothing keeps another process from writing there.")
+        elif error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):  # nobody writes there
+            raise
+        return None
+    with contextlib.suppress(OSError):  # on a full disk the lock holds all the same
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    return descriptor

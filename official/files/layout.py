@@ -4,6 +4,7 @@ import os
 
 # In the workdir of a run.
 CONFIG_JSON = "config.json"  # the recipe, as it was given
+LOCK = ".lock"  # while a process trains there, and with several workers ".lock-" and which of them
 PRECISION_TXT = "precision.txt"  # what train.precision="auto" chose
 METRICS_CSV = "metrics.csv"  # one row an evaluation
 EXPERT_LOAD_CSV = "expert_load.csv"  # named after the metric "expert_load", as the table of every metric that has one

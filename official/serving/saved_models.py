@@ -35,7 +35,10 @@ def write_saved_model(spec, directory, config=None, facts=None):
         with getattr(spec.model, "export_scope", contextlib.nullcontext)():
             root, functions = _traced(spec)
             first = next(iter(functions.values()))
-            tf.saved_model.save(root, str(folder), {"serving_default": first, **functions})
+            try:
+                tf.saved_model.save(root, str(folder), {"serving_default": first, **functions})
+            except tf.errors.OpError as error:
+                raise OSError(f"{directory} could not be written: {error.message}") from error
         (folder / EXTRA).mkdir()
         inside = {}
         for name, path in spec.assets.items():

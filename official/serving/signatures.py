@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from official.checkpoints.files import readable
 from official.checkpoints.weights import has_checkpoint, local_path
 from official.cli.text_ops import load_with_text_ops
 from official.files.layout import SAVED_MODEL
@@ -117,5 +118,5 @@ def load_exported(model):
       ValueError: as `exported_folder`; or a text model without the package tensorflow-text.
       OSError: no SavedModel at the path.
     """
-    folder = str(exported_folder(model))
+    folder = readable(str(exported_folder(model)))
     return load_with_text_ops(lambda: tf.saved_model.load(folder))

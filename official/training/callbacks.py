@@ -18,7 +18,7 @@ from official.training.devices import peak_memory
 
 
 class Stopped(Exception):
-    """The run was asked to stop (Ctrl-C, SIGTERM) and has saved a checkpoint of `step`."""
+    """The run was asked to stop (official.cli.stopping) and has saved a checkpoint of `step`."""
 
     def __init__(self, step, signum):
         super().__init__(step, signum)
@@ -215,15 +215,17 @@ class EpochTables(tf.keras.callbacks.Callback):
     Args:
       open_table: function of a file name to an official.files.tables.Table.
       tensorboard: an official.training.tensorboard.TensorBoard.
+      writing: function that returns a context in which files are written.
     """
 
-    def __init__(self, counter, open_table, tensorboard):
+    def __init__(self, counter, open_table, tensorboard, writing=contextlib.nullcontext):
         super().__init__()
         self._counter = counter
         self._open_table = open_table
         self._metrics = open_table(METRICS_CSV)
         self._tables = {}
         self._tensorboard = tensorboard
+        self._writing = writing
         self._rows = {}
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -238,7 +240,10 @@ class EpochTables(tf.keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if not self._rows:
             self._collect("train")
-        step = self._counter.step
+        with self._writing():
+            self._write(epoch, logs, self._counter.step)
+
+    def _write(self, epoch, logs, step):
         for (name, split), rows in self._rows.items():
             if name not in self._tables:
                 self._tables[name] = self._open_table(f"{name}.csv")
@@ -266,19 +271,56 @@ def _table_scalars(name, rows):
     }
 
 
+def epoch_start(step, epoch_steps):
+    """First step of the epoch that goes on with `step`."""
+    return step - step % epoch_steps
+
+
+class ResumeMetrics(tf.keras.callbacks.Callback):
+    """Goes on with the metrics of an epoch in which an earlier session was stopped, so that they cover all of it.
+
+    Keras sets metrics to zero when an epoch begins, and makes many of them when it traces the first step. So the step is traced
+    before it is run, by the call that would have traced it.
+
+    Args:
+      checkpoints: an official.checkpoints.manager.Checkpoints.
+      epoch_start: first step of the epoch that the session's first step is of.
+    """
+
+    def __init__(self, checkpoints, epoch_start):
+        super().__init__()
+        self._state = checkpoints.metrics if checkpoints.metrics.is_of(epoch_start) else None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._state is None:
+            return
+        state, step = self._state, self.model.train_function
+        self._state = None
+
+        def first_step(iterator):
+            self.model.train_function = step
+            if hasattr(step, "get_concrete_function"):
+                step.get_concrete_function(iterator)
+            state.restore()
+            return step(iterator)
+
+        self.model.train_function = first_step
+
+
 class SaveCheckpoints(StepCallback):
     """Saves a checkpoint after every epoch, every `every` steps, and when the process is asked to stop.
 
     Args:
+      epoch_steps: steps of an epoch, at whose multiples an epoch begins.
       clock: function that returns the seconds that the run has taken so far.
       best: an official.checkpoints.manager.BestCheckpoint, or None.
 
     Raises:
-      Stopped: after the checkpoint, if SIGINT or SIGTERM came.
+      Stopped: after the checkpoint, if a signal came or output was closed.
       NoSuchMetric: of `best`, after the first step.
     """
 
-    def __init__(self, counter, guard, checkpoints, every, clock, best=None):
+    def __init__(self, counter, guard, checkpoints, every, clock, best=None, epoch_steps=1):
         super().__init__()
         self._counter = counter
         self._guard = guard
@@ -286,16 +328,18 @@ class SaveCheckpoints(StepCallback):
         self._every = every
         self._clock = clock
         self._best = best
+        self._epoch_steps = epoch_steps
         self._signal = None
         self._saved_step = counter.step
 
     @contextlib.contextmanager
     def listening(self):
-        """Inside, SIGINT and SIGTERM ask the run to stop after the current step or evaluation.
+        """Inside, signals and closed output ask the run to stop after the current step or evaluation.
 
-        A second signal does what the first would have done outside; if that is nothing in Python, it raises KeyboardInterrupt.
+        A second SIGINT or SIGTERM does what the first would have done outside; if that is nothing in Python, it raises
+        KeyboardInterrupt. Not so a second SIGHUP, since a terminal that is closed may send several.
         """
-        self._before = {signum: signal.signal(signum, self._remember) for signum in stopping.SIGNALS}
+        self._before = {signum: signal.signal(signum, self._remember) for signum in stopping.heard()}
         try:
             yield
         finally:
@@ -305,7 +349,12 @@ class SaveCheckpoints(StepCallback):
     def _remember(self, signum, frame):
         if not self._signal:
             self._signal = signum
-            stopping.say("Stopping after this step or evaluation, which is saved first; a second signal stops at once.")
+            second = "" if signum == stopping.CLOSED else "; a second signal stops at once"
+            stopping.say(f"Stopping after this step or evaluation, which is saved first{second}.")
+        elif signum in (stopping.CLOSED, signal.SIGHUP):
+            return
+        elif self._signal == stopping.CLOSED:
+            self._signal = signum
         elif callable(self._before[signum]):
             self._before[signum](signum, frame)
         else:
@@ -318,21 +367,26 @@ class SaveCheckpoints(StepCallback):
         is_last = batch + 1 >= self.params["steps"]
         due = self._every and self._counter.step - self._saved_step >= self._every
         if (due or self._signal) and not is_last:
-            self.save()
+            self.save(epoch_start=epoch_start(self._counter.step, self._epoch_steps))
 
     def on_epoch_end(self, epoch, logs=None):
         self.save(logs)
 
-    def save(self, evaluation=None):
+    def save(self, evaluation=None, epoch_start=None):
         """Saves now, and ends the run if it was asked to stop.
 
         Args:
           evaluation: the logs of the evaluation after this step, or None.
+          epoch_start: as of Checkpoints.save.
         """
         self._guard.check()
-        self._checkpoints.save(self._counter.step, self._clock())
+        self._checkpoints.save(self._counter.step, self._clock(), epoch_start)
         self._saved_step = self._counter.step
         if self._best and evaluation:
             self._best.consider(evaluation)
+        self.stop_if_asked()
+
+    def stop_if_asked(self):
+        """Ends the run, whose last step is saved, if it was asked to stop: after the last step that may be between two saves."""
         if self._signal:
             raise Stopped(self._counter.step, self._signal)

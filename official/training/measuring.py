@@ -89,14 +89,16 @@ class ProfileSteps(StepCallback):
       counter: the StepCounter.
       steps_per_execution: steps that the device makes at a time.
       folder: the TensorBoard folder, a pathlib.Path; the files are in plugins/profile/ in it.
+      writing: function that returns a context in which files are written.
     """
 
-    def __init__(self, steps, counter, steps_per_execution, folder):
+    def __init__(self, steps, counter, steps_per_execution, folder, writing=contextlib.nullcontext):
         super().__init__()
         self.steps = steps
         self._counter = counter
         self._at_a_time = steps_per_execution
         self._folder = folder
+        self._writing = writing
         self._is_on = False
 
     @contextlib.contextmanager
@@ -121,4 +123,5 @@ class ProfileSteps(StepCallback):
     def _stop(self):
         if self._is_on:
             self._is_on = False
-            tf.profiler.experimental.stop()
+            with self._writing():
+                tf.profiler.experimental.stop()

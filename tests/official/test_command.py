@@ -128,7 +128,10 @@ def test_recipe_without_arguments(tmp_path):
 
 @pytest.mark.process
 def test_stopped_and_gone_on_with(tmp_path):
-    """SIGTERM saves the step, says so and exits as shells expect; the same command goes on; both are quiet all the while."""
+    """SIGTERM saves the step, says so and exits as shells expect; the same command goes on; both are quiet all the while.
+
+    Beside it, the same command is refused and hinders nothing.
+    """
     workdir = tmp_path / "run"
     settings = {"train.steps": 1_000_000, "train.eval_every": 50, "train.checkpoint_every": 20, **DENSE}
     process = subprocess.Popen(
@@ -145,6 +148,10 @@ def test_stopped_and_gone_on_with(tmp_path):
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.1)
+        other = run_command(command(workdir, **settings))
+        assert other.returncode == 1
+        assert other.stderr.startswith(f"error: process {process.pid} on ")
+        assert other.stderr.endswith(f" trains in {workdir}: wait until it has finished, stop it, or choose another --workdir\n")
         process.send_signal(signal.SIGTERM)
         said, error = process.communicate(timeout=100)
     finally:

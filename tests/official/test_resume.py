@@ -1,5 +1,6 @@
 """A run that was stopped and goes on ends where an uninterrupted one does."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -8,13 +9,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import widenet
 from official import train
 from official.checkpoints.manager import Checkpoints
-from official.files.tables import read_table
+from official.files.tables import Table, read_table
 from official.training import callbacks
 from official.training.callbacks import SaveCheckpoints, StepCounter, Stopped
+from official.training.tensorboard import TensorBoard
 from tests.official.events import events
-from tests.official.tiny import DENSE, tiny_config, without_export
+from tests.official.tiny import DENSE, full_disk, tiny_config, without_export
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -25,8 +28,9 @@ def quick():
 
 
 def dense_config(**settings):
-    """Nothing random but initial values and data, both of which follow from the seed and the step."""
-    return tiny_config(DENSE, {"model.depth": 1}, **{"steps": 8, "eval_every": 3, "checkpoint_every": 2, **settings})
+    """With dropouts. test_same_draws.py has models with every kind of noise."""
+    random = {"model.depth": 1, "model.dropout": 0.1, "model.attention_dropout": 0.1}
+    return tiny_config(DENSE, random, **{"steps": 8, "eval_every": 3, "checkpoint_every": 2, **settings})
 
 
 def state(run):
@@ -83,7 +87,8 @@ def uninterrupted(tmp_path_factory):
 def test_stop_and_go_on(uninterrupted, tmp_path, stop, signum):
     """Stopped inside an epoch, at its end and at the run's: a checkpoint of that very step, then the same end, moments included.
 
-    No epoch's row may be missing: the last one is what the summary tells.
+    No epoch's row may be missing: the last one is what the summary tells. Its metrics are of all its steps: 1e-5 is far less than
+    a step changes them.
     """
     expected, rows = uninterrupted
     before = signal.getsignal(signum)
@@ -106,7 +111,7 @@ def test_stop_and_go_on(uninterrupted, tmp_path, stop, signum):
     assert [row["epoch"] for row in found] == ["1", "2", "3"]
     assert_tensorboard_has(tmp_path, [3, 6, 8])
     for row, expected_row in zip(found, rows, strict=True):
-        for key in ("val_loss", "val_accuracy", "lr"):
+        for key in ("loss", "accuracy", "val_loss", "val_accuracy", "lr"):
             assert float(row[key]) == pytest.approx(float(expected_row[key]), abs=1e-5), key
 
 
@@ -137,6 +142,42 @@ def test_going_on_after_a_crash(uninterrupted, tmp_path, monkeypatch, checkpoint
     assert_same_state(run, uninterrupted[0])
     assert [row["step"] for row in read_table(tmp_path / "metrics.csv")] == ["3", "6", "8"]
     assert_tensorboard_has(tmp_path, [3, 6, 8])
+
+
+@pytest.mark.parametrize(
+    "owner, method, what",
+    [
+        (Table, "append", r"File too large: '.*metrics\.csv'"),
+        (TensorBoard, "write_scalars", "events"),
+        (Checkpoints, "save", "the checkpoint of step 6 could not be written"),
+    ],
+    ids=["table", "TensorBoard", "checkpoint"],
+)
+def test_full_disk(uninterrupted, tmp_path, monkeypatch, owner, method, what):
+    """The run ends with the file and the last good checkpoint; with space, the same command ends where it would have ended."""
+    workdir = tmp_path / "lr[1]"  # which TensorFlow takes for a pattern
+    original, counters = getattr(owner, method), []
+    count = StepCounter.on_train_batch_end
+
+    def counted(self, batch, logs=None):
+        count(self, batch, logs)
+        counters.append(self.step)
+
+    def full(*arguments):
+        with full_disk() if counters[-1] == 6 else contextlib.nullcontext():
+            return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StepCounter, "on_train_batch_end", counted)
+        patch.setattr(owner, method, full)
+        with pytest.raises(OSError, match=f"{what}.*; the last good checkpoint is .*/step-5$"):
+            train.run(dense_config(), workdir)
+    assert {path.stem for path in (workdir / "checkpoints").glob("step*")} == {"step-3", "step-5"}
+    run = train.Run(dense_config(), workdir)
+    assert run.first_step == 5
+    run.train()
+    assert_same_state(run, uninterrupted[0])
+    assert [row["step"] for row in read_table(workdir / "metrics.csv")] == ["3", "6", "8"]
 
 
 @pytest.mark.further
@@ -200,7 +241,8 @@ def test_unfinished_run_of_another_model_is_refused(tmp_path, monkeypatch):
 
 
 def test_random_numbers_do_not_begin_again(tmp_path, monkeypatch):
-    """After a stop dropout draws other numbers than those of step 0."""
+    """After a stop a model without `seed_steps`, of a task of the user, draws other numbers than those of step 0."""
+    monkeypatch.delattr(widenet.Model, "seed_steps")
     first_numbers = []
 
     def remember(self, clock):

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import pathlib
+import resource
 import subprocess
 import sys
 from unittest import mock
@@ -59,6 +60,17 @@ def without_export():
     export = mock.patch.object(train.Run, "_export", lambda run, *_: (run.workdir / "saved_model").mkdir(exist_ok=True))
     with export, mock.patch.object(train.Run, "_draw", lambda *_: None):
         yield
+
+
+@contextlib.contextmanager
+def full_disk():
+    """Files cannot grow beyond 64 bytes, in Python or in TensorFlow: as on a full disk, with another message."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def environment(**more):

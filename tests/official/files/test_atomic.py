@@ -1,14 +1,18 @@
 """A folder that takes another's place: at every moment one of the two, whole."""
 
 import errno
+import os
+import re
+import socket
 import subprocess
 import sys
 
 import pytest
 
-from official.files import atomic as replace
-from official.files.atomic import atomic_dir, atomic_replace_dir
+from official.files import atomic
+from official.files.atomic import atomic_dir, atomic_replace_dir, atomic_write, sole
 from tests.official.kills import found_after_kills
+from tests.official.tiny import ROOT
 
 FILES = 5
 
@@ -32,7 +36,7 @@ def content(folder):
 def either_way(request, monkeypatch):
     """With and without an operating system that lets two names trade places."""
     if request.param == "in two":
-        monkeypatch.setattr(replace, "_renameat2", lambda: None)
+        monkeypatch.setattr(atomic, "_renameat2", lambda: None)
 
 
 @pytest.mark.usefixtures("either_way")
@@ -72,10 +76,10 @@ def test_a_file_system_without_it(tmp_path, monkeypatch):
     """It says EINVAL, and the folder is moved in two steps."""
 
     def refuse(*arguments):
-        replace.ctypes.set_errno(errno.EINVAL)
+        atomic.ctypes.set_errno(errno.EINVAL)
         return -1
 
-    monkeypatch.setattr(replace, "_renameat2", lambda: refuse)
+    monkeypatch.setattr(atomic, "_renameat2", lambda: refuse)
     make(tmp_path / "made", "old")
     atomic_replace_dir(make(tmp_path / "made.partial", "new"), tmp_path / "made")
     assert content(tmp_path / "made") == "new"
@@ -92,7 +96,7 @@ def test_nothing_to_put_there(tmp_path):
 
 def test_what_a_kill_left_between_the_two_steps(tmp_path, monkeypatch):
     """The old folder comes back first."""
-    monkeypatch.setattr(replace, "_renameat2", lambda: None)
+    monkeypatch.setattr(atomic, "_renameat2", lambda: None)
     make(tmp_path / "made.previous", "old")
     with pytest.raises(FileNotFoundError):
         atomic_replace_dir(tmp_path / "made.partial", tmp_path / "made")
@@ -130,3 +134,69 @@ def test_read_all_the_while(tmp_path):
             atomic_replace_dir(make(tmp_path / "made.partial", str(number)), made)
         assert reader.poll() is None
         reader.kill()
+
+
+class TestSole:
+    """The lock of a folder in which only one process may write."""
+
+    def test_another_process_is_refused(self, tmp_path):
+        """Told which one has it; after that one was killed, its file is no hindrance."""
+        code = (
+            "import pathlib, sys\n"
+            "from official.files.atomic import sole\n"
+            "with sole(pathlib.Path(sys.argv[1]), print):\n"
+            "    print('here', flush=True)\n"
+            "    sys.stdin.read()\n"
+        )
+        lock = tmp_path / "new" / "run" / ".lock"
+        process = subprocess.Popen([sys.executable, "-c", code, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
+        try:
+            assert process.stdout.readline() == b"here\n"
+            holder = rf"^process {process.pid} on {re.escape(socket.gethostname())}$"
+            with pytest.raises(BlockingIOError, match=holder), sole(lock, print):
+                pass
+        finally:
+            process.kill()
+            process.wait()
+        assert lock.exists()
+        with sole(lock, print):
+            pass
+        assert not lock.exists()
+
+    def test_folders_that_it_made(self, tmp_path):
+        """They go with it, unless something was written there."""
+        with sole(tmp_path / "a" / "b" / ".lock", print):
+            pass
+        assert not (tmp_path / "a").exists()
+        with sole(tmp_path / "a" / "b" / ".lock", print):
+            (tmp_path / "a" / "file").touch()
+        assert [path.name for path in (tmp_path / "a").iterdir()] == ["file"]
+        (tmp_path / "empty").mkdir()
+        with sole(tmp_path / "empty" / ".lock", print):
+            pass
+        assert (tmp_path / "empty").exists()
+
+    def test_without_locks(self, tmp_path, monkeypatch):
+        """Of a file system that has none: said, and no hindrance."""
+
+        def refuse(*arguments):
+            raise OSError(errno.ENOTSUP, "no locks")
+
+        monkeypatch.setattr(atomic.fcntl, "flock", refuse)
+        said = []
+        with sole(tmp_path / ".lock", said.append):
+            assert not (tmp_path / ".lock").exists()
+        assert said == [f"No file can be locked in {tmp_path}: nothing keeps another process from writing there."]
+
+
+def test_a_full_disk(tmp_path, monkeypatch):
+    """The file stays as it was, nothing else is left, and the error names it."""
+    (tmp_path / "file").write_text("old")
+
+    def full(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(atomic, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/file'$"):
+        atomic_write(tmp_path / "file", b"new")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "old")]

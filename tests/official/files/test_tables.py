@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import pytest
+
 from official.files.tables import Table, read_table, text_table
 
 
@@ -64,6 +66,26 @@ def test_values_with_commas(tmp_path):
     Table(tmp_path / "t.csv").append([dict(step=1, name='a, "b"')])
     Table(tmp_path / "t.csv", first_step=1)
     assert read_table(tmp_path / "t.csv") == [dict(step="1", name='a, "b"')]
+
+
+@pytest.mark.parametrize("torn", ["3", "3,0.", "3,0.125", "3,0.125\r", "3,", "\0\0\0\0", "3,0.1\0\0\r\n", "3\r\n"])
+def test_torn_row(tmp_path, torn):
+    """A last row that was cut off anywhere is not read, and gone before the next is written."""
+    Table(tmp_path / "t.csv").append([dict(step=12, loss=0.5), dict(step=24, loss=0.25)])
+    before = (tmp_path / "t.csv").read_bytes()
+    (tmp_path / "t.csv").write_bytes(before + torn.encode())
+    assert [row["step"] for row in read_table(tmp_path / "t.csv")] == ["12", "24"]
+    resumed = Table(tmp_path / "t.csv", first_step=24)
+    assert (tmp_path / "t.csv").read_bytes() == before
+    resumed.append([dict(step=36, loss=0.125)])
+    assert lines(tmp_path / "t.csv")[-2:] == ["24,0.25", "36,0.125"]
+
+
+@pytest.mark.parametrize("torn", ["", "st", "step,lo", "step,loss"])
+def test_torn_heading(tmp_path, torn):
+    (tmp_path / "t.csv").write_text(torn)
+    Table(tmp_path / "t.csv", first_step=3).append([dict(step=4, loss=0.5)])
+    assert lines(tmp_path / "t.csv") == ["step,loss", "4,0.5"]
 
 
 class Line(NamedTuple):

@@ -15,7 +15,7 @@ from official.evaluation.curves import plt
 
 COLORS = ("#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#b07aa1", "#9c755f", "#d4a60a", "#2aa5a0", "#e377c2", "#7f7f7f")
 WIDTH, HEIGHT = 560, 300  # of a chart, in the units of its coordinates
-LEFT, RIGHT, TOP, BOTTOM = 62, 14, 28, 38  # margins around the plot
+LEFT, RIGHT, TOP, BOTTOM = 62, 24, 28, 38  # margins around the plot
 MARKED_POINTS = 20  # a curve of at most as many points has a marker at each, so that a single point is visible
 DRAWN_POINTS = 500  # of a longer curve the least and the largest value in each of half as many parts
 LOGARITHMIC = 100  # ratio of the largest and the least value from which an axis of positive values is logarithmic
@@ -166,8 +166,9 @@ def heat_map(title, steps, shares):
             parts.append(_text(LEFT - 6, top + height / blocks / 2 + 4, f"block {block}", "end"))
     labelled = sorted({0, (count - 1) // 2, count - 1})
     for column in labelled:
-        x = LEFT + (right - LEFT) * (column + 0.5) / count
-        parts.append(_text(x, bottom + 16, f"{steps[drawn[column]]:,}", "middle"))
+        text = f"{steps[drawn[column]]:,}"
+        x = min(LEFT + (right - LEFT) * (column + 0.5) / count, WIDTH - 4 * len(text))  # about half its width from the edge
+        parts.append(_text(x, bottom + 16, text, "middle"))
     parts.append(
         _text((LEFT + right) / 2, bottom + 32, f"step; in each block experts 0 to {experts - 1} from top to bottom", "middle")
     )

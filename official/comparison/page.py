@@ -15,7 +15,7 @@ from official.repository import html
 MARK = "<!-- written by official.report -->"  # in every page, which the command may replace
 FEW_ASSIGNMENTS = 0.1  # share of an expert, relative to the balanced one, below which it is as good as unused
 MANY_DROPPED = 0.1  # share of the assignments
-RISEN = 1.05  # last validation loss, relative to the least one
+RISEN = 1.1  # last validation loss, relative to the least one
 SLOW = 0.5  # last speed, relative to the median
 MAX_CHARS = 200  # of a setting's value
 TIMES = (("hours", 3600), ("minutes", 60), ("seconds", 1))
@@ -168,7 +168,7 @@ def _speeds(runs):
                 format_seconds(summary["wall_seconds"]) if is_number(summary.get("wall_seconds")) else "",
                 format_bytes(summary["peak_memory_bytes"]) if is_number(summary.get("peak_memory_bytes")) else "",
                 escape(run.precision),
-                f"{_number(summary.get('replicas'))}&nbsp;{escape(str(run.train.get('strategy', '')))}",
+                f"{_number(summary.get('replicas'))}&nbsp;{escape(str(run.train.get('strategy', '')))}".removeprefix("&nbsp;"),
                 escape(str(versions.get("tensorflow", ""))),
                 escape(commit),
             ]

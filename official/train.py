@@ -58,7 +58,6 @@ from official.training.callbacks import (
     epoch_start,
 )
 from official.training.devices import create_strategy, fastest_precision, is_chief, peak_flops, peak_memory
-from official.training.measuring import LogNorms, LogUtilisation, ProfileSteps
 from official.training.optimizers import create_optimizer, create_state
 from official.training.tensorboard import TensorBoard
 
@@ -160,7 +159,7 @@ class Run:
                 jit_compile=config.train.jit_compile,
                 steps_per_execution=config.train.steps_per_execution,
             )
-            self.norms = LogNorms(self.model) if config.train.log_norms else None
+            self.norms = self._log_norms()
             self.checkpoints = Checkpoints(
                 self.workdir / CHECKPOINTS, self.model, config.train.keep_checkpoints, workdir / CHECKPOINTS
             )
@@ -298,8 +297,18 @@ class Run:
 
         return averaged_weights(self.model.optimizer, self.model)
 
+    def _log_norms(self):
+        """The callback of `train.log_norms`, or None; called in the strategy's scope."""
+        if not self.config.train.log_norms:
+            return None
+        from official.training.measuring import LogNorms
+
+        return LogNorms(self.model)
+
     def _utilisation(self):
         """The callback that logs the share of the peak; of a machine without GPUs the logical devices are the same cores."""
+        from official.training.measuring import LogUtilisation
+
         are_devices = tf.config.list_logical_devices("GPU") or self.config.train.strategy == "multi_worker"
         devices = self.strategy.num_replicas_in_sync if are_devices else 1
         flops = functools.partial(self.task.forward_flops, self.model)
@@ -367,12 +376,16 @@ class Run:
             callbacks.insert(0, self.norms)
             if train.strategy != "tpu":  # outside the strategy the peak would be that of the host
                 callbacks.insert(callbacks.index(tables), self._utilisation())
-        profiled, folder = configs.profiled_steps(train), self.workdir / TENSORBOARD
-        profile = ProfileSteps(profiled, counter, train.steps_per_execution, folder, self._writing)
-        if profile.steps:
+        session = contextlib.nullcontext()
+        if train.profile_steps:
+            from official.training.measuring import ProfileSteps
+
+            steps, folder = configs.profiled_steps(train), self.workdir / TENSORBOARD
+            profile = ProfileSteps(steps, counter, train.steps_per_execution, folder, self._writing)
             callbacks.append(profile)
+            session = profile.session()
         validation = self.task.validation_dataset()
-        with saver.listening(), profile.session():
+        with saver.listening(), session:
             for start, first_epoch, last_epoch, steps in fit_calls(self.first_step, train.steps, train.eval_every):
                 self.model.fit(
                     self.task.train_dataset(start),

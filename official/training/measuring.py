@@ -85,7 +85,7 @@ class ProfileSteps(StepCallback):
     Where the device makes several steps at a time, the profile has all steps of these times.
 
     Args:
-      steps: (first, last), counted from 1; None for no profile.
+      steps: (first, last), counted from 1.
       counter: the StepCounter.
       steps_per_execution: steps that the device makes at a time.
       folder: the TensorBoard folder, a pathlib.Path; the files are in plugins/profile/ in it.
@@ -94,7 +94,7 @@ class ProfileSteps(StepCallback):
 
     def __init__(self, steps, counter, steps_per_execution, folder, writing=contextlib.nullcontext):
         super().__init__()
-        self.steps = steps
+        self._first, self._last = steps
         self._counter = counter
         self._at_a_time = steps_per_execution
         self._folder = folder
@@ -110,13 +110,12 @@ class ProfileSteps(StepCallback):
             self._stop()
 
     def on_train_batch_begin(self, batch, logs=None):
-        first, last = self.steps
-        if not self._is_on and first - self._at_a_time <= self._counter.step < last:
+        if not self._is_on and self._first - self._at_a_time <= self._counter.step < self._last:
             tf.profiler.experimental.start(str(self._folder))
             self._is_on = True
 
     def on_train_batch_end(self, batch, logs=None):
-        if self._is_on and self._counter.step >= self.steps[1]:
+        if self._is_on and self._counter.step >= self._last:
             float(logs["loss"])  # waits for the device
             self._stop()
 

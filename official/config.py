@@ -37,6 +37,7 @@ LATER = {
     "train.epochs": 0.0,
     "train.warmup_epochs": 0.0,
     "train.restart": False,
+    "train.accumulate": 1,
     "train.log_norms": False,
     "train.profile_steps": "",
 }
@@ -64,6 +65,7 @@ TRAIN = {
     "steps": Setting(1000, "length of the run, in steps (0: given by epochs)"),
     "epochs": Setting(0.0, "length of the run, in epochs: passes over the training data (0: given by steps)"),
     "batch_size": Setting(128, "examples in a step, over all replicas"),
+    "accumulate": Setting(1, "equal parts of a batch, computed one after another in the memory of one, for one update"),
     "lr": Setting(0.01, "peak learning rate"),
     "warmup_steps": Setting(0, "steps of linear warm-up from 0 to lr"),
     "warmup_epochs": Setting(0.0, "the same in epochs (0: given by warmup_steps)"),
@@ -188,6 +190,7 @@ def check_train_settings(train):
         "steps": (train.steps >= (0 if train.epochs else 1), "at least 1, unless train.epochs is given"),
         **{epochs: _epochs_check(train, steps, epochs) for steps, epochs in EPOCHS_OF.items()},
         "batch_size": (train.batch_size >= 1, "at least 1"),
+        "accumulate": (train.accumulate >= 1, "at least 1"),
         "lr": (train.lr >= 0, "at least 0"),
         "warmup_steps": (train.warmup_steps >= 0, "at least 0"),
         "schedule": (train.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),

@@ -132,9 +132,10 @@ class Run:
         self.strategy = create_strategy(config.train.strategy, config.train.tpu)
         quiet.first_compilation()
         replicas = self.strategy.num_replicas_in_sync
-        if config.train.batch_size % replicas:
-            size = config.train.batch_size
-            raise ValueError(f"train.batch_size={size} is not allowed: it must be a multiple of {replicas} replicas")
+        size, parts = config.train.batch_size, config.train.accumulate
+        if size % (replicas * parts):
+            of_parts = f" with {parts} parts each (train.accumulate)" if parts > 1 else ""
+            raise ValueError(f"train.batch_size={size} is not allowed: it must be a multiple of {replicas} replicas{of_parts}")
         tf.keras.utils.set_random_seed(config.train.seed)
         self.precision = chosen_precision(config.train, workdir)
         tf.keras.mixed_precision.set_global_policy(self.precision)
@@ -150,6 +151,8 @@ class Run:
             self.model = self.task.initial_model()
             self.transferred = self._initialize(weights)
             self._freeze(self.model)
+            if parts > 1:
+                self._accumulate(self.model, parts)
             optimizer = create_optimizer(self._train, self._update_scales())
             create_state(optimizer, self.model.trainable_weights)
             self.model.compile(
@@ -180,6 +183,11 @@ class Run:
             from official.training.fine_tuning import freeze
 
             freeze(model, self.config.train.frozen)
+
+    def _accumulate(self, model, parts):
+        if not hasattr(model, "accumulate_steps"):
+            raise ValueError(f"train.accumulate={parts} is not allowed: it must be 1 for a model that is no widenet.Model")
+        model.accumulate_steps(parts)
 
     def _update_scales(self):
         if self.config.train.layer_decay == 1:

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import tensorflow as tf
 
-from widenet.checks import refuse
+from widenet.checks import check_count, refuse
 from widenet.draws import seeded
 from widenet.encoder import BlockRecord, Encoder, recording_blocks
 from widenet.expert_load import ExpertLoad, join_assignments, recording, recording_assignments, recording_margins
@@ -100,6 +100,7 @@ class Model(tf.keras.Model):
         object.__setattr__(self, "expert_load", load)
         object.__setattr__(self, "_counts_in_graphs", None)
         object.__setattr__(self, "_seed", None)
+        object.__setattr__(self, "_parts", 1)
         object.__setattr__(self, "_legacy_state", _LegacyState(self))
 
     @property
@@ -235,6 +236,20 @@ class Model(tf.keras.Model):
         object.__setattr__(self, "_seed", seed)
         self.train_function = None  # of the seed before
 
+    def accumulate_steps(self, parts: int) -> None:
+        """Makes the training steps of `fit` and `train_on_batch` of several parts, which need the memory of one.
+
+        The batch is cut into `parts` equal ones. Forward and backward pass are made for one after another, and the mean of their
+        gradients is applied once. The loss is the mean of theirs; metrics count each. The capacity of experts and the balance
+        loss are those of a part, as with a strategy those of a replica. Draws are as of `seed_steps`, other ones for each part.
+
+        Args:
+          parts: that divide the examples of a batch, or with a strategy of a replica's share of it; 1 for the whole batch.
+        """
+        check_count("parts", parts)
+        object.__setattr__(self, "_parts", parts)
+        self.train_function = None  # of the number before
+
     def make_train_function(self, force=False):
         """As of any Keras model. A Keras optimizer makes its variables before the first step, not in it.
 
@@ -260,8 +275,12 @@ class Model(tf.keras.Model):
         Raises:
           ValueError: a metric that Keras chooses by the rank of the labels, such as "accuracy", and labels of unknown rank.
         """
+        self._update_metrics(y, y_pred, sample_weight)
+        return self.get_metrics_result()
+
+    def _update_metrics(self, y, y_pred, sample_weight):
         try:
-            return super().compute_metrics(x, y, self.by_name(y_pred), sample_weight)
+            self.compiled_metrics.update_state(y, self.by_name(y_pred), sample_weight)
         except ValueError:
             for labels in tf.nest.flatten(y):
                 if isinstance(labels, tf.Tensor) and labels.shape.rank is None:
@@ -294,9 +313,48 @@ class Model(tf.keras.Model):
         return setting(plain_autodiff=True, exporting=True)
 
     def train_step(self, data):
-        draws = contextlib.nullcontext() if self._seed is None else seeded(self._seed, self.optimizer.iterations)
-        with xla_elementwise(), draws:
-            return self._measure(super().train_step, data)
+        with xla_elementwise():
+            if self._parts > 1:
+                return self._step_of_parts(data)
+            with self._drawing(0):
+                return self._measure(super().train_step, data)
+
+    def _drawing(self, part):
+        """A context for the draws of a part of a step, a number from 0 on."""
+        if self._seed is None:
+            return contextlib.nullcontext()
+        return seeded(self._seed, self._parts * self.optimizer.iterations + part)
+
+    def _step_of_parts(self, data):
+        """A training step as `accumulate_steps` describes it."""
+        data = tf.keras.utils.unpack_x_y_sample_weight(data)
+        batch = tf.nest.map_structure(lambda x: x if x is None else _cut(x, self._parts), data)
+        weights, without = self.trainable_variables, set()
+
+        def step(part):
+            x, y, sample_weight = part
+            with tf.GradientTape() as tape:
+                outputs = self(x, training=True)
+                loss = self.compute_loss(x, y, outputs, sample_weight)
+            gradients = tape.gradient(loss, weights)
+            without.update(i for i, gradient in enumerate(gradients) if gradient is None)
+            self._update_metrics(y, outputs, sample_weight)
+            pairs = zip(gradients, weights, strict=True)
+            sums.extend(tf.zeros_like(w) if gradient is None else tf.convert_to_tensor(gradient) for gradient, w in pairs)
+
+        def add(number, *totals):
+            sums.clear()
+            with self._drawing(tf.cast(number, tf.int64)):
+                self._count(step, tf.nest.map_structure(lambda x: x if x is None else x[number], batch))
+            return number + 1, *(total + gradient for total, gradient in zip(totals, sums, strict=True))
+
+        sums = []
+        start = (tf.constant(0), *(tf.zeros_like(weight) for weight in weights))
+        # One after another: otherwise the parts would take the memory of the whole batch.
+        _, *totals = tf.while_loop(lambda number, *_: number < self._parts, add, start, parallel_iterations=1)
+        gradients = [None if i in without else total / self._parts for i, total in enumerate(totals)]
+        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+        return self.get_metrics_result()
 
     def test_step(self, data):
         with xla_elementwise(unknown_sizes=False):
@@ -366,12 +424,23 @@ class Model(tf.keras.Model):
         return outputs, records
 
     def _measure(self, step, data):
+        logs = self._count(step, data)
+        return {**logs, **self.expert_load.result()} if self.expert_load else logs
+
+    def _count(self, step, data):
         if self.expert_load is None:
             return step(data)
         with recording() as records:
-            logs = step(data)
+            found = step(data)
         self.expert_load.update_state(records)
-        return {**logs, **self.expert_load.result()}
+        return found
+
+
+def _cut(x, parts):
+    """[batch, ...] as [parts, batch / parts, ...]."""
+    size = None if x.shape[0] is None else x.shape[0] // parts
+    cut = tf.reshape(x, tf.concat([[parts, tf.shape(x)[0] // parts], tf.shape(x)[1:]], axis=0))
+    return tf.ensure_shape(cut, [parts, size, *x.shape[1:]])
 
 
 def _names(outputs):

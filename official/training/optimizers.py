@@ -76,9 +76,9 @@ class ScaledAveragedUpdates:
     def apply_gradients(self, grads_and_vars, *args, **kwargs):
         if self.norms is None:
             return super().apply_gradients(grads_and_vars, *args, **kwargs)
-        grads_and_vars = [(grad, var) for grad, var in grads_and_vars if grad is not None]
+        grads_and_vars = list(grads_and_vars)
         step = functools.partial(super().apply_gradients, grads_and_vars, *args, **kwargs)
-        return self.norms.measure_step([var for _, var in grads_and_vars], step)
+        return self.norms.measure_step([var for grad, var in grads_and_vars if grad is not None], step)
 
     def _transform_gradients(self, grads_and_vars):
         grads_and_vars = [(_dense(grad, var), var) for grad, var in grads_and_vars]

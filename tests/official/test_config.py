@@ -116,6 +116,7 @@ def test_settings_of_the_model_that_came_later():
         ("checkpoint_every", -1, "at least 0"),
         ("keep_checkpoints", 0, "at least 1"),
         ("steps_per_execution", 0, "at least 1"),
+        ("accumulate", 0, "at least 1"),
         ("precision", "float16", "float32, mixed_bfloat16, float64, auto"),
         ("profile_steps", "100", "'' or 'FIRST,LAST' with 1 <= FIRST <= LAST <= train.steps=1000"),
         ("profile_steps", "0,3", "1 <= FIRST"),
@@ -298,7 +299,7 @@ def test_changes():
 def test_completed():
     """A run from before a setting was there has what held then; what it has itself stays, and it is not changed."""
     plain = dict(name="a", train=dict(lr=0.1, schedule="linear"))
-    later = dict(best="", epochs=0.0, warmup_epochs=0.0, log_norms=False, profile_steps="", restart=False)
+    later = dict(best="", epochs=0.0, warmup_epochs=0.0, restart=False, accumulate=1, log_norms=False, profile_steps="")
     assert configs.completed(plain) == dict(name="a", init="", train=dict(lr=0.1, schedule="linear", **later))
     old = dict(init="b", train=dict(lr=0.1))
     assert configs.completed(old) == dict(init="b", train=dict(lr=0.1, schedule="cosine", **later))

@@ -147,8 +147,8 @@ def test_going_on_after_a_crash(uninterrupted, tmp_path, monkeypatch, checkpoint
 @pytest.mark.parametrize(
     "owner, method, what",
     [
-        (Table, "append", r"File too large: '.*metrics\.csv'"),
-        (TensorBoard, "write_scalars", "events"),
+        pytest.param(Table, "append", r"File too large: '.*metrics\.csv'", marks=pytest.mark.further),
+        pytest.param(TensorBoard, "write_scalars", "events", marks=pytest.mark.further),
         (Checkpoints, "save", "the checkpoint of step 6 could not be written"),
     ],
     ids=["table", "TensorBoard", "checkpoint"],

@@ -34,6 +34,8 @@ def test_batch_must_divide_among_replicas(tmp_path):
     """Refused by setting, value and number of replicas, before anything is built."""
     with pytest.raises(ValueError, match=r"train\.batch_size=15 is not allowed: it must be a multiple of 2 replicas"):
         train.run(tiny_config(strategy="mirrored", batch_size=15), tmp_path / "run")
+    with pytest.raises(ValueError, match="it must be a multiple of 2 replicas with 3 parts each .train.accumulate.$"):
+        train.run(tiny_config(strategy="mirrored", batch_size=16, accumulate=3), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -238,6 +240,21 @@ def test_steps_per_execution(tmp_path, default_run):
     rows = read_table(tmp_path / "metrics.csv")
     assert [row["step"] for row in rows] == ["2", "4"]
     assert {path.stem for path in (tmp_path / "checkpoints").glob("*.index")} == {"step-2", "step-4"}
+
+
+@pytest.mark.further
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("strategy, parts", [("default", 4), ("mirrored", 2)])
+def test_parts_of_a_batch_are_the_same_run(tmp_path, default_run, strategy, parts):
+    """In float64 only the order of sums differs: 1e-9."""
+    settings = dict(steps=4, eval_every=2, warmup_steps=0, precision="float64", strategy=strategy, accumulate=parts)
+    run = train.Run(tiny_config(DENSE, **settings), tmp_path)
+    run.train()
+    for value, expected in zip(run.model.get_weights(), default_run[0], strict=True):
+        np.testing.assert_allclose(value, expected, rtol=0, atol=1e-9)
+    for row, expected in zip(read_table(tmp_path / "metrics.csv"), default_run[1], strict=True):
+        for name in ("loss", "accuracy", "val_loss"):
+            assert float(row[name]) == pytest.approx(float(expected[name]), rel=1e-5), name  # metrics are float32
 
 
 def free_ports(count):

@@ -54,6 +54,10 @@ class SentenceEmbedding(TextTask):
     def tokens_per_example(self):
         return self._pipeline("train").tokens_per_example
 
+    @property
+    def rows_per_example(self):
+        return self._pipeline("train").rows.shape[1]
+
     def loss(self):
         data, model = self.config.data, self.config.model
         if data.views == 1:

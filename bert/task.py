@@ -3,7 +3,7 @@
 import pathlib
 
 from bert.corpus.shards import prepared_vocabulary
-from bert.models import ENCODER_KIND, build_model, encoder_of, settings_of
+from bert.models import ENCODER_KIND, build_model, encoder_of, forward_flops, settings_of
 from bert.serving import encoder_endpoints, preprocessor
 from bert.tokenizer import open_tokenizer
 from bert.transfer import grow_model, transfer_weights
@@ -29,6 +29,7 @@ class TextTask(Task):
 
     Attributes:
       model_task: the task of the model, as in bert.create_model.
+      rows_per_example: rows of the model's inputs for an example.
       output_name: of the output in the exported module, for a model whose output is not a dict.
       data_table: the settings of `data`, {name: official.config.Setting}.
       config: of the run.
@@ -42,6 +43,7 @@ class TextTask(Task):
     parts = ("model", "encoder", "preprocessor")
     class_names = ()
     evaluated_endpoint = "tokens"
+    rows_per_example = 1
     output_name = "logits"
     model_task: str
     data_table: dict
@@ -68,6 +70,13 @@ class TextTask(Task):
 
     def layer_depths(self, model):
         return layer_depths(model)
+
+    def forward_flops(self, model, kept):
+        """Of an example's real tokens: padding does not count."""
+        if self.tokens_per_example is None:
+            return None
+        rows, data = self.rows_per_example, self.config.data
+        return rows * forward_flops(model, self.tokens_per_example / rows, data.get("predictions") or 0, kept)
 
     def initialize(self, model, weights):
         return transfer_weights(model, weights)

@@ -38,6 +38,8 @@ LATER = {
     "train.warmup_epochs": 0.0,
     "train.restart": False,
     "train.accumulate": 1,
+    "train.log_norms": False,
+    "train.profile_steps": "",
 }
 # Settings of `train` that say the same in two units; only one of a pair may be given.
 EPOCHS_OF = {"steps": "epochs", "warmup_steps": "warmup_epochs"}
@@ -89,6 +91,8 @@ TRAIN = {
     "precision": Setting("float32", f"one of {', '.join(PRECISIONS)} (auto: the faster of the first two here)"),
     "jit_compile": Setting(False, "compile the whole training step with XLA"),
     "steps_per_execution": Setting(1, "steps the device makes before it returns to Python; raise it on TPUs"),
+    "log_norms": Setting(False, "log norms of gradients and updates, and the share of the machine's peak that the model uses"),
+    "profile_steps": Setting("", "first and last step of a profile for TensorBoard, such as '100,110' ('': none)"),
 }
 
 
@@ -205,6 +209,7 @@ def check_train_settings(train):
         "keep_checkpoints": (train.keep_checkpoints >= 1, "at least 1"),
         "steps_per_execution": (train.steps_per_execution >= 1, "at least 1"),
         "precision": (train.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
+        "profile_steps": _profile_check(train),
     }
     check_section("train", train, allowed)
 
@@ -213,6 +218,21 @@ def _epochs_check(train, steps, epochs):
     if train[epochs] and train[steps]:
         return False, f"0 beside train.{steps}={train[steps]}"
     return 0 <= train[epochs] < math.inf, "at least 0, and finite"
+
+
+def profiled_steps(train):
+    """(first, last) step of `train.profile_steps`, counted from 1; None if it is ''."""
+    return tuple(map(int, train.profile_steps.split(","))) if train.profile_steps else None
+
+
+def _profile_check(train):
+    first, last = 1, 1
+    is_pair = re.fullmatch(r"[0-9]{1,12},[0-9]{1,12}", train.profile_steps)
+    if is_pair:
+        first, last = profiled_steps(train)
+    end = f" <= train.steps={train.steps}" if train.steps else ""  # 0 where epochs are given
+    is_allowed = bool(is_pair or not train.profile_steps) and 1 <= first <= last <= (train.steps or math.inf)
+    return is_allowed, f"'' or 'FIRST,LAST' with 1 <= FIRST <= LAST{end}"
 
 
 def in_steps(train, examples):
@@ -251,6 +271,15 @@ def completed(plain):
         section = functools.reduce(dict.__getitem__, sections, plain)
         section.setdefault(setting, value)
     return plain
+
+
+def flat(plain, prefix=""):
+    """Yields (dotted key, value) of the settings of a plain config."""
+    for key, value in plain.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def changes(before, after, prefix=""):

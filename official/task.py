@@ -164,6 +164,15 @@ class Task(abc.ABC):
         """
         raise ValueError(f"train.layer_decay is not allowed: it must be 1, since {type(self).__name__} has no layer_depths")
 
+    def forward_flops(self, model: tf.keras.Model, kept: float) -> float | None:
+        """Operations in the matrix products of an example's forward pass, for `train.log_norms`; None where they are not known.
+
+        Args:
+          model: from create_model.
+          kept: the share of assignments that experts compute; the others are dropped.
+        """
+        return None
+
     def initialize(self, model, weights) -> list:
         """Gives a fresh model what it can take of other weights; called in the strategy's scope, before the optimizer is made.
 

@@ -57,7 +57,7 @@ from official.training.callbacks import (
     Stopped,
     epoch_start,
 )
-from official.training.devices import create_strategy, fastest_precision, is_chief
+from official.training.devices import create_strategy, fastest_precision, is_chief, peak_flops, peak_memory
 from official.training.optimizers import create_optimizer, create_state
 from official.training.tensorboard import TensorBoard
 
@@ -142,6 +142,7 @@ class Run:
         self.task = create_task(config, is_recipe=True)
         self.splits = self.task.describe_data()
         self._train = configs.in_steps(config.train, self._training_examples())
+        configs.check_train_settings(self._train)  # with what is known only now, the number of steps
         chief = is_chief(self.strategy)
         worker = 0 if chief else self.strategy.cluster_resolver.task_id
         # All workers do the same, but only the files of the chief are kept for the user.
@@ -161,6 +162,7 @@ class Run:
                 jit_compile=config.train.jit_compile,
                 steps_per_execution=config.train.steps_per_execution,
             )
+            self.norms = self._log_norms()
             self.checkpoints = Checkpoints(
                 self.workdir / CHECKPOINTS, self.model, config.train.keep_checkpoints, workdir / CHECKPOINTS
             )
@@ -256,6 +258,7 @@ class Run:
             unit=self.task.unit,
             **{rate: statistics.median(float(row[rate]) for row in metrics) for rate in rates},
             wall_seconds=round(clock(), 1),
+            peak_memory_bytes=peak_memory(),
             training_examples=self._training_examples(),
             precision=self.precision,
             strategy=self.config.train.strategy,
@@ -301,6 +304,23 @@ class Run:
         from official.training.averaging import averaged_weights
 
         return averaged_weights(self.model.optimizer, self.model)
+
+    def _log_norms(self):
+        """The callback of `train.log_norms`, or None; called in the strategy's scope."""
+        if not self.config.train.log_norms:
+            return None
+        from official.training.measuring import LogNorms
+
+        return LogNorms(self.model)
+
+    def _utilisation(self):
+        """The callback that logs the share of the peak; of a machine without GPUs the logical devices are the same cores."""
+        from official.training.measuring import LogUtilisation
+
+        are_devices = tf.config.list_logical_devices("GPU") or self.config.train.strategy == "multi_worker"
+        devices = self.strategy.num_replicas_in_sync if are_devices else 1
+        flops = functools.partial(self.task.forward_flops, self.model)
+        return LogUtilisation(flops, f"{self.task.unit}_per_second", devices * peak_flops(self.precision))
 
     def _export(self, step, metrics):
         config = configs.to_plain(self.config)
@@ -360,8 +380,20 @@ class Run:
             from official.training.averaging import EvaluateAverages
 
             callbacks.append(EvaluateAverages())
+        if self.norms:
+            callbacks.insert(0, self.norms)
+            if train.strategy != "tpu":  # outside the strategy the peak would be that of the host
+                callbacks.insert(callbacks.index(tables), self._utilisation())
+        session = contextlib.nullcontext()
+        if train.profile_steps:
+            from official.training.measuring import ProfileSteps
+
+            steps, folder = configs.profiled_steps(train), self.workdir / TENSORBOARD
+            profile = ProfileSteps(steps, counter, train.steps_per_execution, folder, self._writing)
+            callbacks.append(profile)
+            session = profile.session()
         validation = self.task.validation_dataset()
-        with saver.listening():
+        with saver.listening(), session:
             for start, first_epoch, last_epoch, steps in fit_calls(self.first_step, train.steps, train.eval_every):
                 self.model.fit(
                     self.task.train_dataset(start),

@@ -30,6 +30,7 @@ ARROWS = {
     "official.checkpoints": "official.task official.repository official.conversion official.config official.files official.cli "
     "official.zoo",
     "official.evaluation": "official.task official.files",
+    "official.comparison": "official.evaluation official.repository official.config official.files official.cli",
     "official.training": "official.checkpoints official.config official.files official.cli",
     "official.serving": "official.evaluation official.checkpoints official.exportable official.files official.cli",
     "official.hub": "official.repository official.cli",
@@ -43,6 +44,7 @@ ARROWS = {
     "official.prepare": "official.cli",
     "official.publish": "official.repository official.files",
     "official.repeat": "official.training official.files official.cli",
+    "official.report": "official.comparison official.files",
     "official.train": "official.serving official.evaluation official.training official.checkpoints official.task official.config "
     "official.files official.cli",
     "bert.layers": "widenet",

@@ -9,7 +9,7 @@ from official.data.bad_examples import BadExamples
 from official.exportable import ExportSpec, TracedModel, keras_module, model_endpoint
 from official.task import Task, evaluation_title
 from vision.data import open_dataset
-from vision.models import build_model, features_of
+from vision.models import build_model, features_of, forward_flops
 from vision.pipeline import ImagePipeline
 from vision.preprocessing import DATA, check_data_settings, complete_data_settings
 from vision.serving import classify_endpoint, features_endpoints
@@ -106,6 +106,9 @@ class ImageClassification(Task):
         from widenet.depths import layer_depths  # which only layer-wise learning-rate decay needs
 
         return layer_depths(model)
+
+    def forward_flops(self, model, kept):
+        return forward_flops(model, kept)
 
     def trained_model(self, path, setting):
         """Of images and patches of this task's size."""

@@ -51,3 +51,10 @@ def format_bytes(count):
     """A number of bytes for people: 1.2 MB."""
     unit, divisor = next(((unit, divisor) for unit, divisor in UNITS if count >= divisor), ("bytes", 1))
     return f"{count / divisor:.{1 if divisor > 1 else 0}f} {unit}"
+
+
+def format_seconds(seconds):
+    """Minutes and seconds, 1:05, or hours, 2:01:05."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -75,7 +75,7 @@ def _marker(points):
     return "o" if len(points) <= MARKED_POINTS else ""
 
 
-def _expert_shares(rows):
+def expert_shares(rows):
     """Steps [S], and shares [S, blocks, E] and dropped shares [S, blocks] of the rows of one split."""
     steps = sorted({int(row["step"]) for row in rows})
     experts = [key for key in rows[0] if key.startswith("expert_")]
@@ -86,7 +86,7 @@ def _expert_shares(rows):
 
 
 def _draw_load(axis, rows):
-    steps, shares, dropped = _expert_shares(rows)
+    steps, shares, dropped = expert_shares(rows)
     experts = shares.shape[-1]
     are_few = experts <= NAMED_EXPERTS
     for expert in range(experts):
@@ -104,7 +104,7 @@ def _draw_load(axis, rows):
 
 
 def _draw_last_load(figure, axis, rows):
-    steps, shares, _ = _expert_shares(rows)
+    steps, shares, _ = expert_shares(rows)
     _, blocks, experts = shares.shape
     image = axis.imshow(shares[-1], vmin=0, vmax=2 / experts, aspect="auto", cmap="viridis")  # balanced is in the middle
     if experts <= NAMED_EXPERTS and blocks <= NUMBERED_BLOCKS:

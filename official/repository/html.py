@@ -21,19 +21,20 @@ img { max-width: 100%; height: auto; background: white; }
 """
 
 
-def page(title, *body):
+def page(title, *body, style=""):
     """A complete page.
 
     Args:
       title: text.
       *body: pieces of HTML.
+      style: rules of CSS besides the common ones.
     """
     return "\n".join(
         [
             "<!DOCTYPE html>",
             '<html lang="en">',
             '<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title><style>{STYLE}</style></head>",
+            f"<title>{escape(title)}</title><style>{STYLE}{style}</style></head>",
             f"<body><h1>{escape(title)}</h1>",
             *body,
             "</body></html>",

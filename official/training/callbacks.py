@@ -11,7 +11,7 @@ import time
 import tensorflow as tf
 
 from official.cli import stopping
-from official.cli.status_line import StatusLine, format_bytes
+from official.cli.status_line import StatusLine, format_bytes, format_seconds
 from official.files.layout import METRICS_CSV
 from official.files.tables import columns_by_block
 from official.training.devices import peak_memory
@@ -103,10 +103,10 @@ class Progress(StepCallback):
 
     def _facts(self):
         now = self._clock()
-        facts = [_as_time(now)]
+        facts = [format_seconds(now)]
         if self._first and self._step > self._first[0]:
             step, start = self._first
-            facts.append(f"{_as_time((now - start) / (self._step - step) * (self._steps - self._step))} left")
+            facts.append(f"{format_seconds((now - start) / (self._step - step) * (self._steps - self._step))} left")
         if self._rate:
             facts.append(f"{self._rate:{',.0f' if self._rate >= 10 else '.2g'}} {self._unit}/s")
         return ", ".join([*facts, format_bytes(self._memory())])
@@ -115,13 +115,6 @@ class Progress(StepCallback):
         if self._line.is_terminal:
             bar = "=" * (10 * self._step // self._steps)
             self._line.show(f"{self._label()} [{bar:<10}] {self._facts()}  {_as_text(logs)}")
-
-
-def _as_time(seconds):
-    """Minutes and seconds, 1:05, or hours, 2:01:05."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def _as_text(logs):

@@ -70,6 +70,9 @@ def peak_memory():
 # Speedup of matrix products from which mixed precision makes a whole step faster, which has casts besides.
 NEEDED_SPEEDUP = 1.25
 ROUNDS = 5
+# [m, k] times [k, n], of which one is the fastest.
+CPU_PRODUCTS = ((2048, 1024, 2048), (2048, 2048, 2048), (3136, 768, 4096))
+GPU_PRODUCTS = ((4096, 4096, 4096), (8192, 8192, 8192), (12544, 768, 4096))
 
 
 def fastest_precision():
@@ -81,10 +84,21 @@ def fastest_precision():
     return "mixed_bfloat16" if speedup >= NEEDED_SPEEDUP else "float32"
 
 
-def _seconds(dtype):
-    """Seconds of one product of [2048, 1024] and [1024, 2048]."""
-    a, b = tf.ones([2048, 1024], dtype), tf.ones([1024, 2048], dtype)
-    tf.matmul(a, b)  # the first call prepares the operation
+def peak_flops(precision):
+    """Operations a second of the fastest large matrix products on the first device; takes some seconds on CPU.
+
+    Args:
+      precision: "float32", "mixed_bfloat16" or "float64", the type of the products.
+    """
+    dtype = {"mixed_bfloat16": tf.bfloat16, "float64": tf.float64}.get(precision, tf.float32)
+    shapes = GPU_PRODUCTS if tf.config.list_logical_devices("GPU") else CPU_PRODUCTS
+    return max(2 * m * k * n / min(_seconds(dtype, m, k, n) for _ in range(ROUNDS)) for m, k, n in shapes)
+
+
+def _seconds(dtype, m=2048, k=1024, n=2048):
+    """Seconds of one product of [m, k] and [k, n]."""
+    a, b = tf.ones([m, k], dtype), tf.ones([k, n], dtype)
+    tf.matmul(a, b)[0, 0].numpy()  # the first call prepares the operation
     start = time.perf_counter()
-    tf.matmul(a, b).numpy()
+    tf.matmul(a, b)[0, 0].numpy()  # one number: more would be copied from the device
     return time.perf_counter() - start

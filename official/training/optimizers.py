@@ -41,7 +41,10 @@ class ScaledAveragedUpdates:
 
     Attributes:
       averages_in_use: whether the weights hold the averages at present (official.training.averaging).
+      norms: an official.training.measuring.LogNorms that measures every step; None for no measurement.
     """
+
+    norms = None
 
     def __init__(self, *args, update_scales=None, ema_decay=0.0, **kwargs):
         super().__init__(*args, **kwargs)
@@ -70,8 +73,18 @@ class ScaledAveragedUpdates:
             for var in var_list:
                 self.add_slot(var, "average", initializer=var.read_value())
 
+    def apply_gradients(self, grads_and_vars, *args, **kwargs):
+        if self.norms is None:
+            return super().apply_gradients(grads_and_vars, *args, **kwargs)
+        grads_and_vars = list(grads_and_vars)
+        step = functools.partial(super().apply_gradients, grads_and_vars, *args, **kwargs)
+        return self.norms.measure_step([var for grad, var in grads_and_vars if grad is not None], step)
+
     def _transform_gradients(self, grads_and_vars):
-        return super()._transform_gradients([(_dense(grad, var), var) for grad, var in grads_and_vars])
+        grads_and_vars = [(_dense(grad, var), var) for grad, var in grads_and_vars]
+        if self.norms is not None:
+            self.norms.measure_gradients([grad for grad, _ in grads_and_vars])
+        return super()._transform_gradients(grads_and_vars)
 
     def _resource_apply_dense(self, grad, var, apply_state=None):
         scale = self.update_scales.get(plain_name(var.name)) if self.update_scales else None

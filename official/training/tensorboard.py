@@ -5,6 +5,8 @@ import time
 
 import tensorflow as tf
 
+from official.config import flat
+
 SPLITS = ("train", "validation")
 
 
@@ -29,7 +31,7 @@ class TensorBoard:
         """Writes the config, nested dicts of plain values, as text and as hyperparameters."""
         from tensorboard.plugins.hparams import api
 
-        values = {name: value if isinstance(value, (bool, int, float)) else str(value) for name, value in _flat(config)}
+        values = {name: value if isinstance(value, (bool, int, float)) else str(value) for name, value in flat(config)}
         with self._writer.as_default(step=0):
             lines = json.dumps(config, indent=2).splitlines()
             tf.summary.text("config", "\n".join(f"    {line}" for line in lines))  # indented, it is code in Markdown
@@ -48,14 +50,6 @@ class TensorBoard:
         with self._writer.as_default(step=step):
             tf.summary.image(tag, tf.io.decode_png(content, channels=3)[tf.newaxis])
         self._writer.flush()
-
-
-def _flat(config, prefix=""):
-    for key, value in config.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _event_files(folder):

@@ -2,6 +2,7 @@
 
 import json
 import runpy
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -121,6 +122,8 @@ class TestTask:
         assert config.data.pairs is True
         assert task.describe_data() == {"train": Split(120), "validation": Split(30)}
         assert task.tokens_per_example == 2 * (3 + 2)
+        with mock.patch("bert.task.forward_flops", lambda model, tokens, predictions, kept: 100 * tokens + predictions):
+            assert task.forward_flops(None, 1.0) == 2 * 100 * (3 + 2)
         pairs = {tuple(line.split("\t")) for line in (folder / "train.tsv").read_text().splitlines()[1:]}
         for inputs, labels in task.train_dataset(0).take(3):
             assert inputs["input_word_ids"].shape == (8, 8)  # static: five tokens, rounded up to a multiple of eight

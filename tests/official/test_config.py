@@ -63,6 +63,18 @@ def test_section_of_any_name():
         configs.check_section("data", ConfigDict(defaults), {"dir": (True, "a folder"), "size": (False, "above 3")})
 
 
+def test_profiled_steps():
+    """The last step is checked as soon as the number of steps is known."""
+    assert configs.profiled_steps(train_settings()) is None
+    train = train_settings(profile_steps="100,110")
+    check_train_settings(train)
+    assert configs.profiled_steps(train) == (100, 110)
+    in_epochs = train_settings(profile_steps="100,110", epochs=1.0, batch_size=10)
+    check_train_settings(in_epochs)
+    with pytest.raises(ValueError, match=r"train\.profile_steps='100,110' is not allowed: .* <= train\.steps=109"):
+        check_train_settings(configs.in_steps(in_epochs, 1090))
+
+
 def test_defaults_are_allowed():
     """What a recipe does not set must pass its own check."""
     check_train_settings(train_settings())
@@ -106,6 +118,11 @@ def test_settings_of_the_model_that_came_later():
         ("steps_per_execution", 0, "at least 1"),
         ("accumulate", 0, "at least 1"),
         ("precision", "float16", "float32, mixed_bfloat16, float64, auto"),
+        ("profile_steps", "100", "'' or 'FIRST,LAST' with 1 <= FIRST <= LAST <= train.steps=1000"),
+        ("profile_steps", "0,3", "1 <= FIRST"),
+        ("profile_steps", "7,3", "FIRST <= LAST"),
+        ("profile_steps", "990,1001", "LAST <= train.steps=1000"),
+        ("profile_steps", "-1,3", "1 <= FIRST"),
     ],
 )
 def test_refused_values(setting, value, allowed):
@@ -282,7 +299,7 @@ def test_changes():
 def test_completed():
     """A run from before a setting was there has what held then; what it has itself stays, and it is not changed."""
     plain = dict(name="a", train=dict(lr=0.1, schedule="linear"))
-    later = dict(best="", epochs=0.0, warmup_epochs=0.0, restart=False, accumulate=1)
+    later = dict(best="", epochs=0.0, warmup_epochs=0.0, restart=False, accumulate=1, log_norms=False, profile_steps="")
     assert configs.completed(plain) == dict(name="a", init="", train=dict(lr=0.1, schedule="linear", **later))
     old = dict(init="b", train=dict(lr=0.1))
     assert configs.completed(old) == dict(init="b", train=dict(lr=0.1, schedule="cosine", **later))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from official.files.tables import read_table
 from tests.official.words import COLORS, Words, WordsEvaluation, words_config, write_vocabulary
 
 MODULE = "tests.official.words"
+MEASURED = {"train.log_norms": True, "train.profile_steps": "2,3"}
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +22,8 @@ def finished(tmp_path_factory):
     """(workdir, task) of a run; its vocabulary is gone since."""
     folder = tmp_path_factory.mktemp("words")
     vocabulary = write_vocabulary(folder / "vocabulary.txt")
-    train.run(words_config(vocabulary), folder / "run")
+    with mock.patch.object(train, "peak_flops", lambda precision: 1e10):  # which takes seconds to measure
+        train.run(words_config(vocabulary, MEASURED), folder / "run")
     task = Words(words_config(vocabulary))
     return folder / "run", task, vocabulary
 
@@ -28,7 +31,7 @@ def finished(tmp_path_factory):
 def test_summary(finished, capsys):
     """Metrics under their outputs' names, and both rates; what the recipe left open is in none of the settings that it had."""
     workdir, _, vocabulary = finished
-    summary = train.run(words_config(vocabulary), workdir)  # finished: not done again
+    summary = train.run(words_config(vocabulary, MEASURED), workdir)  # finished: not done again
     assert {"val_loss", "val_color_loss", "val_length_loss", "val_color_accuracy"} <= set(summary["metrics"])
     rows = read_table(workdir / "metrics.csv")
     for row in rows:
@@ -39,6 +42,19 @@ def test_summary(finished, capsys):
     assert f"{summary['texts_per_second']:,.0f} texts and {summary['tokens_per_second']:,.0f} tokens a second in training" in said
     assert json.loads((workdir / "config.json").read_text())["model"]["words"] is None
     assert summary["config"]["model"]["words"] == 7
+
+
+def test_norms_and_profile(finished):
+    """In the table, for training alone; the utilisation goes with the speed. The profile is where TensorBoard looks for it."""
+    workdir, _, _ = finished
+    rows = read_table(workdir / "metrics.csv")
+    assert not [name for name in rows[0] if name.startswith("val_") and name.endswith(("norm", "to_weight", "utilisation"))]
+    for row in rows:
+        assert float(row["gradient_norm"]) > 0
+        assert 0 < float(row["update_to_weight"]) < 1
+        assert float(row["flop_utilisation"]) == pytest.approx(3 * 1e6 * float(row["texts_per_second"]) / 1e10)
+    (profile,) = (workdir / "tensorboard/plugins/profile").glob("*/*.xplane.pb")
+    assert profile.stat().st_size > 0
 
 
 def test_epochs_of_a_task_that_does_not_describe_its_data(finished, tmp_path):

@@ -21,6 +21,7 @@ from official.evaluation import classification
 from official.files.summary import versions
 from official.files.tables import read_table
 from official.training.callbacks import NonFiniteGuard
+from official.training.devices import peak_memory
 from tests.elsewhere import run_elsewhere
 from tests.official.events import events
 from tests.official.tiny import DENSE, files_and_digests, tiny_config, without_export
@@ -310,6 +311,7 @@ def test_summary(finished):
         "unit",
         "images_per_second",
         "wall_seconds",
+        "peak_memory_bytes",
         "precision",
         "strategy",
         "replicas",
@@ -332,6 +334,7 @@ def test_summary(finished):
     last = read_table(workdir / "metrics.csv")[-1]
     assert summary["metrics"] == {key: float(value) for key, value in last.items() if key != "step"}
     assert summary["wall_seconds"] > 0
+    assert 10**8 < summary["peak_memory_bytes"] <= peak_memory()
     assert summary["images_per_second"] > 0
     assert summary["versions"] == versions()
 

@@ -13,6 +13,7 @@ from official.task import Split
 from tests.vision.pictures import write_files
 from vision.classification import ImageClassification
 from vision.configs import digits
+from vision.models import forward_flops
 
 PREPARED = pathlib.Path(__file__).parents[3] / "shared" / "data" / "tfds"
 
@@ -87,7 +88,9 @@ def test_every_model_of_the_zoo_fits_the_recipe():
 
 def test_model_is_what_the_settings_say():
     """The config's settings reach the model, which bears the config's name."""
-    model = ImageClassification(tiny_config(**{"model.moe_blocks": (1,), "model.capacity_factor": None})).create_model()
+    task = ImageClassification(tiny_config(**{"model.moe_blocks": (1,), "model.capacity_factor": None}))
+    model = task.create_model()
+    assert task.forward_flops(model, 0.5) == forward_flops(model, 0.5)
     assert model.name == "widenet_ti16_digits"
     assert model.output_shape == (None, 10)
     encoder = model.get_layer("encoder")

@@ -4,7 +4,9 @@ import io
 import shutil
 import sys
 
-from official.cli.status_line import StatusLine
+import pytest
+
+from official.cli.status_line import StatusLine, format_seconds
 
 
 class Terminal(io.StringIO):
@@ -38,3 +40,8 @@ def test_file(monkeypatch):
     assert shown(monkeypatch, io.StringIO(), refresh=0) == "this one stays\n"
     assert shown(monkeypatch, io.StringIO(), log_every=1000) == "this one stays\n"
     assert shown(monkeypatch, io.StringIO(), log_every=0) == "one\na line of more than its width\nthis one stays\n"
+
+
+@pytest.mark.parametrize("seconds, text", [(4.6, "0:05"), (65, "1:05"), (3599.7, "1:00:00"), (7265, "2:01:05")])
+def test_times(seconds, text):
+    assert format_seconds(seconds) == text

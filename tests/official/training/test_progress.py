@@ -9,7 +9,6 @@ import sys
 import numpy as np
 import pytest
 
-from official.training import callbacks
 from official.training.callbacks import Progress
 from official.training.devices import peak_memory
 
@@ -104,8 +103,3 @@ def test_peak_memory():
     block = np.ones(10**7)  # 80 MB
     assert before <= peak_memory() <= before + 10**9
     del block
-
-
-@pytest.mark.parametrize("seconds, text", [(4.6, "0:05"), (65, "1:05"), (3599.7, "1:00:00"), (7265, "2:01:05")])
-def test_times(seconds, text):
-    assert callbacks._as_time(seconds) == text

@@ -174,14 +174,16 @@ def open_vocabulary(config):
     return tokenizer
 
 
-def _data_of(path):
+def _data_of(path, seen=()):
     """The `data` settings of the run that a model is of, with what it filled in; {} if they are unknown; "" for no model."""
     data = recipe_data(path) if path else {}
     if data and not data.get("vocabulary"):
         # A run that is not finished has not written down that its vocabulary is that of its own `init`.
         config = find_model(path).config
-        if config.get("init") and config.init != path:
-            data = {**data, "vocabulary": _data_of(config.init).get("vocabulary", "")}
+        init = config.get("init") or ""
+        # A config from elsewhere may name an address, and runs may name each other in a circle.
+        if init and init not in seen and "://" not in init:
+            data = {**data, "vocabulary": _data_of(init, (*seen, path)).get("vocabulary", "")}
     return data
 
 

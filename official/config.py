@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict, config_dict
 
+from official.files.checked_json import read_json
 from official.zoo import override
 
 # Settings that must stay the same when a run is resumed; every other setting may change.
@@ -37,6 +38,19 @@ EPOCHS_OF = {"steps": "epochs", "warmup_steps": "warmup_epochs"}
 OPTIMIZERS = ("lamb", "adamw", "sgd")
 SCHEDULES = ("cosine", "linear")
 PRECISIONS = ("float32", "mixed_bfloat16", "float64", "auto")
+# What every config.json must have (official.files.checked_json.check_keys), besides the settings that its task checks.
+SHAPE = {
+    "name?": str,
+    "init?": str,
+    "task": str,
+    "model?": dict,
+    "data?": dict,
+    "train": dict,
+    "train.batch_size": int,
+    "train.precision": str,
+    "train.ema_decay?": (int, float),
+    "train.best?": str,
+}
 
 
 class Setting(NamedTuple):
@@ -230,6 +244,33 @@ def in_steps(train, examples):
 def to_plain(config):
     """A config as nested dicts and lists of JSON's types: tuples become lists."""
     return json.loads(config.to_json())
+
+
+def read_config(path):
+    """The config in a file that official.train or an export has written, `completed`.
+
+    Args:
+      path: a pathlib.Path.
+
+    Returns:
+      Nested dicts and lists. Only what all recipes have in common is checked: the task checks its own settings.
+
+    Raises:
+      ValueError: as official.files.checked_json.read_json; or a value of another type than a config's. Names the file.
+      OSError: the file cannot be read.
+    """
+    plain = read_json(path, keys=SHAPE)
+    if plain["train"]["precision"] not in PRECISIONS:
+        raise ValueError(f"{path} is not allowed: train.precision must be one of {', '.join(PRECISIONS)}")
+    return completed(plain)
+
+
+def to_config_dict(plain, path):
+    """The ConfigDict of a plain config; raises ValueError that names its file for names of settings that it cannot have."""
+    try:
+        return ConfigDict(plain)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not allowed: {error}") from error
 
 
 def completed(plain):

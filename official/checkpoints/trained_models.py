@@ -181,7 +181,7 @@ def fill_in(config, workdir):
     shape = {"config.data?": dict, "config.model?": dict}
     ran = read_json(summary, keys={"config": dict, **shape})["config"] if summary.exists() else {}
     for section in ("data", "model"):
-        for setting, value in (to_config_dict(ran.get(section) or {}, summary) if section in config else {}).items():
+        for setting, value in (to_config_dict(ran.get(section) or {}, summary) if config.get(section) else {}).items():
             if config[section].get(setting) in (None, ""):
                 config[section][setting] = value
 

@@ -143,13 +143,16 @@ class Source:
         """Marks tensors as not needed, also ones that were taken for a check.
 
         Args:
-          pattern: of their names, as of fnmatch: "*.position_ids". None needs to match.
+          pattern: of their names, as of fnmatch: "*.position_ids"; or a set of names. None needs to match.
           reason: for the table.
 
         Returns:
           The names that match.
         """
-        matching = fnmatch.filter(self._places, pattern)
+        if isinstance(pattern, str):
+            matching = fnmatch.filter(self._places, pattern)
+        else:
+            matching = [name for name in self._places if name in pattern]
         self._dropped |= {self._places[name][0]: reason for name in matching}
         return matching
 

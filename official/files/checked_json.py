@@ -70,7 +70,7 @@ def decoded(content):
     except RecursionError as error:
         raise ValueError(TOO_DEEP) from error
     containers = [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH):
         inside = (item.values() if isinstance(item, dict) else item for item in containers if isinstance(item, (dict, list)))
         containers = [item for items in inside for item in items if isinstance(item, (dict, list))]
         if not containers:

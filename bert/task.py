@@ -50,6 +50,8 @@ class TextTask(Task):
         data, model = config.data, config.model
         self.config = config
         self.bad_examples = BadExamples(data.bad_examples)
+        if not isinstance(model.max_length, int):
+            raise ValueError(f"model.max_length={model.max_length!r} is not allowed: it must be a whole number")
         if data.max_length > model.max_length:
             allowed = f"at most model.max_length={model.max_length}, the model's positions"
             raise ValueError(f"data.max_length={data.max_length} is not allowed: it must be {allowed}")
@@ -190,4 +192,4 @@ def _data_of(path, seen=()):
 def _vocabulary_in(data):
     """Path of the vocabulary of a run's `data`, "" if it is unknown."""
     path = data.get("vocabulary") or prepared_vocabulary(data.get("dir"))  # a pretraining run may use its data's vocabulary
-    return path if path and pathlib.Path(path).is_file() else ""
+    return path if path and isinstance(path, str) and pathlib.Path(path).is_file() else ""

@@ -4,6 +4,7 @@ import copy
 import functools
 import json
 import math
+import numbers
 import pathlib
 import re
 from typing import Any, NamedTuple
@@ -30,6 +31,15 @@ FIXED = (
 )
 # Exceptions: they do not change what is trained on.
 FREE = ("data.dir", "data.bad_examples", "data.max_pixels")
+# What a setting may be whose default is of a type, in Python and in words.
+TYPES = {
+    bool: ((bool,), "True or False"),
+    int: ((numbers.Integral,), "a whole number"),
+    float: ((numbers.Real,), "a number"),
+    str: ((str, type(None)), "text"),
+    tuple: ((tuple, list), "a list"),
+    type(None): ((), "anything"),
+}
 # Defaults of settings that older config.json files lack.
 LATER = {"init": "", "train.schedule": "cosine", "train.best": "", "train.epochs": 0.0, "train.warmup_epochs": 0.0}
 # Settings of `train` that say the same in two units; only one of a pair may be given.
@@ -40,7 +50,7 @@ SCHEDULES = ("cosine", "linear")
 PRECISIONS = ("float32", "mixed_bfloat16", "float64", "auto")
 # What every config.json must have (official.files.checked_json.check_keys), besides the settings that its task checks.
 SHAPE = {
-    "name?": str,
+    "name": str,
     "init?": str,
     "task": str,
     "model?": dict,
@@ -149,6 +159,26 @@ def check_section(section, settings, allowed):
     for setting, (is_allowed, what) in allowed.items():
         if not is_allowed:
             raise ValueError(f"{section}.{setting}={settings[setting]!r} is not allowed: it must be {what}")
+
+
+def check_types(section, settings, table):
+    """Refuses settings of another type than their default's, as a config.json from elsewhere may have them.
+
+    Args:
+      section: its name in the recipe.
+      settings: its settings, a dict or ConfigDict.
+      table: {name: Setting}. A setting whose default is None may have any type, and one whose default is text may be None.
+
+    Raises:
+      ValueError: naming the first setting that is missing or of another type, and what is allowed.
+    """
+    for name, setting in table.items():
+        if name not in settings:
+            raise ValueError(f"{section}.{name} is missing: {section} must have the settings {', '.join(table)}")
+        kinds, what = TYPES[type(setting.default)]
+        value = settings[name]
+        if kinds and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
+            raise ValueError(f"{section}.{name}={value!r} is not allowed: it must be {what}")
 
 
 def data_name(data):

@@ -168,7 +168,7 @@ def test_no_command_runs_what_a_config_names(models, stranger, monkeypatch, tmp_
 
 
 def test_nothing_else_runs_it(models, stranger, monkeypatch, tmp_path, config):
-    """Not publishing, a handle, official.hub, predictions, weights and settings for another model, or a recipe that starts there."""
+    """Not publishing, a handle, official.hub, predictions, load_model, weights, or a recipe that starts there."""
     ran = []
     monkeypatch.setattr(subprocess, "Popen", lambda *arguments, **more: ran.append(arguments))
     publish(models["exported"], tmp_path / "repository", "me/strange")

@@ -39,9 +39,7 @@ def test_a_program_in_a_layer(tmp_path, marker, form):
     path = str(tmp_path / form)
     with_program(marker).save(path)
     marker.unlink()
-    with pytest.raises(
-        ValueError, match="cannot be read as a Keras model: it names '(keras.layers.)?Lambda', which is no part of"
-    ):
+    with pytest.raises(ValueError, match="cannot be read as a Keras model: it names '(keras.layers.)?Lambda', which is no"):
         vision.load_model(path)
     assert not marker.exists()
 

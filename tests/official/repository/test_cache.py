@@ -351,9 +351,8 @@ def test_redirected_elsewhere(hub, place):
 
 def test_redirected(repository, cache, hub):
     """To another server, by a relative or an absolute address."""
-    with serving(repository) as (address, *_):
-        with answering(Elsewhere, place=f"{address}/index.json") as elsewhere:
-            assert Server(elsewhere).entries() == Server(address).entries()
+    with serving(repository) as (address, *_), answering(Elsewhere, place=f"{address}/index.json") as elsewhere:
+        assert Server(elsewhere).entries() == Server(address).entries()
 
 
 @pytest.mark.parametrize("place", ["the cache", "a model in it"])
@@ -366,9 +365,7 @@ def test_of_another_user(repository, cache, hub, monkeypatch, place):
         os.chown(owned, 12345, -1)
     else:
         monkeypatch.setattr("os.geteuid", lambda: 12345)
-    with pytest.raises(
-        ValueError, match=r" is refused: it belongs to another user, who could exchange the models in it; TFHUB_CAC"
-    ):
+    with pytest.raises(ValueError, match=" is refused: it belongs to another user, who could exchange the models in it; TF"):
         find_published(HANDLE)
     if place == "a model in it":
         assert cached(str(repository), HANDLE) is None

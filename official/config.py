@@ -177,6 +177,7 @@ def check_types(section, settings, table):
             raise ValueError(f"{section}.{name} is missing: {section} must have the settings {', '.join(table)}")
         kinds, what = TYPES[type(setting.default)]
         value = settings[name]
+        value = value.to_dict() if isinstance(value, ConfigDict) else value
         if kinds and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
             raise ValueError(f"{section}.{name}={value!r} is not allowed: it must be {what}")
 

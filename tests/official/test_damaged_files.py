@@ -15,7 +15,6 @@ from official.checkpoints.trained_models import initial_config, recipe_data
 from official.config import TRAIN, check_types, defaults_of
 from official.data.rows import Rows
 from official.files.summary import metrics_of_step, read_summary
-from official.task import create_task
 from tests.official.tiny import tiny_config
 from vision.preprocessing import DATA
 
@@ -152,11 +151,12 @@ def test_recipes_have_the_types():
     check_types("data", {**defaults_of(DATA), "rotate": 8, "dir": None}, DATA)
     with pytest.raises(ValueError, match=r"^data\.dir is missing: data must have the settings name, dir, "):
         check_types("data", {"name": ""}, DATA)
-    assert create_task(config).class_names
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"step\n\xff\n", b"loss\n1\n", b"step,loss\nx,1\n", b"step\n" + b"1" * 200_000, b"\0\n"]
+    "content",
+    [b"", b"step\n\xff\n", b"loss\n1\n", b"step,loss\nx,1\n", b"step\n" + b"1" * 200_000, b"\0\n"],
+    ids=range(6),
 )
 def test_table_of_a_run(workdir, content):
     (workdir / "metrics.csv").write_bytes(content)

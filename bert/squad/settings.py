@@ -53,7 +53,7 @@ def check_data_settings(data):
     Raises:
       ValueError: names the setting, its value and what is allowed.
     """
-    check_types("data", data, DATA)
+    check_types("data", data, {name: setting for name, setting in DATA.items() if name != "null_threshold"})
     room = data.max_length - SPECIAL_TOKENS - data.max_query_length
     allowed = {
         "max_query_length": (data.max_query_length >= 1, "at least 1"),

@@ -13,7 +13,7 @@ import sys
 from typing import NamedTuple
 
 from official.cli.arguments import parse_with_settings, positive
-from official.files.checked_json import read_json
+from official.files.checked_json import NUMBER, check_keys, check_values, read_json
 from official.files.layout import printable
 from official.files.summary import write_summary
 from official.files.tables import text_table
@@ -42,6 +42,9 @@ def repeat(config, workdir, seeds, split, arguments=(), parallel=1):
     what = dict(config=config, arguments=list(arguments), split=split)
     before = read_json(file, keys={"runs": list}) if file.exists() else {}
     # Results on another split or under other settings are stale; official.train refuses what may not change.
+    for run in before.get("runs", ()):
+        check_keys(run, f"a run in {file}", {"seed": int, "metrics": dict, "step": int, "seconds": NUMBER})
+        check_values(run["metrics"], f"{file}, metric", NUMBER)
     runs = before["runs"] if what.items() <= before.items() else []
     cores = cores_each(parallel) if parallel > 1 else None
 

@@ -7,9 +7,8 @@ import statistics
 import sys
 
 from official.cli.subprocesses import forward_sigterm, run_command
-from official.files.checked_json import read_json
+from official.files.checked_json import NUMBER, read_json
 from official.files.layout import CONFIG_JSON, EVALUATION, METRICS_JSON, SUMMARY_JSON
-from official.files.summary import read_summary
 
 
 class RunFailed(RuntimeError):
@@ -36,7 +35,7 @@ def train_and_evaluate(config, workdir, arguments=(), split=None, cores=None):
     threads = {f"TF_NUM_{which}OP_THREADS": str(cores) for which in ("INTRA", "INTER")} if cores else {}
     environment = {**os.environ, **threads}
     _run(workdir, environment, "official.train", f"--config={config}", f"--workdir={workdir}", *arguments)
-    summary = read_summary(workdir / SUMMARY_JSON)
+    summary = read_json(workdir / SUMMARY_JSON, keys={"step": int, "exported_step?": int, "wall_seconds": NUMBER})
     if split is None:
         return summary, None
     # The recipe's own task, or one that it wraps, may be of a module outside this project, which official.evaluate must be given.

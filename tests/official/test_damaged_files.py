@@ -1,6 +1,7 @@
 """Whatever is in the files of a run, an export or a repository: every command ends with one sentence that names the file."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -112,9 +113,10 @@ def test_summary_of_a_run(workdir, monkeypatch, tmp_path, content):
         train.finished_summary(tiny_config(), workdir)
     with pytest.raises(ValueError, match=f"^{file} is not "):
         read_summary(file)
-    (tmp_path / "repeat.json").write_bytes(content)
-    message = said(monkeypatch, repeat, "--config=vision/configs/digits.py", f"--workdir={tmp_path}", "--seeds=1")
-    assert f"{tmp_path / 'repeat.json'} is not " in message
+    for damaged in (content, b'{"runs": [1]}', b'{"runs": [{"seed": 0, "metrics": {"a": "b"}, "step": 1, "seconds": 1}]}'):
+        (tmp_path / "repeat.json").write_bytes(damaged)
+        message = said(monkeypatch, repeat, "--config=vision/configs/digits.py", f"--workdir={tmp_path}", "--seeds=1")
+        assert re.search(f"{tmp_path / 'repeat.json'}.* is not ", message)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ from official.checkpoints.weights import plain_name
 from official.cli.arguments import parse_with_data, positive
 from official.conversion.hugging_face import write_hugging_face
 from official.conversion.source import open_source, print_account, print_notes
-from official.files.layout import check_output
+from official.files.layout import check_output, printable
 from official.files.summary import run_facts
 from official.serving.saved_models import keep_weights, write_saved_model
 from official.task import create_task
@@ -223,7 +223,7 @@ def main(argv=None):
             return
         report(*convert_model(args.source, args.output, data=data, **given))
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(printable(f"error: {error}"))
 
 
 if __name__ == "__main__":

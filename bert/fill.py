@@ -16,7 +16,7 @@ with quiet.startup():
 from bert.masked_lm.fill_mask import GAP
 from official.checkpoints.weights import local_path
 from official.cli.arguments import add_model
-from official.files.layout import SAVED_MODEL
+from official.files.layout import SAVED_MODEL, printable
 from official.serving.signatures import load_exported
 
 
@@ -64,11 +64,11 @@ def main(argv=None):
     try:
         filled = fill_texts(args.model, args.text)
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(printable(f"error: {error}"))
     for text, gaps in zip(args.text, filled, strict=True):
         print(text)
         for guesses in gaps:
-            print("    " + ", ".join(f"{word} {share:.1%}" for word, share in guesses))
+            print("    " + ", ".join(f"{printable(word)} {share:.1%}" for word, share in guesses))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from bert.corpus.open import add_corpus_arguments, open_corpus
 from bert.corpus.shards import Shards, finish_info, read_info, write_info
 from official.cli.status_line import StatusLine
 from official.config import changes
+from official.files.layout import printable
 
 DEFAULT_RUNNER, LOCAL = "DirectRunner", "local"
 
@@ -203,7 +204,7 @@ def main(argv=None):
         )
         info = prepare(shards, args.corpus, args.runner, options, args.blank_lines, args.data_dir or "", args.tfds_feature)
     except (ValueError, OSError, tf.errors.OpError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(printable(f"error: {error}"))
     report(info, args.output, time.perf_counter() - begun)
 
 

@@ -52,6 +52,8 @@ class TextTask(Task):
         data, model = config.data, config.model
         self.config = config
         self.bad_examples = BadExamples(data.bad_examples)
+        if not isinstance(model.max_length, int):
+            raise ValueError(f"model.max_length={model.max_length!r} is not allowed: it must be a whole number")
         if data.max_length > model.max_length:
             allowed = f"at most model.max_length={model.max_length}, the model's positions"
             raise ValueError(f"data.max_length={data.max_length} is not allowed: it must be {allowed}")
@@ -183,18 +185,20 @@ def open_vocabulary(config):
     return tokenizer
 
 
-def _data_of(path):
+def _data_of(path, seen=()):
     """The `data` settings of the run that a model is of, with what it filled in; {} if they are unknown; "" for no model."""
     data = recipe_data(path) if path else {}
     if data and not data.get("vocabulary"):
         # A run that is not finished has not written down that its vocabulary is that of its own `init`.
         config = find_model(path).config
-        if config.get("init") and config.init != path:
-            data = {**data, "vocabulary": _data_of(config.init).get("vocabulary", "")}
+        init = config.get("init") or ""
+        # A config from elsewhere may name an address, and runs may name each other in a circle.
+        if init and init not in seen and "://" not in init:
+            data = {**data, "vocabulary": _data_of(init, (*seen, path)).get("vocabulary", "")}
     return data
 
 
 def _vocabulary_in(data):
     """Path of the vocabulary of a run's `data`, "" if it is unknown."""
     path = data.get("vocabulary") or prepared_vocabulary(data.get("dir"))  # a pretraining run may use its data's vocabulary
-    return path if path and pathlib.Path(path).is_file() else ""
+    return path if path and isinstance(path, str) and pathlib.Path(path).is_file() else ""

@@ -30,7 +30,7 @@ from bert.tokenizers.wordpiece import SPECIAL
 from bert.tokenizers.wordpiece_trainer import learn_pieces
 from official.cli.status_line import StatusLine
 from official.files.atomic import atomic_write
-from official.files.layout import check_output
+from official.files.layout import check_output, printable
 
 FORMAT = 1  # version of the vocabulary for given words
 BATCH_BYTES = 1 << 20  # size of the texts that are normalized in one call
@@ -156,7 +156,7 @@ def main(argv=None):
         tokens = learn_pieces(counts, args.size, SPECIAL)
         write_vocabulary(args.output, tokens)
     except (ValueError, OSError, tf.errors.OpError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(printable(f"error: {error}"))
     print(f"{len(tokens):,} tokens learned from {len(counts):,} words in {time.perf_counter() - begun:.1f} seconds")
     unknown, length = unknown_and_length(args.output, counts, not args.cased)
     print(f"A word of these texts has {length:.2f} tokens on average, and {unknown:.3%} of the words are unknown.")

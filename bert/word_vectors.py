@@ -26,6 +26,7 @@ from bert.corpus.records import parse
 from bert.masked_lm.data import PretrainingData, read_vectors
 from official.cli.arguments import add_data_dir, positive
 from official.files.atomic import atomic_write
+from official.files.layout import printable
 
 FORMAT = 1  # version of the file and of the vectors for given data
 STANDARD_DEVIATION = 0.1  # of all values: large compared with the noise of the first training steps
@@ -101,7 +102,7 @@ def main(argv=None):
     except ModuleNotFoundError as error:
         sys.exit(f"error: the package {error.name} is not installed: pip install '.[text]' in the checkout")
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(printable(f"error: {error}"))
     seconds = time.perf_counter() - started
     print(f"{args.output}: vectors of {len(vectors):,} tokens, learned in {seconds:.0f} seconds")
 

@@ -4,12 +4,14 @@ import copy
 import functools
 import json
 import math
+import numbers
 import pathlib
 import re
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict, config_dict
 
+from official.files.checked_json import read_json
 from official.zoo import override
 
 # Settings that must stay the same when a run is resumed; every other setting may change.
@@ -29,6 +31,15 @@ FIXED = (
 )
 # Exceptions: they do not change what is trained on.
 FREE = ("data.dir", "data.bad_examples", "data.max_pixels")
+# What a setting may be whose default is of a type, in Python and in words.
+TYPES = {
+    bool: ((bool,), "True or False"),
+    int: ((numbers.Integral,), "a whole number"),
+    float: ((numbers.Real,), "a number"),
+    str: ((str, type(None)), "text"),
+    tuple: ((tuple, list), "a list"),
+    type(None): ((), "anything"),
+}
 # Defaults of settings that older config.json files lack.
 LATER = {
     "init": "",
@@ -47,6 +58,19 @@ EPOCHS_OF = {"steps": "epochs", "warmup_steps": "warmup_epochs"}
 OPTIMIZERS = ("lamb", "adamw", "sgd")
 SCHEDULES = ("cosine", "linear")
 PRECISIONS = ("float32", "mixed_bfloat16", "float64", "auto")
+# What every config.json must have (official.files.checked_json.check_keys), besides the settings that its task checks.
+SHAPE = {
+    "name": str,
+    "init?": str,
+    "task": str,
+    "model?": dict,
+    "data?": dict,
+    "train": dict,
+    "train.batch_size": int,
+    "train.precision": str,
+    "train.ema_decay?": (int, float),
+    "train.best?": str,
+}
 
 
 class Setting(NamedTuple):
@@ -149,6 +173,27 @@ def check_section(section, settings, allowed):
     for setting, (is_allowed, what) in allowed.items():
         if not is_allowed:
             raise ValueError(f"{section}.{setting}={settings[setting]!r} is not allowed: it must be {what}")
+
+
+def check_types(section, settings, table):
+    """Refuses settings of another type than their default's, as a config.json from elsewhere may have them.
+
+    Args:
+      section: its name in the recipe.
+      settings: its settings, a dict or ConfigDict.
+      table: {name: Setting}. A setting whose default is None may have any type, and one whose default is text may be None.
+
+    Raises:
+      ValueError: naming the first setting that is missing or of another type, and what is allowed.
+    """
+    for name, setting in table.items():
+        if name not in settings:
+            raise ValueError(f"{section}.{name} is missing: {section} must have the settings {', '.join(table)}")
+        kinds, what = TYPES[type(setting.default)]
+        value = settings[name]
+        value = value.to_dict() if isinstance(value, ConfigDict) else value
+        if kinds and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
+            raise ValueError(f"{section}.{name}={value!r} is not allowed: it must be {what}")
 
 
 def data_name(data):
@@ -261,6 +306,33 @@ def in_steps(train, examples):
 def to_plain(config):
     """A config as nested dicts and lists of JSON's types: tuples become lists."""
     return json.loads(config.to_json())
+
+
+def read_config(path):
+    """The config in a file that official.train or an export has written, `completed`.
+
+    Args:
+      path: a pathlib.Path.
+
+    Returns:
+      Nested dicts and lists. Only what all recipes have in common is checked: the task checks its own settings.
+
+    Raises:
+      ValueError: as official.files.checked_json.read_json; or a value of another type than a config's. Names the file.
+      OSError: the file cannot be read.
+    """
+    plain = read_json(path, keys=SHAPE)
+    if plain["train"]["precision"] not in PRECISIONS:
+        raise ValueError(f"{path} is not allowed: train.precision must be one of {', '.join(PRECISIONS)}")
+    return completed(plain)
+
+
+def to_config_dict(plain, path):
+    """The ConfigDict of a plain config; raises ValueError that names its file for names of settings that it cannot have."""
+    try:
+        return ConfigDict(plain)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not allowed: {error}") from error
 
 
 def completed(plain):

@@ -20,6 +20,7 @@ from official import config as configs
 from official.checkpoints.trained_models import load_forward, open_recipe
 from official.cli.arguments import add_data_dir, add_model, add_task_modules, parse_with_data
 from official.evaluation.runner import METRICS_FILE, check_folder, run_model, write_evaluation
+from official.files.layout import printable
 from official.files.tables import text_table
 
 
@@ -79,7 +80,7 @@ def evaluate(model, split="validation", output=None, data_dir=None, batch_size=N
 def report(written, files):
     """Prints the metrics and where the files are."""
     of_step = "" if written["step"] is None else f" after {written['step']} steps"
-    print(f"\n{written['model']}{of_step}, {written['examples']:,} {written['unit']} of the {written['split']} split:")
+    print(f"\n{printable(written['model'])}{of_step}, {written['examples']:,} {written['unit']} of the {written['split']} split:")
     for name, value in written["metrics"].items():
         print(f"  {name.replace('top_', 'top-').replace('_', ' '):28}{value:.4f}")
     print()
@@ -131,7 +132,7 @@ def main():
                 model, given.split, given.output, given.data_dir, given.batch_size, averaged, data, given.task_modules
             )
         except (ValueError, OSError) as error:
-            sys.exit(f"error: {error}")
+            sys.exit(printable(f"error: {error}"))
         report(written, files)
         evaluations.append(written)
     if len(evaluations) > 1:

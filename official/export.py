@@ -22,7 +22,7 @@ from official import config as configs
 from official.checkpoints.trained_models import change_data, fill_in, find_model, restore_weights
 from official.checkpoints.weights import locate
 from official.cli.arguments import add_data_dir, add_model, add_task_modules, parse_with_data, positive
-from official.files.layout import SAVED_MODEL, check_output, is_export
+from official.files.layout import SAVED_MODEL, check_output, is_export, printable
 from official.files.summary import metrics_of_step, run_facts
 from official.serving import runtimes
 from official.serving.saved_models import write_saved_model
@@ -135,7 +135,7 @@ def _output_folder(output, workdir, checkpoint, part, whole_run, versioned):
 def report(folder, facts):
     """Prints where an exported model is, and its signatures."""
     step = "" if facts["step"] is None else f" of step {facts['step']}"
-    print(f"{folder}: {facts['model']}{step}, {facts['kind'] or 'a model'}, {facts['parameters']:,} parameters")
+    print(f"{folder}: {printable(facts['model'])}{step}, {facts['kind'] or 'a model'}, {facts['parameters']:,} parameters")
     for name, signature in facts["signatures"].items():
         inputs, outputs = (", ".join(f"{key} {kind}" for key, kind in signature[side].items()) for side in ("inputs", "outputs"))
         print(f"  {name}: {inputs} -> {outputs}")
@@ -177,7 +177,7 @@ def main(argv=None):
         options = {name: getattr(args, name) for name in ("signature", "examples", "compared", "split", "evaluated", "rounds")}
         runtimes.report(*export_for_runtimes(args.model, args.format.split(","), args.output, **shared, **options))
     except (ValueError, OSError, ModuleNotFoundError, tf.errors.OpError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(printable(f"error: {error}"))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from official import config as configs
 from official.checkpoints.trained_models import fill_in, find_model, restore_weights
 from official.checkpoints.weights import plain_name, read_weights
 from official.cli.arguments import add_data_dir, add_model, add_task_modules, parse_with_settings
-from official.files.layout import check_output
+from official.files.layout import check_output, printable
 from official.files.summary import run_facts
 from official.files.tables import text_table
 from official.serving.saved_models import keep_weights, write_saved_model
@@ -153,7 +153,7 @@ def report(folder, facts, growth, before):
         print(f"  unexplained share of the variance of each block's output: {_percentages(growth.unexplained)}")
     for note in growth.notes:
         print(f"\n{note}")
-    print(f"\n{folder}: {facts['model']}, {facts['kind']}, {facts['parameters']:,} parameters, before {before:,}")
+    print(f"\n{folder}: {printable(facts['model'])}, {facts['kind']}, {facts['parameters']:,} parameters, before {before:,}")
 
 
 def _percentages(shares):
@@ -197,7 +197,7 @@ def main():
             given.task_modules,
         )
     except (ValueError, OSError, tf.errors.OpError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(printable(f"error: {error}"))
     report(given.output, *grown)
 
 

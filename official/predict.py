@@ -27,8 +27,10 @@ from official.cli.arguments import add_model
 from official.cli.status_line import StatusLine
 from official.data.bad_examples import op_message
 from official.data.rows import CSV, ENDINGS, JSONL, Rows, is_table
-from official.files.layout import FACTS_FILE, printable
+from official.files.checked_json import decoded
+from official.files.layout import printable
 from official.files.nearest import VECTOR, nearest_table
+from official.files.summary import read_facts
 from official.serving.signatures import exported_folder, load_exported
 
 SIGNATURE = "serving_default"
@@ -116,8 +118,7 @@ def _open(folder, signature):
         raise ValueError(
             f"--signature={signature} is not allowed: its inputs must be strings, and {', '.join(sorted(others))} are not"
         )
-    facts = folder / FACTS_FILE
-    class_names = json.loads(facts.read_text(encoding="utf-8")).get("class_names") if facts.is_file() else []
+    class_names = read_facts(folder).get("class_names") or []
 
     def call(columns):
         tensors = {name: tf.constant(values, tf.string) for name, values in columns.items()}
@@ -261,7 +262,7 @@ def kept_lines(output, names):
     bad = 0
     for number, (row, name) in enumerate(itertools.zip_longest(rows, names[: len(rows)]), start=1):
         try:
-            fields = json.loads(row)
+            fields = decoded(row)
         except ValueError:
             fields = None
         if name is None or not isinstance(fields, dict) or fields.get("input") != name or _is_of_0_1_0(fields):
@@ -359,7 +360,7 @@ def main(argv=None):
     try:
         done, bad = predict(args.model, args.input, args.output, args.batch_size, args.signature, dict(args.column))
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(printable(f"error: {error}"))
     except KeyboardInterrupt:
         sys.exit("\nstopped; the same command resumes here")
     print(f"{printable(args.output)}: {done:,} lines, {bad:,} of them of invalid inputs")

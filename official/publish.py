@@ -15,7 +15,7 @@ import shutil
 import sys
 
 from official.files.atomic import fsync, fsync_all, locked
-from official.files.layout import METRICS_JSON
+from official.files.layout import METRICS_JSON, printable
 from official.repository.archives import pack, sha256_of
 from official.repository.card import find_facts, headline_metrics, html_card, markdown_card
 from official.repository.handles import Handle, is_handle, parse_handle, parse_name
@@ -207,7 +207,7 @@ def main(argv=None):
     try:
         entry = publish(args.model, args.repository, args.handle, args.licence, args.plots)
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(printable(f"error: {error}"))
     print(f"Published {entry.handle}, {entry.bytes:,} bytes of SHA-256 {entry.sha256}")
     print(f"  {pathlib.Path(args.repository) / entry.handle}.html: its model card")
     print(f"  {pathlib.Path(args.repository) / PAGE}: all models")

@@ -8,12 +8,13 @@ cores better with one run each: --parallel=2 does two runs at a time, on half of
 """
 
 import argparse
-import json
 import pathlib
 import sys
 from typing import NamedTuple
 
 from official.cli.arguments import parse_with_settings, positive
+from official.files.checked_json import NUMBER, check_keys, check_values, read_json
+from official.files.layout import printable
 from official.files.summary import write_summary
 from official.files.tables import text_table
 from official.training.seeds import RunFailed, call_each, cores_each, figures, train_and_evaluate
@@ -35,11 +36,15 @@ def repeat(config, workdir, seeds, split, arguments=(), parallel=1):
 
     Raises:
       RunFailed: the same call resumes from there.
+      ValueError, OSError: a damaged file of these runs.
     """
     file = workdir / "repeat.json"
     what = dict(config=config, arguments=list(arguments), split=split)
-    before = json.loads(file.read_text()) if file.exists() else {}
+    before = read_json(file, keys={"runs": list}) if file.exists() else {}
     # Results on another split or under other settings are stale; official.train refuses what may not change.
+    for run in before.get("runs", ()):
+        check_keys(run, f"a run in {file}", {"seed": int, "metrics": dict, "step": int, "seconds": NUMBER})
+        check_values(run["metrics"], f"{file}, metric", NUMBER)
     runs = before["runs"] if what.items() <= before.items() else []
     cores = cores_each(parallel) if parallel > 1 else None
 
@@ -105,8 +110,8 @@ def main():
     given, settings = parse_with_settings(parser, {"train.seed": "the seeds are 0 to --seeds less 1"})
     try:
         found = repeat(given.config, given.workdir, given.seeds, given.split, settings, given.parallel)
-    except RunFailed as error:
-        sys.exit(f"error: {error}")
+    except (RunFailed, ValueError, OSError) as error:
+        sys.exit(printable(f"error: {error}"))
     except KeyboardInterrupt:
         sys.exit("stopped; the same command resumes from there")
     print(f"\n{given.config}, {given.seeds} seeds, {given.split} split:\n{table(found)}\n\n  {given.workdir / 'repeat.json'}")

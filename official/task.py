@@ -8,6 +8,7 @@ import re
 from typing import Any, NamedTuple
 
 import tensorflow as tf
+from ml_collections import ConfigDict
 
 from official.data.bad_examples import BadExamples
 from official.exportable import ExportSpec, TracedModel, keras_module, model_endpoint
@@ -326,7 +327,12 @@ def create_task(config, task_modules=(), is_recipe=False):
     Raises:
       ValueError: as `task_class`, and as the task's constructor.
     """
-    return task_class(config, task_modules, is_recipe)(config)
+    kind = task_class(config, task_modules, is_recipe)
+    for section, meanings in kind.setting_meanings().items():
+        if not isinstance(config.get(section), ConfigDict):
+            given = config.get(section)
+            raise ValueError(f"{section}={given!r} is not allowed: it must have the settings {', '.join(meanings)}")
+    return kind(config)
 
 
 def task_class(config, task_modules=(), is_recipe=False):

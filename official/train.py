@@ -43,7 +43,7 @@ from official.files.layout import (
     SUMMARY_JSON,
     TENSORBOARD,
 )
-from official.files.summary import metrics_of_step, report, run_facts, write_summary
+from official.files.summary import metrics_of_step, read_summary, report, run_facts, write_summary
 from official.files.tables import Table, read_table, text_table
 from official.serving.saved_models import write_saved_model
 from official.task import create_task, data_text, task_class
@@ -430,7 +430,7 @@ def finished_summary(config, workdir):
     """
     workdir = pathlib.Path(workdir)
     if (workdir / CONFIG_JSON).exists():
-        before = configs.completed(json.loads((workdir / CONFIG_JSON).read_text()))
+        before = configs.read_config(workdir / CONFIG_JSON)
         changes = configs.changes(before, configs.to_plain(config))
         later = {key: changes.pop(key)[1] for key in [*changes] if configs.came_later(key, before)}
         listed = "; ".join(f"{key}: {old!r} -> {new!r}" for key, (old, new) in changes.items())
@@ -442,7 +442,7 @@ def finished_summary(config, workdir):
             print(f"Settings that did not exist when this run began: {', '.join(f'{k}={v!r}' for k, v in later.items())}")
     if not (workdir / SUMMARY_JSON).exists():
         return None
-    summary = json.loads((workdir / SUMMARY_JSON).read_text())
+    summary = read_summary(workdir / SUMMARY_JSON)
     if is_longer(config.train, summary):
         if not was_saved(workdir / CHECKPOINTS):
             raise ValueError(

@@ -278,3 +278,14 @@ def test_commands_on_text(tmp_path):
     summary = json.loads((tmp_path / "runs/rotten_tomatoes/summary.json").read_text())
     assert summary["metrics"]["val_accuracy"] > 0
     assert (tmp_path / "runs/rotten_tomatoes/saved_model/saved_model.pb").exists()
+
+
+def test_security_page_names_tests_that_exist():
+    """Every file of tests that docs/security.md names, and in a row that names tests every one of them in these files."""
+    for row in re.findall(r"^\|.*\|$", (ROOT / "docs/security.md").read_text(), re.MULTILINE):
+        names = re.findall(r"`([\w/]*test_\w+)(\.py)?`", row)
+        files = [path for name, ending in names if ending for path in (ROOT / "tests").rglob(f"{name.rpartition('/')[2]}.py")]
+        assert len(files) >= sum(bool(ending) for _, ending in names), row
+        functions = [name for name, ending in names if not ending]
+        found = "".join(path.read_text() for path in files)
+        assert all(f"def {name}(" in found for name in functions), row

@@ -76,7 +76,7 @@ def main(argv):
         output.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(output, content.getvalue())
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(printable(f"error: {error}"))
     print(f"{printable(output)}: {EXAMPLES.value} examples in {EPOCHS.value} epochs")
 
 

@@ -24,7 +24,7 @@ from official import config as configs
 from official.checkpoints.trained_models import change_data
 from official.cli.arguments import parse_with_data, positive
 from official.conversion.source import open_source, print_account
-from official.files.layout import check_output
+from official.files.layout import check_output, printable
 from official.files.summary import run_facts
 from official.serving.saved_models import write_saved_model
 from official.task import create_task
@@ -123,7 +123,7 @@ def main(argv=None):
             return
         report(args.output, *convert_model(args.source, args.output, data=data, **given))
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(printable(f"error: {error}"))
 
 
 if __name__ == "__main__":

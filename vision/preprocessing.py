@@ -9,7 +9,7 @@ import math
 
 import tensorflow as tf
 
-from official.config import Setting, check_section, defaults_of, section_settings
+from official.config import Setting, check_section, check_types, defaults_of, section_settings
 from official.data.bad_examples import POLICIES
 from vision.decoding import central_box, decode_crop, inception_box, whole
 from vision.sizes import sides
@@ -67,7 +67,10 @@ def check_data_settings(data):
     Raises:
       ValueError: naming the setting, its value and what is allowed.
     """
+    check_types("data", data, DATA)
+    names = data.classes if isinstance(data.classes, (list, tuple)) else (data.classes,)
     allowed = {
+        "classes": (data.classes is None or all(isinstance(name, str) for name in names), "a list of names"),
         "cache_mib": (data.cache_mib >= 0, "at least 0"),
         "shuffle_buffer": (data.shuffle_buffer >= 1, "at least 1"),
         "crop": (data.crop in CROPS, f"one of {', '.join(CROPS)}"),

@@ -1,7 +1,5 @@
 """A BERT or ALBERT of Hugging Face or Google as a model of this zoo."""
 
-import glob
-
 import numpy as np
 
 from bert.conversion.google import hugging_face_names
@@ -106,11 +104,10 @@ def _begin_names(source):
     if prefix in ("", "bert.", "albert."):
         source.rename(lambda name: name.removeprefix(prefix))
         return
-    outside = [name for name in source.names() if not name.startswith(prefix)]
+    outside = dict.fromkeys(name for name in source.names() if not name.startswith(prefix))
     if outside:
         source.notes.append(f"tensors outside {prefix.rstrip('.')} are left out: {listed(outside)}")
-    for name in outside:
-        source.drop(_literal(name), f"outside {prefix.rstrip('.')}")
+    source.drop(outside.keys(), f"outside {prefix.rstrip('.')}")
     source.rename(lambda name: f"outside/{name}" if name in outside else name.removeprefix(prefix))
 
 
@@ -132,9 +129,9 @@ def _task(source, family, given):
     tasks = [task for head, task in HEAD_TASKS.items() if head in present]
     if given and given not in tasks:
         task = "encoder"
-        for name in source.names():
-            if not name.startswith(("embeddings.", "encoder.", "pooler.", "outside/")):
-                source.drop(_literal(name), f"a head, which task={given!r} does not take")
+        taken = ("embeddings.", "encoder.", "pooler.", "outside/")
+        others = {name for name in source.names() if not name.startswith(taken)}
+        source.drop(others, f"a head, which task={given!r} does not take")
     else:
         _check_heads(source, present)
         task = given or next(iter(tasks), "encoder")
@@ -142,7 +139,7 @@ def _task(source, family, given):
         if head not in TASK_HEADS[task]:
             for name in heads[head]:
                 what = "an encoder" if task == "encoder" else f"a model with task={task!r}"
-                source.drop(_literal(name.theirs), f"{what} has no {_called(head)}")
+                source.drop({name.theirs}, f"{what} has no {_called(head)}")
     return task
 
 
@@ -246,11 +243,6 @@ def _cut_words(source, settings, weights, words, rows):
             weights[name] = weights[name][:words]
     reason = f"the first {words} of {have} rows; the vocabulary has no tokens for the others"
     return [row._replace(reason=reason) if row.weight.endswith(WORDS) else row for row in rows]
-
-
-def _literal(name):
-    """A pattern of fnmatch for one name."""
-    return glob.escape(name)
 
 
 def _named(source, error):

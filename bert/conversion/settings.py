@@ -1,6 +1,7 @@
 """Their config.json and the settings of our models, in both directions, and what of theirs has no counterpart here."""
 
 import dataclasses
+import re
 
 from bert.conversion.names import BLOCKS
 from official.conversion.hugging_face import check_config, our_activation, their_activation
@@ -190,7 +191,8 @@ class Shapes:
         self.blocks = BLOCKS[family]
         self._source, self._family = source, family
         numbers = {name[len(self.blocks) :].partition(".")[0] for name in source.names() if name.startswith(self.blocks)}
-        self.instances = 1 + max((int(number) for number in numbers if number.isdecimal()), default=-1)
+        last = max((int(number) for number in numbers if re.fullmatch("[0-9]{1,9}", number)), default=-1)
+        self.instances = 1 + min(last, len(source.names()))  # a number alone must not make a model of a billion blocks
 
     def sizes(self):
         """{name of SIZES: number}.

@@ -127,7 +127,7 @@ def _content(folder, path):
     words = model.get("vocab") if isinstance(model, dict) and model.get("type", "WordPiece") == "WordPiece" else None
     if not isinstance(words, dict):
         raise ValueError(f"{folder / FAST} has no WordPiece vocabulary; a SentencePiece model is needed as {SENTENCEPIECE[0]}")
-    if sorted(words.values()) != list(range(len(words))):
+    if set(map(type, words.values())) != {int} or sorted(words.values()) != list(range(len(words))):
         raise ValueError(f"{folder / FAST}: the ids of its {len(words)} tokens must be 0 to {len(words) - 1}")
     return folder / FAST, "".join(f"{token}\n" for token in sorted(words, key=words.get)).encode()
 
@@ -137,7 +137,7 @@ def _added(folder, tokens):
     found = read_json(folder / ADDED) if (folder / ADDED).is_file() else {}
     of_fast = read_json(folder / FAST).get("added_tokens") if (folder / FAST).is_file() else None
     for token in of_fast if isinstance(of_fast, list) else []:
-        found |= {token.get("content"): token.get("id")} if isinstance(token, dict) else {}
+        found |= {str(token.get("content")): token.get("id")} if isinstance(token, dict) else {}
     return [token for token, number in found.items() if isinstance(number, int) and number >= tokens]
 
 
@@ -173,4 +173,4 @@ def _normalizers(fast):
     if not isinstance(normalizer, dict):
         return {}
     steps = normalizer.get("normalizers", [normalizer])
-    return {step.get("type"): step for step in steps if isinstance(step, dict)}
+    return {str(step.get("type")): step for step in steps if isinstance(step, dict)} if isinstance(steps, list) else {}

@@ -16,11 +16,23 @@ import uuid
 
 import numpy as np
 
+from official.files.checked_json import check_keys, parse_json
+
 INFO = "dataset_info.json"
 COUNTS = "counts"  # folder with the statistics of each file
 PARTIAL = ".partial"  # suffix of a file that is being written
 SPLITS = ("train", "validation")
 TOKENIZE_CHARS = 1_000_000  # characters that are tokenized in one call
+# What every INFO has, and that of complete data (official.files.checked_json.check_keys).
+INFO_SHAPE = {"settings": dict, "settings.vocabulary_name": str, "inputs": (dict, list)}
+SPLITS_SHAPE = {
+    "settings.vocabulary_sha256": str,
+    "settings.max_length": int,
+    "settings.lower_case": bool,
+    "token_counts": list,
+    **{f"splits.{split}.files": dict for split in SPLITS},
+    **{f"splits.{split}.{count}": int for split in SPLITS for count in ("examples", "tokens")},
+}
 FORMAT = 1  # version of the files and of the folder's layout
 
 
@@ -224,18 +236,25 @@ def read_info(folder):
       int, of the training split. None if the folder has no INFO.
 
     Raises:
-      ValueError: it is not JSON.
+      ValueError: it is something else than bert.prepare writes.
     """
     import tensorflow as tf
 
     path = f"{str(folder).rstrip('/')}/{INFO}"
     if not tf.io.gfile.exists(path):
         return None
-    with tf.io.gfile.GFile(path) as file:
-        try:
-            return json.loads(file.read())
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {error.lineno}: it is not what bert.prepare wrote ({error.msg})") from error
+    with tf.io.gfile.GFile(path, "rb") as file:
+        content = file.read()
+    try:
+        info = parse_json(content, path, keys=INFO_SHAPE)
+        if "splits" in info:
+            check_keys(info, path, SPLITS_SHAPE)
+            for split in SPLITS:
+                for name, counts in info["splits"][split]["files"].items():
+                    check_keys({"file": counts}, f"{path}, {name}", {"file.examples": int, "file.file_bytes": int})
+    except ValueError as error:
+        raise ValueError(f"{error}; it is not what bert.prepare wrote") from error
+    return info
 
 
 def prepared_vocabulary(folder):

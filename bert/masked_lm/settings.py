@@ -2,7 +2,7 @@
 
 import math
 
-from official.config import Setting, check_section, defaults_of, section_settings
+from official.config import Setting, check_section, check_types, defaults_of, section_settings
 
 MASKINGS = ("dynamic", "static")
 
@@ -42,13 +42,17 @@ def check_data_settings(data):
     Raises:
       ValueError: naming the setting, its value and what is allowed.
     """
+    check_types("data", data, DATA)
     if data.predictions is None:
         data.predictions = math.ceil(data.mask_rate * data.max_length)
     allowed = {
         "masking": (data.masking in MASKINGS, f"one of {', '.join(MASKINGS)}"),
         "mask_rate": (0 < data.mask_rate < 1, "above 0 and below 1"),
         "max_ngram": (data.max_ngram >= 1, "at least 1"),
-        "predictions": (1 <= data.predictions <= data.max_length, f"from 1 to data.max_length={data.max_length}"),
+        "predictions": (
+            type(data.predictions) is int and 1 <= data.predictions <= data.max_length,
+            f"from 1 to data.max_length={data.max_length}",
+        ),
         "shuffle_buffer": (data.shuffle_buffer >= 1, "at least 1"),
         "validation_examples": (data.validation_examples >= 0, "at least 0"),
         "bad_examples": (data.bad_examples == "refuse", "'refuse': prepared data have no unusable examples"),

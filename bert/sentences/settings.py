@@ -35,7 +35,7 @@ def check_data_settings(data):
     Raises:
       ValueError: names the setting, its value and what is allowed.
     """
-    texts.check_data_settings(data)
+    texts.check_data_settings(data, DATA)
     allowed = {
         "pairs": (data.pairs in (None, True, False), "True, False or None"),
         "views": (data.views in (1, 2), "1 or 2"),

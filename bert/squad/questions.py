@@ -1,8 +1,9 @@
 """Questions with their contexts and answers, and the reader of SQuAD's JSON format."""
 
-import json
 import pathlib
 from typing import NamedTuple
+
+from official.files.checked_json import decoded
 
 
 class Question(NamedTuple):
@@ -43,7 +44,7 @@ def read_json(path, needs_answers=True):
     """
     path = pathlib.Path(path)
     try:
-        articles = json.loads(path.read_text(encoding="utf-8-sig"))
+        articles = decoded(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # also UnicodeDecodeError

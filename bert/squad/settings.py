@@ -5,7 +5,7 @@ import math
 from ml_collections import config_dict
 
 from bert.tokenizers.packing import PADDINGS
-from official.config import Setting, check_section, defaults_of, section_settings
+from official.config import Setting, check_section, check_types, defaults_of, section_settings
 from official.data.bad_examples import POLICIES
 
 BEST = "best"
@@ -53,6 +53,7 @@ def check_data_settings(data):
     Raises:
       ValueError: names the setting, its value and what is allowed.
     """
+    check_types("data", data, {name: setting for name, setting in DATA.items() if name != "null_threshold"})
     room = data.max_length - SPECIAL_TOKENS - data.max_query_length
     allowed = {
         "max_query_length": (data.max_query_length >= 1, "at least 1"),

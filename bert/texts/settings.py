@@ -1,7 +1,7 @@
 """The `data` settings of recipes for text classification and regression."""
 
 from bert.tokenizers.packing import PADDINGS
-from official.config import Setting, check_section, defaults_of, section_settings
+from official.config import Setting, check_section, check_types, defaults_of, section_settings
 from official.data.bad_examples import POLICIES
 
 DATA = {
@@ -39,12 +39,13 @@ def data_settings(**overrides):
     return section_settings("data", defaults_of(DATA), overrides)
 
 
-def check_data_settings(data):
-    """Refuses data settings out of range.
+def check_data_settings(data, table=DATA):
+    """Refuses data settings out of range; `table` has all of them.
 
     Raises:
       ValueError: names the setting, its value and what is allowed.
     """
+    check_types("data", data, table)
     allowed = {
         "max_length": (data.max_length >= 5, "at least 5"),
         "padding": (data.padding in PADDINGS, f"one of {', '.join(PADDINGS)}"),

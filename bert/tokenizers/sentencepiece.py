@@ -94,13 +94,18 @@ class _Numbers(tf.Module):
         id_of = {piece: i for i, piece in enumerate(pieces)}
         parts = [[piece] for piece in pieces]
         self._is_number = np.zeros(len(pieces), bool)
-        for i, (piece, kind) in enumerate(zip(pieces, types, strict=True)):
-            if kind == NORMAL and piece.endswith(",") and piece[-2:-1].isdigit():
-                split = [pieces[part] for part in tokenizer.tokenize(piece[:-1].replace(WORD_START, "")).numpy()]
-                if not piece.startswith(WORD_START):
-                    split[0] = split[0].removeprefix(WORD_START)
-                parts[i] = [*filter(None, split), ","]
-                self._is_number[i] = True
+        numbers = [
+            i
+            for i, (piece, kind) in enumerate(zip(pieces, types, strict=True))
+            if kind == NORMAL and piece.endswith(",") and piece[-2:-1].isdigit()
+        ]
+        texts = [pieces[i][:-1].replace(WORD_START, "") for i in numbers]
+        for i, found in zip(numbers, tokenizer.tokenize(tf.constant(texts, tf.string)).to_list(), strict=True):
+            split = [pieces[part] for part in found]
+            if not pieces[i].startswith(WORD_START):
+                split[0] = split[0].removeprefix(WORD_START)
+            parts[i] = [*filter(None, split), ","]
+            self._is_number[i] = True
         self._parts = tf.ragged.constant([[id_of.get(part, unknown) for part in split] for split in parts], tf.int32)
         lengths = [[len(part.removeprefix(WORD_START).encode()) for part in split] for split in parts]
         self._ends = tf.ragged.constant([np.cumsum(row).tolist() for row in lengths], tf.int64)

@@ -1,6 +1,7 @@
 """Reads the files of SentencePiece models and makes them fit for ALBERT's rules."""
 
 SPECIAL = ("<pad>", "[CLS]", "[SEP]", "[MASK]")  # ALBERT's, besides the one whose type is UNKNOWN
+MAX_PIECE = 256  # characters of a piece; spm_train makes none of more than 16, and the time for a text grows with the longest
 # Types of pieces, as in sentencepiece_model.proto.
 NORMAL, UNKNOWN, CONTROL, UNUSED, BYTE = 1, 2, 3, 5, 6
 
@@ -18,7 +19,7 @@ def read_model(content, path):
       types: list of int.
 
     Raises:
-      ValueError: the file is not a SentencePiece model, or lacks a special token; names the file.
+      ValueError: the file is not a SentencePiece model, lacks a special token, or has too long a piece; names the file.
     """
     from google.protobuf.message import DecodeError
     from sentencepiece import sentencepiece_model_pb2  # here, because WordPiece does not need it
@@ -31,6 +32,9 @@ def read_model(content, path):
     # Protocol Buffers' fast implementation gives text that is not UTF-8 as bytes.
     if not pieces or not all(piece and isinstance(piece, str) for piece in pieces):
         raise ValueError(f"{path}: it is not a SentencePiece model")
+    longest = max(map(len, pieces))
+    if longest > MAX_PIECE:
+        raise ValueError(f"{path}: it has a piece of {longest:,} characters, and {MAX_PIECE} are allowed")
     for piece in model.pieces:
         if piece.piece in SPECIAL:
             piece.type = CONTROL  # text that reads like the token stays text

@@ -1,7 +1,6 @@
 """Models that start from saved ones: from their weights, or from their settings and weights."""
 
 import functools
-import json
 import os
 import pathlib
 import re
@@ -13,9 +12,11 @@ import h5py
 import numpy as np
 import tensorflow as tf
 
+from official.checkpoints.keras_files import check_keras
 from official.checkpoints.weights import locate, plain_name, read_weights
 from official.conversion.source import is_source, open_source
-from official.files.layout import FACTS_FILE
+from official.files.checked_json import read_json
+from official.files.summary import read_facts
 from official.files.tables import text_table
 from official.zoo import override
 
@@ -186,8 +187,8 @@ def _locate_for(zoo, path, setting):
 def saved_settings(path, setting):
     """The settings of the model in the config of a run, unchecked; {} where there are none. Arguments as of `locate`."""
     try:
-        return dict(json.loads(locate(path, setting).config_file.read_text())["model"])
-    except (OSError, ValueError, TypeError, KeyError):
+        return read_json(locate(path, setting).config_file, keys={"model": dict})["model"]
+    except (OSError, ValueError):
         return {}
 
 
@@ -196,10 +197,10 @@ def _read_config(path, settings):
     if not path.is_file():
         raise ValueError(f"{path} does not exist")
     try:
-        config = json.loads(path.read_text())
-        name, of_model = str(config["name"]), dict(config["model"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} is not the config of a run ({error!r})") from error
+        config = read_json(path, keys={"name": str, "model": dict})
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} is not the config of a run: {error}") from error
+    name, of_model = config["name"], config["model"]
     unknown = [key for key in of_model if key not in settings]
     if unknown:
         raise ValueError(f"{path} has settings that no model of this zoo has: {', '.join(unknown)}")
@@ -208,8 +209,7 @@ def _read_config(path, settings):
 
 def _kind(found):
     """What the exported model at a Located does, as official.exportable.ExportSpec.kind; "" for a checkpoint."""
-    facts = found.path / FACTS_FILE
-    return json.loads(facts.read_text(encoding="utf-8")).get("kind", "") if found.is_saved_model and facts.is_file() else ""
+    return read_facts(found.path).get("kind") or "" if found.is_saved_model else ""
 
 
 def _convert(zoo, path, setting):
@@ -225,8 +225,9 @@ def _read_keras(zoo, path, setting):
     """The Saved of what a Keras model's `save` wrote. Loading keeps no full names of weights: an equal model has them."""
     given = f"{setting}={os.fspath(path)!r}"
     try:
+        check_keras(pathlib.Path(path))
         loaded = tf.keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, KeyError, OSError) as error:
+    except Exception as error:  # whatever the parsers and the layers raise for a damaged file
         raise ValueError(f"{given} cannot be read as a Keras model: {error}") from error
     try:
         settings = zoo.settings_of(loaded)

@@ -1,7 +1,6 @@
 """Trained models on disk, a run's checkpoint or a SavedModel: their recipe and task, and the model as a function."""
 
 import ast
-import json
 import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,7 +11,8 @@ from ml_collections import ConfigDict
 from official.checkpoints.files import readable
 from official.checkpoints.manager import restore_model
 from official.checkpoints.weights import locate, plain_name, read_weights
-from official.config import completed
+from official.config import PRECISIONS, read_config, to_config_dict
+from official.files.checked_json import read_json
 from official.files.layout import CONFIG_FILE, CONFIG_JSON, EVALUATION, PRECISION_TXT, SUMMARY_JSON, locate_assets
 from official.task import create_task
 
@@ -52,16 +52,18 @@ def find_model(path, setting="model"):
             raise ValueError(
                 f"{found.path} is a SavedModel without {CONFIG_FILE}, which official.train writes: its data is not known"
             )
-        config = ConfigDict(locate_assets(_read_config(found.config_file), found.path))
+        config = to_config_dict(locate_assets(read_config(found.config_file), found.path), found.config_file)
         beside = None if found.is_fetched else found.path.with_name(found.path.name + "_evaluation")
         return TrainedModel(found.path, True, config, beside)
     prefix = pathlib.Path(found.prefix)
     workdir = found.config_file.parent
     if not found.config_file.exists():
         raise ValueError(f"{workdir} holds no config.json, without which the model of {prefix} is not known")
-    config = ConfigDict(_read_config(found.config_file))
+    config = to_config_dict(read_config(found.config_file), found.config_file)
     if config.train.precision == "auto":
-        config.train.precision = (workdir / PRECISION_TXT).read_text().strip()
+        config.train.precision = (workdir / PRECISION_TXT).read_text(errors="replace").strip()
+        if config.train.precision not in PRECISIONS:
+            raise ValueError(f"{workdir / PRECISION_TXT} is not allowed: it must hold one of {', '.join(PRECISIONS)}")
     return TrainedModel(prefix, False, config, workdir / EVALUATION)
 
 
@@ -79,8 +81,8 @@ def initial_config(init):
     """
     file = pathlib.Path(init) / CONFIG_JSON
     try:
-        return ConfigDict(_read_config(file)) if file.is_file() else find_model(init).config
-    except (ValueError, KeyError):  # none, or a config.json of something else
+        return to_config_dict(read_config(file), file) if file.is_file() else find_model(init).config
+    except ValueError:  # none, or a config.json of something else
         return None
 
 
@@ -177,9 +179,10 @@ def fill_in(config, workdir):
       workdir: a pathlib.Path, of the run; nothing is filled in unless it is finished.
     """
     summary = workdir / SUMMARY_JSON
-    ran = ConfigDict(json.loads(summary.read_text())["config"]) if summary.exists() else {}
+    shape = {"config.data?": dict, "config.model?": dict}
+    ran = read_json(summary, keys={"config": dict, **shape})["config"] if summary.exists() else {}
     for section in ("data", "model"):
-        for setting, value in (ran.get(section) or {}).items():
+        for setting, value in (to_config_dict(ran.get(section) or {}, summary) if config.get(section) else {}).items():
             if config[section].get(setting) in (None, ""):
                 config[section][setting] = value
 
@@ -193,13 +196,6 @@ def recipe_data(model):
     if not found.is_saved_model:
         fill_in(found.config, found.evaluations.parent)
     return found.config.get("data") or {}
-
-
-def _read_config(path):
-    try:
-        return completed(json.loads(path.read_text()))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
 
 
 class Forward(NamedTuple):

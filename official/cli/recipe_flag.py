@@ -1,7 +1,6 @@
 """The flags --config and --data_dir of commands that read a recipe, and a parser that explains mistakes in them."""
 
 import inspect
-import json
 import pathlib
 import runpy
 import sys
@@ -10,7 +9,8 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from official.config import EPOCHS_OF, data_name
-from official.files.layout import CONFIG_JSON
+from official.files.checked_json import read_json
+from official.files.layout import CONFIG_JSON, printable
 from official.zoo import did_you_mean
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe: a Python file with get_config().", lock_config=True)
@@ -66,10 +66,9 @@ def given_recipe(init=None, workdir=None):
 def _saved_config(workdir):
     """The config.json of a workdir, as nested dicts; {} where there is none that can be read."""
     try:
-        saved = json.loads((pathlib.Path(workdir) / CONFIG_JSON).read_bytes())
-    except (TypeError, OSError, ValueError):
+        return read_json(pathlib.Path(workdir) / CONFIG_JSON, keys={"name?": str})
+    except (TypeError, OSError, ValueError):  # official.train then says what is wrong
         return {}
-    return saved if isinstance(saved, dict) else {}
 
 
 HELP = ("--help", "-help", "--helpshort", "-h", "-?")
@@ -96,7 +95,7 @@ def parse_flags(arguments, meanings=None):
     except SystemExit:  # absl ends --helpfull and --helpxml with 1
         sys.exit(0)
     except flags.Error as error:
-        sys.exit(f"error: {error}")
+        sys.exit(printable(f"error: {error}"))
     if asked != found:
         _print_help(meanings)
         sys.exit(0)
@@ -147,7 +146,7 @@ def _print_settings(meanings):
         config = given_recipe()
         text = settings_text(config, meanings(config))
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(printable(f"error: {error}"))
     print(f"\nSettings of {flags.FLAGS['config'].config_filename}, each to be changed by --config.SETTING=VALUE:\n\n{text}")
 
 

@@ -1,9 +1,10 @@
 """What a file is, where its name or its first bytes tell it; folders and JSON files from elsewhere."""
 
 import importlib
-import json
 
 import numpy as np
+
+from official.files.checked_json import decoded
 
 LFS = b"version https://git-lfs"
 # What a file begins with that is not what its name says.
@@ -68,8 +69,8 @@ def read_json(path, kind=dict):
       ValueError: names the file.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = decoded(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
     if not isinstance(content, kind):
         raise ValueError(f"{path} cannot be read: it must hold a JSON {'object' if kind is dict else 'array'}")

@@ -46,6 +46,9 @@ class OnnxFile:
             raise unreadable(path, error) from error
         if not nodes:
             raise unreadable(path, "it has no nodes")
+        outputs = [output for node in nodes for output in node.outputs if output]
+        if len(set(outputs)) < len(outputs):
+            raise unreadable(path, "its graph is damaged: a value is the output of two nodes")
         fused = sorted({node.kind for node in nodes} & set(FUSED))
         if fused or is_sparse:
             packed = f"nodes {', '.join(fused)}" if fused else "sparse tensors"

@@ -32,6 +32,7 @@ SCALES = {"MatMulIntegerToFloat": (3, 5), "DynamicQuantizeMatMul": (2, 3)}
 ZERO_POINT = 3  # its position in MatMulInteger and ConvInteger
 # Kinds of a graph that ONNX Runtime has changed, which put several weights into one tensor or pack them.
 FUSED = ("Attention", "QAttention", "MatMulNBits", "MatMulBnb4")
+MAX_DEPTH = 100  # of modules inside each other; a deeper path is taken for none
 PARAMETER = re.compile(r"(?!val_\d+$|\w*Constant_\d+)[A-Za-z_]\w*(\.\w+)*")  # how PyTorch names parameters
 
 
@@ -231,7 +232,7 @@ class Graph:
         for after in self._consumers.get(node.outputs[0], ()):
             if node.kind == "Gather" and after.kind == "DequantizeLinear" and self._are_tensors(after.inputs[1:3]):
                 return weight._replace(**_scaled(after.inputs[1:3], 0))
-            if node.kind in ("MatMulInteger", "ConvInteger") and after.kind == "Cast":
+            if node.kind in ("MatMulInteger", "ConvInteger") and after.kind == "Cast" and len(after.inputs) == 1:
                 names = [self._scale(after), *node.inputs[ZERO_POINT:]]
                 if names[0] and self._are_tensors(names):
                     return weight._replace(**_scaled(names, -1 if node.kind == "MatMulInteger" else 0))
@@ -240,8 +241,8 @@ class Graph:
     def _scale(self, cast):
         """The scale of a kernel: the product of integers is multiplied by (scale of the other factor * scale of the kernel)."""
         for product in self._consumers.get(cast.outputs[0], ()):
-            for value in product.inputs if product.kind == "Mul" else ():
-                candidates = [value, *(self._producers[value].inputs if value in self._producers else ())]
+            for value in product.inputs[:2] if product.kind == "Mul" else ():
+                candidates = [value, *(self._producers[value].inputs[:2] if value in self._producers else ())]
                 for name in candidates:
                     if name in self._shapes:
                         return name
@@ -272,7 +273,8 @@ class Graph:
 
 
 def _path(node):
-    return tuple(node.name.strip("/").split("/")[:-1]) if node.name.startswith("/") else ()
+    path = node.name.strip("/").split("/")[:-1] if node.name.startswith("/") else ()
+    return tuple(path) if len(path) <= MAX_DEPTH else ()
 
 
 def _scaled(names, axis):

@@ -33,7 +33,7 @@ class SafetensorsFiles:
     def __init__(self, path):
         self._safe_open = import_package("safetensors", "weights", "files .safetensors").safe_open
         self.shapes, self.files, self.quantized, self.unneeded = {}, {}, set(), {}
-        self._open = {}
+        self._open, self._headers = {}, {}
         if path.name.endswith(INDEX):
             self._add_shards(path)
         else:
@@ -69,13 +69,16 @@ class SafetensorsFiles:
         places = read_json(index).get("weight_map")
         if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()) or not places:
             raise ValueError(f'{index} cannot be read: it must have a "weight_map" of names of tensors to names of files')
-        for place in sorted(set(places.values())):
+        said = {}
+        for name, place in places.items():
+            said.setdefault(place, set()).add(name)
+        for place in sorted(said):
             path = index.with_name(place) if place and place not in (".", "..") and "/" not in place else None
             if path is None or not path.is_file():
                 raise ValueError(f"{index} names the file {place!r}, which is not beside it")
             self._add(path)
             found = set(self._open[path].keys())
-            for name in sorted(found | {name for name in places if places[name] == place}):
+            for name in sorted(found | said[place]):
                 if name not in found:
                     raise ValueError(f"{index} says that {name!r} is in {place}, which does not have it")
                 if places.get(name) != place:
@@ -84,8 +87,11 @@ class SafetensorsFiles:
 
     def _bfloat16(self, name):
         """A tensor of bfloat16, which the package does not read as an array of NumPy."""
-        with self.files[name].open("rb") as file:
+        path = self.files[name]
+        with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            begin, end = json.loads(file.read(length))[name]["data_offsets"]
+            if path not in self._headers:  # which names all tensors of a file, and is read once for all of them
+                self._headers[path] = json.loads(file.read(length))
+            begin, end = self._headers[path][name]["data_offsets"]
             file.seek(8 + length + begin)
             return from_bfloat16(np.frombuffer(file.read(end - begin), "<u2")).reshape(self.shapes[name])

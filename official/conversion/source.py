@@ -14,7 +14,7 @@ from official.conversion.numpy_files import NumpyFile
 from official.conversion.onnx_files import OnnxFile
 from official.conversion.safetensors_files import INDEX, SafetensorsFiles
 from official.conversion.tensorflow_files import TensorFlowCheckpoint, is_tensorflow_1
-from official.files.layout import BEST_CHECKPOINT, CHECKPOINTS
+from official.files.layout import BEST_CHECKPOINT, CHECKPOINTS, printable
 from official.files.tables import text_table
 
 CONFIGS = ("config.json", "bert_config.json", "albert_config.json")  # Hugging Face's and Google's
@@ -143,13 +143,16 @@ class Source:
         """Marks tensors as not needed, also ones that were taken for a check.
 
         Args:
-          pattern: of their names, as of fnmatch: "*.position_ids". None needs to match.
+          pattern: of their names, as of fnmatch: "*.position_ids"; or a set of names. None needs to match.
           reason: for the table.
 
         Returns:
           The names that match.
         """
-        matching = fnmatch.filter(self._places, pattern)
+        if isinstance(pattern, str):
+            matching = fnmatch.filter(self._places, pattern)
+        else:
+            matching = [name for name in self._places if name in pattern]
         self._dropped |= {self._places[name][0]: reason for name in matching}
         return matching
 
@@ -292,7 +295,8 @@ def tensor_table(rows):
     for row in rows:
         start, number, end = re.fullmatch(r"(\D*)(\d*)(.*)", row.weight, re.DOTALL).groups()
         groups.setdefault((start, end, *row[1:]), []).append(number)
-    return text_table([Row(start + _ranges(numbers) + end, *rest) for (start, end, *rest), numbers in groups.items()])
+    table = text_table([Row(start + _ranges(numbers) + end, *rest) for (start, end, *rest), numbers in groups.items()])
+    return printable(table)  # the names come from the file
 
 
 def print_account(rows, notes):
@@ -309,7 +313,7 @@ def print_account(rows, notes):
 def print_notes(notes):
     """Prints notes as sentences; as of `print_account`."""
     for note in notes:
-        print(note[0].upper() + note[1:] + ".")
+        print(printable(note[0].upper() + note[1:] + "."))
 
 
 def _ranges(numbers):

@@ -19,6 +19,8 @@ import json
 import pathlib
 import re
 
+from official.files.checked_json import decoded, shown
+
 TSV, CSV, JSONL = (".tsv", ".tab", ".txt"), (".csv",), (".jsonl", ".ndjson", ".json")
 ENDINGS = (*TSV, *CSV, *JSONL)
 DOUBLED, ESCAPED = r'"([^"]*(?:""[^"]*)*)"', r'"([^"\\]*(?:\\.[^"\\]*)*)"'  # fields in quotes, with quotes inside
@@ -111,11 +113,9 @@ class Rows:
 
     def _read_array(self):
         try:
-            return json.loads(_checked(self._text))
+            return decoded(_checked(self._text))
         except json.JSONDecodeError as error:
             raise ValueError(f"{self.path}, line {error.lineno}: it is not JSON: {error.msg}") from error
-        except RecursionError as error:
-            raise ValueError(f"{self.path}: it is JSON that is nested too deeply") from error
         except ValueError as error:
             raise ValueError(f"{self.path}: {error}") from error
 
@@ -197,13 +197,11 @@ def _checked(text):
 
 def _parsed(text):
     try:
-        return _object(json.loads(text))
-    except json.JSONDecodeError as error:
+        return _object(decoded(text))
+    except ValueError as error:
         return ValueError(f"it is not JSON: {error}")
-    except RecursionError:
-        return ValueError("it is JSON that is nested too deeply")
 
 
 def _object(value):
     """The value, if it is a JSON object; otherwise a ValueError."""
-    return value if isinstance(value, dict) else ValueError(f"it must be a JSON object, not {json.dumps(value)[:40]}")
+    return value if isinstance(value, dict) else ValueError(f"it must be a JSON object, not {shown(value)}")

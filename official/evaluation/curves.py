@@ -1,6 +1,5 @@
 """curves.png: loss, metrics, learning rate and expert load of a run, from its tables."""
 
-import json
 import math
 import pathlib
 
@@ -12,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from official.evaluation.plots import save, write_in_cell
+from official.files.checked_json import read_json
 from official.files.layout import CONFIG_JSON, CURVES_PNG, EXPERT_LOAD_CSV, METRICS_CSV
 from official.files.tables import columns_by_block, read_table
 
@@ -52,7 +52,7 @@ def draw_curves(workdir):
         _draw_last_load(figure, axes.pop(0), load)
     for axis in axes:
         axis.remove()
-    name = json.loads((workdir / CONFIG_JSON).read_text())["name"]
+    name = read_json(workdir / CONFIG_JSON, keys={"name": str})["name"]
     figure.suptitle(f"{name}, training and validation split, {int(metrics[-1]['step']):,} steps")
     path = workdir / CURVES_PNG
     save(figure, path)

@@ -1,10 +1,10 @@
 """Runs a model over a split, batch by batch, and writes the files of the evaluation."""
 
-import json
 import os
 
 import tensorflow as tf
 
+from official.files.checked_json import read_json
 from official.files.layout import METRICS_JSON, check_output
 from official.files.summary import write_summary
 
@@ -52,8 +52,8 @@ def check_folder(folder, evaluation):
 
 def _is_evaluation(path):
     try:
-        return {"evaluated", "split", "metrics"} <= set(json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError):
+        return {"evaluated", "split", "metrics"} <= set(read_json(path))
+    except (OSError, ValueError):
         return False
 
 

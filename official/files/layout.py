@@ -1,6 +1,9 @@
 """Names of what runs and exported models consist of, and what a command may replace. Imports no TensorFlow."""
 
 import os
+import re
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 # In the workdir of a run.
 CONFIG_JSON = "config.json"  # the recipe, as it was given
@@ -49,8 +52,13 @@ def is_export(folder):
 
 
 def printable(text):
-    """A path as text that any terminal and file can take: bytes that are not UTF-8 become escapes such as \\udcff."""
-    return os.fspath(text).encode("utf-8", "backslashreplace").decode()
+    """A path or a text from elsewhere as text that any terminal and file can take, and that cannot steer a terminal.
+
+    Bytes that are not UTF-8 become escapes such as \\udcff, and so do control characters other than tab and line end, and the
+    marks that reverse the direction of writing.
+    """
+    text = os.fspath(text).encode("utf-8", "backslashreplace").decode()
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def locate_assets(config, directory):

@@ -1,5 +1,6 @@
 """summary.json: what a run reached, and everything needed to repeat it."""
 
+import csv
 import json
 import pathlib
 import platform
@@ -8,7 +9,60 @@ from importlib import metadata
 
 from official.files import layout as names
 from official.files.atomic import atomic_write
+from official.files.checked_json import NUMBER, check_keys, check_values, read_json
 from official.files.tables import read_table
+
+# Shapes of the files that `write_summary` writes (official.files.checked_json.check_keys).
+SUMMARY = {
+    "model": str,
+    "step": int,
+    "exported_step?": int,
+    "unit": str,
+    "metrics": dict,
+    "config": dict,
+    "config.train": dict,
+    "config.train.best?": str,
+    "wall_seconds": NUMBER,
+    "training_examples?": int,
+    "tokens_per_second?": NUMBER,
+    "bad_examples": dict,
+    "bad_examples.count": int,
+    "bad_examples.first": dict,
+}
+FACTS = {
+    "model?": str,
+    "kind?": str,
+    "unit?": str,
+    "step?": int,
+    "parameters?": int,
+    "licence?": str,
+    "class_names?": list,
+    "metrics?": dict,
+    "signatures?": dict,
+    "versions?": dict,
+}
+
+
+def read_summary(path):
+    """What the summary.json of a run holds.
+
+    Args:
+      path: a pathlib.Path.
+
+    Raises:
+      ValueError: a file of another shape; names it.
+      OSError: it cannot be read.
+    """
+    summary = read_json(path, keys=SUMMARY)
+    check_keys(summary, path, {f"{summary['unit']}_per_second": NUMBER})
+    check_values(summary["metrics"], f"{path}, metric", NUMBER)
+    return summary
+
+
+def read_facts(folder):
+    """What the FACTS_FILE of a SavedModel's folder, a pathlib.Path, says; {} without one. Errors as of `read_summary`."""
+    file = folder / names.FACTS_FILE
+    return read_json(file, keys=FACTS) if file.exists() else {}
 
 
 def write_summary(path, **fields):
@@ -29,7 +83,7 @@ def report(summary, workdir):
     reached = ", ".join(f"{key.removeprefix('val_')} {metrics[key]:.4f}" for key in metrics if key.startswith("val_"))
     best = summary["config"]["train"].get("best")
     step = f"{summary['exported_step']} of {summary['step']} steps, best by {best}" if best else f"{summary['step']} steps"
-    print(f"\n{summary['model']} after {step}, on the validation split: {reached}")
+    print(f"\n{names.printable(summary['model'])} after {step}, on the validation split: {reached}")
     unit = summary["unit"]
     rates = {unit: summary[f"{unit}_per_second"], "tokens": summary.get("tokens_per_second")}
     speed = " and ".join(f"{rate:,.0f} {what}" for what, rate in rates.items() if rate)
@@ -50,11 +104,18 @@ def report(summary, workdir):
 
 
 def metrics_of_step(workdir, step):
-    """{name: float} of the row of a step in metrics.csv of a pathlib.Path; {} if that step was not evaluated."""
+    """{name: float} of the row of a step in metrics.csv of a pathlib.Path; {} if that step was not evaluated.
+
+    Raises:
+      ValueError: a damaged table.
+    """
     table = workdir / names.METRICS_CSV
-    rows = read_table(table) if table.exists() else []
-    row = next((row for row in rows if int(row["step"]) == step), {})
-    return {key: float(value) for key, value in row.items() if value and key != "step"}
+    try:
+        rows = read_table(table) if table.exists() else []
+        row = next((row for row in rows if int(row["step"]) == step), {})
+        return {key: float(value) for key, value in row.items() if value and key != "step"}
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise ValueError(f"{table} is damaged: it must be a table of numbers with a column step ({error!r})") from error
 
 
 def run_facts(model, unit, step, metrics):

@@ -9,6 +9,7 @@ import shutil
 
 from official.cli.status_line import StatusLine, format_bytes
 from official.files.atomic import fsync_all, locked
+from official.files.checked_json import read_json
 from official.repository.archives import sha256_of, unpack
 
 SETTING = "TFHUB_CACHE_DIR"  # shared with TensorFlow Hub, whose folders in it have other names
@@ -43,12 +44,15 @@ def fetch(repository, entry):
 
     Raises:
       OSError: the archive cannot be read, ends early, or cannot be written here.
-      ValueError: an archive with another SHA-256, or one that official.repository.archives refuses. Nothing of it is kept.
+      ValueError: a cache that belongs to another user; an archive with another SHA-256, or one that official.repository.archives
+        refuses. Nothing of it is kept.
     """
     folder = _folder(repository.base, entry.handle, entry.sha256)
-    if folder.exists():
-        return folder / MODEL
     folder.parent.mkdir(parents=True, exist_ok=True)
+    _check_owner(folder.parent)
+    if folder.exists():
+        _check_owner(folder)
+        return folder / MODEL
     with locked(_beside(folder, "lock")):
         if not folder.exists():
             archive, unpacked = _beside(folder, "tar.gz"), _beside(folder, "partial")
@@ -70,13 +74,33 @@ def cached(base, handle):
 
     Returns:
       The pathlib.Path of the SavedModel that was fetched last; None if there is none.
+
+    Raises:
+      ValueError: the cache belongs to another user.
     """
+    _check_owner(cache_folder())
     models = []
     for file in cache_folder().glob(f"{_name(handle)}-*/{SOURCE}"):
-        source = json.loads(file.read_text())
-        if (source["repository"], source["handle"]) == (base, handle):
+        try:
+            source = read_json(file, keys={"repository": str, "handle": str})
+        except (ValueError, OSError):
+            continue
+        if (source["repository"], source["handle"]) == (base, handle) and _is_own(file.parent):
             models.append(file.parent / MODEL)
     return max(models, key=lambda folder: folder.stat().st_mtime, default=None)
+
+
+def _check_owner(folder):
+    """Raises ValueError for a folder of another user, who could put any model there. The administrator's is allowed."""
+    if folder.exists() and not _is_own(folder):
+        raise ValueError(
+            f"{folder} is refused: it belongs to another user, who could exchange the models in it; {SETTING} may name "
+            "another folder for downloaded models"
+        )
+
+
+def _is_own(folder):
+    return folder.stat().st_uid in (os.geteuid(), 0) and folder.lstat().st_uid in (os.geteuid(), 0)
 
 
 def _name(handle):

@@ -8,7 +8,9 @@ from html import escape
 from typing import NamedTuple
 
 from official.cli.status_line import format_bytes
-from official.files.layout import CONFIG_FILE, CONFIG_JSON, CURVES_PNG, EVALUATION, FACTS_FILE, METRICS_JSON
+from official.files.checked_json import NUMBER, check_values, read_json
+from official.files.layout import CONFIG_FILE, CONFIG_JSON, CURVES_PNG, EVALUATION, FACTS_FILE, METRICS_JSON, printable
+from official.files.summary import read_facts
 from official.repository import html
 from official.repository.index import PAGE
 from official.repository.usage import usage
@@ -18,6 +20,7 @@ MAX_VALUE_CHARS = 300  # of a setting, such as a list of a thousand classes
 HEADLINES = 2  # metrics of a model in the index
 NOT_IN_HEADLINES = ("loss", "balance", "dropped")
 USE = "To use it, set the environment variable WIDENET_HUB to the folder or the address of this model repository:"
+EVALUATED = {"split?": str, "examples?": int, "step?": int, "metrics?": dict}  # of METRICS_JSON (official.files.checked_json)
 SPLITS = {"val_": "validation", "": "training"}  # {prefix of a metric of the run: its split}
 
 
@@ -63,35 +66,41 @@ def find_facts(folder, plots=()):
     Raises:
       ValueError: a plot that is not a picture, or a file that is not JSON.
     """
-    facts, recipe = (_read(folder / name) if (folder / name).exists() else {} for name in (FACTS_FILE, CONFIG_FILE))
+    for name in (FACTS_FILE, CONFIG_FILE):
+        _check_no_link(folder / name, folder)
+    facts = read_facts(folder)
+    recipe = read_json(folder / CONFIG_FILE, keys={"name?": str, "data?": dict}) if (folder / CONFIG_FILE).exists() else {}
     evaluations = [_evaluation(file) for file in sorted(folder.parent.glob(f"{folder.name}_evaluation/*/{METRICS_JSON}"))]
     pictures, step = [], facts.get("step")
     if step is not None and (folder.parent / CONFIG_JSON).exists():  # in its run's workdir
         for file in sorted(folder.parent.glob(f"{EVALUATION}/*/{METRICS_JSON}")):
-            if _read(file).get("step") == step:  # of these weights
+            if read_json(file, keys=EVALUATED).get("step") == step:  # of these weights
                 evaluations.append(_evaluation(file))
         pictures = [path for path in [folder.parent / CURVES_PNG] if path.exists()]
     for plot in map(pathlib.Path, plots):
-        if plot.suffix.lower() not in (".png", ".jpg", ".jpeg") or not plot.is_file():
-            raise ValueError(f"--plots={str(plot)!r} is not allowed: it must be a PNG or JPEG file")
+        if plot.suffix.lower() not in (".png", ".jpg", ".jpeg") or not plot.is_file() or plot.is_symlink():
+            raise ValueError(f"--plots={str(plot)!r} is not allowed: it must be a PNG or JPEG file, and not a link to one")
     pictures += [picture for evaluation in evaluations for picture in evaluation.pictures]
+    for picture in pictures:
+        _check_no_link(picture, folder.parent)
     return Facts(facts, recipe, evaluations, [*pictures, *map(pathlib.Path, plots)])
 
 
 def _evaluation(file):
-    result = _read(file)
+    result = read_json(file, keys=EVALUATED)
+    check_values(result.get("metrics") or {}, f"{file}, metric", NUMBER)
     pictures = sorted(file.parent.glob("*.png"))
-    return SplitResult(result.get("split", file.parent.name), result.get("examples", 0), result.get("metrics", {}), pictures)
+    split, examples = result.get("split") or file.parent.name, result.get("examples") or 0
+    return SplitResult(split, examples, result.get("metrics") or {}, pictures)
 
 
-def _read(path):
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{path} is not allowed: it must hold a JSON object")
-    return value
+def _check_no_link(path, root):
+    """Refuses a link, which may lead to any file of this machine, at a path or in the folders between it and `root`."""
+    for place in (path, *path.parents):
+        if place == root:
+            return
+        if place.is_symlink():
+            raise ValueError(f"{place} cannot be published: it must be a file or a folder, not a link")
 
 
 def headline_metrics(facts):
@@ -176,7 +185,11 @@ def card_sections(entry, facts):
         Section("Recipe", _rows({key: value for key, value in recipe.items() if key != "data"}), folded=True),
         Section("Versions", _rows(model.get("versions") or {}), folded=True),
     ]
-    return [section for section in sections if section.rows]
+    return [
+        Section(printable(title), [(printable(name), printable(text)) for name, text in rows], folded)
+        for title, rows, folded in sections
+        if rows
+    ]
 
 
 def _rows(values):

@@ -7,6 +7,8 @@ import json
 import re
 from typing import NamedTuple
 
+from official.files.checked_json import NUMBER, check_keys, check_values, parse_json
+from official.files.layout import printable
 from official.repository.archives import MAX_BYTES
 from official.repository.handles import parse_handle
 
@@ -15,7 +17,19 @@ PAGE = "index.html"
 FORMAT = 1
 MAX_INDEX_BYTES = 64 << 20
 # Repositories of version 0.1 have no index.json: its text is in this element of their index.html.
-DATA_IN_PAGE = re.compile('<script type="application/json" id="models">(.*?)</script>', re.DOTALL)
+DATA_IN_PAGE = ('<script type="application/json" id="models">', "</script>")
+# Of an entry (official.files.checked_json.check_keys).
+SHAPE = {
+    "handle": str,
+    "sha256": str,
+    "bytes": int,
+    "unpacked_bytes": int,
+    "licence?": str,
+    "published": str,
+    "model": str,
+    "parameters?": int,
+    "metrics": dict,
+}
 
 
 class Entry(NamedTuple):
@@ -62,12 +76,13 @@ def read_entries(read, base):
         return parse_index(read(INDEX), f"{base}/{INDEX}")
     except OSError as error:
         try:
-            data = DATA_IN_PAGE.search(read(PAGE))
+            _, begins, rest = read(PAGE).partition(DATA_IN_PAGE[0])
         except OSError:
-            data = None
-        if data is None:
-            raise error
-        return parse_index(data[1], f"{base}/{PAGE}")
+            raise error from None
+        data, ends, _ = rest.partition(DATA_IN_PAGE[1])
+        if not (begins and ends):
+            raise
+        return parse_index(data, f"{base}/{PAGE}")
 
 
 def parse_index(text, where):
@@ -81,15 +96,23 @@ def parse_index(text, where):
       ValueError: not an index, or one with impossible values.
     """
     try:
-        data = json.loads(text)
+        data = parse_json(text, "it", keys={"format": int})
         if data["format"] != FORMAT:
             raise ValueError(f"its format is {data['format']!r}, and this version reads format {FORMAT}")
-        entries = [Entry(**model) for model in data["models"]]
-        for entry in entries:
-            _check(entry)
-    except (ValueError, TypeError, LookupError) as error:
+        check_keys(data, "it", {"models": list})
+        return [_entry(model) for model in data["models"]]
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{where} is not a valid index of a model repository: {error}") from error
-    return entries
+
+
+def _entry(model):
+    """The Entry of an element of the index, without control characters in what people read."""
+    check_keys(model, "a model of it", SHAPE)
+    entry = Entry(**model)
+    check_values(model["metrics"], "its metric", NUMBER)
+    _check(entry)
+    texts = {name: printable(getattr(entry, name)) for name in ("licence", "published", "model") if getattr(entry, name)}
+    return entry._replace(**texts, metrics={printable(name): value for name, value in entry.metrics.items()})
 
 
 def _check(entry):

@@ -3,15 +3,21 @@
 import abc
 import contextlib
 import http.client
+import io
 import os
 import pathlib
+import time
 import urllib.error
 import urllib.request
 
+from official.files.layout import printable
 from official.repository.index import MAX_INDEX_BYTES, read_entries
 
 SETTING = "WIDENET_HUB"
-TIMEOUT = 60  # seconds to wait for a server
+TIMEOUT = 60  # seconds to wait for a server's next bytes
+WINDOW = 60  # seconds of waiting in which a server must send so many bytes as LEAST_SPEED says
+LEAST_SPEED = 1000  # bytes a second
+LONGEST = 24 * 3600  # seconds of waiting for one file; the next download then goes on from there
 CHUNK = 1 << 20  # bytes read at once
 ALLOWED = "folders, http:// or https:// addresses and gs:// buckets, with commas between them"
 
@@ -81,7 +87,7 @@ class Repository(abc.ABC):
         try:
             file, first = self._open(path, start)
         except self._errors() as error:
-            raise OSError(f"{self.base}/{path} cannot be read: {error}") from error
+            raise OSError(f"{self.base}/{path} cannot be read: {printable(str(error))}") from error
         return first, self._chunks(file, path)
 
     def _chunks(self, file, path):
@@ -90,7 +96,7 @@ class Repository(abc.ABC):
                 while chunk := file.read(CHUNK):
                     yield chunk
             except self._errors() as error:
-                raise OSError(f"{self.base}/{path} cannot be read to its end: {error}") from error
+                raise OSError(f"{self.base}/{path} cannot be read to its end: {printable(str(error))}") from error
 
     @abc.abstractmethod
     def _open(self, path, start):
@@ -113,6 +119,71 @@ class Folder(Repository):
         return file, start
 
 
+class _Watched(io.RawIOBase):
+    """The bytes of a connection, which must not come too slowly.
+
+    A time limit for each read alone would let a server hold a download, and its lock, for ever by a byte now and then. Only the
+    time of waiting counts, and not that of the program.
+    """
+
+    def __init__(self, raw):
+        self._raw = raw
+        self._waited, self._begun, self._bytes = 0.0, 0.0, 0  # seconds; those at the begin of this window; bytes in it
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        before = time.monotonic()
+        size = self._raw.readinto(buffer)
+        self._waited += time.monotonic() - before
+        self._bytes += size or 0
+        in_window = self._waited - self._begun
+        if self._waited > LONGEST:
+            raise TimeoutError(f"it takes more than {LONGEST / 3600:g} hours")
+        if in_window > WINDOW:
+            if self._bytes < LEAST_SPEED * in_window:
+                raise TimeoutError(f"the server sent {self._bytes:,} bytes in {in_window:.0f} seconds")
+            self._begun, self._bytes = self._waited, 0
+        return size
+
+    def close(self):
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """Whose headers and content are watched."""
+
+    def __init__(self, *arguments, **more):
+        super().__init__(*arguments, **more)
+        self.fp = io.BufferedReader(_Watched(self.fp.detach()))
+
+
+class _Connection(http.client.HTTPConnection):
+    response_class = _Response
+
+
+class _SecureConnection(http.client.HTTPSConnection):
+    response_class = _Response
+
+
+class _Handler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler, urllib.request.HTTPRedirectHandler):
+    """http and https by these connections, and redirects to nothing else: urllib follows those to ftp, too."""
+
+    def http_open(self, request):
+        return self.do_open(_Connection, request)
+
+    def https_open(self, request):
+        return self.do_open(_SecureConnection, request)
+
+    def redirect_request(self, request, file, code, message, headers, newurl):
+        file.close()  # whose content nobody needs, and urllib would read it to its end
+        if not newurl.lower().startswith(("http://", "https://")):
+            raise urllib.error.URLError(f"it is redirected to {newurl!r}, which is not an http:// or https:// address")
+        return super().redirect_request(request, file, code, message, headers, newurl)
+
+
 class Server(Repository):
     """A server of static files."""
 
@@ -122,7 +193,7 @@ class Server(Repository):
     def _open(self, path, start):
         request = urllib.request.Request(f"{self.base}/{path}", headers={"Range": f"bytes={start}-"} if start else {})
         try:
-            answer = urllib.request.urlopen(request, timeout=TIMEOUT)
+            answer = urllib.request.build_opener(_Handler).open(request, timeout=TIMEOUT)
         except urllib.error.HTTPError as error:
             error.close()
             if start and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:

@@ -1,7 +1,6 @@
 """Converts exported models for other runtimes, compares their outputs with the SavedModel's and measures both."""
 
 import collections
-import json
 import os
 import pathlib
 import statistics
@@ -16,8 +15,8 @@ from official.checkpoints.trained_models import call_by_names, open_recipe
 from official.checkpoints.weights import plain_name, read_weights
 from official.evaluation.runner import run_model
 from official.files.atomic import atomic_dir
-from official.files.layout import CONFIG_FILE, FACTS_FILE, SAVED_MODEL, check_output
-from official.files.summary import write_summary
+from official.files.layout import CONFIG_FILE, SAVED_MODEL, check_output
+from official.files.summary import read_facts, write_summary
 from official.files.tables import text_table
 from official.serving import onnx_format, tflite_format
 from official.serving.example_inputs import dataset_examples, random_examples, read_examples
@@ -203,8 +202,7 @@ def _examples(served, task, examples, count, split):
 
 def _kind(saved_model):
     """The kind of model in its facts, such as "image classification"; None if it has none."""
-    path = pathlib.Path(saved_model) / FACTS_FILE
-    return json.loads(path.read_text()).get("kind") if path.exists() else None
+    return read_facts(pathlib.Path(saved_model)).get("kind")
 
 
 def _margins(model, served):

@@ -1,13 +1,13 @@
 """Trains and evaluates a recipe under several seeds, each in processes of its own, and summarizes the results."""
 
 import concurrent.futures
-import json
 import math
 import os
 import statistics
 import sys
 
 from official.cli.subprocesses import forward_sigterm, run_command
+from official.files.checked_json import NUMBER, read_json
 from official.files.layout import CONFIG_JSON, EVALUATION, METRICS_JSON, SUMMARY_JSON
 
 
@@ -30,20 +30,21 @@ def train_and_evaluate(config, workdir, arguments=(), split=None, cores=None):
 
     Raises:
       RunFailed: the same call resumes from the last checkpoint.
+      ValueError: a file of the run that is damaged.
     """
     threads = {f"TF_NUM_{which}OP_THREADS": str(cores) for which in ("INTRA", "INTER")} if cores else {}
     environment = {**os.environ, **threads}
     _run(workdir, environment, "official.train", f"--config={config}", f"--workdir={workdir}", *arguments)
-    summary = json.loads((workdir / SUMMARY_JSON).read_text())
+    summary = read_json(workdir / SUMMARY_JSON, keys={"step": int, "exported_step?": int, "wall_seconds": NUMBER})
     if split is None:
         return summary, None
     # The recipe's own task, or one that it wraps, may be of a module outside this project, which official.evaluate must be given.
-    config = json.loads((workdir / CONFIG_JSON).read_text())
+    config = read_json(workdir / CONFIG_JSON)
     tasks = [section["task"] for section in (config, *config.values()) if isinstance(section, dict) and "task" in section]
     modules = [f"--task_module={task.partition(':')[0]}" for task in tasks]
     options = [f"--model={workdir}", f"--split={split}", *modules]
     _run(workdir, environment, "official.evaluate", *options)
-    return summary, json.loads((workdir / EVALUATION / split / METRICS_JSON).read_text())["metrics"]
+    return summary, read_json(workdir / EVALUATION / split / METRICS_JSON, keys={"metrics": dict})["metrics"]
 
 
 def _run(workdir, environment, module, *arguments):

@@ -160,7 +160,8 @@ class TestTask:
         run = tmp_path / "run"
         (run / "checkpoints").mkdir(parents=True)
         tf.train.Checkpoint(step=tf.Variable(0)).save(str(run / "checkpoints" / "step"))
-        (run / "config.json").write_text(json.dumps({"data": {"vocabulary": str(own)}, "train": {"precision": "float32"}}))
+        told = {"name": "run", "task": "", "data": {"vocabulary": str(own)}, "train": {"precision": "float32", "batch_size": 2}}
+        (run / "config.json").write_text(json.dumps(told))
         config = file_config(folder, settings={"init": str(run), "data.vocabulary": ""})
         TextClassification(config)
         assert config.data.vocabulary == str(own)

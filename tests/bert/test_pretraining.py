@@ -304,7 +304,7 @@ class TestMistakes:
         with pytest.raises(ValueError, match="it must be complete; the same bert.prepare command resumes it"):
             Pretraining(config_of(data))
         (data / "dataset_info.json").write_text("{\n  nothing")
-        with pytest.raises(ValueError, match=r"dataset_info.json, line 2: it is not what bert.prepare wrote"):
+        with pytest.raises(ValueError, match=r"dataset_info.json is not JSON: .* line 2 .*; it is not what bert.prepare wrote"):
             Pretraining(config_of(data))
 
 

@@ -245,6 +245,50 @@ def test_refused_settings(model, tmp_path, settings, message):
     assert files(tmp_path / "repository") == [] if (tmp_path / "repository").exists() else True
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["curves.png", "evaluation/test/confusion_matrix.png", "evaluation", "saved_model/assets.extra/model.json", "mine.png"],
+)
+def test_links(exported, tmp_path, path):
+    """They might lead to any file of this machine: nothing of it is published, whether the run or the user names it."""
+    link, target = exported.parent / path, tmp_path / "secret"
+    if link.exists():
+        link.rename(target)
+    else:
+        target.write_bytes(b"a secret")
+    link.symlink_to(target)
+    plots = [link] if path == "mine.png" else []
+    with pytest.raises(ValueError, match="not a link") as refused:
+        publish(exported, tmp_path / "repository", HANDLE, plots=plots)
+    assert str(link) in str(refused.value)
+    assert not (tmp_path / "repository" / "me").exists()
+
+
+@pytest.mark.parametrize(
+    "path", ["saved_model/assets.extra/model.json", "saved_model/assets.extra/config.json", "evaluation/test/metrics.json"]
+)
+@pytest.mark.parametrize("content", ["", "[" * 100_000, "[]", "\xff", '{"metrics": [1], "data": 3}'], ids=lambda text: text[:3])
+def test_damaged_facts(exported, tmp_path, path, content):
+    (exported.parent / path).write_bytes(content.encode("latin-1"))
+    with pytest.raises(ValueError, match=f"^{exported.parent / path} is not (JSON|allowed): "):
+        publish(exported, tmp_path / "repository", HANDLE)
+    assert not (tmp_path / "repository").exists()
+
+
+def test_card_that_would_steer_a_terminal(exported, tmp_path):
+    """People read Markdown there."""
+    facts = exported / "assets.extra" / "model.json"
+    escape = "\x1b]0;title\x07\u202e"
+    write_json(facts, {**json.loads(facts.read_text()), "model": escape, "class_names": [escape], "kind": escape})
+    entry = publish(exported, tmp_path / "repository", HANDLE)
+    for ending in (".md", ".html"):
+        card = (tmp_path / "repository" / f"{entry.handle}{ending}").read_text()
+        assert card.replace("\n", "").isprintable()
+        assert "x1b" in card
+    (found,) = read_repository(tmp_path / "repository")
+    assert found.model.isprintable()
+
+
 def test_card(exported, tmp_path):
     """Parameters, metrics of the exported step, data, licence and plots are on both cards, escaped."""
     extra = tmp_path / "a plot, mine.JPG"
@@ -341,6 +385,13 @@ def test_index(exported, model, tmp_path):
 ENTRY = Entry("a/b/1", "0" * 64, 10, 20, None, "2026-01-31", "model", None, {})
 
 
+def test_page_that_never_ends(tmp_path):
+    """The index in a page of version 0.1 is looked for once, however often one seems to begin: each time costs the whole page."""
+    (tmp_path / "index.html").write_text('<script type="application/json" id="models">' * 100_000)
+    with pytest.raises(ValueError, match=r"index\.html is not the page of a model repository"):
+        read_repository(tmp_path)
+
+
 def test_index_of_hostile_text():
     """No text becomes a tag of the page, and the index gives it back."""
     entry = ENTRY._replace(
@@ -362,6 +413,13 @@ def test_index_of_hostile_text():
         {"bytes": "10"},
         {"unpacked_bytes": 1 << 60},
         {"unpacked_bytes": True},
+        {"handle": ["a/b/1"]},
+        {"sha256": 3},
+        {"licence": {}},
+        {"model": None},
+        {"parameters": "5"},
+        {"metrics": ["a"]},
+        {"metrics": {"a.b": "<b>"}},
     ],
 )
 def test_index_that_cannot_be_right(change):
@@ -372,7 +430,18 @@ def test_index_that_cannot_be_right(change):
 
 
 @pytest.mark.parametrize(
-    "data", ["{", "[]", '{"format": 2, "models": []}', '{"format": 1}', '{"format": 1, "models": [{"x": 1}]}']
+    "data",
+    [
+        "{",
+        "[]",
+        "",
+        "[" * 100_000,
+        '{"format": 1, "models": {"a": 1}}',
+        '{"format": 1, "models": [3]}',
+        '{"format": 2, "models": []}',
+        '{"format": 1}',
+        '{"format": 1, "models": [{"x": 1}]}',
+    ],
 )
 def test_index_of_another_kind(data):
     with pytest.raises(ValueError, match="here is not a valid index"):

@@ -1,16 +1,23 @@
 """The contract of a task, and which tasks a config may name."""
 
+import contextlib
 import json
+import subprocess
 import sys
 
 import pytest
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from official import evaluate, export
+import bert
+import vision
+from official import evaluate, export, hub, predict
+from official.checkpoints.weights import read_weights
 from official.config import train_settings
 from official.publish import publish
+from official.repository.lookup import find_published
 from official.task import Evaluation, Split, Task, create_task, data_text
+from vision.configs import finetune
 
 MODULE = '''
 import pathlib
@@ -158,6 +165,29 @@ def test_no_command_runs_what_a_config_names(models, stranger, monkeypatch, tmp_
         assert said(monkeypatch, export, f"--saved_model={model}", "--format=tflite", output) == refusal
     assert not stranger.exists()
     assert not (tmp_path / "output").exists()
+
+
+def test_nothing_else_runs_it(models, stranger, monkeypatch, tmp_path, config):
+    """Not publishing, a handle, official.hub, predictions, load_model, weights, or a recipe that starts there."""
+    ran = []
+    monkeypatch.setattr(subprocess, "Popen", lambda *arguments, **more: ran.append(arguments))
+    publish(models["exported"], tmp_path / "repository", "me/strange")
+    assert find_published("me/strange/2", "model").is_dir()
+    assert hub.load("me/strange/1").f(tf.ones([1, 2])).shape == [1, 2]
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"x": "a"}\n')
+    for model in models.values():
+        with pytest.raises(ValueError, match="must be "):
+            predict.predict(str(model), str(rows), tmp_path / "answers.jsonl")
+        for zoo in (vision, bert):
+            with pytest.raises(ValueError, match="is not allowed: "):
+                zoo.load_model(str(model))
+        recipe = finetune.get_config(init=str(model))
+        assert recipe.task == "vision.classification:ImageClassification"
+        with contextlib.suppress(ValueError):
+            read_weights(str(model))
+    assert not ran
+    assert not stranger.exists()
 
 
 @pytest.mark.parametrize("config", ["strange:Mine"], indirect=True)

@@ -1,7 +1,5 @@
 """A vision transformer of Hugging Face or Google as a model of this zoo."""
 
-import glob
-
 import numpy as np
 
 from official.conversion.source import Converted, listed
@@ -123,8 +121,7 @@ def _begin_names(source):
     outside = [name for name in source.names() if prefix and not name.startswith((*ENCODER, "classifier."))]
     if outside:
         source.notes.append(f"tensors outside {prefix.rstrip('.')} are left out: {listed(outside)}")
-    for name in outside:
-        source.drop(glob.escape(name), f"outside {prefix.rstrip('.')}")
+    source.drop(set(outside), f"outside {prefix.rstrip('.')}")
 
 
 def _has_head(source, layout):

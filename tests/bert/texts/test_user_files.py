@@ -213,7 +213,7 @@ class TestJsonl:
             ('{"text": "a", "label": 1.5}', "its 'label' must be the name of a class, not 1.5"),
             ('{"text": "a", "label": ["x"]}', "its 'label' must be the name of a class, not"),
             ('{"text": "\\ud83d", "label": "x"}', "its 'text' has half of a surrogate pair at character 0"),
-            ("[" * 100_000, "it is JSON that is nested too deeply"),
+            ("[" * 100_000, "it is not JSON: it is nested too deeply"),
         ],
     )
     def test_bad_lines(self, tmp_path, line, said):

@@ -8,9 +8,10 @@ import pytest
 import sentencepiece
 import tensorflow as tf
 from sentencepiece import sentencepiece_model_pb2
+from tensorflow_text import SentencepieceTokenizer
 
 from bert.tokenizer import open_tokenizer
-from bert.tokenizers.sentencepiece_model import read_model
+from bert.tokenizers.sentencepiece_model import MAX_PIECE, read_model
 from tests.bert.tokenizer_references import (
     SENTENCES,
     TEXTS,
@@ -218,6 +219,22 @@ class TestFiles:
         for share in (0.1, 0.5, 0.9, 0.99):
             (tmp_path / "part.model").write_bytes(whole[: int(share * len(whole))])
             assert self.refusal(tmp_path / "part.model") == "it is not a SentencePiece model"
+
+    def test_a_long_piece(self, tmp_path):
+        """A text that repeats it would take the square of its length."""
+        longest = MAX_PIECE - 1
+        assert open_tokenizer(write_sentence_piece(tmp_path / "long.model", pieces=["9" * longest + ","])).size > 0
+        path = write_sentence_piece(tmp_path / "longer.model", pieces=["9" * 100_000 + ","])
+        assert self.refusal(path) == f"it has a piece of 100,001 characters, and {MAX_PIECE} are allowed"
+
+    def test_numbers_are_split_in_one_call(self, tmp_path, monkeypatch):
+        """Of the comma behind them, however many there are."""
+        calls, tokenize = [], SentencepieceTokenizer.tokenize
+        monkeypatch.setattr(
+            SentencepieceTokenizer, "tokenize", lambda self, texts: calls.append(texts.shape) or tokenize(self, texts)
+        )
+        open_tokenizer(write_sentence_piece(tmp_path / "a.model", pieces=[f"{number}," for number in range(50)]))
+        assert calls == [[50]]
 
     @pytest.mark.parametrize("missing", ["[CLS]", "[SEP]", "[MASK]"])
     def test_special_token_missing(self, tmp_path, missing):

@@ -5,6 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from official.conversion.onnx_names import Graph, Node
 from official.conversion.source import open_source
 
 RNG = np.random.default_rng(0)
@@ -235,3 +236,22 @@ def test_an_export_of_hugging_face_is_the_model(tmp_path):
         torch.onnx.export(model, (tokens, tokens), str(tmp_path / "model.onnx"), dynamo=False, opset_version=17)
         expected = {name: weight.numpy() for name, weight in model.state_dict().items()}
         check(read(tmp_path / "model.onnx"), expected)
+
+
+def test_time_grows_with_the_size():
+    """A path of 50,000 modules, and a value that many nodes make: the first has no module, and the second is refused."""
+    path = "/" + "a/" * 50_000 + "MatMul"
+    nodes = [Node("MatMul", path, None, ["x", "onnx::MatMul_1"], ["y"], {})]
+    found, _ = Graph(nodes, {"onnx::MatMul_1": (2, 3)}, {"onnx::MatMul_1": "f"}).weights()
+    assert list(found) == ["MatMul_1"]
+    short = [nodes[0]._replace(name="/" + "a/" * 50 + "MatMul")]
+    found, _ = Graph(short, {"onnx::MatMul_1": (2, 3)}, {"onnx::MatMul_1": "f"}).weights()
+    assert list(found) == [".".join("a" * 50) + ".weight"]
+
+
+def test_a_value_of_two_nodes(tmp_path):
+    nodes = [helper.make_node("Relu", ["x"], ["y"]) for _ in range(2)]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])], [])
+    (tmp_path / "a.onnx").write_bytes(helper.make_model(graph).SerializeToString())
+    with pytest.raises(ValueError, match="its graph is damaged: a value is the output of two nodes"):
+        open_source(tmp_path / "a.onnx")

@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from official.checkpoints.pretrained import Zoo, read_saved
+from official.conversion import safetensors_files
 from official.conversion.source import Converted, Row, is_source, open_source, tensor_table
 
 ARRAYS = {
@@ -91,6 +92,32 @@ def test_half_precision_is_read_exactly(tmp_path):
     assert {source.take(name).dtype for name in "bhd"} == {np.dtype(np.float32)}
     with pytest.raises(ValueError, match=r"half\.safetensors: 'f8' has the type F8_E4M3; it must be one of F64"):
         source.take("f8")
+
+
+def test_a_header_is_read_once(tmp_path, monkeypatch):
+    """It names all tensors of a file: once for each would be the square of their number."""
+    names = [f"b{i}" for i in range(20)]
+    header = {name: {"dtype": "BF16", "shape": [1], "data_offsets": [2 * i, 2 * i + 2]} for i, name in enumerate(names)}
+    source = open_source(write_raw(tmp_path / "half.safetensors", header, np.full(20, 0x3F80, "<u2").tobytes()))
+    parsed, loads = [], json.loads
+    monkeypatch.setattr(safetensors_files.json, "loads", lambda text: parsed.append(text) or loads(text))
+    assert [source.take(name).tolist() for name in names] == [[1.0]] * 20
+    assert len(parsed) == 1
+
+
+def test_names_that_are_dropped(tmp_path):
+    """As a set, in one pass, whatever signs of patterns they have."""
+    arrays = {name: np.ones(1, np.float32) for name in ("a[0]", "b*", "b1", "c")}
+    save_file(arrays, tmp_path / "a.safetensors")
+    source = open_source(tmp_path / "a.safetensors")
+    assert source.drop({"a[0]", "b*", "d"}, "a reason") == ["a[0]", "b*"]
+    assert "b1" in refused_by_finish(source)
+
+
+def refused_by_finish(source):
+    with pytest.raises(ValueError, match="no place for") as refused:
+        source.finish()
+    return str(refused.value)
 
 
 def test_shards_are_read_by_their_index(tmp_path):

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import http.server
+import os
 import pathlib
 import re
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 
 import pytest
 
@@ -277,6 +279,98 @@ def test_endless_index(repository, hub, monkeypatch):
         find_published(HANDLE)
 
 
+class Trickle(http.server.BaseHTTPRequestHandler):
+    """Sends a byte of the headers, or of the content, every 20 milliseconds, as long as it lasts."""
+
+    in_headers = False
+
+    def do_GET(self):
+        self.wfile.write(b"HTTP/1.0 200 OK\r\nX-Slow: " if self.in_headers else b"HTTP/1.0 200 OK\r\n\r\n")
+        with contextlib.suppress(OSError):
+            for _ in range(500):
+                self.wfile.write(b" ")
+                time.sleep(0.02)
+
+    def log_message(self, *arguments):
+        pass
+
+
+class Elsewhere(Trickle):
+    """Redirects, with a reason that would clear a terminal."""
+
+    place = "file:///etc/passwd"
+
+    def do_GET(self):
+        self.send_response(302, "\x1b[2Jmoved")
+        self.send_header("Location", self.place)
+        self.end_headers()
+
+
+@contextlib.contextmanager
+def answering(handler, **attributes):
+    """The address of a server with such answers, in a thread."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (handler,), attributes)) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("in_headers", [False, True])
+@pytest.mark.parametrize("limit", ["WINDOW", "LONGEST"])
+def test_a_byte_now_and_then(hub, monkeypatch, in_headers, limit):
+    """It would hold the download, and its lock, as long as the server likes: each wait is short."""
+    monkeypatch.setattr(f"official.repository.locations.{limit}", 0.1)
+    said = "the server sent [0-9]+ bytes in 0 seconds" if limit == "WINDOW" else "it takes more than .* hours"
+    with answering(Trickle, in_headers=in_headers) as address:
+        hub(address)
+        with pytest.raises(OSError, match=f"{HANDLE}' cannot be looked for: {address}/index.json cannot be read.*: .*{said}"):
+            find_published(HANDLE)
+
+
+def test_a_pause_of_the_program(repository, hub, monkeypatch):
+    """Only waiting for the server counts."""
+    monkeypatch.setattr("official.repository.locations.WINDOW", 0.2)
+    with serving(repository) as (address, *_):
+        _, chunks = Server(address).read(HANDLE)
+        first = next(chunks)
+        time.sleep(0.3)
+        assert first + b"".join(chunks) == (repository / HANDLE).read_bytes()
+
+
+@pytest.mark.parametrize("place", ["file:///etc/passwd", "ftp://127.0.0.1/index.json", "data:,{}"])
+def test_redirected_elsewhere(hub, place):
+    """Only to http and https; and nothing that the server says steers the terminal."""
+    with answering(Elsewhere, place=place) as address:
+        hub(address)
+        with pytest.raises(OSError, match="cannot be read: .*(redirected to|is not allowed)") as refused:
+            find_published(HANDLE)
+    assert str(refused.value).isprintable()
+    assert place.partition(":")[0] in str(refused.value)
+
+
+def test_redirected(repository, cache, hub):
+    """To another server, by a relative or an absolute address."""
+    with serving(repository) as (address, *_), answering(Elsewhere, place=f"{address}/index.json") as elsewhere:
+        assert Server(elsewhere).entries() == Server(address).entries()
+
+
+@pytest.mark.parametrize("place", ["the cache", "a model in it"])
+def test_of_another_user(repository, cache, hub, monkeypatch, place):
+    """Who could have put any model there."""
+    hub(repository)
+    folder = pathlib.Path(find_published(HANDLE)).parent
+    owned = cache if place == "the cache" else folder
+    if os.geteuid() == 0:
+        os.chown(owned, 12345, -1)
+    else:
+        monkeypatch.setattr("os.geteuid", lambda: 12345)
+    with pytest.raises(ValueError, match=" is refused: it belongs to another user, who could exchange the models in it; TF"):
+        find_published(HANDLE)
+    if place == "a model in it":
+        assert cached(str(repository), HANDLE) is None
+
+
 def test_server_gone(repository, cache, hub, caplog):
     """A model in the cache is used, with a warning; another one is refused."""
     with serving(repository) as (address, *_):
@@ -287,6 +381,9 @@ def test_server_gone(repository, cache, hub, caplog):
     assert record.getMessage().startswith(f"{address}/index.json cannot be read: ")
     assert record.getMessage().endswith(f"using the copy of {HANDLE} in the cache")
     assert cached(address, f"{HANDLE}2") is None
+    for content in ("", "[" * 100_000, "[]", '{"repository": 3}'):
+        (found.parent / "source.json").write_text(content)
+        assert cached(address, HANDLE) is None
     assert cached("http://elsewhere", HANDLE) is None
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from official import config as configs
 from official.evaluation.curves import expert_shares
+from official.files.checked_json import read_json
 from official.files.layout import CONFIG_JSON, EVALUATION, EXPERT_LOAD_CSV, METRICS_CSV, METRICS_JSON, PRECISION_TXT, SUMMARY_JSON
 from official.files.tables import columns_by_block, read_table
 
@@ -126,17 +127,6 @@ def _read_run(workdir, label):
     auto = workdir / PRECISION_TXT
     precision = auto.read_text(errors="replace").strip() if auto.exists() else _dict(config.get("train")).get("precision", "")
     return Run(workdir, label, config, rows, _load(workdir / EXPERT_LOAD_CSV), summary, evaluations, str(precision))
-
-
-def read_json(path):
-    """The JSON object in a file. Raises ValueError, naming the file, if there is something else in it."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{path} is not allowed: it must hold a JSON object")
-    return value
 
 
 def _table(path):

@@ -186,7 +186,7 @@ class Run:
 
     def _accumulate(self, model, parts):
         if not hasattr(model, "accumulate_steps"):
-            raise ValueError(f"train.accumulate={parts} is not allowed: it must be 1 for a model that is no widenet.Model")
+            raise ValueError(f"train.accumulate={parts} is not allowed: it must be 1 for models other than widenet.Model")
         model.accumulate_steps(parts)
 
     def _update_scales(self):

@@ -20,6 +20,7 @@ import tensorflow as tf
 from google.protobuf import text_encoding
 
 from official.files.atomic import atomic_write, fsync
+from official.files.checked_json import read_json
 
 STATE = "checkpoint"  # the file of tf.train.latest_checkpoint
 SUMS = ".sums"
@@ -176,11 +177,11 @@ def _names(folder):
 
 
 def _sums(prefix):
-    """{file name: (size, SHA-256)}; None if there is no such file, or if it is damaged itself."""
+    """{file name: (size, SHA-256)}; None without such a file, or where that file itself is damaged."""
     try:
-        sums = json.loads(prefix.with_name(prefix.name + SUMS).read_text())
+        sums = read_json(prefix.with_name(prefix.name + SUMS))
         sums = {name: (int(sums[name]["bytes"]), str(sums[name]["sha256"])) for name in sums}
-    except (OSError, ValueError, TypeError, KeyError):  # UnicodeDecodeError is a ValueError
+    except (OSError, ValueError, TypeError, KeyError, OverflowError):  # the last one of a size that is Infinity
         return None
     names = {name for name in sums if FILE.fullmatch(name) and name.startswith(f"{prefix.name}.")}
     return sums if names == set(sums) and f"{prefix.name}.index" in names else None

@@ -54,7 +54,7 @@ def _check(value, path):
     is_known = module is None or str(module).partition(".")[0] in (*KERAS, "builtins")
     if is_program or is_python or not (is_known or _is_registered(function or value.get("registered_name"))):
         what = f"{module}.{function or name}" if module else name
-        raise ValueError(f"it names {what!r}, which is no part of a model of this project")
+        raise ValueError(f"it names {what!r}, which is not part of any model of this project")
 
 
 def _is_registered(name):

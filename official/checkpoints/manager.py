@@ -73,7 +73,7 @@ class Checkpoints:
 
     @property
     def latest(self):
-        """Path prefix of the newest checkpoint that is whole, or None; each newer one is told on standard output."""
+        """Path prefix of the newest checkpoint that is whole, or None; prints a sentence about each newer one."""
         return files.newest_whole(self._read_from, print)
 
     def restore(self, path=None):
@@ -207,7 +207,7 @@ class BestCheckpoint:
 def resumes_from(folder, restart=False):
     """The path prefix of the checkpoint from which a run resumes, a string; None if it starts at step 0.
 
-    Each newer checkpoint, which is damaged, is told on standard output.
+    Prints a sentence about each newer checkpoint, which is damaged.
 
     Args:
       folder: a pathlib.Path, of the run's checkpoints.

@@ -15,9 +15,9 @@ from official.repository.index import MAX_INDEX_BYTES, read_entries
 
 SETTING = "WIDENET_HUB"
 TIMEOUT = 60  # seconds to wait for a server's next bytes
-WINDOW = 60  # seconds of waiting in which a server must send so many bytes as LEAST_SPEED says
+WINDOW = 60  # seconds of waiting over which LEAST_SPEED is measured
 LEAST_SPEED = 1000  # bytes a second
-LONGEST = 24 * 3600  # seconds of waiting for one file; the next download then goes on from there
+LONGEST = 24 * 3600  # seconds of waiting for one file; the next download resumes it
 CHUNK = 1 << 20  # bytes read at once
 ALLOWED = "folders, http:// or https:// addresses and gs:// buckets, with commas between them"
 

@@ -272,7 +272,7 @@ def _table_scalars(name, rows):
 
 
 def epoch_start(step, epoch_steps):
-    """First step of the epoch that goes on with `step`."""
+    """The number of steps before the epoch in which step number `step`, counted from 0, is made."""
     return step - step % epoch_steps
 
 

@@ -109,6 +109,13 @@ def test_nothing_but_what_tells_of_it_is_damaged(folder, model, damage, name):
     assert locate(folder).prefix == str(folder / "step-6")
 
 
+@pytest.mark.parametrize("content", ["[" * 100_000, "[]", '{"step-6.index": {"bytes": Infinity, "sha256": ""}}'])
+def test_checksums_from_elsewhere(folder, model, content):
+    """What is no table of checksums is as if there were none: the checkpoint is read as a whole."""
+    (folder / SUMS).write_text(content)
+    assert restored(folder, model) == (6, 6.0)
+
+
 def test_unknown_to_the_state_file(folder, model):
     """Of a process that was killed before it told of its last checkpoint."""
     files.write_state(folder, ["step-4"])

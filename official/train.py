@@ -393,7 +393,8 @@ class Run:
             callbacks.append(profile)
             session = profile.session()
         validation = self.task.validation_dataset()
-        with saver.listening(), session:
+        writing = self.checkpoints.in_background() if train.background_checkpoints else contextlib.nullcontext()
+        with writing, saver.listening(), session:
             for start, first_epoch, last_epoch, steps in fit_calls(self.first_step, train.steps, train.eval_every):
                 self.model.fit(
                     self.task.train_dataset(start),
@@ -404,6 +405,7 @@ class Run:
                     callbacks=callbacks,
                     verbose=0,
                 )
+            self.checkpoints.wait()
         saver.stop_if_asked()
 
 

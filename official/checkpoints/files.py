@@ -24,6 +24,7 @@ from official.files.checked_json import read_json
 
 STATE = "checkpoint"  # the file of tf.train.latest_checkpoint
 SUMS = ".sums"
+MEMORY = "ram://"  # begins paths in a file system of TensorFlow's that is in the memory of the process
 FILE = re.compile(r"((.+)-(\d+))\.(index|sums|data-\d{5}-of-\d{5})")
 UNFINISHED = re.compile(r".+-\d+_temp")  # a folder of TensorFlow's, in which it gathers what it writes
 
@@ -38,6 +39,23 @@ def seal(prefix):
             sums[file.name] = {"bytes": file.stat().st_size, "sha256": _sha256(file)}
     fsync(prefix.parent)
     atomic_write(prefix.with_name(prefix.name + SUMS), (json.dumps(sums, indent=2) + "\n").encode())
+
+
+def move_from_memory(memory, folder):
+    """Moves the files of a checkpoint from a folder in memory, a path that begins with MEMORY, into one on the disk.
+
+    Args:
+      memory: a string.
+      folder: a pathlib.Path that exists.
+
+    Raises:
+      tf.errors.OpError: a file cannot be written; they are removed from memory all the same.
+    """
+    try:
+        for name in sorted(tf.io.gfile.listdir(memory)):  # data come before the index, without which they are not a checkpoint
+            tf.io.gfile.copy(f"{memory}/{name}", str(folder / name), overwrite=True)
+    finally:
+        tf.io.gfile.rmtree(memory)
 
 
 def damage(prefix):

@@ -1,5 +1,6 @@
 """Checkpoints of a run, with model, optimizer, step and time spent so far; and the checkpoint of the best evaluation."""
 
+import concurrent.futures
 import contextlib
 import math
 import pathlib
@@ -66,6 +67,8 @@ class Checkpoints:
         self._keep = keep
         self._saved_step = None
         self._good = set()  # steps of the checkpoints in the directory that are not damaged
+        self._writer = None  # inside `in_background`, the executor of its thread
+        self._jobs = []  # futures of what the thread has to write
         self.metrics = MetricState(model)
         parts = dict(model=model, optimizer=model.optimizer, step=self.step, seconds=self.seconds)
         self._needed = tf.train.Checkpoint(**parts)
@@ -74,6 +77,7 @@ class Checkpoints:
     @property
     def latest(self):
         """Path prefix of the newest checkpoint that is whole, or None; prints a sentence about each newer one."""
+        concurrent.futures.wait(self._jobs)
         return files.newest_whole(self._read_from, print)
 
     def restore(self, path=None):
@@ -97,9 +101,39 @@ class Checkpoints:
             self._good = {step for step in map(step_of, files.prefixes(self._directory)) if step <= self._saved_step}
         return int(self.step.numpy())
 
+    @contextlib.contextmanager
+    def in_background(self):
+        """A context in which a thread writes to the disk: `save` and `copy_newest` do not wait for it.
+
+        `save` first writes to memory, which holds one checkpoint at a time, and waits only where the one before is not written yet.
+        What the thread could not write is raised by the next `save`, by `check` or `wait`, or at the end of the context.
+        """
+        try:
+            with concurrent.futures.ThreadPoolExecutor(1) as self._writer:
+                yield
+                self.wait()
+        finally:
+            self._writer = None
+
+    def wait(self):
+        """Waits until everything is written. Raises OSError as `save`."""
+        jobs, self._jobs = self._jobs, []
+        for job in jobs:
+            with self._naming_last_good():
+                job.result()
+
+    def check(self):
+        """Raises OSError as `save` if the thread could not write something; does not wait."""
+        if any(job.done() and job.exception() for job in self._jobs):
+            self.wait()
+
     def copy_newest(self, folder):
         """Copies the checkpoint that this process restored or wrote last into a folder, as `replace_checkpoint` does."""
-        replace_checkpoint(folder, str(self._prefix(self._saved_step)))
+        self._do(self._copy, self._saved_step, folder)
+
+    def _copy(self, step, folder):
+        if step in self._good:  # and was not one that could not be written
+            replace_checkpoint(folder, str(self._prefix(step)))
 
     def _prefix(self, step):
         return self._directory / f"step-{step}"
@@ -115,7 +149,7 @@ class Checkpoints:
         Raises:
           FloatingPointError: a weight is not finite; such a checkpoint would replace good ones.
           RuntimeError: while the weights hold their averages (`train.ema_decay`): the weights themselves would be lost.
-          OSError: it cannot be written; earlier checkpoints stay.
+          OSError: it cannot be written, or in the background the one before; earlier checkpoints stay.
         """
         # Not decided by the files of the chief, which may be ahead: all workers must take part in a save.
         if step == self._saved_step:
@@ -125,23 +159,49 @@ class Checkpoints:
         for weight in self._model.trainable_weights:
             if not bool(tf.reduce_all(tf.math.is_finite(weight))):
                 raise FloatingPointError(f"{weight.name} is not finite after step {step}; {self.last_good()}")
+        self.wait()
         self.step.assign(step)
         self.seconds.assign(seconds)
         self.metrics.epoch_start = epoch_start
+        self._checkpoint.save_counter.assign_add(1)
+        if self._writer:
+            memory = f"{files.MEMORY}{id(self)}"
+            self._checkpoint.write(f"{memory}/{self._prefix(step).name}")
+            self._do(self._write, step, lambda prefix: files.move_from_memory(memory, prefix.parent))
+        else:
+            self._do(self._write, step, lambda prefix: self._checkpoint.write(str(prefix)))
+        self._saved_step = step
+
+    def _do(self, function, *arguments):
+        """Calls a function that writes files, here or in the thread."""
+        if self._writer:
+            self._jobs.append(self._writer.submit(function, *arguments))
+        else:
+            with self._naming_last_good():
+                function(*arguments)
+
+    def _write(self, step, write):
+        """Makes the checkpoint of a step by a function of its prefix, and removes older ones."""
         prefix = self._prefix(step)
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             files.remove(prefix)  # a damaged one of that step
-            self._checkpoint.save_counter.assign_add(1)
-            self._checkpoint.write(str(prefix))
+            write(prefix)
             files.seal(prefix)
             self._good.add(step)
             files.record(self._directory, "step", self._good, self._keep)
         except (OSError, tf.errors.OpError) as error:
+            self._good.discard(step)
             with contextlib.suppress(OSError):
                 files.remove(prefix)  # a full disk needs the space
-            raise OSError(f"the checkpoint of step {step} could not be written, as on a full disk; {self.last_good()}") from error
-        self._saved_step = step
+            raise OSError(f"the checkpoint of step {step} could not be written, as on a full disk") from error
+
+    @contextlib.contextmanager
+    def _naming_last_good(self):
+        try:
+            yield
+        except OSError as error:
+            raise OSError(f"{error}; {self.last_good()}") from error
 
     def last_good(self):
         """A clause that names the newest checkpoint."""

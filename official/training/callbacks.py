@@ -317,6 +317,7 @@ class SaveCheckpoints(StepCallback):
 
     Raises:
       Stopped: after the checkpoint, if a signal came or output was closed.
+      OSError: a checkpoint could not be written, here or since the last step in the background.
       NoSuchMetric: of `best`, after the first step.
     """
 
@@ -361,6 +362,7 @@ class SaveCheckpoints(StepCallback):
             raise KeyboardInterrupt
 
     def on_train_batch_end(self, batch, logs=None):
+        self._checkpoints.check()
         if self._best:
             self._best.check(logs)
         # The last step of an epoch is saved in `on_epoch_end`, after its evaluation: resuming from here would skip that.
@@ -384,6 +386,8 @@ class SaveCheckpoints(StepCallback):
         self._saved_step = self._counter.step
         if self._best and evaluation:
             self._best.consider(evaluation)
+        if self._signal:
+            self._checkpoints.wait()
         self.stop_if_asked()
 
     def stop_if_asked(self):

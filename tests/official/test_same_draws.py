@@ -5,10 +5,10 @@ import pytest
 
 from official import train
 from official.checkpoints.manager import Checkpoints
-from official.files.tables import read_table
 from official.training.callbacks import Stopped
 from tests.bert.prepared_texts import write_tsv, write_vocabulary
 from tests.bert.tiny import classification_config
+from tests.kills import tables
 from tests.official.test_resume import state, stop_at
 from tests.official.tiny import tiny_config, without_export
 
@@ -38,14 +38,6 @@ def texts(folder):
     return config
 
 
-def tables(workdir):
-    """{file: rows} of all tables, without the columns of times."""
-    rows = {file.name: read_table(file) for file in sorted(workdir.glob("*.csv"))}
-    return {
-        name: [{k: v for k, v in row.items() if not k.endswith("_per_second")} for row in table] for name, table in rows.items()
-    }
-
-
 @pytest.fixture(scope="module", params=[images, texts])
 def uninterrupted(request, tmp_path_factory):
     """(config, state at the end, tables) of a run that nobody stopped."""
@@ -63,7 +55,7 @@ def assert_same(run, workdir, uninterrupted):
     assert found.keys() == expected.keys()
     for name, value in found.items():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
-    assert set(expected_tables) == {"metrics.csv", "expert_load.csv"}
+    assert set(expected_tables) == {"metrics.csv", "expert_load.csv", "summary.json", "metrics of summary.json"}
     assert tables(workdir) == expected_tables
 
 

@@ -366,6 +366,7 @@ class Run:
     def _fit(self, clock):
         """Trains to the last step, unless the checkpoint is of that step already."""
         train = self._train
+        self.checkpoints.complete()
         counter = StepCounter(self.first_step, train.batch_size, self.task.unit, self.task.tokens_per_example)
         guard = NonFiniteGuard(counter, self.checkpoints)
         tables = EpochTables(counter, lambda name: Table(self.workdir / name, self.first_step), self.tensorboard, self._writing)

@@ -4,8 +4,8 @@
 
 What follows `--` are further arguments of official.train. Each kill is a SIGKILL in one of four phases, at a seeded random moment
 of it: while the run starts, while it trains, while it writes a checkpoint, and, for the last quarter, while it exports. How long
-the phases take is measured on the run that nobody stops. The command says where each kill came, then every difference of weights,
-moments, tables and files, and exits with 1 if there is one.
+the phases take is measured, first on the run that nobody stops. The command says where each kill came, then every difference of
+weights, moments, tables and files, and exits with 1 if there is one.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def differences_after_kills(arguments, folder, kills, seed=0, tell=print):
     """
     unstopped = folder / "unstopped"
     _, times = run_until(arguments, unstopped)
-    longest = longest_delays(times)
+    longest = longest_delays(times, is_finished=True)
     tell("The run that nobody stopped: " + ", ".join(f"{phase} {seconds:.2f} s" for phase, seconds in longest.items()))
     moments = random.Random(seed)
     before_export = [(START, TRAINING, CHECKPOINT)[i % 3] for i in range(kills - kills // 4)]
@@ -73,6 +73,7 @@ def differences_after_kills(arguments, folder, kills, seed=0, tell=print):
             delays = {at: moments.uniform(0, longest[at]) for at in {phase, EXPORT}}
             is_killed, times = run_until(arguments, workdir, delays)
             is_finished = not is_killed
+            longest |= longest_delays(times, is_finished)  # the machine may be less busy, or more, than before
             if is_finished:
                 found += differences(unstopped, workdir)
         last = list(times)[-1]
@@ -126,18 +127,26 @@ def run_until(arguments, workdir, delays=None):
     return bool(code), {phase: end - since for phase, since in began.items()}
 
 
-def longest_delays(times):
-    """{phase: seconds}, within which a kill comes, from the times of a run that nobody stopped.
+def longest_delays(times, is_finished):
+    """{phase: seconds}, within which a kill comes, of those phases that a run has gone through.
 
     Training is its part before the first checkpoint, which every session has, and a third of the rest, so that several kills find
     something to train. Of the export it is two thirds, since the next one may be faster.
+
+    Args:
+      times: of `run_until`.
+      is_finished: whether the run was, and not killed.
     """
-    return {
-        START: times[START] - times[TRAINING],
-        TRAINING: times[TRAINING] - times[CHECKPOINT] + (times[CHECKPOINT] - times[EXPORT]) / 3,
-        CHECKPOINT: times[CHECKPOINT] - times[SEALED],
-        EXPORT: times[EXPORT] * 2 / 3,
-    }
+    longest = {}
+    if TRAINING in times:
+        longest[START] = times[START] - times[TRAINING]
+    if SEALED in times:
+        longest[CHECKPOINT] = times[CHECKPOINT] - times[SEALED]
+    if CHECKPOINT in times and EXPORT in times:
+        longest[TRAINING] = times[TRAINING] - times[CHECKPOINT] + (times[CHECKPOINT] - times[EXPORT]) / 3
+    if is_finished:
+        longest[EXPORT] = times[EXPORT] * 2 / 3
+    return longest
 
 
 def names(folder):

@@ -30,11 +30,16 @@ UNFINISHED = re.compile(r".+-\d+_temp")  # a folder of TensorFlow's, in which it
 
 
 def seal(prefix):
-    """Makes a checkpoint whole that has just been written: its files are on the disk, and their checksums beside them."""
+    """Makes a checkpoint whole that has just been written: its files are on the disk, and their checksums beside them.
+
+    One that has checksums stays as it is.
+    """
     prefix = pathlib.Path(prefix)
+    if prefix.with_name(prefix.name + SUMS).exists():
+        return
     sums = {}
     for file in files_of(prefix):
-        if file.suffix != SUMS:
+        if not file.name.startswith(prefix.name + SUMS):  # or what is left of one
             fsync(file)
             sums[file.name] = {"bytes": file.stat().st_size, "sha256": _sha256(file)}
     fsync(prefix.parent)

@@ -101,11 +101,21 @@ class Checkpoints:
             self._good = {step for step in map(step_of, files.prefixes(self._directory)) if step <= self._saved_step}
         return int(self.step.numpy())
 
+    def complete(self):
+        """Does what a process that was killed left undone after the checkpoint: checksums, state file, removal of others."""
+        if self._saved_step in self._good:
+            self._do(self._complete, self._saved_step)
+
+    def _complete(self, step):
+        files.seal(self._prefix(step))
+        self._good.add(step)
+        files.record(self._directory, "step", self._good, self._keep)
+
     @contextlib.contextmanager
     def in_background(self):
         """A context in which a thread writes to the disk: `save` and `copy_newest` do not wait for it.
 
-        `save` first writes to memory, which holds one checkpoint at a time, and waits only where the one before is not written yet.
+        `save` first writes to memory, which holds one checkpoint at a time, and waits only where that one is not written yet.
         What the thread could not write is raised by the next `save`, by `check` or `wait`, or at the end of the context.
         """
         try:
@@ -187,9 +197,7 @@ class Checkpoints:
             self._directory.mkdir(parents=True, exist_ok=True)
             files.remove(prefix)  # a damaged one of that step
             write(prefix)
-            files.seal(prefix)
-            self._good.add(step)
-            files.record(self._directory, "step", self._good, self._keep)
+            self._complete(step)
         except (OSError, tf.errors.OpError) as error:
             self._good.discard(step)
             with contextlib.suppress(OSError):

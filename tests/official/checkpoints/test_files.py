@@ -1,5 +1,6 @@
 """Damage to checkpoints, of every kind at every file: the newest that is whole is taken, with a sentence, and nothing is lost."""
 
+import json
 import shutil
 
 import numpy as np
@@ -120,6 +121,22 @@ def test_unknown_to_the_state_file(folder, model):
     """Of a process that was killed before it told of its last checkpoint."""
     files.write_state(folder, ["step-4"])
     assert restored(folder, model) == (6, 6.0)
+
+
+def test_killed_before_the_checksums(folder, model):
+    """Or before old ones were removed, after the last step: the next session does both, although it saves nothing."""
+    (folder / SUMS).rename(folder / f"{SUMS}.partial")
+    files.write_state(folder, ["step-4"])
+    checkpoints = Checkpoints(folder, model, keep=1)
+    checkpoints.complete()  # of a run that begins: nothing
+    assert not (folder / SUMS).exists()
+    assert checkpoints.restore() == 6
+    checkpoints.complete()
+    checkpoints.save(6, 0.0)
+    assert {path.name for path in folder.iterdir()} == {"checkpoint", DATA, INDEX, SUMS}
+    assert json.loads((folder / SUMS).read_text()).keys() == {DATA, INDEX}
+    assert files.damage(folder / "step-6") is None
+    assert tf.train.latest_checkpoint(str(folder)) == str(folder / "step-6")
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

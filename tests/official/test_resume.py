@@ -77,31 +77,32 @@ def uninterrupted(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "stop, signum",
+    "stop, signum, background",
     [
-        (5, signal.SIGTERM),
-        pytest.param(6, signal.SIGINT, marks=pytest.mark.train),
-        pytest.param(8, signal.SIGTERM, marks=pytest.mark.train),
+        (5, signal.SIGTERM, True),
+        pytest.param(6, signal.SIGINT, False, marks=pytest.mark.train),
+        pytest.param(8, signal.SIGTERM, True, marks=pytest.mark.train),
     ],
 )
-def test_stop_and_go_on(uninterrupted, tmp_path, stop, signum):
+def test_stop_and_go_on(uninterrupted, tmp_path, stop, signum, background):
     """Stopped inside an epoch, at its end and at the run's: a checkpoint of that very step, then the same end, moments included.
 
     No epoch's row may be missing: the last one is what the summary tells. Its metrics are of all its steps: 1e-5 is far less than
-    a step changes them.
+    a step changes them. So it is, too, where a thread writes the checkpoints.
     """
     expected, rows = uninterrupted
+    config = dense_config(background_checkpoints=background)
     before = signal.getsignal(signum)
     with pytest.MonkeyPatch.context() as patch:
         stop_at(patch, stop, signum)
         with pytest.raises(Stopped) as stopped:
-            train.run(dense_config(), tmp_path)
+            train.run(config, tmp_path)
     assert (stopped.value.step, stopped.value.signum) == (stop, signum)
     assert (tmp_path / "checkpoints" / f"step-{stop}.index").exists()
     assert not (tmp_path / "summary.json").exists()
     assert signal.getsignal(signum) == before
 
-    run = train.Run(dense_config(), tmp_path)
+    run = train.Run(config, tmp_path)
     assert run.first_step == stop
     summary = run.train()
     assert_same_state(run, expected)

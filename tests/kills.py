@@ -62,22 +62,21 @@ def differences_after_kills(arguments, folder, kills, seed=0, tell=print):
     moments = random.Random(seed)
     before_export = [(START, TRAINING, CHECKPOINT)[i % 3] for i in range(kills - kills // 4)]
     moments.shuffle(before_export)
-    found, runs, is_finished = [], 0, True
+    found, runs = [], 1
     for kill, phase in enumerate([*before_export, *[EXPORT] * (kills // 4)], 1):
         is_killed = False
         while not is_killed:
-            if is_finished:
-                runs += 1
             workdir = folder / f"killed-{runs}"
             # The phase may be over already, so a kill comes at the latest in the export, after which there is nothing to kill.
-            delays = {at: moments.uniform(0, longest[at]) for at in {phase, EXPORT}}
+            delays = {at: moments.uniform(0, longest[at]) for at in dict.fromkeys((phase, EXPORT))}
             is_killed, times = run_until(arguments, workdir, delays)
-            is_finished = not is_killed
-            longest |= longest_delays(times, is_finished)  # the machine may be less busy, or more, than before
-            if is_finished:
+            longest |= longest_delays(times, not is_killed)  # the machine may be less busy, or more, than before
+            if not is_killed:
                 found += differences(unstopped, workdir)
+                runs += 1
         last = list(times)[-1]
         tell(f"Kill {kill} of {kills}: {times[last]:.2f} s after the beginning of {last}; {state(workdir)}")
+    workdir = folder / f"killed-{runs}"
     run_until(arguments, workdir)
     return found + differences(unstopped, workdir)
 

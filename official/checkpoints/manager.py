@@ -103,7 +103,7 @@ class Checkpoints:
 
     def complete(self):
         """Does what a process that was killed left undone after the checkpoint: checksums, state file, removal of others."""
-        if self._saved_step in self._good:
+        if self._saved_step in self._good and self._read_from == self._directory:  # of others not these files were restored
             self._do(self._complete, self._saved_step)
 
     def _complete(self, step):

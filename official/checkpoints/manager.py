@@ -137,6 +137,8 @@ class Checkpoints:
             files.seal(prefix)
             self._good.add(step)
             files.record(self._directory, "step", self._good, self._keep)
+        except tf.errors.UnavailableError:  # another worker, whose part of the metrics is read, is lost
+            raise
         except (OSError, tf.errors.OpError) as error:
             with contextlib.suppress(OSError):
                 files.remove(prefix)  # a full disk needs the space

@@ -63,22 +63,31 @@ class MetricState(tf.train.experimental.PythonState):
                 yield f"{i}-{metric.name}-{j}", variable
 
 
-# Each replica counts for itself. Its own values are kept, since sums in another order would be rounded in another way; only of
-# several workers, each of which sees its own replicas alone, the sum is kept.
+# Each replica counts for itself, and its own values are kept: sums in another order would be rounded in another way. Of several
+# workers each sees its own replicas alone, and all of them must take part in `_values`.
 
 
 def _values(variable, strategy):
-    """Array [replicas, ...] of a metric's variable, or [1, ...] of the sum."""
+    """Array [replicas, ...] of a metric's variable."""
     copies = strategy.experimental_local_results(variable)
-    if len(copies) != strategy.num_replicas_in_sync:
-        copies = [variable.read_value()]
-    return np.stack([copy.numpy() for copy in copies])
+    if len(copies) == strategy.num_replicas_in_sync:
+        return np.stack([copy.numpy() for copy in copies])
+    own = strategy.run(lambda: tf.expand_dims(tf.convert_to_tensor(variable), 0))
+    return strategy.gather(own, axis=0).numpy()
 
 
 def _assign(variable, values, strategy):
     """Undoes `_values`; for another number of replicas, each gets an equal part of the sum."""
     copies = strategy.experimental_local_results(variable)
-    if len(copies) != len(values) or len(copies) != strategy.num_replicas_in_sync:
+    if len(values) != strategy.num_replicas_in_sync:
         values = [values.sum(axis=0) / strategy.num_replicas_in_sync] * len(copies)
+    elif len(copies) != len(values):
+        values = values[_local_replicas(strategy)]
     for copy, value in zip(copies, values, strict=True):
         copy.assign(tf.cast(value, copy.dtype))
+
+
+def _local_replicas(strategy):
+    """The numbers of the replicas of this process among all."""
+    numbers = strategy.run(lambda: tf.convert_to_tensor(tf.distribute.get_replica_context().replica_id_in_sync_group))
+    return [int(number) for number in strategy.experimental_local_results(numbers)]

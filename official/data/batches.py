@@ -10,7 +10,12 @@ Seeds: every random number follows from the run's seed, never from TensorFlow's 
 - epoch_seed(seed, epoch) of official.data.sources: the order of the examples in an epoch.
 - example_seed(seed, epoch, index): what is drawn for one example in one epoch, such as its augmentation or its masked tokens.
   With a constant epoch, all epochs draw the same.
+
+Several processes: each can make a part of every batch, so that together they make what one would (`part_of_batches`).
 """
+
+import contextlib
+import dataclasses
 
 import tensorflow as tf
 
@@ -18,6 +23,44 @@ from official.data.sources import epoch_seed, host_constant
 
 GROUPED = 32  # batches within which examples are sorted by length
 _GROUPS = 1  # tells the seeds of the order of grouped batches from those of epochs, which have 0
+
+
+@dataclasses.dataclass
+class Part:
+    """Part number `index` of `count` equal parts of every batch.
+
+    Attributes:
+      is_made: whether `train_batches` has made the part, and not a task all of each batch by other means.
+    """
+
+    index: int = 0
+    count: int = 1
+    is_made: bool = False
+
+
+_part = Part()
+
+
+@contextlib.contextmanager
+def part_of_batches(index, count):
+    """A context in which `train_batches` makes batches of a part of the examples of each: of `count` parts in a row, one.
+
+    The examples of the other parts are neither decoded nor augmented. A part has batch_size / count examples, and `per_batch`
+    gets only these.
+
+    Args:
+      index: number of the part.
+      count: of the parts, which divides the batch size.
+
+    Yields:
+      A Part.
+    """
+    global _part
+    before, _part = _part, Part(index, count)
+    try:
+        yield _part
+    finally:
+        _part = before
 
 
 def example_seed(seed, epoch, index):
@@ -43,17 +86,29 @@ def train_batches(source, seed, step, batch_size, per_batch, per_example=None, r
       lengths: int [S], or None.
 
     Returns:
-      tf.data.Dataset of (inputs, labels), whose first axes have the static size B * rows.
+      tf.data.Dataset of (inputs, labels), whose first axes have the static size B * rows, or inside `part_of_batches` that
+      of the part.
+
+    Raises:
+      ValueError: parts of a batch that are not equal.
     """
+    part = _part
+    if batch_size % part.count:
+        raise ValueError(f"train.batch_size={batch_size} is not allowed: it must be a multiple of {part.count} workers")
+    size = batch_size // part.count
 
     def static_batch(*parts):
-        return tf.nest.map_structure(lambda x: tf.ensure_shape(x, [batch_size * rows, *x.shape[1:]]), per_batch(*parts))
+        return tf.nest.map_structure(lambda x: tf.ensure_shape(x, [size * rows, *x.shape[1:]]), per_batch(*parts))
 
     if lengths is None:
         examples = source.shuffled(seed, step * batch_size)
     else:
         examples = _grouped(source, seed, step, batch_size, host_constant(lengths))
-    return _batches(examples, batch_size, static_batch, per_example, drop_remainder=True)
+    if part.count > 1:
+        examples = examples.enumerate().filter(lambda position, example: position % batch_size // size == part.index)
+        examples = examples.map(lambda position, example: example)
+        part.is_made = True
+    return _batches(examples, size, static_batch, per_example, drop_remainder=True)
 
 
 def evaluation_batches(source, batch_size, per_batch, per_example=None):
@@ -88,7 +143,7 @@ def _batches(examples, batch_size, per_batch, per_example, drop_remainder):
     if per_example is not None:
         examples = examples.map(per_example, num_parallel_calls=tf.data.AUTOTUNE)
     batches = examples.batch(batch_size, drop_remainder=drop_remainder).map(per_batch, num_parallel_calls=tf.data.AUTOTUNE)
-    # With several workers, each takes its part of every batch: there may be fewer files than workers.
+    # Where several workers share what one makes, each takes its part of every batch: there may be fewer files than workers.
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return batches.prefetch(tf.data.AUTOTUNE).with_options(options)

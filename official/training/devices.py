@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import queue
+import re
 import resource
 import statistics
 import sys
@@ -127,7 +128,8 @@ def among(workers):
         is_lost = isinstance(error, tf.errors.UnavailableError) or "Collective" in error.message
         if len(workers.addresses) == 1 or not is_lost:
             raise
-        raise WorkerLost(error.message.splitlines()[0]) from error
+        reason = re.search("aborted by: (.*)", error.message)
+        raise WorkerLost(reason[1] if reason else error.message.splitlines()[0]) from error
 
 
 class Agreement:
@@ -174,6 +176,7 @@ class Agreement:
 
     def _sum_over_replicas(self, numbers):
         def total(values):
+            values = tf.identity(values)  # on the replica's device, which an argument of a graph does not have
             return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
 
         return self._strategy.run(total, (numbers,))

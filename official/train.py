@@ -32,6 +32,7 @@ from official.checkpoints.weights import read_weights
 from official.cli import recipe_flag
 from official.cli.recipe_flag import CONFIG, check_given, given_recipe, parse_flags
 from official.data.batches import part_of_batches
+from official.data.service import batches_of_servers, check_servers, served_by
 from official.evaluation.curves import draw_curves
 from official.files.atomic import atomic_write, sole
 from official.files.layout import (
@@ -153,6 +154,7 @@ class Run:
         self.precision = chosen_precision(config.train, workdir)
         tf.keras.mixed_precision.set_global_policy(self.precision)
         self.task = create_task(config, is_recipe=True)
+        self.servers = self._data_servers()
         self.splits = self.task.describe_data()
         self._train = configs.in_steps(config.train, self._training_examples())
         configs.check_train_settings(self._train)  # with what is known only now, the number of steps
@@ -193,6 +195,19 @@ class Run:
             return found
         step = self.agreement.of_chief(-1 if found is None else step_of(found))
         return None if step < 0 else str(folder / f"step-{step}")
+
+    def _data_servers(self):
+        """The addresses in `train.data_service`; raises ServiceError, or ValueError where bad examples are to be skipped."""
+        given = self.config.train.data_service
+        if not given:
+            return []
+        if self.task.bad_examples.policy == "skip":
+            why = "servers do not say what they skip"
+            raise ValueError(
+                f"train.data_service={given!r} is not allowed: it must be '' with data.bad_examples='skip', since {why}"
+            )
+        check_servers(given.split(","))
+        return given.split(",")
 
     def _training_examples(self):
         return self.splits["train"].examples if "train" in self.splits else None
@@ -390,12 +405,15 @@ class Run:
 
     def _train_dataset(self, start):
         """The training batches from a step on, as `fit` takes them; of several workers each makes only its part of a batch."""
-        count = len(self.workers.addresses)
+        index, count = self.workers.index, len(self.workers.addresses)
+        if self.servers:
+            dataset = batches_of_servers(functools.partial(self.task.train_dataset, start), self.servers, index, count)
+        else:
+            with part_of_batches(index, count) as part:
+                dataset = self.task.train_dataset(start)
+            if not part.is_made:  # Keras divides whole batches
+                return dataset
         if count == 1:
-            return self.task.train_dataset(start)
-        with part_of_batches(self.workers.index, count) as part:
-            dataset = self.task.train_dataset(start)
-        if not part.is_made:  # Keras divides whole batches
             return dataset
         replicas = self.strategy.num_replicas_in_sync // count
         size = tf.nest.flatten(dataset.element_spec)[0].shape[0] // replicas
@@ -432,7 +450,7 @@ class Run:
             callbacks.append(profile)
             session = profile.session()
         validation = self.task.validation_dataset()
-        with saver.listening(), session:
+        with saver.listening(), session, served_by(self.servers), among(self.workers):
             for start, first_epoch, last_epoch, steps in fit_calls(self.first_step, train.steps, train.eval_every):
                 self.model.fit(
                     self._train_dataset(start),

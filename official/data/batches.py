@@ -27,14 +27,20 @@ _GROUPS = 1  # tells the seeds of the order of grouped batches from those of epo
 
 @dataclasses.dataclass
 class Part:
-    """Part number `index` of `count` equal parts of every batch.
+    """What a process makes of the batches of a run.
 
     Attributes:
-      is_made: whether `train_batches` has made the part, and not a task all of each batch by other means.
+      index, count: the part number `index` of `count` equal parts of a batch, whose examples stand in a row.
+      first, every: of these batches the one number `first`, counted from the first step, and after it every `every`-th.
+      elsewhere: whether another process runs the data set, one without the Python functions of this one.
+      is_made: whether `train_batches` has made it; a task that makes its batches by other means makes all of each.
     """
 
     index: int = 0
     count: int = 1
+    first: int = 0
+    every: int = 1
+    elsewhere: bool = False
     is_made: bool = False
 
 
@@ -42,25 +48,22 @@ _part = Part()
 
 
 @contextlib.contextmanager
-def part_of_batches(index, count):
-    """A context in which `train_batches` makes batches of a part of the examples of each: of `count` parts in a row, one.
+def part_of_batches(index=0, count=1, first=0, every=1, elsewhere=False):
+    """A context in which `train_batches` makes the Part of these attributes, which is yielded.
 
-    The examples of the other parts are neither decoded nor augmented. A part has batch_size / count examples, and `per_batch`
-    gets only these.
-
-    Args:
-      index: number of the part.
-      count: of the parts, which divides the batch size.
-
-    Yields:
-      A Part.
+    All other examples are neither decoded nor augmented. A part has batch_size / count examples, and `per_batch` gets only these.
     """
     global _part
-    before, _part = _part, Part(index, count)
+    before, _part = _part, Part(index, count, first, every, elsewhere)
     try:
         yield _part
     finally:
         _part = before
+
+
+def is_for_elsewhere():
+    """Whether a data set that is made now will run in another process: inside a `part_of_batches` that says so."""
+    return _part.elsewhere
 
 
 def example_seed(seed, epoch, index):
@@ -104,10 +107,14 @@ def train_batches(source, seed, step, batch_size, per_batch, per_example=None, r
         examples = source.shuffled(seed, step * batch_size)
     else:
         examples = _grouped(source, seed, step, batch_size, host_constant(lengths))
-    if part.count > 1:
-        examples = examples.enumerate().filter(lambda position, example: position % batch_size // size == part.index)
-        examples = examples.map(lambda position, example: example)
-        part.is_made = True
+    part.is_made = True
+    if part.count > 1 or part.every > 1:
+
+        def is_its_own(position, example):
+            batch, place = position // batch_size, position % batch_size
+            return tf.equal(batch % part.every, part.first) & tf.equal(place // size, part.index)
+
+        examples = examples.enumerate().filter(is_its_own).map(lambda position, example: example)
     return _batches(examples, size, static_batch, per_example, drop_remainder=True)
 
 

@@ -202,10 +202,8 @@ class Run:
         if not given:
             return []
         if self.task.bad_examples.policy == "skip":
-            why = "servers do not say what they skip"
-            raise ValueError(
-                f"train.data_service={given!r} is not allowed: it must be '' with data.bad_examples='skip', since {why}"
-            )
+            why = "with data.bad_examples='skip', since servers do not say what they skip"
+            raise ValueError(f"train.data_service={given!r} is not allowed: it must be '' {why}")
         check_servers(given.split(","))
         return given.split(",")
 

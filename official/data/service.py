@@ -43,7 +43,7 @@ def serve(host, port):
 
 
 def check_servers(addresses):
-    """Raises ServiceError if one of the servers, "grpc://HOST:PORT", cannot be reached: TensorFlow would wait for it for an hour."""
+    """Raises ServiceError if one of the servers, "grpc://HOST:PORT", cannot be reached: TensorFlow would wait for an hour."""
     for address in addresses:
         host, port = address.removeprefix("grpc://").split(":")
         try:

@@ -448,7 +448,7 @@ class Run:
             callbacks.append(profile)
             session = profile.session()
         validation = self.task.validation_dataset()
-        with saver.listening(), session, served_by(self.servers), among(self.workers):
+        with saver.listening(), session, served_by(self.servers, _give_up), among(self.workers):
             for start, first_epoch, last_epoch, steps in fit_calls(self.first_step, train.steps, train.eval_every):
                 self.model.fit(
                     self._train_dataset(start),
@@ -573,6 +573,12 @@ def _run_given_recipe():
             sys.exit(f"error: {error}")
         if training:
             _train(training)
+
+
+def _give_up(sentence):
+    """Ends the process at once, as if it were killed, while TensorFlow waits for something that does not come."""
+    stopping.say(f"error: {sentence}; then the same command resumes from the newest checkpoint")
+    os._exit(1)
 
 
 def _train(training):

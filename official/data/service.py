@@ -8,13 +8,15 @@ workers as they come would give up the order, and with it that a resumed run end
 import contextlib
 import functools
 import socket
+import threading
 
 import tensorflow as tf
 
 from official.data.bad_examples import op_message
 from official.data.batches import part_of_batches
 
-SECONDS = 10  # for a connection
+SECONDS = 10  # for a connection, and between two looks at a server
+PATIENCE = 3
 
 
 class ServiceError(OSError):
@@ -92,11 +94,35 @@ def _in_order(address, expected, numbered):
 
 
 @contextlib.contextmanager
-def served_by(addresses):
-    """A context in which the errors of TensorFlow that come from servers become a ServiceError."""
+def served_by(addresses, give_up):
+    """A context in which the errors of TensorFlow that come from servers become a ServiceError.
+
+    TensorFlow waits for an hour for a server that is gone, while Python hears no signals. So a thread looks after them.
+
+    Args:
+      addresses: "grpc://HOST:PORT" of each; without any, nothing is done.
+      give_up: function of a sentence that ends the process: a server has not been reached three times in a row.
+    """
+    if not addresses:
+        yield
+        return
+    done = threading.Event()
+    threading.Thread(target=_look_after, args=(addresses, give_up, done), daemon=True).start()
     try:
         yield
     except tf.errors.OpError as error:
-        if not addresses:
-            raise
         raise ServiceError(f"train.data_service={','.join(addresses)}: {op_message(error)}") from error
+    finally:
+        done.set()
+
+
+def _look_after(addresses, give_up, done):
+    failures = 0
+    while not done.wait(SECONDS):
+        try:
+            check_servers(addresses)
+            failures = 0
+        except ServiceError as error:
+            failures += 1
+            if failures == PATIENCE and not done.is_set():
+                give_up(str(error))

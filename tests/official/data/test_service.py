@@ -133,17 +133,8 @@ def test_a_run(tmp_path):
     """Weights and tables of a run with two servers, started by the command, are those of one without, bit for bit."""
     ports = [free_port() for _ in range(2)]
     command = [sys.executable, "-m", "official.data_service", "--host=localhost"]
-    servers = [
-        subprocess.Popen(
-            [*command, f"--port={port}"],
-            cwd=ROOT,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        for port in ports
-    ]
+    how = dict(cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    servers = [subprocess.Popen([*command, f"--port={port}"], **how) for port in ports]
     try:
         for port, server in zip(ports, servers, strict=True):
             assert f"--config.train.data_service=grpc://localhost:{port}" in server.stdout.readline()

@@ -15,9 +15,6 @@ import sys
 
 from official.cli import quiet, stopping
 
-if __name__ == "__main__":
-    stopping.listen("Stopped.")
-
 with quiet.startup():
     from official.data.service import serve
 
@@ -31,6 +28,7 @@ def main():
     given = parser.parse_args()
     if not 1 <= given.port < 65535:
         sys.exit(f"error: --port={given.port} is not allowed: it must be from 1 to 65534")
+    stopping.listen("Stopped. Runs that use this server wait for another one at its place, for half a minute.")
     with contextlib.suppress(ValueError):  # it is not installed, and images do not need it
         text_ops()  # whose operations data sets of texts have
     try:

@@ -32,7 +32,6 @@ from official.checkpoints.weights import read_weights
 from official.cli import recipe_flag
 from official.cli.recipe_flag import CONFIG, check_given, given_recipe, parse_flags
 from official.data.batches import part_of_batches
-from official.data.service import batches_of_servers, check_servers, served_by
 from official.evaluation.curves import draw_curves
 from official.files.atomic import atomic_write, sole
 from official.files.layout import (
@@ -204,6 +203,8 @@ class Run:
         if self.task.bad_examples.policy == "skip":
             why = "with data.bad_examples='skip', since servers do not say what they skip"
             raise ValueError(f"train.data_service={given!r} is not allowed: it must be '' {why}")
+        from official.data.service import check_servers
+
         check_servers(given.split(","))
         return given.split(",")
 
@@ -405,6 +406,8 @@ class Run:
         """The training batches from a step on, as `fit` takes them; of several workers each makes only its part of a batch."""
         index, count = self.workers.index, len(self.workers.addresses)
         if self.servers:
+            from official.data.service import batches_of_servers
+
             dataset = batches_of_servers(functools.partial(self.task.train_dataset, start), self.servers, index, count)
         else:
             with part_of_batches(index, count) as part:
@@ -448,7 +451,12 @@ class Run:
             callbacks.append(profile)
             session = profile.session()
         validation = self.task.validation_dataset()
-        with saver.listening(), session, served_by(self.servers, _give_up), among(self.workers):
+        serving = contextlib.nullcontext()
+        if self.servers:
+            from official.data.service import served_by
+
+            serving = served_by(self.servers, _give_up)
+        with saver.listening(), session, serving, among(self.workers):
             for start, first_epoch, last_epoch, steps in fit_calls(self.first_step, train.steps, train.eval_every):
                 self.model.fit(
                     self._train_dataset(start),

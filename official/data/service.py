@@ -100,12 +100,9 @@ def served_by(addresses, give_up):
     TensorFlow waits for an hour for a server that is gone, while Python hears no signals. So a thread looks after them.
 
     Args:
-      addresses: "grpc://HOST:PORT" of each; without any, nothing is done.
+      addresses: "grpc://HOST:PORT" of each.
       give_up: function of a sentence that ends the process: a server has not been reached three times in a row.
     """
-    if not addresses:
-        yield
-        return
     done = threading.Event()
     threading.Thread(target=_look_after, args=(addresses, give_up, done), daemon=True).start()
     try:

@@ -109,8 +109,6 @@ def test_a_server_that_goes(monkeypatch):
             pass
         raise tf.errors.NotFoundError(None, None, "Unknown client\nmore")
     assert found[0].startswith(f"train.data_service: {address} cannot be reached")
-    with pytest.raises(tf.errors.NotFoundError), served_by([], found.append):  # not of servers
-        raise tf.errors.NotFoundError(None, None, "file")
 
 
 def test_a_port_in_use():

@@ -28,7 +28,7 @@ def main():
     given = parser.parse_args()
     if not 1 <= given.port < 65535:
         sys.exit(f"error: --port={given.port} is not allowed: it must be from 1 to 65534")
-    stopping.listen("Stopped. Runs that use this server wait for another one at its place, for half a minute.")
+    stopping.listen("Stopped. Runs that use this server will end.")
     with contextlib.suppress(ValueError):  # it is not installed, and images do not need it
         text_ops()  # whose operations data sets of texts have
     try:

@@ -14,7 +14,7 @@ from official.cli import stopping
 from official.cli.status_line import StatusLine, format_bytes, format_seconds
 from official.files.layout import METRICS_CSV
 from official.files.tables import columns_by_block
-from official.training.devices import peak_memory
+from official.training.devices import WorkerLost, peak_memory
 
 
 class Stopped(Exception):
@@ -347,6 +347,10 @@ class SaveCheckpoints(StepCallback):
         self._before = {signum: signal.signal(signum, self._remember) for signum in stopping.heard()}
         try:
             yield
+        except WorkerLost as lost:  # waiting for it, TensorFlow kept the signal back
+            if self._signal:
+                raise Stopped(self._saved_step, self._signal) from lost
+            raise
         finally:
             for signum, handler in self._before.items():
                 signal.signal(signum, handler)

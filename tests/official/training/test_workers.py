@@ -15,7 +15,7 @@ import tensorflow as tf
 from official import train
 from official.files.layout import LOCK
 from official.files.tables import read_table
-from official.training.callbacks import SaveCheckpoints, StepCounter
+from official.training.callbacks import SaveCheckpoints, StepCounter, Stopped
 from official.training.devices import Agreement, WorkerLost, Workers, among, workers_of
 from tests.official.tiny import ROOT, command, environment, tiny_config, without_export
 
@@ -290,6 +290,16 @@ class TestAgreement:
         for counter.step in range(1, 25):
             assert saver._is_asked() == (signal.SIGTERM if counter.step == 20 else 0)
         assert asked == [(10, 0), (20, 0)]
+
+    def test_a_signal_while_waiting_for_a_lost_worker(self):
+        """The run ends; without a signal it begins anew."""
+        saver = SaveCheckpoints(StepCounter(3, 1, "images"), None, None, 0, None)
+        with pytest.raises(WorkerLost), saver.listening():
+            raise WorkerLost
+        with pytest.raises(Stopped) as stopped, saver.listening():
+            signal.raise_signal(signal.SIGTERM)
+            raise WorkerLost
+        assert (stopped.value.step, stopped.value.signum) == (3, signal.SIGTERM)
 
     def test_one_worker(self):
         """Its own answers count, without a word to others."""

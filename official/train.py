@@ -157,6 +157,8 @@ class Run:
         self.splits = self.task.describe_data()
         self._train = configs.in_steps(config.train, self._training_examples())
         configs.check_train_settings(self._train)  # with what is known only now, the number of steps
+        if self.servers or self.agreement.is_needed:
+            self._train_dataset(0)  # what cannot be divided is refused now, and not when training begins
         # All workers do the same up to the export, but only the files of the chief are kept for the user.
         self.workdir = workdir / f"{WORKER}{self.workers.index}" if self.workers.index else workdir
         with self.strategy.scope():

@@ -59,13 +59,13 @@ class Cluster:
                 text=True,
             )
 
-    def end(self, timeout=300):
+    def end(self, timeout=900):
         """The codes of both, after their end."""
         for index, process in enumerate(self.processes):
             self.output[index] += process.communicate(timeout=timeout)[0]
         return [process.returncode for process in self.processes]
 
-    def wait_for_step(self, step, timeout=300):
+    def wait_for_step(self, step, timeout=900):
         """Waits until the checkpoint of a step is whole."""
         until = time.monotonic() + timeout
         while not (self.workdir / "checkpoints" / f"step-{step}.sums").exists():

@@ -87,7 +87,7 @@ def _joined(variables, strategy):
         own = [(tf.reshape(is_own, [-1] + [1] * x.shape.rank), tf.convert_to_tensor(x)[tf.newaxis]) for x in variables]
         return context.all_reduce(tf.distribute.ReduceOp.SUM, [tf.where(here, x, tf.zeros_like(x)) for here, x in own])
 
-    function = tf.function(lambda: strategy.run(of_replica))
+    function = tf.function(lambda: strategy.run(of_replica), autograph=False)
     return lambda: [strategy.experimental_local_results(x)[0].numpy() for x in function()]
 
 
@@ -98,6 +98,6 @@ def _assign(variable, values, strategy):
         values = [values.sum(axis=0) / strategy.num_replicas_in_sync] * len(copies)
     elif len(copies) != len(values):  # of several workers
         numbers = strategy.experimental_distribute_values_from_function(lambda context: context.replica_id_in_sync_group)
-        values = values[list(strategy.experimental_local_results(numbers))]
+        values = values[list(strategy.experimental_local_results(numbers))][: len(copies)]
     for copy, value in zip(copies, values, strict=True):
         copy.assign(tf.cast(value, copy.dtype))

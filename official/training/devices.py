@@ -145,7 +145,7 @@ class Agreement:
     def __init__(self, strategy, workers):
         self._strategy = strategy
         self._workers = workers
-        self._sum = tf.function(self._sum_over_replicas)
+        self._sum = tf.function(self._sum_over_replicas, autograph=False)
 
     @property
     def is_needed(self):

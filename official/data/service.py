@@ -39,8 +39,8 @@ def serve(host, port):
         worker = service.WorkerServer(
             service.WorkerConfig(dispatcher_address=f"localhost:{port}", worker_address=f"{host}:{port + 1}", port=port + 1)
         )
-    except tf.errors.OpError as error:
-        raise OSError(f"no server at the ports {port} and {port + 1}: {error.message}") from error
+    except (RuntimeError, tf.errors.OpError) as error:
+        raise OSError(f"no server at the ports {port} and {port + 1}, which another process may use: {error}") from error
     return dispatcher, worker
 
 

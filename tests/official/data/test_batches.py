@@ -1,5 +1,7 @@
 """Batches of any source: what is in them, from any step on, and the seeds of their examples."""
 
+import collections
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -104,11 +106,10 @@ class TestParts:
                 return epoch, index
 
             batches = train_batches(numbers, 7, 0, self.BATCH, lambda *parts: parts, prepare)
-        own = [index for _, index in self.stream(numbers, 1, 0, 30, None)]
-        own = [index for at, index in enumerate(own) if at % 12 // 4 == 1]
-        found = np.concatenate([index for _, index in batches.take(5).as_numpy_iterator()]).tolist()
-        assert found == own[:20]
-        assert sorted(prepared) == sorted(own[: len(prepared)])  # some of the next batches, too, in the order of threads
+        own = [index for at, (_, index) in enumerate(self.stream(numbers, 1, 0, 20, None)) if at % 12 // 4 == 1]
+        found = np.concatenate([index for _, index in batches.take(3).as_numpy_iterator()]).tolist()
+        assert found == own[:12]
+        assert not collections.Counter(prepared) - collections.Counter(own)  # those of some of the next batches, too
 
     def test_unequal_parts(self, numbers):
         with pytest.raises(ValueError, match="^train.batch_size=12 is not allowed: it must be a multiple of 5 workers$"):

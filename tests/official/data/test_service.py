@@ -61,15 +61,14 @@ def content(batches, count):
     return [tf.nest.map_structure(lambda x: x.tolist(), batch) for batch in batches.take(count).as_numpy_iterator()]
 
 
-@pytest.mark.parametrize("start", [0, 5])
+@pytest.mark.parametrize("start", [pytest.param(0, marks=pytest.mark.further), 5])
 def test_the_same_batches(addresses, make, start):
-    """By one server and by two, which take turns; of one worker and of two, each with half of a batch."""
-    whole = content(make(start), 9)
-    for used in (addresses[:1], addresses):
-        batches = batches_of_servers(lambda: make(start), used)
-        assert batches.element_spec == make(start).element_spec
-        assert content(batches, 9) == whole
-    halves = [content(batches_of_servers(lambda: make(start), addresses, index, 2), 9) for index in range(2)]
+    """Two servers take turns; of one worker, and of two, each with half of a batch. 7 batches of 4 are more than an epoch of 22."""
+    whole = content(make(start), 7)
+    batches = batches_of_servers(lambda: make(start), addresses)
+    assert batches.element_spec == make(start).element_spec
+    assert content(batches, 7) == whole
+    halves = [content(batches_of_servers(lambda: make(start), addresses, index, 2), 7) for index in range(2)]
     for (inputs, epochs), (first, second) in zip(whole, zip(*halves, strict=True), strict=True):
         assert first[0]["number"] + second[0]["number"] == inputs["number"]
         assert first[1] + second[1] == epochs
@@ -116,7 +115,7 @@ def test_a_port_in_use():
     with socket.socket() as taken:
         taken.bind(("", port))
         taken.listen()
-        with pytest.raises(OSError, match=f"^no server at the ports {port} and {port + 1}: "):
+        with pytest.raises(OSError, match=f"^no server at the ports {port} and {port + 1}, which"):
             serve("localhost", port)
 
 

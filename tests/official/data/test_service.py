@@ -63,7 +63,7 @@ def content(batches, count):
 
 @pytest.mark.parametrize("start", [pytest.param(0, marks=pytest.mark.further), 5])
 def test_the_same_batches(addresses, make, start):
-    """Two servers take turns; of one worker, and of two, each with half of a batch. 7 batches of 4 are more than an epoch of 22."""
+    """Two servers take turns; of one worker, and of two, each with half of a batch. 7 batches are more than an epoch."""
     whole = content(make(start), 7)
     batches = batches_of_servers(lambda: make(start), addresses)
     assert batches.element_spec == make(start).element_spec

@@ -52,6 +52,7 @@ LATER = {
     "train.accumulate": 1,
     "train.log_norms": False,
     "train.profile_steps": "",
+    "train.data_service": "",
 }
 # Settings of `train` that say the same in two units; only one of a pair may be given.
 EPOCHS_OF = {"steps": "epochs", "warmup_steps": "warmup_epochs"}
@@ -59,6 +60,7 @@ EPOCHS_OF = {"steps": "epochs", "warmup_steps": "warmup_epochs"}
 OPTIMIZERS = ("lamb", "adamw", "sgd")
 SCHEDULES = ("cosine", "linear")
 PRECISIONS = ("float32", "mixed_bfloat16", "float64", "auto")
+SERVER = re.compile(r"grpc://[^\s,/:]+:\d{1,5}")
 # What every config.json must have (official.files.checked_json.check_keys), besides the settings that its task checks.
 SHAPE = {
     "name": str,
@@ -114,6 +116,7 @@ TRAIN = {
     "seed": Setting(0, "seed of initial weights, data order, augmentation and dropout"),
     "strategy": Setting("default", "default (one device), mirrored, multi_worker or tpu"),
     "tpu": Setting("", "name of the TPU, for strategy='tpu'"),
+    "data_service": Setting("", "servers that make the training batches: 'grpc://HOST:PORT' and commas ('': the run itself)"),
     "precision": Setting("float32", f"one of {', '.join(PRECISIONS)} (auto: the faster of the first two here)"),
     "jit_compile": Setting(False, "compile the whole training step with XLA"),
     "steps_per_execution": Setting(1, "steps the device makes before it returns to Python; raise it on TPUs"),
@@ -257,6 +260,10 @@ def check_train_settings(train):
         "steps_per_execution": (train.steps_per_execution >= 1, "at least 1"),
         "precision": (train.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
         "profile_steps": _profile_check(train),
+        "data_service": (
+            not train.data_service or all(map(SERVER.fullmatch, train.data_service.split(","))),
+            "'' or 'grpc://HOST:PORT' of each server, with commas between them",
+        ),
     }
     check_section("train", train, allowed)
 

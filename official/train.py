@@ -8,6 +8,7 @@ changed on the command line: --config.train.lr=0.1
 import contextlib
 import functools
 import json
+import os
 import pathlib
 import shutil
 import statistics
@@ -26,10 +27,11 @@ from absl import app, flags, logging
 
 from official import config as configs
 from official.checkpoints.files import was_saved
-from official.checkpoints.manager import BestCheckpoint, Checkpoints, NoSuchMetric, kept_checkpoint, resumes_from
+from official.checkpoints.manager import BestCheckpoint, Checkpoints, NoSuchMetric, kept_checkpoint, resumes_from, step_of
 from official.checkpoints.weights import read_weights
 from official.cli import recipe_flag
 from official.cli.recipe_flag import CONFIG, check_given, given_recipe, parse_flags
+from official.data.batches import part_of_batches
 from official.evaluation.curves import draw_curves
 from official.files.atomic import atomic_write, sole
 from official.files.layout import (
@@ -42,6 +44,7 @@ from official.files.layout import (
     SAVED_MODEL,
     SUMMARY_JSON,
     TENSORBOARD,
+    WORKER,
 )
 from official.files.summary import metrics_of_step, read_summary, report, run_facts, write_summary
 from official.files.tables import Table, read_table, text_table
@@ -57,7 +60,16 @@ from official.training.callbacks import (
     Stopped,
     epoch_start,
 )
-from official.training.devices import create_strategy, fastest_precision, is_chief, peak_flops, peak_memory
+from official.training.devices import (
+    Agreement,
+    WorkerLost,
+    among,
+    create_strategy,
+    fastest_precision,
+    peak_flops,
+    peak_memory,
+    workers_of,
+)
 from official.training.optimizers import create_optimizer, create_state
 from official.training.tensorboard import TensorBoard
 
@@ -87,22 +99,21 @@ def run(config, workdir):
       Stopped: after a checkpoint, if the process was asked to stop.
       BlockingIOError: another process trains in the workdir.
       OSError: a file cannot be written, as on a full disk.
+      WorkerLost: another worker ended. Where all of them call this again, in new processes, the run goes on.
     """
-    with alone(config, workdir):
+    workers = workers_of(config.train.strategy)
+    with alone(workdir, workers), among(workers):
         return finished_summary(config, workdir) or Run(config, workdir).train()
 
 
 @contextlib.contextmanager
-def alone(config, workdir):
-    """A context in which no other process trains in a workdir, or of several workers no other one that is the same.
+def alone(workdir, workers):
+    """A context in which no other process trains in a workdir, apart from the other ones of the run's `workers`.
 
     Raises:
       BlockingIOError: another process is in such a context.
     """
-    name = LOCK
-    if config.train.strategy == "multi_worker":
-        cluster = tf.distribute.cluster_resolver.TFConfigClusterResolver()
-        name = f"{LOCK}-{cluster.task_type}-{cluster.task_id}"
+    name = f"{LOCK}-worker-{workers.index}" if workers.index else LOCK
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(sole(pathlib.Path(workdir) / name, print))
@@ -126,11 +137,13 @@ class Run:
         # The task may fill in what the recipe leaves open; config.json keeps the recipe as it was given.
         config = config.copy_and_resolve_references()
         workdir = pathlib.Path(workdir)
-        checkpoint = resumes_from(workdir / CHECKPOINTS, config.train.restart)
-        weights = read_weights(config.init, setting="init") if config.init and checkpoint is None else None
         self.config = config
+        self.workers = workers_of(config.train.strategy)
         self.strategy = create_strategy(config.train.strategy, config.train.tpu)
         quiet.first_compilation()
+        self.agreement = Agreement(self.strategy, self.workers)
+        checkpoint = self._checkpoint_of_all(workdir / CHECKPOINTS)
+        weights = read_weights(config.init, setting="init") if config.init and checkpoint is None else None
         replicas = self.strategy.num_replicas_in_sync
         size, parts = config.train.batch_size, config.train.accumulate
         if size % (replicas * parts):
@@ -140,13 +153,14 @@ class Run:
         self.precision = chosen_precision(config.train, workdir)
         tf.keras.mixed_precision.set_global_policy(self.precision)
         self.task = create_task(config, is_recipe=True)
+        self.servers = self._data_servers()
         self.splits = self.task.describe_data()
         self._train = configs.in_steps(config.train, self._training_examples())
         configs.check_train_settings(self._train)  # with what is known only now, the number of steps
-        chief = is_chief(self.strategy)
-        worker = 0 if chief else self.strategy.cluster_resolver.task_id
-        # All workers do the same, but only the files of the chief are kept for the user.
-        self.workdir = workdir if chief else workdir / f".worker-{worker}"
+        if self.servers or self.agreement.is_needed:
+            self._train_dataset(0)  # what cannot be divided is refused now, and not when training begins
+        # All workers do the same up to the export, but only the files of the chief are kept for the user.
+        self.workdir = workdir / f"{WORKER}{self.workers.index}" if self.workers.index else workdir
         with self.strategy.scope():
             self.model = self.task.initial_model()
             self.transferred = self._initialize(weights)
@@ -174,6 +188,27 @@ class Run:
         if config.train.precision == "auto":
             atomic_write(self.workdir / PRECISION_TXT, f"{self.precision}\n".encode())
         atomic_write(self.workdir / CONFIG_JSON, (json.dumps(recipe, indent=2) + "\n").encode())
+
+    def _checkpoint_of_all(self, folder):
+        """As `resumes_from`. Several workers take what the chief finds: it may still have written while another looked."""
+        found = resumes_from(folder, self.config.train.restart)
+        if not self.agreement.is_needed:
+            return found
+        step = self.agreement.of_chief(-1 if found is None else step_of(found))
+        return None if step < 0 else str(folder / f"step-{step}")
+
+    def _data_servers(self):
+        """The addresses in `train.data_service`; raises ServiceError, or ValueError where bad examples are to be skipped."""
+        given = self.config.train.data_service
+        if not given:
+            return []
+        if self.task.bad_examples.policy == "skip":
+            why = "with data.bad_examples='skip', since servers do not say what they skip"
+            raise ValueError(f"train.data_service={given!r} is not allowed: it must be '' {why}")
+        from official.data.service import check_servers
+
+        check_servers(given.split(","))
+        return given.split(",")
 
     def _training_examples(self):
         return self.splits["train"].examples if "train" in self.splits else None
@@ -233,10 +268,16 @@ class Run:
                     shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
             raise
         stopping.expect("Stopped before the export was finished; the same command finishes it.")
-        with self._writing():
-            summary = self._finish(clock)
+        summary, workdir = None, self.workdir
+        if self.workers.index == 0:
+            with self._writing():
+                summary = self._finish(clock)
+        self.agreement.of_chief(0)  # which has finished now, or is lost, so that all begin anew
         stopping.expect("Stopped after the run was finished.")
-        report(summary, self.workdir)
+        if summary is None:
+            workdir = self.workdir.parent
+            summary = read_summary(workdir / SUMMARY_JSON)
+        report(summary, workdir)
         return summary
 
     def _finish(self, clock):
@@ -363,6 +404,24 @@ class Run:
             print(f"Skipped as bad so far: {skipped['count']:,} {self.task.unit}, such as {next(iter(skipped['first']))}")
         print(f"Training to step {train.steps} in batches of {train.batch_size}.", flush=True)
 
+    def _train_dataset(self, start):
+        """The training batches from a step on, as `fit` takes them; of several workers each makes only its part of a batch."""
+        index, count = self.workers.index, len(self.workers.addresses)
+        if self.servers:
+            from official.data.service import batches_of_servers
+
+            dataset = batches_of_servers(functools.partial(self.task.train_dataset, start), self.servers, index, count)
+        else:
+            with part_of_batches(index, count) as part:
+                dataset = self.task.train_dataset(start)
+            if not part.is_made:  # Keras divides whole batches
+                return dataset
+        if count == 1:
+            return dataset
+        replicas = self.strategy.num_replicas_in_sync // count
+        size = tf.nest.flatten(dataset.element_spec)[0].shape[0] // replicas
+        return self.strategy.distribute_datasets_from_function(lambda _: dataset.rebatch(size) if replicas > 1 else dataset)
+
     def _fit(self, clock):
         """Trains to the last step, unless the checkpoint is of that step already."""
         train = self._train
@@ -371,7 +430,8 @@ class Run:
         guard = NonFiniteGuard(counter, self.checkpoints)
         tables = EpochTables(counter, lambda name: Table(self.workdir / name, self.first_step), self.tensorboard, self._writing)
         best, every = self._best_checkpoint(), train.checkpoint_every
-        saver = SaveCheckpoints(counter, guard, self.checkpoints, every, clock, best, train.eval_every)
+        agreement = self.agreement if self.agreement.is_needed else None
+        saver = SaveCheckpoints(counter, guard, self.checkpoints, every, clock, best, train.eval_every, agreement)
         metrics = ResumeMetrics(self.checkpoints, epoch_start(self.first_step, train.eval_every))
         # The order matters: Progress shows the logs before the counter adds to them, the tables write them after that, and the
         # guard comes before whatever saves.
@@ -395,10 +455,15 @@ class Run:
             session = profile.session()
         validation = self.task.validation_dataset()
         writing = self.checkpoints.in_background() if train.background_checkpoints else contextlib.nullcontext()
-        with writing, saver.listening(), session:
+        serving = contextlib.nullcontext()
+        if self.servers:
+            from official.data.service import served_by
+
+            serving = served_by(self.servers, _give_up)
+        with writing, saver.listening(), session, serving, among(self.workers):
             for start, first_epoch, last_epoch, steps in fit_calls(self.first_step, train.steps, train.eval_every):
                 self.model.fit(
-                    self.task.train_dataset(start),
+                    self._train_dataset(start),
                     initial_epoch=first_epoch,
                     epochs=last_epoch,
                     steps_per_epoch=steps,
@@ -500,16 +565,33 @@ def setting_meanings(config):
 
 def main(argv):
     check_given(CONFIG, WORKDIR)
+    try:
+        _run_given_recipe()
+    except WorkerLost as lost:
+        print(f"Another worker is lost ({lost}). This one begins anew from the newest checkpoint, with all of them.", flush=True)
+        time.sleep(1)  # where another one ends again and again, this does not take all of the processor
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # TensorFlow connects to workers once a process
+
+
+def _run_given_recipe():
     with contextlib.ExitStack() as stack:
         try:
             config = given_recipe(MODEL.value, WORKDIR.value)
-            stack.enter_context(alone(config, WORKDIR.value))
+            workers = workers_of(config.train.strategy)
+            stack.enter_context(among(workers))
+            stack.enter_context(alone(WORKDIR.value, workers))
             finished = finished_summary(config, WORKDIR.value)
             training = None if finished else Run(config, WORKDIR.value)
         except (ValueError, OSError) as error:
             sys.exit(f"error: {error}")
         if training:
             _train(training)
+
+
+def _give_up(sentence):
+    """Ends the process at once, as if it were killed, while TensorFlow waits for something that does not come."""
+    stopping.say(f"error: {sentence}; then the same command resumes from the newest checkpoint")
+    os._exit(1)
 
 
 def _train(training):

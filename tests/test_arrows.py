@@ -36,6 +36,7 @@ ARROWS = {
     "official.hub": "official.repository official.cli",
     "official.distillation": "official.task official.config",
     # Commands.
+    "official.data_service": "official.data official.cli",
     "official.evaluate": "official.evaluation official.checkpoints official.config official.files official.cli",
     "official.export": "official.serving official.checkpoints official.task official.config official.files official.cli",
     "official.grow": "official.serving official.checkpoints official.task official.config official.files official.cli "
@@ -45,8 +46,8 @@ ARROWS = {
     "official.publish": "official.repository official.files",
     "official.repeat": "official.training official.files official.cli",
     "official.report": "official.comparison official.files",
-    "official.train": "official.serving official.evaluation official.training official.checkpoints official.task official.config "
-    "official.files official.cli",
+    "official.train": "official.serving official.evaluation official.training official.checkpoints official.task official.data "
+    "official.config official.files official.cli",
     "bert.layers": "widenet",
     "bert.models": "bert.layers widenet",
     "bert.transfer": "official.checkpoints widenet",

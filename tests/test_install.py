@@ -154,8 +154,9 @@ def test_help_and_wrong_arguments_of_script(name, monkeypatch, capsys):
 
 
 def test_every_command_of_official_has_a_script():
-    commands = {p.stem for p in (ROOT / "official").glob("*.py") if 'if __name__ == "__main__":' in p.read_text(encoding="utf-8")}
-    assert commands == {name.removeprefix("widenet-") for name, target in PROJECT["scripts"].items() if "official" in target}
+    files = [p for p in (ROOT / "official").glob("*.py") if 'if __name__ == "__main__":' in p.read_text(encoding="utf-8")]
+    scripts_of_official = {name for name, target in PROJECT["scripts"].items() if "official" in target}
+    assert scripts_of_official == {f"widenet-{path.stem.replace('_', '-')}" for path in files}
 
 
 def test_script_runs_the_module_as_main(tmp_path, monkeypatch, capsys):

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from official.data.bad_examples import op_message
+from official.data.batches import is_for_elsewhere
 
 # Images with a shorter side are bad examples.
 SMALLEST_SIDE = 2
@@ -271,7 +272,7 @@ def read_file(path):
 def as_jpeg_or_png(encoded):
     """Makes a PNG, with Pillow, of a BMP, GIF (its first frame), TIFF or WebP image; leaves all other bytes as they are.
 
-    An exported model cannot do this, since it needs Python.
+    An exported model cannot do this, since it needs Python, nor can a data set that runs in another process.
 
     Args:
       encoded: string [].
@@ -279,6 +280,9 @@ def as_jpeg_or_png(encoded):
     Returns:
       string [].
     """
+
+    if is_for_elsewhere():
+        return tf.identity(encoded)
 
     def other():
         return tf.cond(_is_other_format(encoded), lambda: _by_pillow(encoded), lambda: tf.identity(encoded))

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from official.data.batches import evaluation_batches, example_seed, train_batches
+from official.data.batches import evaluation_batches, example_seed, is_for_elsewhere, train_batches
 from official.data.sources import IndexedSource
 from official.task import Split
 from vision.data import label_problem
@@ -101,7 +101,12 @@ class ImagePipeline:
             pixels, decoded = or_else(lambda: prepare(self._source.read(image)), tf.zeros(shape))
         ok = decoded & (label >= 0) & (label < self._classes)
         encoded = tf.constant("") if self._source.decoded else image
-        refusal = tf.cond(ok, lambda: "", lambda: tf.numpy_function(self._report, [index, encoded, label, decoded], tf.string))
+        if is_for_elsewhere():  # where nothing is reported
+            problem = tf.strings.format("example {} is damaged, neither JPEG nor PNG, or of an unknown class", index)
+            refusal = tf.cond(ok, lambda: "", lambda: problem)
+        else:
+            facts = [index, encoded, label, decoded]
+            refusal = tf.cond(ok, lambda: "", lambda: tf.numpy_function(self._report, facts, tf.string))
         with tf.control_dependencies([tf.debugging.Assert(tf.equal(refusal, ""), [refusal])]):
             return tf.ensure_shape(pixels, shape), tf.identity(ok)
 

@@ -198,6 +198,8 @@ class Checkpoints:
             files.remove(prefix)  # a damaged one of that step
             write(prefix)
             self._complete(step)
+        except tf.errors.UnavailableError:  # another worker, whose part of the metrics is read, is lost
+            raise
         except (OSError, tf.errors.OpError) as error:
             self._good.discard(step)
             with contextlib.suppress(OSError):

@@ -21,13 +21,14 @@ class MetricState(tf.train.experimental.PythonState):
     def __init__(self, model):
         self._model = model
         self._restored = {}
+        self._joined = None  # names of variables, and what joins their values over workers
         self.epoch_start = None
 
     def serialize(self):
         """The state as bytes of an .npz file; TensorFlow calls it."""
         values = {}
         if self.epoch_start is not None:
-            values = {name: _values(variable, self._model.distribute_strategy) for name, variable in self._variables()}
+            values = self._values()
             values["epoch_start"] = np.int64(self.epoch_start)
         file = io.BytesIO()
         np.savez(file, **values)
@@ -56,6 +57,16 @@ class MetricState(tf.train.experimental.PythonState):
             if values is not None and values.shape[1:] == variable.shape:
                 _assign(variable, values, self._model.distribute_strategy)
 
+    def _values(self):
+        """{name: array [replicas, ...]} of all variables."""
+        strategy, variables = self._model.distribute_strategy, dict(self._variables())
+        copies = {name: strategy.experimental_local_results(variable) for name, variable in variables.items()}
+        if all(len(of_one) == strategy.num_replicas_in_sync for of_one in copies.values()):
+            return {name: np.stack([copy.numpy() for copy in of_one]) for name, of_one in copies.items()}
+        if self._joined is None or self._joined[0] != [*variables]:
+            self._joined = [*variables], _joined(list(variables.values()), strategy)
+        return dict(zip(variables, self._joined[1](), strict=True))
+
     def _variables(self):
         """Yields (name, variable) of all metrics: names are those of the metrics, numbered."""
         for i, metric in enumerate(self._model.metrics):
@@ -63,22 +74,30 @@ class MetricState(tf.train.experimental.PythonState):
                 yield f"{i}-{metric.name}-{j}", variable
 
 
-# Each replica counts for itself. Its own values are kept, since sums in another order would be rounded in another way; only of
-# several workers, each of which sees its own replicas alone, the sum is kept.
+# Each replica counts for itself, and its own values are kept: sums in another order would be rounded in another way.
 
 
-def _values(variable, strategy):
-    """Array [replicas, ...] of a metric's variable, or [1, ...] of the sum."""
-    copies = strategy.experimental_local_results(variable)
-    if len(copies) != strategy.num_replicas_in_sync:
-        copies = [variable.read_value()]
-    return np.stack([copy.numpy() for copy in copies])
+def _joined(variables, strategy):
+    """A function to a list of arrays [replicas, ...], of each variable: for several workers, all of which must call it."""
+    replicas = strategy.num_replicas_in_sync
+
+    def of_replica():
+        context = tf.distribute.get_replica_context()
+        is_own = tf.equal(tf.range(replicas), context.replica_id_in_sync_group)
+        own = [(tf.reshape(is_own, [-1] + [1] * x.shape.rank), tf.convert_to_tensor(x)[tf.newaxis]) for x in variables]
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, [tf.where(here, x, tf.zeros_like(x)) for here, x in own])
+
+    function = tf.function(lambda: strategy.run(of_replica), autograph=False)
+    return lambda: [strategy.experimental_local_results(x)[0].numpy() for x in function()]
 
 
 def _assign(variable, values, strategy):
-    """Undoes `_values`; for another number of replicas, each gets an equal part of the sum."""
+    """Gives a variable the values of all replicas, [replicas, ...]; of another number of them, each gets an equal part."""
     copies = strategy.experimental_local_results(variable)
-    if len(copies) != len(values) or len(copies) != strategy.num_replicas_in_sync:
+    if len(values) != strategy.num_replicas_in_sync:
         values = [values.sum(axis=0) / strategy.num_replicas_in_sync] * len(copies)
+    elif len(copies) != len(values):  # of several workers
+        numbers = strategy.experimental_distribute_values_from_function(lambda context: context.replica_id_in_sync_group)
+        values = values[list(strategy.experimental_local_results(numbers))][: len(copies)]
     for copy, value in zip(copies, values, strict=True):
         copy.assign(tf.cast(value, copy.dtype))

@@ -16,6 +16,7 @@ class BadExamples:
       policy: "refuse" or "skip".
 
     Attributes:
+      policy: as given.
       found: {name of an example: reason}, of all examples skipped so far.
       refusal: a sentence about the first example that was refused; None if there is none.
 
@@ -28,7 +29,7 @@ class BadExamples:
             raise ValueError(f"data.bad_examples={policy!r} is not allowed: it must be one of {', '.join(POLICIES)}")
         self.found = {}
         self.refusal = None
-        self._policy = policy
+        self.policy = policy
         self._lock = threading.Lock()  # input pipelines have several threads
 
     def add(self, name, reason):
@@ -42,7 +43,7 @@ class BadExamples:
           ValueError: naming the example, if the policy is to refuse.
         """
         with self._lock:
-            if self._policy == "refuse":
+            if self.policy == "refuse":
                 refusal = f"{name}: {reason} (data.bad_examples='skip' leaves such examples out and counts them)"
                 self.refusal = self.refusal or refusal  # the pipeline reads ahead and may find more
                 raise ValueError(refusal)

@@ -10,7 +10,12 @@ Seeds: every random number follows from the run's seed, never from TensorFlow's 
 - epoch_seed(seed, epoch) of official.data.sources: the order of the examples in an epoch.
 - example_seed(seed, epoch, index): what is drawn for one example in one epoch, such as its augmentation or its masked tokens.
   With a constant epoch, all epochs draw the same.
+
+Several processes: each can make a part of every batch, so that together they make what one would (`part_of_batches`).
 """
+
+import contextlib
+import dataclasses
 
 import tensorflow as tf
 
@@ -18,6 +23,47 @@ from official.data.sources import epoch_seed, host_constant
 
 GROUPED = 32  # batches within which examples are sorted by length
 _GROUPS = 1  # tells the seeds of the order of grouped batches from those of epochs, which have 0
+
+
+@dataclasses.dataclass
+class Part:
+    """What a process makes of the batches of a run.
+
+    Attributes:
+      index, count: the part number `index` of `count` equal parts of a batch, whose examples stand in a row.
+      first, every: of these batches the one number `first`, counted from the first step, and after it every `every`-th.
+      elsewhere: whether another process runs the data set, one without the Python functions of this one.
+      is_made: whether `train_batches` has made it; a task that makes its batches by other means makes all of each.
+    """
+
+    index: int = 0
+    count: int = 1
+    first: int = 0
+    every: int = 1
+    elsewhere: bool = False
+    is_made: bool = False
+
+
+_part = Part()
+
+
+@contextlib.contextmanager
+def part_of_batches(index=0, count=1, first=0, every=1, elsewhere=False):
+    """A context in which `train_batches` makes the Part of these attributes, which is yielded.
+
+    All other examples are neither decoded nor augmented. A part has batch_size / count examples, and `per_batch` gets only these.
+    """
+    global _part
+    before, _part = _part, Part(index, count, first, every, elsewhere)
+    try:
+        yield _part
+    finally:
+        _part = before
+
+
+def is_for_elsewhere():
+    """Whether a data set that is made now will run in another process: inside a `part_of_batches` that says so."""
+    return _part.elsewhere
 
 
 def example_seed(seed, epoch, index):
@@ -43,17 +89,33 @@ def train_batches(source, seed, step, batch_size, per_batch, per_example=None, r
       lengths: int [S], or None.
 
     Returns:
-      tf.data.Dataset of (inputs, labels), whose first axes have the static size B * rows.
+      tf.data.Dataset of (inputs, labels), whose first axes have the static size B * rows, or inside `part_of_batches` that
+      of the part.
+
+    Raises:
+      ValueError: parts of a batch that are not equal.
     """
+    part = _part
+    if batch_size % part.count:
+        raise ValueError(f"train.batch_size={batch_size} is not allowed: it must be a multiple of {part.count} workers")
+    size = batch_size // part.count
 
     def static_batch(*parts):
-        return tf.nest.map_structure(lambda x: tf.ensure_shape(x, [batch_size * rows, *x.shape[1:]]), per_batch(*parts))
+        return tf.nest.map_structure(lambda x: tf.ensure_shape(x, [size * rows, *x.shape[1:]]), per_batch(*parts))
 
     if lengths is None:
         examples = source.shuffled(seed, step * batch_size)
     else:
         examples = _grouped(source, seed, step, batch_size, host_constant(lengths))
-    return _batches(examples, batch_size, static_batch, per_example, drop_remainder=True)
+    part.is_made = True
+    if part.count > 1 or part.every > 1:
+
+        def is_its_own(position, example):
+            batch, place = position // batch_size, position % batch_size
+            return tf.equal(batch % part.every, part.first) & tf.equal(place // size, part.index)
+
+        examples = examples.enumerate().filter(is_its_own).map(lambda position, example: example)
+    return _batches(examples, size, static_batch, per_example, drop_remainder=True)
 
 
 def evaluation_batches(source, batch_size, per_batch, per_example=None):
@@ -88,7 +150,7 @@ def _batches(examples, batch_size, per_batch, per_example, drop_remainder):
     if per_example is not None:
         examples = examples.map(per_example, num_parallel_calls=tf.data.AUTOTUNE)
     batches = examples.batch(batch_size, drop_remainder=drop_remainder).map(per_batch, num_parallel_calls=tf.data.AUTOTUNE)
-    # With several workers, each takes its part of every batch: there may be fewer files than workers.
+    # Where several workers share what one makes, each takes its part of every batch: there may be fewer files than workers.
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return batches.prefetch(tf.data.AUTOTUNE).with_options(options)

@@ -7,7 +7,8 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u20
 
 # In the workdir of a run.
 CONFIG_JSON = "config.json"  # the recipe, as it was given
-LOCK = ".lock"  # while a process trains there, and with several workers ".lock-" and which of them
+LOCK = ".lock"  # while a process trains there; of several workers the chief has it, and the others ".lock-worker-1" and so on
+WORKER = ".worker-"  # and a number, a folder: what another worker than the chief writes
 PRECISION_TXT = "precision.txt"  # what train.precision="auto" chose
 METRICS_CSV = "metrics.csv"  # one row an evaluation
 EXPERT_LOAD_CSV = "expert_load.csv"  # named after the metric "expert_load", as the table of every metric that has one

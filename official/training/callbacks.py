@@ -14,7 +14,7 @@ from official.cli import stopping
 from official.cli.status_line import StatusLine, format_bytes, format_seconds
 from official.files.layout import METRICS_CSV
 from official.files.tables import columns_by_block
-from official.training.devices import peak_memory
+from official.training.devices import WorkerLost, peak_memory
 
 
 class Stopped(Exception):
@@ -314,6 +314,8 @@ class SaveCheckpoints(StepCallback):
       epoch_steps: steps of an epoch, at whose multiples an epoch begins.
       clock: function that returns the seconds that the run has taken so far.
       best: an official.checkpoints.manager.BestCheckpoint, or None.
+      agreement: an official.training.devices.Agreement of several workers, of which all stop where one is asked to. They ask each
+        other every ASK_EVERY steps and at every checkpoint.
 
     Raises:
       Stopped: after the checkpoint, if a signal came or output was closed.
@@ -321,7 +323,9 @@ class SaveCheckpoints(StepCallback):
       NoSuchMetric: of `best`, after the first step.
     """
 
-    def __init__(self, counter, guard, checkpoints, every, clock, best=None, epoch_steps=1):
+    ASK_EVERY = 10
+
+    def __init__(self, counter, guard, checkpoints, every, clock, best=None, epoch_steps=1, agreement=None):
         super().__init__()
         self._counter = counter
         self._guard = guard
@@ -330,8 +334,9 @@ class SaveCheckpoints(StepCallback):
         self._clock = clock
         self._best = best
         self._epoch_steps = epoch_steps
+        self._agreement = agreement
         self._signal = None
-        self._saved_step = counter.step
+        self._saved_step = self._asked_step = counter.step
 
     @contextlib.contextmanager
     def listening(self):
@@ -343,6 +348,10 @@ class SaveCheckpoints(StepCallback):
         self._before = {signum: signal.signal(signum, self._remember) for signum in stopping.heard()}
         try:
             yield
+        except WorkerLost as lost:  # waiting for it, TensorFlow kept the signal back
+            if self._signal:
+                raise Stopped(self._saved_step, self._signal) from lost
+            raise
         finally:
             for signum, handler in self._before.items():
                 signal.signal(signum, handler)
@@ -368,7 +377,7 @@ class SaveCheckpoints(StepCallback):
         # The last step of an epoch is saved in `on_epoch_end`, after its evaluation: resuming from here would skip that.
         is_last = batch + 1 >= self.params["steps"]
         due = self._every and self._counter.step - self._saved_step >= self._every
-        if (due or self._signal) and not is_last:
+        if (due or self._is_asked()) and not is_last:
             self.save(epoch_start=epoch_start(self._counter.step, self._epoch_steps))
 
     def on_epoch_end(self, epoch, logs=None):
@@ -392,5 +401,15 @@ class SaveCheckpoints(StepCallback):
 
     def stop_if_asked(self):
         """Ends the run, whose last step is saved, if it was asked to stop: after the last step that may be between two saves."""
-        if self._signal:
-            raise Stopped(self._counter.step, self._signal)
+        signum = self._agreement.signal(self._signal or 0) if self._agreement else self._signal
+        if signum:
+            raise Stopped(self._counter.step, signum)
+
+    def _is_asked(self):
+        """Whether the run was asked to stop, as far as that is known within an epoch."""
+        if self._agreement is None:
+            return self._signal
+        if self._counter.step - self._asked_step < self.ASK_EVERY:
+            return 0
+        self._asked_step = self._counter.step
+        return self._agreement.signal(self._signal or 0)

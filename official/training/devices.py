@@ -1,11 +1,19 @@
-"""Distribution strategy and precision of a run."""
+"""Distribution strategy and precision of a run, and what its workers say to each other."""
 
+import contextlib
+import json
+import os
+import queue
+import re
 import resource
 import statistics
 import sys
+import threading
 import time
+from typing import NamedTuple
 
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 STRATEGIES = ("default", "mirrored", "multi_worker", "tpu")
 COLLECTIVE_KEYS = 1000  # groups of devices of one MirroredStrategy, far more than there are
@@ -20,7 +28,8 @@ def create_strategy(name, tpu=""):
       tpu: name or address of the TPU for TPUClusterResolver; "local" on a TPU VM, "" for the one that the environment names.
 
     Raises:
-      ValueError: an unknown name, or "tpu" without a TPU.
+      ValueError: an unknown name, "tpu" without a TPU, or a TF_CONFIG that is not allowed.
+      OSError: the address of this worker in TF_CONFIG is in use.
     """
     if name == "default":
         return tf.distribute.get_strategy()
@@ -31,7 +40,7 @@ def create_strategy(name, tpu=""):
         tf.distribute.MirroredStrategy._collective_key_base += COLLECTIVE_KEYS
         return tf.distribute.MirroredStrategy([device.name for device in devices])
     if name == "multi_worker":
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        return _multi_worker_strategy(workers_of(name))
     if name == "tpu":
         return _tpu_strategy(tpu)
     raise ValueError(f"train.strategy={name!r} is not allowed: it must be one of {', '.join(STRATEGIES)}")
@@ -50,13 +59,144 @@ def _tpu_strategy(tpu):
     return tf.distribute.TPUStrategy(resolver)
 
 
-def is_chief(strategy):
-    """Whether this process writes the run's files: the only one, or the first of several workers."""
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return True
-    resolver = strategy.cluster_resolver
-    first = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
-    return resolver.task_type in (None, first) and not resolver.task_id
+def _multi_worker_strategy(workers):
+    if len(workers.addresses) > 1:
+        others = ", ".join(address for i, address in enumerate(workers.addresses) if i != workers.index)
+        print(f"This is worker {workers.index}, {workers.address}. It waits for the others: {others}", flush=True)
+        # An empty service: the one that TensorFlow would choose waits in C++ with Python's lock held, for up to an hour, so that
+        # no signal is heard, and takes SIGTERM for itself. Without it the strategy looks after the health of the workers.
+        context.context().configure_coordination_service("")
+    try:
+        return hearing_signals(tf.distribute.MultiWorkerMirroredStrategy)
+    except tf.errors.UnknownError as error:
+        if "start gRPC server" not in error.message:
+            raise
+        refused = f"this worker cannot listen at {workers.address}, its address in TF_CONFIG: another process may do so"
+        raise OSError(refused) from error
+
+
+class Workers(NamedTuple):
+    """The workers of a run.
+
+    Attributes:
+      index: number of this process among them. Number 0, the chief, writes the files of the run.
+      addresses: "HOST:PORT" of each.
+    """
+
+    index: int = 0
+    addresses: tuple = ("",)
+
+    @property
+    def address(self):
+        """That of this process."""
+        return self.addresses[self.index]
+
+
+def workers_of(strategy):
+    """The Workers of a run, for "multi_worker" those in the environment variable TF_CONFIG; without that there is one.
+
+    Raises:
+      ValueError: TF_CONFIG is something else than TensorFlow's description of workers.
+    """
+    text = os.environ.get("TF_CONFIG") if strategy == "multi_worker" else None
+    if not text:
+        return Workers()
+    try:
+        content = json.loads(text)
+        jobs, task = content["cluster"], content["task"]
+        places = [(job, i) for job in ("chief", "worker") for i in range(len(jobs.get(job, [])))]
+        addresses = tuple(jobs[job][i] for job, i in places)
+        index = places.index((task["type"], int(task["index"])))
+        if not all(isinstance(address, str) and address.rpartition(":")[2].isdigit() for address in addresses):
+            raise ValueError(addresses)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        example = '{"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, "task": {"type": "worker", "index": 0}}'
+        raise ValueError(f"TF_CONFIG={text} is not allowed: it must be like {example}") from error
+    return Workers(index, addresses)
+
+
+class WorkerLost(Exception):
+    """Another worker ended, or cannot be reached. This process cannot go on, but can begin anew with all of them."""
+
+
+@contextlib.contextmanager
+def among(workers):
+    """A context in which the errors that TensorFlow raises where another of the workers is lost become a WorkerLost."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        is_lost = isinstance(error, tf.errors.UnavailableError) or "Collective" in error.message
+        if len(workers.addresses) == 1 or not is_lost:
+            raise
+        reason = re.search("aborted by: (.*)", error.message)
+        raise WorkerLost(reason[1] if reason else error.message.splitlines()[0]) from error
+
+
+class Agreement:
+    """What all workers of a run agree on. Every worker must call the methods in the same order.
+
+    Args:
+      strategy: a tf.distribute.Strategy.
+      workers: a Workers.
+    """
+
+    SIGNALS = 65  # more than there are
+
+    def __init__(self, strategy, workers):
+        self._strategy = strategy
+        self._workers = workers
+        self._sum = tf.function(self._sum_over_replicas, autograph=False)
+
+    @property
+    def is_needed(self):
+        return len(self._workers.addresses) > 1
+
+    def of_chief(self, number):
+        """The chief's number, an int; also waits until all workers are here, while signals are heard."""
+        if not self.is_needed:
+            return number
+        mine = [0.0 if self._workers.index else float(number)]
+        share = self._strategy.num_replicas_in_sync // len(self._workers.addresses)  # each replica of the chief counts
+        return round(hearing_signals(lambda: self._total(mine))[0] / share)
+
+    def signal(self, signum):
+        """A signal that one of the workers got; 0 if none did.
+
+        Args:
+          signum: that this worker got, or 0.
+        """
+        if not self.is_needed:
+            return signum
+        total = self._total([float(i == signum) for i in range(1, self.SIGNALS)])
+        return max((i + 1 for i, count in enumerate(total) if count), default=0)
+
+    def _total(self, numbers):
+        totals = self._sum(tf.constant(numbers, tf.float64))
+        return self._strategy.experimental_local_results(totals)[0].numpy().tolist()
+
+    def _sum_over_replicas(self, numbers):
+        def total(values):
+            values = tf.identity(values)  # on the replica's device, which an argument of a graph does not have
+            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+        return self._strategy.run(total, (numbers,))
+
+
+def hearing_signals(function):
+    """The result of a function that may wait for other workers in C++, where Python hears no signals: a thread calls it."""
+    results = queue.SimpleQueue()
+
+    def call():
+        try:
+            results.put((function(), None))
+        except BaseException as error:
+            results.put((None, error))
+
+    threading.Thread(target=call, daemon=True).start()
+    result, error = results.get()
+    if error is not None:
+        raise error
+    return result
 
 
 def peak_memory():

@@ -123,6 +123,8 @@ def test_settings_of_the_model_that_came_later():
         ("profile_steps", "7,3", "FIRST <= LAST"),
         ("profile_steps", "990,1001", "LAST <= train.steps=1000"),
         ("profile_steps", "-1,3", "1 <= FIRST"),
+        ("data_service", "localhost:5050", "'' or 'grpc://HOST:PORT' of each server, with commas between them"),
+        ("data_service", "grpc://a:1,", "with commas"),
     ],
 )
 def test_refused_values(setting, value, allowed):
@@ -300,7 +302,7 @@ def test_completed():
     """A run from before a setting was there has what held then; what it has itself stays, and it is not changed."""
     plain = dict(name="a", train=dict(lr=0.1, schedule="linear"))
     later = dict(best="", epochs=0.0, warmup_epochs=0.0, restart=False, accumulate=1, log_norms=False, profile_steps="")
-    later |= dict(background_checkpoints=False)
+    later |= dict(background_checkpoints=False, data_service="")
     assert configs.completed(plain) == dict(name="a", init="", train=dict(lr=0.1, schedule="linear", **later))
     old = dict(init="b", train=dict(lr=0.1))
     assert configs.completed(old) == dict(init="b", train=dict(lr=0.1, schedule="cosine", **later))

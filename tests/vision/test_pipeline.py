@@ -1,10 +1,13 @@
 """Batches: the same from any first step and with any number of threads, and without bad examples."""
 
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from official.data.bad_examples import BadExamples
+from official.data.batches import part_of_batches
 from tests.vision.pictures import (
     CLASSES,
     digests,
@@ -193,6 +196,21 @@ class TestBadExamples:
                 next(iter(batches(ImagePipeline(one, SIZE, 3, CLASSES, settings(), bad_examples))))
             assert spoiled.name_of(number) in str(error.value)
             assert bad_examples.refusal.startswith(f"{spoiled.name_of(number)}: {BAD[number][1]}")
+
+    def test_elsewhere(self, spoiled):
+        """Batches that another process makes call no Python of this one; a bad example is named by its number."""
+        with part_of_batches(elsewhere=True):
+            dataset = pipeline_of(spoiled).train_batches(8, 0, 0)
+        assert b"PyFunc" not in dataset._as_serialized_graph().numpy()
+        assert b"PyFunc" in pipeline_of(spoiled).train_batches(8, 0, 0)._as_serialized_graph().numpy()
+        with pytest.raises(tf.errors.InvalidArgumentError) as error:
+            list(dataset.take(2))
+        number = re.search(r"example (\d+) is damaged, neither JPEG nor PNG, or of an unknown class", error.value.message)
+        assert int(number[1]) in BAD
+        with part_of_batches(elsewhere=True):
+            good = pipeline_of(file_source([spoiled.name_of(i) for i in GOOD], [0, 1, 2])).train_batches(6, 0, 0)
+        here = pipeline_of(file_source([spoiled.name_of(i) for i in GOOD], [0, 1, 2])).train_batches(6, 0, 0)
+        assert digests(good, 2) == digests(here, 2)
 
     def test_skip(self, spoiled, tmp_path):
         """Over three epochs: the next good example of the batch in the place of a bad one, the others as if all were good."""

@@ -9,7 +9,7 @@ import tensorflow as tf
 from bert.texts.examples import Examples
 from bert.texts.pipeline import TextPipeline
 from bert.tokenizer import open_tokenizer
-from official.data.batches import GROUPED
+from official.data.batches import GROUPED, part_of_batches
 from tests.bert.prepared_texts import write_vocabulary
 
 WORDS = ("red", "green", "blue", "one", "two", "three")
@@ -121,6 +121,28 @@ def test_padding_to_the_batch(tokenizer):
         assert not inputs["input_mask"][:, length:].numpy().any()
         lengths.add(length)
     assert len(lengths) > 1
+
+
+@pytest.mark.parametrize("padding", ["static", "batch", "grouped"])
+def test_parts_of_batches(tokenizer, padding):
+    """Two workers with half of each batch: the texts of both are those of one, whatever the padding, also from step 5 on."""
+    for start in (0, 5):
+        joined = []
+        for workers in (1, 2):
+            halves = []
+            for worker in range(workers):
+                with part_of_batches(worker, workers):
+                    batches = pipeline(tokenizer).train_batches(4, 3, start, padding=padding).take(12)
+                halves.append([(inputs, labels.numpy().tolist()) for inputs, labels in batches])
+            joined.append(
+                [
+                    (label, words_of(inputs, row, tokenizer))
+                    for parts in zip(*halves, strict=True)
+                    for inputs, labels in parts
+                    for row, label in enumerate(labels)
+                ]
+            )
+        assert joined[0] == joined[1]
 
 
 class TestGrouped:

@@ -17,12 +17,15 @@ import time
 
 # Several processes may compile at the same time, and no address of a cloud is asked for a TPU.
 ENVIRONMENT = dict(ALLOW_MULTIPLE_LIBTPU_LOAD="1", TPU_SKIP_MDS_QUERY="1", JAX_PLATFORMS="cpu")
-# {chip: the smallest slice that the compiler knows}. One device of it is a core; of v4 and v5p a chip, whose cores work as one.
+# {chip: the smallest slice of them that the compiler knows}, of four chips.
 CHIPS = {"v2": "v2:2x2", "v3": "v3:2x2", "v4": "v4:2x2x1", "v5e": "v5e:2x2", "v5p": "v5p:2x2x1", "v6e": "v6e:2x2"}
 
 
-def read_program(path):
-    """The program of a file as a module of StableHLO, whose replaced arguments lend their memory to the outputs."""
+def read_program(path, for_tpu):
+    """The program of a file as a module of StableHLO, whose replaced arguments lend their memory to the outputs.
+
+    The program is one for CPUs, whose random bits are Philox's. For a TPU TensorFlow has the device's own generator draw them.
+    """
     from jax._src.interpreters import mlir
     from jax._src.lib import _jax
     from jaxlib.mlir import ir
@@ -33,17 +36,21 @@ def read_program(path):
     context.allow_unregistered_dialects = True
     with context:
         module = ir.Module.parse(_jax.mlir.hlo_to_stablehlo(path.read_bytes()))
-        copies = []
+        copies, draws = [], []
 
         def visit(operation):
             if operation.name == "mhlo.copy":  # StableHLO has no copies, and the compiler adds what it needs
                 copies.append(operation)
+            elif operation.name == "stablehlo.rng_bit_generator" and for_tpu:
+                draws.append(operation)
             return ir.WalkResult.ADVANCE
 
         module.operation.walk(visit)
         for operation in copies:
             operation.result.replace_all_uses_with(operation.operands[0])
             operation.erase()
+        for operation in draws:
+            _draw_by_device(operation)
         (main,) = (f for f in module.body.operations if ir.StringAttr(f.attributes["sym_name"]).value == "main")
         attributes = list(main.arg_attrs) if "arg_attrs" in main.attributes else [ir.DictAttr.get({})] * len(main.arguments)
         for output, argument in replaced:
@@ -51,6 +58,22 @@ def read_program(path):
             attributes[argument] = ir.DictAttr.get({"tf.aliasing_output": number})
         main.attributes["arg_attrs"] = ir.ArrayAttr.get(attributes)
     return module
+
+
+def _draw_by_device(operation):
+    """Replaces a draw by Philox, whose state is a key and a counter of two numbers, by one of a TPU's generator: one number."""
+    from jaxlib.mlir import ir
+
+    state, bits = operation.results
+    two = ir.Type.parse("tensor<2xui64>")
+    with ir.InsertionPoint(operation), operation.location:
+        bounds = {name: ir.DenseI64ArrayAttr.get([i]) for name, i in (("start_indices", 0), ("limit_indices", 2), ("strides", 1))}
+        part = ir.Operation.create("stablehlo.slice", [two], [operation.operands[0]], bounds)
+        algorithm = {"rng_algorithm": ir.Attribute.parse("#stablehlo<rng_algorithm DEFAULT>")}
+        draw = ir.Operation.create("stablehlo.rng_bit_generator", [two, bits.type], [part.result], algorithm)
+    bits.replace_all_uses_with(draw.results[1])
+    state.replace_all_uses_with(operation.operands[0])  # whose next value a stateless draw does not need
+    operation.erase()
 
 
 def compile_for(module, device, load=False):
@@ -79,7 +102,7 @@ def memory_limit(device):
     try:
         compile_for(module, device)
     except jax.errors.JaxRuntimeError as error:
-        number, unit = re.search(r" of ([\d.]+)([MGT])", str(error)).groups()
+        number, unit = re.search(r"exceeds available HBM \(([\d.]+)([MGT])\)", str(error)).groups()
         return int(float(number) * 2 ** {"M": 20, "G": 30, "T": 40}[unit])
     raise AssertionError("a program that takes a TiB was not refused")
 
@@ -98,7 +121,7 @@ def compiled(path, chip):
     from jax.experimental import topologies
 
     device = topologies.get_topology_desc(CHIPS[chip], platform="tpu").devices[0]
-    module = read_program(path)
+    module = read_program(path, for_tpu=True)
     limit, start = memory_limit(device), time.perf_counter()
     try:
         executable = compile_for(module, device)
@@ -132,7 +155,7 @@ KINDS = {
     "products": ("convolution", "dot"),
     "scatters": ("scatter",),
     "sorts": ("sort", "topk"),
-    "random draws": ("rng-bit-generator", "rng", "rng-get-and-update-state"),
+    "random draws": ("rng-bit-generator", "rng"),
     "gathers": ("gather",),
     "reductions": ("reduce", "reduce-window", "select-and-scatter"),
     "copies": ("copy", "copy-start", "copy-done", "transpose", "reshape", "bitcast", "slice", "concatenate", "pad"),
@@ -145,8 +168,8 @@ def parse(text):
     """The instructions of an optimized program.
 
     Returns:
-      {computation: [(opcode, estimated cycles, {how it is called: [computation]}, number of times a loop runs)]}; the main
-      computation is called "ENTRY".
+      {computation: [(opcode, estimated cycles, {how it is called: [computation]}, number of times a loop runs, whether it is part
+      of a random draw)]}; the main computation is called "ENTRY".
     """
     computations, current = {}, None
     for line in text.splitlines():
@@ -168,7 +191,8 @@ def _instruction(text):
         calls.setdefault(how, []).append(name)
     for names in re.findall(r"\bbranch_computations=\{([^}]*)\}", text):
         calls["branches"] = [name.strip().lstrip("%") for name in names.split(",")]
-    return opcode and opcode[1], int(cycles[1]) if cycles else 0, calls, int(trips[1]) if trips else 1
+    is_random = re.search(r'op_name="[^"]*random', text) is not None  # most of a draw is arithmetic with bits
+    return opcode and opcode[1], int(cycles[1]) if cycles else 0, calls, int(trips[1]) if trips else 1, is_random
 
 
 def _end_of_type(text):
@@ -194,12 +218,13 @@ def cycles_by_kind(computations):
     totals = dict.fromkeys([*KINDS, ELEMENTWISE], 0)
 
     def add(name, times):
-        for opcode, cycles, calls, trips in computations[name]:
+        for opcode, cycles, calls, trips, is_random in computations[name]:
             if opcode in ("while", "call", "conditional"):
                 for called in (called for names in calls.values() for called in names):
                     add(called, times * trips)
             else:
-                totals[_kind({opcode, *_opcodes(computations, calls)})] += times * cycles
+                opcodes = {opcode, *_opcodes(computations, calls), *(["rng"] if is_random else [])}
+                totals[_kind(opcodes)] += times * cycles
 
     add("ENTRY", 1)
     return totals
@@ -208,7 +233,7 @@ def cycles_by_kind(computations):
 def _opcodes(computations, calls):
     """Opcodes of everything that a fusion calls; the function that a reduction or a sort applies is no operation of its own."""
     for name in calls.get("calls", []):
-        for opcode, _, inner, _ in computations[name]:
+        for opcode, _, inner, *_ in computations[name]:
             yield opcode
             yield from _opcodes(computations, inner)
 
@@ -224,7 +249,7 @@ def run(path, inputs, outputs):
 
     jax.config.update("jax_enable_x64", True)
     device = jax.devices("cpu")[0]
-    executable = compile_for(read_program(path), device, load=True)
+    executable = compile_for(read_program(path, for_tpu=False), device, load=True)
     with np.load(inputs) as arrays:
         arguments = [jax.device_put(arrays[str(i)], device) for i in range(len(arrays.files))]
     results = executable.execute_sharded(arguments).disassemble_into_single_device_arrays()

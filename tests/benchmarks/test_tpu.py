@@ -71,17 +71,22 @@ ENTRY %main (x: f32[8,4], i: s32[]) -> f32[8] {
 backend_config={"known_trip_count":{"n":"3"},"estimated_cycles":"999999"}
   %y = f32[8]{0:T(128)} get-tuple-element(%while), index=1
   %z = f32[8]{0:T(128)} while(%y), condition=%condition, body=%other_body
-  ROOT %power = f32[8]{0:T(128)} power(%z, %z), backend_config={"estimated_cycles":"20"}
+  %bits = u32[8]{0:T(128)} xor(%z, %z), metadata={op_name="model/dropout/stateless_random_uniform"}, \
+backend_config={"estimated_cycles":"40"}
+  ROOT %power = f32[8]{0:T(128)} power(%z, %bits), backend_config={"estimated_cycles":"20"}
 }
 """
 
 
 def test_cycles_of_a_program_by_hand():
-    """A fusion is what it holds, however deep; a loop counts as often as it runs, and once where that is not known."""
+    """A fusion is what it holds, however deep; a loop counts as often as it runs, and once where that is not known.
+
+    Arithmetic with bits is a draw where TensorFlow's name of the operation says so.
+    """
     computations = tpu_compiler.parse(PROGRAM)
     found = {kind: cycles for kind, cycles in tpu_compiler.cycles_by_kind(computations).items() if cycles}
     compares = 3 * 1 + 1
-    assert found == {"products": 1000, "reductions": 300, "scatters": 3 * 70, "copies": 5, "elementwise": 20 + compares}
+    assert found == {"products": 1000, "reductions": 300, "scatters": 3 * 70, "random draws": 40, "copies": 5, "elementwise": 20 + compares}
     found = {opcode: count for opcode, count in tpu_compiler.counts(computations).items() if count}
     assert found == {"convolution": 1, "reduce": 1, "scatter": 1, "while": 2}
 

@@ -41,7 +41,7 @@ def compile_step(model, chip, batch, settings=None, folder=None):
     Args:
       model, batch, settings: `name`, `batch` and others of benchmarks.train_hlo.compiled_model.
       chip: a key of benchmarks.peers.tpu_compiler.CHIPS.
-      folder: where the program is kept for the next chip; None for nowhere.
+      folder: where the program is kept, also for the next chip; None for nowhere.
 
     Returns:
       The dict of benchmarks.peers.tpu_compiler.compiled and `model`, `settings`, `chip`, `batch`, `parameters` and `git_commit`.
@@ -122,7 +122,7 @@ def find_largest(compiled, start, tries=6):
     while True:
         good = max((batch for batch, row in rows.items() if fits(row)), default=0)
         bad = min((batch for batch, row in rows.items() if not fits(row)), default=None)
-        if bad is not None and bad - good <= start or len(rows) >= tries:
+        if (bad is not None and bad - good <= start) or len(rows) >= tries:
             return good, bad == good + start
         estimate = estimated_largest(rows.values()) // start * start
         highest = bad - start if bad is not None else max(estimate, good + start)
@@ -163,10 +163,9 @@ def line(row):
     shares = sorted(row["cycles"].items(), key=lambda item: -item[1])
     of_kinds = ", ".join(f"{kind} {own / cycles:.1%}" for kind, own in shares if own)
     numbers = ", ".join(f"{count} {opcode}" for opcode, count in row["counts"].items() if count)
-    return (
-        f"{name}: {used(row) / GIB:.2f} of {row['limit'] / GIB:.2f} GiB ({kinds})\n"
-        f"  {row['flops'] / 1e9:.1f} GFLOP, {row['bytes'] / 1e9:.2f} GB, {cycles / 1e6:.2f} million cycles: {of_kinds}\n  {numbers}"
-    )
+    costs = f"{row['flops'] / 1e9:.1f} GFLOP, {row['bytes'] / 1e9:.2f} GB, {cycles / 1e6:.2f} million cycles"
+    memory = f"{used(row) / GIB:.2f} of {row['limit'] / GIB:.2f} GiB ({kinds})"
+    return f"{name}: {memory}\n  {costs}: {of_kinds}\n  {numbers}"
 
 
 def main():
@@ -176,6 +175,7 @@ def main():
     parser.add_argument("--batch", type=positive, default=16, help="examples of a core (default: 16, the paper's on 256 cores)")
     parser.add_argument("--settings", type=json.loads, default={}, help="JSON of settings of the model to change")
     parser.add_argument("--largest", action="store_true", help="look for the largest multiple of the batch that fits")
+    parser.add_argument("--programs", type=pathlib.Path, help="folder to keep the programs in: as HLO, and as they were compiled")
     parser.add_argument("--json", type=pathlib.Path, help="file to add the results to")
     given = parser.parse_args()
     if not TPU.python.exists():
@@ -183,6 +183,11 @@ def main():
     exists = given.json is not None and given.json.exists()
     rows = json.loads(given.json.read_text())["tpu_steps"] if exists else []
     with tempfile.TemporaryDirectory() as folder:
+        if given.programs:
+            folder = given.programs
+            folder.mkdir(parents=True, exist_ok=True)
+            for facts in folder.glob("*.hlo.json"):  # the step may have changed since
+                facts.unlink()
         for model in given.model or MODELS:
             for chip in given.chip or ["v3"]:
 
@@ -203,8 +208,10 @@ def main():
                         find_largest(compiled, given.batch)
                 except Refused as error:
                     raise SystemExit(f"error: {error}") from error
-    for recipe in recipes(rows):
-        print("{model} on {chip}: at most {largest} a core, {cores} cores, {chips} chips for {0} (estimates)".format(RECIPE_BATCH, **recipe))
+    for row in recipes(rows):
+        needed = f"{row['cores']} cores, {row['chips']} chips" if row["cores"] else "none fits"
+        how = "tried" if row["is_tried"] else "estimated"
+        print(f"{RECIPE_BATCH} examples with {row['model']} on {row['chip']}: at most {row['largest']} a core ({how}), {needed}")
 
 
 if __name__ == "__main__":

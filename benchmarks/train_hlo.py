@@ -1,6 +1,6 @@
-"""The training step of a model as a TPU core gets it, as HLO: python -m benchmarks.train_hlo PROGRAM '{"name": "widenet_b16", ...}'
+"""The training step of a model as a TPU core gets it, as HLO: python -m benchmarks.train_hlo PROGRAM JSON
 
-The arguments in JSON are those of `compiled_model`. Beside PROGRAM, PROGRAM.json has facts about it (`write`).
+JSON has the arguments of `compiled_model`. Beside PROGRAM, PROGRAM.json has facts about it (`write`).
 """
 
 import argparse
@@ -82,8 +82,8 @@ class Step:
 
     Attributes:
       function: the tf.function of (inputs, labels); returns the logs.
-      program: bytes, its HLO as TensorFlow hands it to XLA. The arguments are inputs and labels, then `variables`; the outputs are
-        the logs, then the variables that the step changes.
+      program: bytes, its HLO as TensorFlow hands it to XLA. The arguments are inputs and labels, then `variables`; the outputs
+        are the logs, then the variables that the step changes.
       variables: list of tf.Variable.
       replaced: list of (output, argument): the new value of a variable and the old one.
     """
@@ -106,9 +106,7 @@ def write(path, model, specs):
     """Writes the program, and beside it path.json: `replaced`, and the model's `parameters`."""
     step, path = Step(model, specs), pathlib.Path(path)
     path.write_bytes(step.program)
-    path.with_name(f"{path.name}.json").write_text(
-        json.dumps({"replaced": step.replaced, "parameters": model.count_params()})
-    )
+    path.with_name(f"{path.name}.json").write_text(json.dumps({"replaced": step.replaced, "parameters": model.count_params()}))
     return step
 
 

@@ -75,8 +75,8 @@ class PatchEmbedding(Layer):
 
     def call(self, images):
         """Float [batch, height, width, channels] to float [batch, tokens, width]."""
-        # Axes: b batch, r rows and c columns of patches, p rows of a patch's pixels, q its columns and channels. Those are one axis,
-        # since arrays whose last axis is as short as three channels waste most of a TPU's memory and time.
+        # Axes: b batch, r rows and c columns of patches, p rows of a patch's pixels, q its columns and channels. Those are one
+        # axis, since arrays whose last axis is as short as three channels waste most of a TPU's memory and time.
         _, *image_size, channels = images.shape
         (rows, columns), (height, width) = patch_grid(image_size, self.patch_size), sides(self.patch_size)
         patches = tf.reshape(images, [-1, rows, height, columns, width * channels])  # [b, r, p, c, q]

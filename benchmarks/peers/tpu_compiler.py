@@ -1,6 +1,6 @@
-"""XLA's compiler for TPUs, which needs no TPU, and the same program on a CPU: .venv-tpu/bin/python benchmarks/peers/tpu_compiler.py
+"""XLA's compiler for TPUs, which needs no TPU, and the same programs on a CPU, of JAX:
 
-    tpu_compiler.py compile PROGRAM CHIP RESULT   compiles for one core and writes RESULT, JSON (`compiled`)
+    tpu_compiler.py compile PROGRAM CHIP RESULT   compiles for one core; writes RESULT, JSON (`compiled`), and PROGRAM.CHIP.txt
     tpu_compiler.py run PROGRAM INPUTS OUTPUTS    runs on this machine's CPU; arrays by number of argument and output, .npz
 
 PROGRAM is a file of benchmarks/train_hlo.py, beside which PROGRAM.json says which outputs replace which arguments. This file runs
@@ -129,8 +129,7 @@ def compiled(path, chip):
         return {"limit": limit, "seconds": round(time.perf_counter() - start, 1), "error": str(error)}
     seconds, sizes, costs = time.perf_counter() - start, executable.get_compiled_memory_stats(), executable.cost_analysis()
     text = executable.hlo_modules()[0].to_string()
-    if "TPU_HLO" in os.environ:
-        pathlib.Path(os.environ["TPU_HLO"]).write_text(text)
+    pathlib.Path(f"{path}.{chip}.txt").write_text(text)
     kinds = {
         "arguments": sizes.argument_size_in_bytes,
         "outputs": sizes.output_size_in_bytes,
@@ -161,6 +160,7 @@ KINDS = {
     "copies": ("copy", "copy-start", "copy-done", "transpose", "reshape", "bitcast", "slice", "concatenate", "pad"),
 }
 ELEMENTWISE = "elementwise"
+KINDS_OF_CYCLES = (*KINDS, ELEMENTWISE)
 COUNTED = ("scatter", "sort", "gather", "rng-bit-generator", "reduce", "convolution", "while", "custom-call")
 
 
@@ -214,8 +214,8 @@ def counts(computations):
 
 
 def cycles_by_kind(computations):
-    """{kind: estimated cycles}, a key of KINDS or ELEMENTWISE; what is in a loop as often as it runs, if the compiler knows."""
-    totals = dict.fromkeys([*KINDS, ELEMENTWISE], 0)
+    """{kind: estimated cycles}, one of KINDS_OF_CYCLES; what is in a loop as often as it runs, if the compiler knows."""
+    totals = dict.fromkeys(KINDS_OF_CYCLES, 0)
 
     def add(name, times):
         for opcode, cycles, calls, trips, is_random in computations[name]:

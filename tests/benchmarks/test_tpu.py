@@ -190,16 +190,18 @@ needs_compiler = pytest.mark.skipif(not TPU.python.exists(), reason=f"needs sh b
 @pytest.mark.process
 @pytest.mark.parametrize("model", [IMAGES, pytest.param(TEXTS, marks=pytest.mark.further)], ids=["images", "texts"])
 def test_compiler_takes_a_tiny_step(model, tmp_path):
-    """Weights, moments and logs are the arguments that are replaced, and no gradient of a router is a scatter."""
+    """Weights and moments are replaced, what the tables show is known, and no gradient of a router is a scatter: one a block is left.
+
+    That of the dispatch plan.
+    """
     settings = {key: value for key, value in model.items() if key != "name"}
     found = tpu.compile_step(model["name"], "v3", 4, settings, tmp_path)
     assert "error" not in found
     memory = found["memory"]
     assert 3 * 4 * found["parameters"] < memory["replaced"] < memory["arguments"] < found["limit"]
     assert tpu.used(found) < found["limit"]
-    # The products of a forward pass thrice, as TensorFlow counts them, and the experts' at the static capacity.
-    assert found["flops"] > 0 and found["bytes"] > 0
-    assert found["cycles"]["products"] > 0
+    assert found["flops"] > 0 and found["bytes"] > 0 and found["cycles"]["products"] > 0
+    assert found["counts"]["scatter"] == TINY["depth"] + ("vocab_size" in settings)  # and one of the word embedding's gradient
 
 
 @needs_compiler
@@ -207,9 +209,13 @@ def test_compiler_takes_a_tiny_step(model, tmp_path):
 def test_another_runtime_computes_the_same_step(tmp_path):
     """The program, run by jaxlib on a CPU, gives the logs and the weights, moments and counts of TensorFlow's own step.
 
-    In float32, within 1e-5 of the largest number of each tensor: sums in another order.
+    In float32, within 5e-5 of the largest number of each tensor (6e-6 was seen): sums are in another order, and LAMB divides the
+    difference by the size of the gradient. In the middle of the warm-up, since the first step has a learning rate of 0. A bias of the keys shifts
+    all scores of a query alike, so its gradient is rounding alone.
     """
     model, specs = compiled_model(batch=4, precision="float32", **IMAGES)
+    model.optimizer.iterations.assign(5000)
+    before = model.get_weights()
     step = write(tmp_path / "step.hlo", model, specs)
     inputs = random_inputs(specs)
     arguments = [*tf.nest.flatten(inputs), *(variable.numpy() for variable in step.variables)]
@@ -217,11 +223,14 @@ def test_another_runtime_computes_the_same_step(tmp_path):
     files = [tmp_path / name for name in ("step.hlo", "inputs.npz", "outputs.npz")]
     subprocess.run([TPU.python, "-I", ROOT / TPU.file, "run", *files], check=True, capture_output=True)
     logs = tf.nest.flatten(step.function(*inputs))
+    assert any(np.any(new != old) for new, old in zip(model.get_weights(), before, strict=True))
     changed = [step.variables[argument - len(tf.nest.flatten(specs))] for _, argument in step.replaced]
     assert {weight.ref() for weight in model.trainable_weights} <= {variable.ref() for variable in changed}
     with np.load(files[-1]) as outputs:
         assert len(outputs.files) == len(logs) + len(changed)
-        for number, expected in enumerate([*logs, *changed]):
+        names = ["log"] * len(logs) + [variable.name for variable in changed]
+        for number, (name, expected) in enumerate(zip(names, [*logs, *changed], strict=True)):
             expected, found = np.asarray(expected), outputs[str(number)]
-            assert expected.shape == found.shape
-            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * max(np.max(np.abs(expected)), 1e-6))
+            if "key/bias" not in name:
+                assert expected.shape == found.shape, name
+                np.testing.assert_allclose(found, expected, rtol=0, atol=5e-5 * np.max(np.abs(expected)), err_msg=name)

@@ -190,9 +190,9 @@ needs_compiler = pytest.mark.skipif(not TPU.python.exists(), reason=f"needs sh b
 @pytest.mark.process
 @pytest.mark.parametrize("model", [IMAGES, pytest.param(TEXTS, marks=pytest.mark.further)], ids=["images", "texts"])
 def test_compiler_takes_a_tiny_step(model, tmp_path):
-    """Weights and moments are replaced, what the tables show is known, and no gradient of a router is a scatter: one a block is left.
+    """Weights and moments are replaced, and what the tables show is known.
 
-    That of the dispatch plan.
+    Of the scatters one a block is left, that of the dispatch plan: the gradients of routers have none.
     """
     settings = {key: value for key, value in model.items() if key != "name"}
     found = tpu.compile_step(model["name"], "v3", 4, settings, tmp_path)
@@ -210,8 +210,8 @@ def test_another_runtime_computes_the_same_step(tmp_path):
     """The program, run by jaxlib on a CPU, gives the logs and the weights, moments and counts of TensorFlow's own step.
 
     In float32, within 5e-5 of the largest number of each tensor (6e-6 was seen): sums are in another order, and LAMB divides the
-    difference by the size of the gradient. In the middle of the warm-up, since the first step has a learning rate of 0. A bias of the keys shifts
-    all scores of a query alike, so its gradient is rounding alone.
+    difference by the size of the gradient. In the middle of the warm-up, since the first step has a learning rate of 0. A bias of
+    the keys shifts all scores of a query alike, so its gradient is rounding alone.
     """
     model, specs = compiled_model(batch=4, precision="float32", **IMAGES)
     model.optimizer.iterations.assign(5000)

@@ -10,6 +10,8 @@ import json
 import re
 
 from benchmarks.harness import ROOT
+from benchmarks.peers.tpu_compiler import KINDS_OF_CYCLES
+from benchmarks.tpu import GIB, fits, is_too_large, used
 from official.files.layout import SUMMARY_JSON
 from official.training.seeds import paired_difference
 
@@ -168,6 +170,39 @@ def runtimes_table(found):
     return f"{_markdown(lines)}\n\n{how} on {found['cores']} cores, commit {found['git_commit'][:7]}."
 
 
+def tpu_table(found):
+    """Markdown of the results of benchmarks.tpu: one table of steps, and one of the chips that the paper's batch needs."""
+    kinds = [kind for kind in KINDS_OF_CYCLES if any(row.get("cycles", {}).get(kind) for row in found["tpu_steps"])]
+    counted = [
+        name for name in ("scatter", "sort", "gather") if any(row["counts"][name] for row in found["tpu_steps"] if fits(row))
+    ]
+    names = ["model", "parameters", "chip", "batch", "memory", "weights and state", "temporaries", "GFLOP", "GB"]
+    lines = [[*names, "million cycles", *kinds, *(f"{name}s" for name in counted)]]
+    lines.append(["---", "---:", "---", *["---:"] * (len(lines[0]) - 3)])
+    for row in found["tpu_steps"]:
+        size = ", ".join(f"{name}={value}" for name, value in row["settings"].items())
+        own = [f"{row['model']} ({size})" if size else row["model"], f"{row['parameters']:,}", row["chip"], str(row["batch"])]
+        if not fits(row):
+            lines.append([*own, f"too large for {row['limit'] / GIB:.1f} GiB" if is_too_large(row) else "refused"])
+            lines[-1] += [""] * (len(lines[0]) - len(lines[-1]))
+            continue
+        cycles = sum(row["cycles"].values())
+        memory = row["memory"]
+        own.append(f"{used(row) / GIB:.2f} of {row['limit'] / GIB:.1f} GiB")
+        own += [f"{memory[kind] / GIB:.2f} GiB" for kind in ("arguments", "temporaries")]
+        own += [f"{row['flops'] / 1e9:,.1f}", f"{row['bytes'] / 1e9:.1f}", f"{cycles / 1e6:.2f}"]
+        own += [f"{row['cycles'].get(kind, 0) / cycles:.0%}" for kind in kinds]
+        lines.append([*own, *(str(row["counts"][name]) for name in counted)])
+    needed = [["recipe, 4096 examples a step", "chip", "examples a core, at most", "cores", "chips"]]
+    needed.append(["---", "---", "---:", "---:", "---:"])
+    for row in found["recipes"]:
+        largest = f"{row['largest']} ({'tried' if row['is_tried'] else 'estimate'})" if row["largest"] else "none"
+        needed.append([row["model"], row["chip"], largest, *(str(row[name] or "") for name in ("cores", "chips"))])
+    commits = ", ".join(dict.fromkeys(row["git_commit"][:7] for row in found["tpu_steps"]))
+    tables = [_markdown(lines), _markdown(needed)] if found["recipes"] else [_markdown(lines)]
+    return "\n\n".join([*tables, f"Estimates of the compiler, nothing was run; commit {commits}."])
+
+
 # {key that only results of one kind have: function of the results to a table}.
 TABLES = {
     "rows": times_table,
@@ -177,6 +212,7 @@ TABLES = {
     "paired": paired_table,
     "latencies": latency_table,
     "models": runtimes_table,
+    "tpu_steps": tpu_table,
 }
 
 

@@ -75,11 +75,12 @@ class PatchEmbedding(Layer):
 
     def call(self, images):
         """Float [batch, height, width, channels] to float [batch, tokens, width]."""
-        # Axes: b batch, r rows and c columns of patches, p rows and q columns of a patch's pixels, d channels.
+        # Axes: b batch, r rows and c columns of patches, p rows of a patch's pixels, q its columns and channels. Those are one
+        # axis, since arrays whose last axis is as short as three channels waste most of a TPU's memory and time.
         _, *image_size, channels = images.shape
         (rows, columns), (height, width) = patch_grid(image_size, self.patch_size), sides(self.patch_size)
-        patches = tf.reshape(images, [-1, rows, height, columns, width, channels])  # [b, r, p, c, q, d]
-        patches = tf.transpose(patches, [0, 1, 3, 2, 4, 5])  # [b, r, c, p, q, d]
+        patches = tf.reshape(images, [-1, rows, height, columns, width * channels])  # [b, r, p, c, q]
+        patches = tf.transpose(patches, [0, 1, 3, 2, 4])  # [b, r, c, p, q]
         x = self.projection(tf.reshape(patches, [-1, rows * columns, height * width * channels]))
         if self.class_token:
             first = tf.broadcast_to(self.class_token_embedding, [tf.shape(x)[0], 1, self.width])

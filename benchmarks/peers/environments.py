@@ -25,6 +25,7 @@ class Peer(NamedTuple):
 
 GARDEN = Peer("garden", "benchmarks/peers/garden.py")
 HUGGING_FACE = Peer("torch", "benchmarks/peers/huggingface.py")
+TPU = Peer("tpu", "benchmarks/peers/tpu_compiler.py")
 
 
 def available(cases):

@@ -1,13 +1,21 @@
 #!/bin/sh
-# Makes the environment of one kind of peers in the repository's root: sh benchmarks/peers/setup.sh garden, or torch.
-# Needs Python 3.10 or 3.11 with its venv module; PYTHON names one. Run it again at any time: it repairs what is broken.
+# Makes the environment of one kind of peers in the repository's root: sh benchmarks/peers/setup.sh garden, or torch, or tpu.
+# Needs Python 3.10 or 3.11 (tpu: 3.11 to 3.13) with its venv module; PYTHON names one. Run it again at any time: it repairs what
+# is broken.
 set -eu
 
 peer=${1:-}
 case "$peer" in
-garden | torch) ;;
+garden | torch)
+    versions="3.10 or 3.11"
+    range="(3, 10) <= sys.version_info < (3, 12)"
+    ;;
+tpu)
+    versions="3.11, 3.12 or 3.13"
+    range="(3, 11) <= sys.version_info < (3, 14)"
+    ;;
 *)
-    echo "Which environment? sh benchmarks/peers/setup.sh garden, or torch." >&2
+    echo "Which environment? sh benchmarks/peers/setup.sh garden, or torch, or tpu." >&2
     exit 2
     ;;
 esac
@@ -15,17 +23,17 @@ cd "$(dirname "$0")"
 environment=../../.venv-$peer
 
 is_supported() {
-    "$1" -c 'import ensurepip, venv, sys; sys.exit(not (3, 10) <= sys.version_info < (3, 12))' 2>/dev/null
+    "$1" -c "import ensurepip, venv, sys; sys.exit(not $range)" 2>/dev/null
 }
 
 find_python() {
-    for candidate in ${PYTHON:-python3.11 python3.10 python3 python}; do
+    for candidate in ${PYTHON:-python3.11 python3.10 python3.13 python3.12 python3 python}; do
         if is_supported "$candidate"; then
             echo "$candidate"
             return
         fi
     done
-    echo "The peers need Python 3.10 or 3.11 with its venv module, and neither is here: install one (on Debian with" \
+    echo "This environment needs Python $versions with its venv module, and none is here: install one (on Debian with" \
         "python3-venv), or name one with PYTHON=/path/to/python3.11." >&2
     exit 1
 }

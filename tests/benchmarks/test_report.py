@@ -107,6 +107,35 @@ def test_runtimes_by_hand(tmp_path):
     ]
 
 
+def test_steps_for_tpus_by_hand(tmp_path):
+    """What is replaced counts once: 3 + 2 - 1 + 5 + 1 GiB. Kinds of operations and counts that no step has get no column."""
+    gib = 2**30
+    common = dict(settings={}, chip="v3", batch=16, parameters=1234, git_commit="0123456789", limit=15.5 * gib)
+    memory = dict(arguments=3 * gib, outputs=2 * gib, replaced=gib, temporaries=5 * gib, code=gib)
+    costs = dict(
+        flops=2.5e12, bytes=3e9, cycles=dict(products=3e6, sorts=0, copies=1e6), counts=dict(scatter=0, sort=12, gather=0)
+    )
+    rows = [
+        dict(common, model="widenet_b16", memory=memory, **costs),
+        dict(common, model="vit_l16", settings=dict(depth=2), error="RESOURCE_EXHAUSTED: Ran out of memory on HBM"),
+        dict(common, model="bert_base", error="UNIMPLEMENTED: no such operation"),
+    ]
+    recipes = [
+        dict(model="widenet_b16", chip="v3", largest=33, is_tried=False, cores=128, chips=64),
+        dict(model="bert_base", chip="v3", largest=0, is_tried=False, cores=None, chips=None),
+    ]
+    (tmp_path / "seven.json").write_text(json.dumps(dict(tpu_steps=rows, recipes=recipes)))
+    lines = report.rewritten("<!-- seven -->\n<!-- end -->\n", tmp_path).splitlines()
+    assert lines[1].endswith("| million cycles | products | copies | sorts |")
+    assert lines[3:6] == [
+        "| widenet_b16 | 1,234 | v3 | 16 | 10.00 of 15.5 GiB | 3.00 GiB | 5.00 GiB | 2,500.0 | 3.0 | 4.00 | 75% | 25% | 12 |",
+        "| vit_l16 (depth=2) | 1,234 | v3 | 16 | too large for 15.5 GiB |  |  |  |  |  |  |  |  |",
+        "| bert_base | 1,234 | v3 | 16 | refused |  |  |  |  |  |  |  |  |",
+    ]
+    assert lines[9:11] == ["| widenet_b16 | v3 | 33 (estimate) | 128 | 64 |", "| bert_base | v3 | none |  |  |"]
+    assert lines[12] == "Estimates of the compiler, nothing was run; commit 0123456."
+
+
 def test_a_table_without_results_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nothing\.json"):
         report.rewritten("<!-- nothing -->\n<!-- end -->", tmp_path)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.graphs import graph_def_of
 from tests.widenet import reference
 from widenet.routing import balance_loss, batch_priority, expert_capacity, router_z_loss, top_k_routing
 
@@ -48,6 +49,35 @@ def test_all_experts_chosen_gives_gates_that_sum_to_one():
 def test_extreme_logits_give_finite_gates():
     routing = top_k_routing(tf.constant([[1e4, -1e4, 0.0]]), 2)
     np.testing.assert_allclose(routing.gates, [[1.0, 0.0]])
+
+
+def test_gates_and_their_gradient_are_those_of_top_k_without_a_scatter():
+    """Bit for bit, with ties, as each probability is at most one gate; TensorFlow's own gradient scatters."""
+    random = np.random.default_rng(3)
+    logits = tf.constant(random.normal(size=(3, 5, 6)).round(1), tf.float32)
+    weights = tf.constant(random.normal(size=(3, 5, 2)), tf.float32)
+
+    def ours(logits):
+        return top_k_routing(logits, 2)[:2]
+
+    def plain(logits):
+        return tf.math.top_k(tf.nn.softmax(logits), 2)
+
+    def gradient(route):
+        def of_logits(logits):
+            with tf.GradientTape() as tape:
+                tape.watch(logits)
+                gates, experts = route(logits)
+            return gates, experts, tape.gradient(gates, logits, weights)
+
+        return of_logits
+
+    for got, want in zip(gradient(ours)(logits), gradient(plain)(logits), strict=True):
+        np.testing.assert_array_equal(got, want)
+    scatters = [
+        [node.op for node in graph_def_of(gradient(route), logits).node if "Scatter" in node.op] for route in (ours, plain)
+    ]
+    assert scatters == [[], ["ScatterNd"]]
 
 
 @pytest.mark.parametrize("top_k", [1, 2, 3, 4])

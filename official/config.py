@@ -49,6 +49,7 @@ LATER = {
     "train.warmup_epochs": 0.0,
     "train.restart": False,
     "train.accumulate": 1,
+    "train.recompute": False,
     "train.log_norms": False,
     "train.profile_steps": "",
 }
@@ -90,6 +91,7 @@ TRAIN = {
     "epochs": Setting(0.0, "length of the run, in epochs: passes over the training data (0: given by steps)"),
     "batch_size": Setting(128, "examples in a step, over all replicas"),
     "accumulate": Setting(1, "equal parts of a batch, computed one after another in the memory of one, for one update"),
+    "recompute": Setting(False, "keep only the inputs of a model's blocks and compute them again: less memory, more time"),
     "lr": Setting(0.01, "peak learning rate"),
     "warmup_steps": Setting(0, "steps of linear warm-up from 0 to lr"),
     "warmup_epochs": Setting(0.0, "the same in epochs (0: given by warmup_steps)"),

@@ -182,7 +182,7 @@ def cast_once(uses, added_early=False):
     Args:
       uses: list of (layer, how many times its weights are read).
       added_early: whether the gradients of a large weight are added as soon as they are there, and not all at the end. That takes
-        less memory and more time, and gives the same sum.
+        less memory and more time.
     """
     return setting(shared_weights={weight.ref(): [count, added_early, []] for layer, count in uses for weight in layer.weights})
 
@@ -200,12 +200,11 @@ def take(weight, dtype):
     count, added_early, uses = shared
     if not uses:
         value = tf.convert_to_tensor(weight)
-        is_same = value.dtype == dtype
         if added_early and value.dtype == tf.float32 and (in_xla() or compiles_elementwise(value.shape.num_elements())):
             cast = tf.cast(value, dtype)
-            uses.extend((each, cast) for each in reversed(_chain(value, count, one_by_one=in_xla() or not is_same)))
+            uses.extend((link, cast) for link in reversed(_chain(value, count)))
         else:
-            uses.extend((each, each) for each in ([value] * count if is_same else _copies(value, dtype, count)))
+            uses.extend((each, each) for each in ([value] * count if value.dtype == dtype else _copies(value, dtype, count)))
     return uses.pop()
 
 
@@ -234,27 +233,13 @@ def _total(*gradients):
     return tf.add_n([tf.cast(gradient, tf.float32) for gradient in gradients])
 
 
-def _chain(value, count, one_by_one):
-    """A list of `count` tensors, each `value`. Their gradients are added from the last to the first, each as soon as it is there.
-
-    Args:
-      one_by_one: whether they are added one after another. Otherwise the order is that of TensorFlow's AddN: up to nine are
-        added first, then sums of eight, so that the total has the same bits.
-    """
-    first = count if one_by_one or count < 10 else count % 8 + (8 if count % 8 < 2 else 0)
-    chain, rest = [], value
-    for _ in range((count - first) // 8):
-        part, rest = _split(rest)
-        chain += _links(part, 8)
-    return chain + _links(rest, first)
-
-
-def _links(rest, count):
+def _chain(value, count):
+    """A list of `count` tensors, each `value`. Their gradients are added from the last to the first, each as soon as it is there."""
     links = []
     for _ in range(count - 1):
-        link, rest = _split(rest)
+        link, value = _split(value)
         links.append(link)
-    return [*links, rest]
+    return [*links, value]
 
 
 def _split(value):
@@ -273,7 +258,6 @@ def _split(value):
 
 def after(tensors, others=()):
     """The same tensors, there only when the others are. What is computed of them is not taken for what was computed before."""
-    if in_xla():  # which ignores control dependencies
-        return tf.raw_ops.XlaOptimizationBarrier(input=[*tensors, *others])[: len(tensors)]
-    with tf.control_dependencies(others):
-        return [tf.identity(tensor) for tensor in tensors]
+    # Not control dependencies: XLA ignores them, and TensorFlow does not join a product that has one with its bias.
+    barrier = tf.raw_ops.XlaOptimizationBarrier if in_xla() else tf.raw_ops.IdentityN
+    return list(barrier(input=[*tensors, *others])[: len(tensors)]) if tensors else []

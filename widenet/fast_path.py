@@ -234,7 +234,7 @@ def _total(*gradients):
 
 
 def _chain(value, count):
-    """A list of `count` tensors, each `value`. Their gradients are added from the last to the first, each as soon as it is there."""
+    """A list of `count` tensors, each `value`. Their gradients are added, the last first, each as soon as it is there."""
     links = []
     for _ in range(count - 1):
         link, value = _split(value)

@@ -27,7 +27,6 @@ from widenet.layer import (
 )
 from widenet.moe import SharedMoE
 from widenet.norm import IndividualLayerNorm
-from widenet.recomputation import recomputed
 from widenet.routing import MOE_SETTINGS, balance_loss
 
 
@@ -244,6 +243,8 @@ class Encoder(Layer):
 
     def _encode(self, x, mask, training, recomputes):
         """The output of every block, and the Routing of each routing group."""
+        if recomputes:  # what other runs need not import
+            from widenet.recomputation import recomputed
         block_outputs, routings = [], {}
         for number, block in enumerate(self.blocks):
             run = functools.partial(self._run, number, training)

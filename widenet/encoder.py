@@ -243,15 +243,13 @@ class Encoder(Layer):
 
     def _encode(self, x, mask, training, recomputes):
         """The output of every block, and the Routing of each routing group."""
-        if recomputes:  # what other runs need not import
-            from widenet.recomputation import recomputed
         block_outputs, routings = [], {}
         for number, block in enumerate(self.blocks):
             run = functools.partial(self._run, number, training)
             inputs = x, mask, routings.get(block.routing) if block.is_moe else None
             # The last block's results are those that the backward pass needs first.
             if recomputes and number + 1 < self.depth:
-                h, x, routing = recomputed(run, inputs, self._feed_forwards(block), self.compute_dtype)
+                h, x, routing = _recomputed(run, inputs, self._feed_forwards(block), self.compute_dtype)
             else:
                 h, x, routing = run(inputs)
             if routing is not None:
@@ -306,6 +304,12 @@ class Encoder(Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Encoder":
         return cls(**{**config, "deployment": Deployment.from_config(config["deployment"])})
+
+
+def _recomputed(*arguments):
+    from widenet.recomputation import recomputed  # which most runs need not import
+
+    return recomputed(*arguments)
 
 
 def _merged(moe, kwargs):

@@ -17,7 +17,7 @@ def dense_baseline(precision, mode, batch):
     return case(model, lamb(bases.LAMB), mode, batch)
 
 
-def zoo(name, precision, mode, batch, optimizer="lamb", **settings):
+def zoo(name, precision, mode, batch, optimizer="lamb", recompute=False, **settings):
     """A model of the zoo with this project's LAMB, or with optimizer="adamw" Keras's AdamW."""
     import vision
     from official.training.optimizers import LAMB
@@ -26,6 +26,7 @@ def zoo(name, precision, mode, batch, optimizer="lamb", **settings):
     tf.keras.utils.set_random_seed(0)
     tf.keras.mixed_precision.set_global_policy(precision)
     model = vision.create_model(name, **settings)
+    model.recompute_blocks(recompute)
     optimizer = lamb(LAMB) if optimizer == "lamb" else tf.keras.optimizers.AdamW(1e-4, weight_decay=0.1)
     step, facts = case(model, optimizer, mode, batch)
     passes = 3 if mode == "train" else 1  # the backward pass has two products for each of the forward pass

@@ -3,6 +3,9 @@
 The dense baseline (benchmarks/dense_baseline.py) is float32. "share of peak" is FLOP/s relative to the fastest large matrix
 product of this machine, measured in the same rounds. FLOPs are counted from the model's shapes, without dropped assignments.
 
+With --recompute=widenet_l16, a step of that model, and one that computes its blocks again in the backward pass
+(`train.recompute`): time, and the peak memory of each process.
+
 With --other_stack=.venv-modern/bin/python, a Python of the other stack (docs/stacks.md), WideNet without drops runs on both.
 """
 
@@ -37,6 +40,20 @@ def cases_of_stacks(precision, mode, batch, python):
     return [Case("this stack", MODELS, "zoo", wide, precision), other, peak]
 
 
+def cases_of_recomputation(precision, batch, name):
+    """A model of the zoo with everything kept for the backward pass, and with its blocks computed again."""
+    settings = dict(mode="train", batch=batch, name=name, precision=precision)
+    again = Case(
+        "blocks computed again", MODELS, "zoo", dict(settings, recompute=True), "the backward pass has a forward pass more"
+    )
+    return [Case("everything kept", MODELS, "zoo", settings, precision), again]
+
+
+def ratio_of_memory(rows):
+    kept, again = (row["peak_bytes"] for row in rows)
+    return {"ratio of peak memory": again / kept}
+
+
 def shares_of_peak(rows):
     """Adds facts["share of peak"] to the rows with known FLOPs; the last row is the peak."""
     peak = rows[-1]["facts"]["flops"] / rows[-1]["median_seconds"]
@@ -53,9 +70,16 @@ def main():
     parser.add_argument("--mode", choices=["train", "forward"], default="train")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--other_stack", metavar="PYTHON")
+    parser.add_argument("--recompute", metavar="MODEL")
     given = parser.parse_args()
+    if given.recompute and given.mode == "forward":
+        parser.error("--mode=forward is not allowed with --recompute: it must be train")
     title = f"{given.mode} step, 224 pixels, batch {given.batch}, {given.precision}"
     settings = (given.precision, given.mode, given.batch)
+    if given.recompute:
+        rows = cases_of_recomputation(given.precision, given.batch, given.recompute)
+        command.run(f"{given.recompute}, {title}", rows, given, finish=ratio_of_memory)
+        return
     rows = cases_of_stacks(*settings, given.other_stack) if given.other_stack else cases(*settings)
     command.run(title, rows, given, ("kept", "share of peak"), shares_of_peak)
 

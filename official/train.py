@@ -167,6 +167,8 @@ class Run:
             self._freeze(self.model)
             if parts > 1:
                 self._accumulate(self.model, parts)
+            if config.train.recompute:
+                self._recompute(self.model)
             optimizer = create_optimizer(self._train, self._update_scales())
             create_state(optimizer, self.model.trainable_weights)
             self.model.compile(
@@ -223,6 +225,11 @@ class Run:
         if not hasattr(model, "accumulate_steps"):
             raise ValueError(f"train.accumulate={parts} is not allowed: it must be 1 for models other than widenet.Model")
         model.accumulate_steps(parts)
+
+    def _recompute(self, model):
+        if not hasattr(model, "recompute_blocks"):
+            raise ValueError("train.recompute=True is not allowed: it must be False for models other than widenet.Model")
+        model.recompute_blocks()
 
     def _update_scales(self):
         if self.config.train.layer_decay == 1:

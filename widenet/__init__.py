@@ -10,6 +10,7 @@
 - expert_load.py: counts of tokens by expert
 - fast_path.py: what makes a training step fast, and the settings of it that each thread has
 - draws.py: random numbers of a training step: dropout, and the noise of routers
+- recomputation.py: blocks whose results in between the backward pass computes again
 - layer.py, checks.py: the base of all layers, and refusals of wrong settings
 - zoo.py, cost.py, depths.py: for zoos of models: an encoder's settings, its FLOPs, the depth of each weight
 - weight_transfer/: starting from the weights of another deployment, and growing models with experts out of dense ones

@@ -15,7 +15,7 @@ class Draws:
     """The draws of one step in one replica, which are numbered in the order of the calls of `next_seed`.
 
     A copy (copy.copy) draws from there on what the original draws: that is how a part of a step is computed a second time with
-    the same numbers.
+    the same numbers. Attribute `key`: int64 scalar, a function of seed, step and replica.
 
     Args:
       seed: of the run, an int64 scalar or a Python int.
@@ -25,7 +25,7 @@ class Draws:
 
     def __init__(self, seed, step, replica):
         pair = tf.stack([tf.cast(seed, tf.int64), tf.cast(step, tf.int64)])
-        self._key = tf.random.stateless_uniform(
+        self.key = tf.random.stateless_uniform(
             [], tf.random.experimental.stateless_fold_in(pair, tf.cast(replica, tf.int64)), None, None, tf.int64
         )
         self._drawn = 0
@@ -33,7 +33,7 @@ class Draws:
     def next_seed(self):
         """int64 [2], a seed for one call of a function tf.random.stateless_*."""
         self._drawn += 1
-        return tf.stack([self._key, tf.constant(self._drawn, tf.int64)])
+        return tf.stack([self.key, tf.constant(self._drawn, tf.int64)])
 
 
 def seeded(seed, step):

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -101,6 +102,8 @@ class Encoder(Layer):
       attentions, dense_layers, moe_layers: lists of SelfAttention, FeedForward and SharedMoE.
       attention_norm, ffn_norm: IndividualLayerNorm banks of the norms before (or after) attention and FFN.
       final_norm: IndividualLayerNorm of depth 1, or None in post-norm encoders.
+      recompute: whether training keeps only the input of each block but the last, and computes the block again in the backward
+        pass; False at first. Not part of the config. `widenet.Model.recompute_blocks` sets it.
 
     Raises:
       ValueError: a setting out of range or a deployment that this depth does not allow, at construction.
@@ -150,6 +153,7 @@ class Encoder(Layer):
         self.kernel_initializer = check_initializer("kernel_initializer", kernel_initializer)
         self.kernel_regularizer = check_regularizer("kernel_regularizer", kernel_regularizer)
 
+        self.recompute = False
         self.blocks = deployment.blocks(depth)
         self.attentions = [self._new_attention(i) for i in range(1 + self.blocks[-1].attention)]
         self.dense_layers = [self._new_dense(i) for i in sorted({block.ffn for block in self.blocks if not block.is_moe})]
@@ -230,43 +234,64 @@ class Encoder(Layer):
           float [batch, length, width], or an Encoding.
         """
         mask = real_tokens(mask, x)
-        counts = collections.Counter((block.is_moe, block.ffn) for block in self.blocks)
-        uses = [
-            (expert, count)
-            for (is_moe, index), count in counts.items()
-            for expert in (self.moe_layers[index].experts if is_moe else [self.dense_layers[index]])
-        ]
-        with cast_once(uses):
-            block_outputs, routings = self._encode(x, mask, training)
+        counts = collections.Counter(layer for block in self.blocks for layer in self._feed_forwards(block))
+        recomputes = self.recompute and training and not tf.is_tensor(training)
+        with cast_once(list(counts.items()), added_early=recomputes):
+            block_outputs, routings = self._encode(x, mask, training, recomputes)
         output = self.final_norm(block_outputs[-1], 0) if self.final_norm else block_outputs[-1]
         return Encoding(output, block_outputs, self._balance_loss(routings, mask)) if details else output
 
-    def _encode(self, x, mask, training):
+    def _encode(self, x, mask, training, recomputes):
         """The output of every block, and the Routing of each routing group."""
-        pre_norm = self.final_norm is not None
         block_outputs, routings = [], {}
-        for block, drop_path in zip(self.blocks, self._drop_paths, strict=True):
-            attention = self.attentions[block.attention]
-            h = self.attention_norm(x, block.norm) if pre_norm else x
-            x += drop_path(attention(h, mask=mask, training=training), training=training)
-            if not pre_norm:
-                x = self.attention_norm(x, block.norm)
-            h = self.ffn_norm(x, block.norm) if pre_norm else x
-            x += drop_path(self._feed_forward(h, block, routings, mask, training), training=training)
-            if not pre_norm:
-                x = self.ffn_norm(x, block.norm)
+        for number, block in enumerate(self.blocks):
+            run = functools.partial(self._run, number, training)
+            inputs = x, mask, routings.get(block.routing) if block.is_moe else None
+            # The last block's results are those that the backward pass needs first.
+            if recomputes and number + 1 < self.depth:
+                h, x, routing = _recomputed(run, inputs, self._feed_forwards(block), self.compute_dtype)
+            else:
+                h, x, routing = run(inputs)
+            if routing is not None:
+                routings[block.routing] = routing
             block_outputs.append(x)
             if CONTEXT.blocks is not None:
                 CONTEXT.blocks.append(BlockRecord(h, x, mask))
         return block_outputs, routings
 
-    def _feed_forward(self, x, block, routings, mask, training):
-        if not block.is_moe:
-            return self.dense_layers[block.ffn](x, training=training)
-        moe = self.moe_layers[block.ffn]
-        if block.routing not in routings:
-            routings[block.routing] = moe.route(x, mask=mask, training=training)
-        return moe(x, mask=mask, routing=routings[block.routing], training=training)
+    def _run(self, number, training, inputs):
+        """One block.
+
+        Args:
+          number: from 0 on.
+          training: as of a call.
+          inputs: (x, mask, Routing of an earlier block to reuse or None).
+
+        Returns:
+          (what the FFN or experts take, or None where blocks are not recorded; the output; the Routing if it is new).
+        """
+        x, mask, routing = inputs
+        block, drop_path, pre_norm = self.blocks[number], self._drop_paths[number], self.final_norm is not None
+        h = self.attention_norm(x, block.norm) if pre_norm else x
+        x += drop_path(self.attentions[block.attention](h, mask=mask, training=training), training=training)
+        if not pre_norm:
+            x = self.attention_norm(x, block.norm)
+        h = self.ffn_norm(x, block.norm) if pre_norm else x
+        is_new = block.is_moe and routing is None
+        if is_new:
+            routing = self.moe_layers[block.ffn].route(h, mask=mask, training=training)
+        if block.is_moe:
+            output = self.moe_layers[block.ffn](h, mask=mask, routing=routing, training=training)
+        else:
+            output = self.dense_layers[block.ffn](h, training=training)
+        x += drop_path(output, training=training)
+        if not pre_norm:
+            x = self.ffn_norm(x, block.norm)
+        return None if CONTEXT.blocks is None else h, x, routing if is_new else None
+
+    def _feed_forwards(self, block):
+        """The FeedForward layers that a block uses."""
+        return self.moe_layers[block.ffn].experts if block.is_moe else [self.dense_layers[block.ffn]]
 
     def _balance_loss(self, routings, mask):
         terms = [balance_loss(routing.probabilities, routing.experts, mask) for routing in routings.values()]
@@ -279,6 +304,12 @@ class Encoder(Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Encoder":
         return cls(**{**config, "deployment": Deployment.from_config(config["deployment"])})
+
+
+def _recomputed(*arguments):
+    from widenet.recomputation import recomputed  # which most runs need not import
+
+    return recomputed(*arguments)
 
 
 def _merged(moe, kwargs):

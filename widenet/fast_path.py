@@ -28,9 +28,11 @@ class Context(threading.local):
         training call of a widenet.Model may decide.
       xla_unknown_sizes: whether it compiles those of a size that is unknown while the graph is made, too.
       plain_autodiff: whether TensorFlow derives all gradients itself, and no layer uses its own.
-      shared_weights: {reference to a weight: [number of uses, copies not used yet]}, weights that are cast once for all uses.
+      shared_weights: {reference to a weight: [number of uses, whether their gradients are added early, what `take` gives next]},
+        weights that are cast once for all uses.
       loads, assignments, margins: the lists that record every MoE call; None where nothing is recorded.
       blocks: the list that records what every block of an Encoder takes and gives; None where nothing is recorded.
+      losses: the list that gets (layer, loss) in place of the layer; None where layers keep the losses that they add.
       draws: the widenet.draws.Draws of the step; None where random numbers come from TensorFlow's global generator.
       exporting: whether the graphs made now are to be saved: calls of a widenet.Model then count no load.
     """
@@ -43,6 +45,7 @@ class Context(threading.local):
     assignments = None
     margins = None
     blocks = None
+    losses = None
     draws = None
     exporting = False
 
@@ -173,25 +176,42 @@ def _free_with_graph(operation):
 # cast its gradient back before adding it. Here the weight is cast once, and one compiled loop adds the gradients in float32.
 
 
-def cast_once(uses):
-    """A context in which `read` casts each weight of these layers once for all of its uses.
+def cast_once(uses, added_early=False):
+    """A context in which `read` and `take` cast each weight of these layers once for all of its uses.
 
     Args:
       uses: list of (layer, how many times its weights are read).
+      added_early: whether the gradients of a large weight are added as soon as they are there, and not all at the end. That takes
+        less memory and more time.
     """
-    return setting(shared_weights={weight.ref(): [count, []] for layer, count in uses for weight in layer.weights})
+    return setting(shared_weights={weight.ref(): [count, added_early, []] for layer, count in uses for weight in layer.weights})
 
 
 def read(weight, dtype):
     """Returns `weight` cast to `dtype`. Create the weight with experimental_autocast=False."""
+    return tf.cast(take(weight, dtype)[0], dtype)
+
+
+def take(weight, dtype):
+    """One use of a weight: (tensor that takes the gradient, the weight cast to `dtype`). They may be the same tensor."""
     shared = (CONTEXT.shared_weights or {}).get(weight.ref())
     if shared is None:
-        return tf.cast(weight, dtype)
-    count, copies = shared
-    if not copies:
+        return (tf.cast(weight, dtype),) * 2
+    count, added_early, uses = shared
+    if not uses:
         value = tf.convert_to_tensor(weight)
-        copies.extend([value] * count if value.dtype == dtype else _copies(value, dtype, count))
-    return copies.pop()
+        if added_early and value.dtype == tf.float32 and (in_xla() or compiles_elementwise(value.shape.num_elements())):
+            cast = tf.cast(value, dtype)
+            uses.extend((link, cast) for link in reversed(_chain(value, count)))
+        else:
+            uses.extend((each, each) for each in ([value] * count if value.dtype == dtype else _copies(value, dtype, count)))
+    return uses.pop()
+
+
+def reading(weights, values):
+    """A context in which `read` gives each of these weights' values once."""
+    given = zip(weights, values, strict=True)
+    return setting(shared_weights={weight.ref(): [1, False, [(value, value)]] for weight, value in given})
 
 
 def _copies(value, dtype, count):
@@ -211,3 +231,33 @@ def _copies(value, dtype, count):
 @elementwise
 def _total(*gradients):
     return tf.add_n([tf.cast(gradient, tf.float32) for gradient in gradients])
+
+
+def _chain(value, count):
+    """A list of `count` tensors, each `value`. Their gradients are added, the last first, each as soon as it is there."""
+    links = []
+    for _ in range(count - 1):
+        link, value = _split(value)
+        links.append(link)
+    return [*links, value]
+
+
+def _split(value):
+    """The float32 tensor twice. The gradients of both are added by a call that TensorFlow cannot join with other sums."""
+    total = _total.for_size(value.shape.num_elements())
+
+    @custom_gradient
+    def split(value):
+        return [tf.identity(value), tf.identity(value)], lambda *gradients: after([total(*gradients)])[0]
+
+    return split(value)
+
+
+# What is computed again. TensorFlow and XLA make one computation of two equal ones, and then keep its result.
+
+
+def after(tensors, others=()):
+    """The same tensors, there only when the others are. What is computed of them is not taken for what was computed before."""
+    # Not control dependencies: XLA ignores them, and TensorFlow does not join a product that has one with its bias.
+    barrier = tf.raw_ops.XlaOptimizationBarrier if in_xla() else tf.raw_ops.IdentityN
+    return list(barrier(input=[*tensors, *others])[: len(tensors)]) if tensors else []

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from widenet.checks import check_count, check_known, refuse
+from widenet.fast_path import CONTEXT
 
 register = tf.keras.saving.register_keras_serializable(package="widenet")
 
@@ -108,6 +109,18 @@ class Layer(tf.keras.layers.Layer):
             if mask is not None:
                 kwargs["mask"] = mask
         return super().__call__(*args, **kwargs)
+
+    def add_loss(self, losses, **kwargs):
+        """As of any Keras layer."""
+        if CONTEXT.losses is None:
+            super().add_loss(losses, **kwargs)
+        else:
+            CONTEXT.losses.append((self, losses))
+
+    def _clear_losses(self):
+        # Keras's step of an outermost call, as those of a recomputed part are: its losses are collected.
+        if CONTEXT.losses is None:
+            super()._clear_losses()
 
     @classmethod
     def settings(cls) -> list[str]:

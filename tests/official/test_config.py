@@ -301,8 +301,8 @@ def test_changes():
 def test_completed():
     """A run from before a setting was there has what held then; what it has itself stays, and it is not changed."""
     plain = dict(name="a", train=dict(lr=0.1, schedule="linear"))
-    later = dict(best="", epochs=0.0, warmup_epochs=0.0, restart=False, accumulate=1, log_norms=False, profile_steps="")
-    later |= dict(background_checkpoints=False, data_service="")
+    later = dict(best="", epochs=0.0, warmup_epochs=0.0, restart=False, accumulate=1, recompute=False, log_norms=False)
+    later |= dict(profile_steps="", background_checkpoints=False, data_service="")
     assert configs.completed(plain) == dict(name="a", init="", train=dict(lr=0.1, schedule="linear", **later))
     old = dict(init="b", train=dict(lr=0.1))
     assert configs.completed(old) == dict(init="b", train=dict(lr=0.1, schedule="cosine", **later))

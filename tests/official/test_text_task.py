@@ -65,6 +65,15 @@ def test_epochs_of_a_task_that_does_not_describe_its_data(finished, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("setting, allowed", [(dict(accumulate=2), 1), (dict(recompute=True), False)])
+def test_what_only_models_of_widenet_do(tmp_path, setting, allowed):
+    """Refused before a folder is made."""
+    ((name, value),) = setting.items()
+    with pytest.raises(ValueError, match=f"^train.{name}={value} is not allowed: it must be {allowed} for models other than"):
+        train.run(words_config(write_vocabulary(tmp_path / "vocabulary.txt"), **setting), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_evaluation(finished):
     """Of the checkpoint: reduced outputs, labels of its own, its files, its metrics, those of the run."""
     workdir, task, _ = finished

@@ -109,11 +109,11 @@ def tables_of(workdir):
 
 @pytest.mark.process
 def test_as_one_process(tmp_path):
-    """Two workers, half of each batch each, and one process: equal losses of 50 steps, and of the validation after each.
+    """Two workers, half of each batch each, and one process: equal losses over 50 steps, and of the validation after each five.
 
     1e-4: in float32 the mean of two halves' gradients is rounded in another way than that of the whole, and LAMB magnifies this.
     """
-    settings = {**DROPLESS, "train.steps": 50, "train.eval_every": 1}
+    settings = {**DROPLESS, "train.steps": 50, "train.eval_every": 5}
     with cluster(tmp_path / "run", **settings) as both:
         both.start(0, 1)
         assert both.end() == [0, 0], both.all_output()
@@ -130,7 +130,7 @@ def test_as_one_process(tmp_path):
     with without_export():
         train.run(tiny_config(settings), tmp_path / "one")
     rows = [read_table(tmp_path / name / "metrics.csv") for name in ("run", "one")]
-    assert [len(table) for table in rows] == [50, 50]
+    assert [len(table) for table in rows] == [10, 10]
     for found, expected in zip(*rows, strict=True):
         for name in ("loss", "val_loss"):
             assert float(found[name]) == pytest.approx(float(expected[name]), rel=0, abs=1e-4), (name, found["step"])

@@ -28,7 +28,7 @@ from absl import app, flags, logging
 from official import config as configs
 from official.checkpoints.files import was_saved
 from official.checkpoints.manager import BestCheckpoint, Checkpoints, NoSuchMetric, kept_checkpoint, resumes_from, step_of
-from official.checkpoints.weights import read_weights
+from official.checkpoints.weights import locate, read_weights
 from official.cli import recipe_flag
 from official.cli.recipe_flag import CONFIG, check_given, given_recipe, parse_flags
 from official.data.batches import part_of_batches
@@ -138,6 +138,8 @@ class Run:
         config = config.copy_and_resolve_references()
         workdir = pathlib.Path(workdir)
         self.config = config
+        if config.init and not (workdir / CHECKPOINTS).exists():
+            locate(config.init, setting="init")  # refused at once where there is none, and not after the wait for other workers
         self.workers = workers_of(config.train.strategy)
         self.strategy = create_strategy(config.train.strategy, config.train.tpu)
         quiet.first_compilation()

@@ -41,6 +41,11 @@ def pytest_collection_modifyitems(items):
         seen.add(test)
 
 
+def pytest_make_parametrize_id(val):
+    """A long text is shown by its beginning: a test's name is part of the output."""
+    return f"{ascii(val[:20])}..." if isinstance(val, (str, bytes)) and len(val) > 100 else None
+
+
 @pytest.fixture(autouse=True)
 def seeds():
     """Every test starts from the same seeds, float32 policy and an empty Keras session."""

@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(items):
 
 def pytest_make_parametrize_id(val):
     """A long text is shown by its beginning: a test's name is part of the output."""
-    return f"{ascii(val[:20])}..." if isinstance(val, (str, bytes)) and len(val) > 100 else None
+    return f"{val[:20]!a}..." if isinstance(val, (str, bytes)) and len(val) > 100 else None
 
 
 @pytest.fixture(autouse=True)

@@ -259,6 +259,8 @@ def _split(value):
 
 def after(tensors, others=()):
     """The same tensors, there only when the others are. What is computed of them is not taken for what was computed before."""
-    # Not control dependencies: XLA ignores them, and TensorFlow does not join a product that has one with its bias.
-    barrier = xla_optimization_barrier if in_xla() else tf.identity_n
-    return list(barrier([*tensors, *others])[: len(tensors)]) if tensors else []
+    # XLA ignores control dependencies, and TensorFlow removes an IdentityN.
+    if in_xla():
+        return list(xla_optimization_barrier([*tensors, *others])[: len(tensors)]) if tensors else []
+    with tf.control_dependencies(others):
+        return [tf.identity(tensor) for tensor in tensors]

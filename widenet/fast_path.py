@@ -11,8 +11,9 @@ import weakref
 
 import tensorflow as tf
 
-# Private parts of TensorFlow, which has no public ones for this. official's LAMB imports the second one too: it may not import
+# Private parts of TensorFlow, which has no public ones for this. official's LAMB imports the last one too: it may not import
 # widenet.
+from tensorflow.compiler.tf2xla.ops.gen_xla_ops import xla_optimization_barrier
 from tensorflow.python.framework.ops import gradient_registry
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
@@ -258,6 +259,8 @@ def _split(value):
 
 def after(tensors, others=()):
     """The same tensors, there only when the others are. What is computed of them is not taken for what was computed before."""
-    # Not control dependencies: XLA ignores them, and TensorFlow does not join a product that has one with its bias.
-    barrier = tf.raw_ops.XlaOptimizationBarrier if in_xla() else tf.raw_ops.IdentityN
-    return list(barrier(input=[*tensors, *others])[: len(tensors)]) if tensors else []
+    # XLA ignores control dependencies, and TensorFlow removes an IdentityN.
+    if in_xla():
+        return list(xla_optimization_barrier([*tensors, *others])[: len(tensors)]) if tensors else []
+    with tf.control_dependencies(others):
+        return [tf.identity(tensor) for tensor in tensors]

@@ -253,10 +253,10 @@ class Model(tf.keras.Model):
     def recompute_blocks(self, enabled: bool = True) -> None:
         """Makes training keep only the input of each block, and compute the block again in the backward pass.
 
-        A step needs less memory, and about a third more time. It draws the same random numbers and ends with the same weights if
-        `seed_steps`, or `widenet.draws.seeded`, says what is drawn; otherwise the numbers are others of the same distributions.
-        Call it before `fit`, or before a training loop of your own calls the model in a tf.function. It is not saved with the
-        model.
+        A step keeps less in memory, and has one more forward pass. It draws the same random numbers if `seed_steps`, or
+        `widenet.draws.seeded`, says what is drawn; it is then the same step but for rounding, as TensorFlow may add in another
+        order. Otherwise the numbers are others of the same distributions. Call it before `fit`, or before a training loop of your
+        own calls the model in a tf.function. It is not saved with the model.
 
         Args:
           enabled: False to keep everything, as at first.

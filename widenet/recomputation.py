@@ -100,8 +100,8 @@ def _floats(outputs, losses):
 
 
 def _where_any(function, tensors):
-    """function of those tensors that are not None, in their places."""
-    found = iter(function([tensor for tensor in tensors if tensor is not None]))
+    """function of those tensors (or IndexedSlices) that are not None, in their places."""
+    found = iter(function([tf.convert_to_tensor(tensor) for tensor in tensors if tensor is not None]))
     return [tensor if tensor is None else next(found) for tensor in tensors]
 
 

@@ -158,12 +158,12 @@ class TestStops:
     def test_replicas_of_workers_draw_as_those_of_one_process(self, tmp_path, whole):
         """Replica 1 is the second worker's: it drops and jitters what the second one of two devices does, and not what the first.
 
-        1e-3 over 60 steps of what draws of other replicas change by more than 1e-2.
+        1e-4 for sums in another order, over 60 steps.
         """
         with without_export():
             train.run(tiny_config(STOPPED, strategy="mirrored"), tmp_path)
         for found, expected in zip(*(read_table(folder / "metrics.csv") for folder in (tmp_path, whole)), strict=True):
-            assert float(found["loss"]) == pytest.approx(float(expected["loss"]), rel=0, abs=1e-3), found["step"]
+            assert float(found["loss"]) == pytest.approx(float(expected["loss"]), rel=0, abs=1e-4), found["step"]
 
     def test_a_worker_is_stopped_or_dies(self, tmp_path, whole):
         """One gets SIGTERM: both stop at one step. Later it is killed and started again: the other one goes on with it."""

@@ -66,6 +66,7 @@ CASES = {
     "widenet_3": Case("WideNet in three groups, each of two experts", groups(3), steps=1200),
     "scratch": Case("WideNet, one attention and four experts, from scratch", ONE_GROUP, starts_fresh=True),
 }
+VOCABULARY = "assets.extra/vocab.txt"  # in the folder of a converted model
 # Of all-MiniLM-L6-v2.
 SIZE = dict(depth=6, width=384, heads=12, ffn_dim=1536, expert_dim=1536, embedding_dim=384)
 
@@ -74,7 +75,7 @@ class Runs:
     """The runs in a folder; each is made when it is first needed.
 
     Args:
-      model: path of the dense model.
+      model: pathlib.Path of the dense model.
       data: a key of SPLITS.
       workdir: pathlib.Path of the folder.
       arguments: list of str, further arguments of fine-tuning.
@@ -91,8 +92,7 @@ class Runs:
         case, recipe = CASES[name], f"bert/configs/sentiment_small.py:{self._data}"
         arguments = [f"--config.train.seed={seed}", *self._arguments]
         if case.starts_fresh:
-            vocabulary = pathlib.Path(self._model) / "assets.extra" / "vocab.txt"
-            arguments += [f"--config.data.vocabulary={vocabulary}", *_settings({**SIZE, **case.model})]
+            arguments += [f"--config.data.vocabulary={self._model / VOCABULARY}", *_settings({**SIZE, **case.model})]
         else:
             arguments.append(f"--config.init={self._start(name)}")
         if case.steps:
@@ -144,6 +144,8 @@ def main():
     unknown = set(cases) - set(CASES)
     if unknown:
         sys.exit(f"error: cases={given.cases!r} is not allowed: they must be some of {', '.join(CASES)}")
+    if not (given.model / VOCABULARY).is_file():
+        sys.exit(f"error: model={str(given.model)!r} is not allowed: it must be what bert.convert wrote, with {VOCABULARY}")
     results = json.loads(given.json.read_text())["runs"] if given.json.exists() else []
     arguments = [f"--config.data.dir={pathlib.Path(given.data_dir).resolve()}"] if given.data_dir else []
     given.workdir.mkdir(parents=True, exist_ok=True)

@@ -29,6 +29,14 @@ def calls(monkeypatch, tmp_path):
     return calls
 
 
+@pytest.fixture(autouse=True)
+def bert(tmp_path):
+    """What the commands take for the dense model."""
+    vocabulary = tmp_path / "bert/assets.extra/vocab.txt"
+    vocabulary.parent.mkdir(parents=True)
+    vocabulary.touch()
+
+
 def run(monkeypatch, folder, *more):
     arguments = [
         "grown",
@@ -79,3 +87,9 @@ def test_every_case(calls, monkeypatch, tmp_path):
 def test_unknown_case(monkeypatch, tmp_path):
     with pytest.raises(SystemExit, match="error: cases='dense,sparse' is not allowed: they must be some of dense, experts, "):
         run(monkeypatch, tmp_path, "--cases=dense,sparse")
+
+
+def test_no_model(calls, monkeypatch, tmp_path):
+    with pytest.raises(SystemExit, match=r"error: model='.*/bert/assets.extra' is not allowed: it must be what bert.convert"):
+        run(monkeypatch, tmp_path, f"--model={tmp_path / 'bert/assets.extra'}")
+    assert not calls

@@ -11,7 +11,7 @@ import re
 
 from benchmarks.harness import ROOT
 from benchmarks.peers.tpu_compiler import KINDS_OF_CYCLES
-from benchmarks.tpu import GIB, fits, is_too_large, used
+from benchmarks.tpu import fits, is_too_large, size, used
 from official.files.layout import SUMMARY_JSON
 from official.training.seeds import paired_difference
 
@@ -180,16 +180,21 @@ def tpu_table(found):
     lines = [[*names, "million cycles", *kinds, *(f"{name}s" for name in counted)]]
     lines.append(["---", "---:", "---", *["---:"] * (len(lines[0]) - 3)])
     for row in found["tpu_steps"]:
-        size = ", ".join(f"{name}={value}" for name, value in row["settings"].items())
-        own = [f"{row['model']} ({size})" if size else row["model"], f"{row['parameters']:,}", row["chip"], str(row["batch"])]
+        changes = ", ".join(f"{name}={value}" for name, value in row["settings"].items())
+        own = [
+            f"{row['model']} ({changes})" if changes else row["model"],
+            f"{row['parameters']:,}",
+            row["chip"],
+            str(row["batch"]),
+        ]
         if not fits(row):
-            lines.append([*own, f"too large for {row['limit'] / GIB:.1f} GiB" if is_too_large(row) else "refused"])
+            lines.append([*own, f"too large for {size(row['limit'])}" if is_too_large(row) else "refused"])
             lines[-1] += [""] * (len(lines[0]) - len(lines[-1]))
             continue
         cycles = sum(row["cycles"].values())
         memory = row["memory"]
-        own.append(f"{used(row) / GIB:.2f} of {row['limit'] / GIB:.1f} GiB")
-        own += [f"{memory[kind] / GIB:.2f} GiB" for kind in ("arguments", "temporaries")]
+        own.append(f"{size(used(row))} of {size(row['limit'])}")
+        own += [size(memory[kind]) for kind in ("arguments", "temporaries")]
         own += [f"{row['flops'] / 1e9:,.1f}", f"{row['bytes'] / 1e9:.1f}", f"{cycles / 1e6:.2f}"]
         own += [f"{row['cycles'].get(kind, 0) / cycles:.0%}" for kind in kinds]
         lines.append([*own, *(str(row["counts"][name]) for name in counted)])

@@ -82,6 +82,11 @@ def used(row):
     return sum(memory.values()) - 2 * memory["replaced"]
 
 
+def size(count):
+    """Bytes in words."""
+    return f"{count / GIB:.2f} GiB" if count >= GIB / 10 else f"{count / 2**20:.1f} MiB"
+
+
 def fits(row):
     return "error" not in row
 
@@ -158,13 +163,13 @@ def line(row):
     name = f"{row['model']}{row['settings'] or ''}, {row['chip']}, batch {row['batch']}"
     if not fits(row):
         return f"{name}: refused, {row['error'].splitlines()[0][:300]}"
-    kinds = ", ".join(f"{kind} {size / GIB:.2f}" for kind, size in row["memory"].items())
+    kinds = ", ".join(f"{kind} {size(count)}" for kind, count in row["memory"].items())
     cycles = sum(row["cycles"].values())
     shares = sorted(row["cycles"].items(), key=lambda item: -item[1])
     of_kinds = ", ".join(f"{kind} {own / cycles:.1%}" for kind, own in shares if own)
     numbers = ", ".join(f"{count} {opcode}" for opcode, count in row["counts"].items() if count)
     costs = f"{row['flops'] / 1e9:.1f} GFLOP, {row['bytes'] / 1e9:.2f} GB, {cycles / 1e6:.2f} million cycles"
-    memory = f"{used(row) / GIB:.2f} of {row['limit'] / GIB:.2f} GiB ({kinds})"
+    memory = f"{size(used(row))} of {size(row['limit'])} ({kinds})"
     return f"{name}: {memory}\n  {costs}: {of_kinds}\n  {numbers}"
 
 

@@ -81,7 +81,7 @@ class Step:
       model, specs: of `compiled_model`.
 
     Attributes:
-      function: the tf.function of (inputs, labels); returns the logs.
+      function: the tf.function of the tensors of inputs and labels, in the order of tf.nest.flatten; returns the logs.
       program: bytes, its HLO as TensorFlow hands it to XLA. The arguments are inputs and labels, then `variables`; the outputs
         are the logs, then the variables that the step changes.
       variables: list of tf.Variable.
@@ -89,9 +89,11 @@ class Step:
     """
 
     def __init__(self, model, specs):
-        self.function = tf.function(lambda inputs, labels: model.train_step((inputs, labels)), jit_compile=True)
-        concrete = self.function.get_concrete_function(*specs)
-        self.program = self.function.experimental_get_compiler_ir(*specs)(stage="hlo_serialized")
+        flat = tf.nest.flatten(specs)
+        # Of separate tensors, since TensorFlow gives no program of a function of a dict.
+        self.function = tf.function(lambda *parts: model.train_step(tf.nest.pack_sequence_as(specs, parts)), jit_compile=True)
+        concrete = self.function.get_concrete_function(*flat)
+        self.program = self.function.experimental_get_compiler_ir(*flat)(stage="hlo_serialized")
         places = {id(handle): number for number, handle in enumerate(concrete.captured_inputs)}
         inputs = len(concrete.inputs) - len(places)
         by_place = {places[id(variable.handle)]: variable for variable in concrete.graph.variables}

@@ -110,10 +110,10 @@ def test_runtimes_by_hand(tmp_path):
 def test_steps_for_tpus_by_hand(tmp_path):
     """What is replaced counts once: 3 + 2 - 1 + 5 + 1 GiB. Kinds of operations and counts that no step has get no column."""
     gib = 2**30
-    common = dict(settings={}, chip="v3", batch=16, parameters=1234, git_commit="0123456789", limit=15.5 * gib)
+    common = dict(settings={}, chip="v3", batch=16, parameters=1234, git_commit="0123456789", limit=15 * gib)
     memory = dict(arguments=3 * gib, outputs=2 * gib, replaced=gib, temporaries=5 * gib, code=gib)
     costs = dict(
-        flops=2.5e12, bytes=3e9, cycles=dict(products=3e6, sorts=0, copies=1e6), counts=dict(scatter=0, sort=12, gather=0)
+        flops=2.5e11, bytes=3e9, cycles=dict(products=3e6, sorts=0, copies=1e6), counts=dict(scatter=0, sort=12, gather=0)
     )
     rows = [
         dict(common, model="widenet_b16", memory=memory, **costs),
@@ -128,8 +128,8 @@ def test_steps_for_tpus_by_hand(tmp_path):
     lines = report.rewritten("<!-- seven -->\n<!-- end -->\n", tmp_path).splitlines()
     assert lines[1].endswith("| million cycles | products | copies | sorts |")
     assert lines[3:6] == [
-        "| widenet_b16 | 1,234 | v3 | 16 | 10.00 of 15.5 GiB | 3.00 GiB | 5.00 GiB | 2,500.0 | 3.0 | 4.00 | 75% | 25% | 12 |",
-        "| vit_l16 (depth=2) | 1,234 | v3 | 16 | too large for 15.5 GiB |  |  |  |  |  |  |  |  |",
+        "| widenet_b16 | 1,234 | v3 | 16 | 10.00 GiB of 15.00 GiB | 3.00 GiB | 5.00 GiB | 250.0 | 3.0 | 4.00 | 75% | 25% | 12 |",
+        "| vit_l16 (depth=2) | 1,234 | v3 | 16 | too large for 15.00 GiB |  |  |  |  |  |  |  |  |",
         "| bert_base | 1,234 | v3 | 16 | refused |  |  |  |  |  |  |  |  |",
     ]
     assert lines[9:11] == ["| widenet_b16 | v3 | 33 (estimate) | 128 | 64 |", "| bert_base | v3 | none |  |  |"]

@@ -28,7 +28,7 @@ from official.files.tables import read_table
 from tests.official.events import events
 from tests.official.tiny import ROOT, environment
 
-START, TRAINING, CHECKPOINT, SEALED, EXPORT = "start", "training", "checkpoint", "training after it", "export"
+START, TRAINING, CHECKPOINT, SEALED, EXPORT = "start", "training", "checkpoint", "the training after one", "export"
 BEGINNINGS = {TRAINING: b"\nTraining to step ", EXPORT: b"\nExporting the model to "}  # what a run prints when the phase begins
 LIMIT = 1800  # seconds that a run may take
 # What two runs of one command may differ in: times, memory, the state of the checkout, and the number of saves in a session.

@@ -61,7 +61,7 @@ EPOCHS_OF = {"steps": "epochs", "warmup_steps": "warmup_epochs"}
 OPTIMIZERS = ("lamb", "adamw", "sgd")
 SCHEDULES = ("cosine", "linear")
 PRECISIONS = ("float32", "mixed_bfloat16", "float64", "auto")
-SERVER = re.compile(r"grpc://[^\s,/:]+:\d{1,5}")
+SERVER = re.compile(r"grpc://[^\s,/:]+:(\d{1,5})")
 # What every config.json must have (official.files.checked_json.check_keys), besides the settings that its task checks.
 SHAPE = {
     "name": str,
@@ -112,7 +112,7 @@ TRAIN = {
     "eval_every": Setting(100, "steps between evaluations"),
     "checkpoint_every": Setting(0, "steps between checkpoints besides those after evaluations (0: only those)"),
     "keep_checkpoints": Setting(2, "number of newest checkpoints that are kept"),
-    "background_checkpoints": Setting(False, "write checkpoints while training goes on, from a copy in memory"),
+    "background_checkpoints": Setting(False, "write checkpoints while training continues, from a copy in memory"),
     "best": Setting("", "validation metric whose best checkpoint is kept, exported and reported ('': the last one is)"),
     "restart": Setting(False, "start again at step 0 where none of the run's checkpoints is whole, which is refused otherwise"),
     "seed": Setting(0, "seed of initial weights, data order, augmentation and dropout"),
@@ -232,6 +232,11 @@ def literal_settings(settings):
     return ConfigDict({key: config_dict.FieldReference(value, field_type=object) for key, value in settings.items()})
 
 
+def _is_server(address):
+    found = SERVER.fullmatch(address)
+    return found is not None and 0 < int(found[1]) < 2**16  # a larger number would wrap around to another port
+
+
 def check_train_settings(train):
     """Refuses train settings out of range.
 
@@ -263,7 +268,7 @@ def check_train_settings(train):
         "precision": (train.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
         "profile_steps": _profile_check(train),
         "data_service": (
-            not train.data_service or all(map(SERVER.fullmatch, train.data_service.split(","))),
+            not train.data_service or all(map(_is_server, train.data_service.split(","))),
             "'' or 'grpc://HOST:PORT' of each server, with commas between them",
         ),
     }

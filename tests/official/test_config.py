@@ -125,6 +125,7 @@ def test_settings_of_the_model_that_came_later():
         ("profile_steps", "-1,3", "1 <= FIRST"),
         ("data_service", "localhost:5050", "'' or 'grpc://HOST:PORT' of each server, with commas between them"),
         ("data_service", "grpc://a:1,", "with commas"),
+        ("data_service", "grpc://a:70000", "with commas"),
     ],
 )
 def test_refused_values(setting, value, allowed):

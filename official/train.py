@@ -99,7 +99,7 @@ def run(config, workdir):
       Stopped: after a checkpoint, if the process was asked to stop.
       BlockingIOError: another process trains in the workdir.
       OSError: a file cannot be written, as on a full disk.
-      WorkerLost: another worker ended. Where all of them call this again, in new processes, the run goes on.
+      WorkerLost: another worker ended. Where all of them call this again, in new processes, the run continues.
     """
     workers = workers_of(config.train.strategy)
     with alone(workdir, workers), among(workers):

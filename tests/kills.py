@@ -149,7 +149,7 @@ def longest_delays(times, is_finished):
 
 
 def names(folder):
-    """The names in a folder, a set; an empty one where there is no folder."""
+    """The names in a folder, a set; empty if the folder is missing."""
     return {path.name for path in folder.iterdir()} if folder.exists() else set()
 
 

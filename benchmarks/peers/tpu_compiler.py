@@ -231,7 +231,7 @@ def cycles_by_kind(computations):
 
 
 def _opcodes(computations, calls):
-    """Opcodes of everything that a fusion calls; the function that a reduction or a sort applies is no operation of its own."""
+    """Opcodes of everything that a fusion calls; not the function that a reduction or a sort applies."""
     for name in calls.get("calls", []):
         for opcode, _, inner, *_ in computations[name]:
             yield opcode

@@ -143,7 +143,7 @@ def test_cores_of_the_paper_s_batch(largest, cores):
 
 
 def test_recipes_by_hand():
-    """Chips of v3 have two cores. A changed model is no recipe, and an error of another kind says nothing of memory."""
+    """Chips of v3 have two cores. A changed model does not count as a recipe, nor another error as too little memory."""
     rows = [row(10), row(20), row(16, model="vit_b16"), row(17, model="vit_b16", limit=0), row(4, settings={"depth": 1})]
     rows += [row(8, chip="v4", error="op not supported")]
     assert tpu.recipes(rows) == [

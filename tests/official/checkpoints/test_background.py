@@ -50,7 +50,7 @@ def names(folder):
 
 
 def test_the_step_does_not_wait(disk, model, tmp_path):
-    """Training goes on, and changes the weights, before the disk has anything; then it has what they were."""
+    """Training continues, and changes the weights, before the disk has anything; then it has what they were."""
     folder = tmp_path / "lr[1]"  # which TensorFlow takes for a pattern
     checkpoints = Checkpoints(folder, model, keep=2)
     with checkpoints.in_background():

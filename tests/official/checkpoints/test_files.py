@@ -112,7 +112,7 @@ def test_nothing_but_what_tells_of_it_is_damaged(folder, model, damage, name):
 
 @pytest.mark.parametrize("content", ["[" * 100_000, "[]", '{"step-6.index": {"bytes": Infinity, "sha256": ""}}'])
 def test_checksums_from_elsewhere(folder, model, content):
-    """What is no table of checksums is as if there were none: the checkpoint is read as a whole."""
+    """A file that is not a table of checksums counts as missing: the checkpoint is read as a whole."""
     (folder / SUMS).write_text(content)
     assert restored(folder, model) == (6, 6.0)
 

@@ -166,7 +166,7 @@ class TestStops:
             assert float(found["loss"]) == pytest.approx(float(expected["loss"]), rel=0, abs=1e-4), found["step"]
 
     def test_a_worker_is_stopped_or_dies(self, tmp_path, whole):
-        """One gets SIGTERM: both stop at one step. Later it is killed and started again: the other one goes on with it."""
+        """One gets SIGTERM: both stop at one step. Later it is killed and started again: the other one continues with it."""
         with cluster(tmp_path / "run", **STOPPED) as both:
             both.start(0, 1)
             both.wait_for_step(4)

@@ -99,8 +99,8 @@ def test_a_header_is_read_once(tmp_path, monkeypatch):
     names = [f"b{i}" for i in range(20)]
     header = {name: {"dtype": "BF16", "shape": [1], "data_offsets": [2 * i, 2 * i + 2]} for i, name in enumerate(names)}
     source = open_source(write_raw(tmp_path / "half.safetensors", header, np.full(20, 0x3F80, "<u2").tobytes()))
-    parsed, loads = [], json.loads
-    monkeypatch.setattr(safetensors_files.json, "loads", lambda text: parsed.append(text) or loads(text))
+    parsed, parse = [], safetensors_files.parse_json
+    monkeypatch.setattr(safetensors_files, "parse_json", lambda text, where: parsed.append(text) or parse(text, where))
     assert [source.take(name).tolist() for name in names] == [[1.0]] * 20
     assert len(parsed) == 1
 

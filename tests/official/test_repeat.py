@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+import time
 
 import pytest
 
@@ -138,6 +139,7 @@ def test_calls_at_a_time():
 
     def fail(number):
         begun.append(number)
+        time.sleep(0.01)  # all are waiting for the pool when it ends
         raise RunFailed(str(number))
 
     with pytest.raises(RunFailed, match="0"):

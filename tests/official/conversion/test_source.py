@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 from official.checkpoints.pretrained import Zoo, read_saved
 from official.conversion import safetensors_files
 from official.conversion.source import Converted, Row, is_source, open_source, tensor_table
+from official.files import checked_json
 
 ARRAYS = {
     "embeddings.weight": np.arange(12, dtype=np.float32).reshape(4, 3),
@@ -250,12 +251,18 @@ def test_a_header_may_begin_like_a_pickle(tmp_path):
     assert open_source(path).take("a") == [3]
 
 
-def test_a_config_that_is_none(tmp_path):
+def test_a_config_that_is_none(tmp_path, monkeypatch):
     folder = folder_of(tmp_path / "model")
     (folder / "config.json").write_text("[1]")
     assert "config.json cannot be read: it must hold a JSON object" in refusal(folder)
     (folder / "config.json").write_text("{")
     assert "config.json cannot be read: Expecting property name" in refusal(folder)
+    for content, said in (("", "it is empty"), ("[" * 100_000, "it is nested too deeply"), ("3", "it must hold a JSON object")):
+        (folder / "config.json").write_text(content)
+        assert f"config.json cannot be read: {said}" in refusal(folder)
+    monkeypatch.setattr(checked_json, "MAX_BYTES", 3)
+    (folder / "config.json").write_text("{   }")
+    assert "config.json cannot be read: it has more than 3 bytes" in refusal(folder)
 
 
 def test_folders_without_weights(tmp_path):

@@ -66,9 +66,12 @@ def _largest(probabilities, top_k):
 
 
 def _largest_in_turn(values, count):
-    """tf.math.top_k of values in [0, 1] without a sort: the largest, then the largest of the others, the first of equal ones."""
+    """tf.math.top_k of values in [0, 1] without a sort: the largest, then the largest of the others, the first of equal ones.
+
+    NaN counts as larger than 1.
+    """
     indices, found = tf.range(values.shape[-1]), []
-    left = values
+    left = tf.where(tf.math.is_nan(values), tf.constant(2, values.dtype), values)  # argmax may choose one NaN twice
     for _ in range(count):
         index = tf.argmax(left, axis=-1, output_type=tf.int32)
         is_largest = indices == index[..., tf.newaxis]

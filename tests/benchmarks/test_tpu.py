@@ -11,7 +11,7 @@ from benchmarks import tpu
 from benchmarks.harness import ROOT
 from benchmarks.peers import tpu_compiler
 from benchmarks.peers.environments import TPU
-from benchmarks.train_hlo import compiled_model, random_inputs, write
+from benchmarks.train_hlo import compiled_model, write
 
 # As the compiler writes it: a product with something elementwise behind it, a reduction, a loop of three rounds around a scatter
 # and another loop, whose number of rounds nobody knows, around a copy.
@@ -178,6 +178,22 @@ def test_results_are_kept_and_not_computed_again(monkeypatch, tmp_path, capsys):
     found = json.loads((tmp_path / "tpu.json").read_text())
     assert [step["chip"] for step in found["tpu_steps"]] == ["v3", "v4"]
     assert found["recipes"][1]["largest"] == 15
+
+
+def random_inputs(specs, words=100):
+    """Arrays of such shapes: floats in [0, 1), and integers from 0 to below `words` or, for masks, 1."""
+    random = np.random.default_rng(0)
+
+    def array(path, spec):
+        if spec.dtype.is_floating:
+            return random.random(spec.shape).astype(spec.dtype.as_numpy_dtype)
+        highest = 2 if path in ("input_type_ids", "next_sentence") else words
+        return np.ones(spec.shape, np.int32) if path == "input_mask" else random.integers(0, highest, spec.shape, np.int32)
+
+    def arrays(spec, path=""):
+        return {key: arrays(part, key) for key, part in spec.items()} if isinstance(spec, dict) else array(path, spec)
+
+    return tuple(arrays(spec) for spec in specs)
 
 
 TINY = dict(depth=2, width=32, heads=2, expert_dim=64, num_experts=4)

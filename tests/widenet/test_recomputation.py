@@ -59,8 +59,8 @@ CASES = {
     "of each block, post-norm, one dense": dict(deployment=ONE_A_BLOCK),
     "one routing for two blocks": dict(depth=4, deployment=Deployment(1, 2, routing_groups=2)),
     "parts of a batch": dict(depth=3, parts=2),
-    "nothing dropped": dict(depth=4, capacity_factor=None),
-    "bfloat16": dict(depth=4, policy="mixed_bfloat16"),
+    "nothing dropped": dict(depth=3, capacity_factor=None),
+    "bfloat16": dict(depth=3, policy="mixed_bfloat16"),
     "bfloat16, parts of a batch, nothing dropped": dict(depth=3, policy="mixed_bfloat16", parts=2, capacity_factor=None),
 }
 

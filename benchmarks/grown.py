@@ -9,14 +9,12 @@ written after every run. Runs in this file are not repeated, and stopped ones ar
 """
 
 import argparse
-import json
 import pathlib
 import sys
 from typing import NamedTuple
 
-from benchmarks.harness import write_json
+from benchmarks.runs import add_runs, all_runs
 from benchmarks.variants import rows_of, show_rows
-from official.cli.arguments import positive
 from official.cli.subprocesses import run_command
 from official.training.seeds import RunFailed, train_and_evaluate
 
@@ -135,10 +133,8 @@ def main():
     parser.add_argument("--model", required=True, type=pathlib.Path, help="the dense model, a folder that bert.convert wrote")
     parser.add_argument("--data", choices=SPLITS, required=True)
     parser.add_argument("--data_dir", help="TensorFlow Datasets' folder with glue/sst2 (default: its own)")
-    parser.add_argument("--workdir", required=True, type=pathlib.Path, help="folder of the runs")
-    parser.add_argument("--json", required=True, type=pathlib.Path, help="file to write the results to, and to resume from")
     parser.add_argument("--cases", default=",".join(CASES), help="names, separated by commas (default: %(default)s)")
-    parser.add_argument("--seeds", type=positive, default=1, help="number of seeds (default: 1)")
+    add_runs(parser, seeds=1)
     given = parser.parse_args()
     cases = given.cases.split(",")
     unknown = set(cases) - set(CASES)
@@ -146,26 +142,27 @@ def main():
         sys.exit(f"error: cases={given.cases!r} is not allowed: they must be some of {', '.join(CASES)}")
     if not (given.model / VOCABULARY).is_file():
         sys.exit(f"error: model={str(given.model)!r} is not allowed: it must be what bert.convert wrote, with {VOCABULARY}")
-    results = json.loads(given.json.read_text())["runs"] if given.json.exists() else []
     arguments = [f"--config.data.dir={pathlib.Path(given.data_dir).resolve()}"] if given.data_dir else []
     given.workdir.mkdir(parents=True, exist_ok=True)
     runs = Runs(given.model.resolve(), given.data, given.workdir.resolve(), arguments)
-    try:
-        for seed in range(given.seeds):
-            for name in cases:
-                title = CASES[name].title
-                found = next((run for run in results if (run["variant"], run["seed"]) == (title, seed)), None)
-                if found is None:
-                    _, summary, metrics = runs.fine_tuned(name, seed)
-                    found = dict(variant=title, seed=seed, accuracy=metrics["accuracy"], loss=metrics["loss"])
-                    found |= dict(parameters=summary["parameters"], minutes=summary["wall_seconds"] / 60)
-                    results.append({**found, "git_commit": summary["git_commit"]})
-                    titles = [case.title for case in CASES.values()]
-                    write_json(given.json, data=given.data, runs=results, variants=rows_of(results, titles))
-                print(f"{title}, seed {seed}: {found['accuracy']:.4f} after {found['minutes']:.1f} minutes", flush=True)
-    except RunFailed as error:
-        sys.exit(f"error: {error}")
-    show_rows(rows_of(results, [CASES[name].title for name in cases]))
+    titles = {name: case.title for name, case in CASES.items()}
+
+    def make(name, seed):
+        _, summary, metrics = runs.fine_tuned(name, seed)
+        return {
+            "accuracy": metrics["accuracy"],
+            "loss": metrics["loss"],
+            "parameters": summary["parameters"],
+            "minutes": summary["wall_seconds"] / 60,
+            "git_commit": summary["git_commit"],
+        }
+
+    def content(runs):
+        return dict(data=given.data, runs=runs, variants=rows_of(runs, titles.values()))
+
+    wanted = [(dict(variant=titles[name], seed=seed), (name, seed)) for seed in range(given.seeds) for name in cases]
+    results = all_runs(given.json, wanted, make, content, "variant")
+    show_rows(rows_of(results, [titles[name] for name in cases]))
 
 
 if __name__ == "__main__":

@@ -13,12 +13,11 @@ import collections
 import json
 import pathlib
 import statistics
-import sys
 
-from benchmarks.harness import write_json
+from benchmarks.runs import add_runs, all_runs
 from official.cli.arguments import add_model, parse_with_settings, positive
 from official.files.layout import EVALUATION
-from official.training.seeds import RunFailed, call_each, cores_each, paired_difference, train_and_evaluate
+from official.training.seeds import cores_each, paired_difference, train_and_evaluate
 
 STARTS = ("pretrained", "from scratch")
 
@@ -64,25 +63,18 @@ def main():
     )
     parser.add_argument("--config", required=True, help="the recipe; settings as --config.SETTING=VALUE")
     add_model(parser, "the pretrained run or its SavedModel", aliases=["--init"])
-    parser.add_argument("--workdir", required=True, type=pathlib.Path, help="folder of the runs")
-    parser.add_argument("--json", required=True, type=pathlib.Path, help="file to write the results to, and to resume from")
-    parser.add_argument("--seeds", type=positive, default=5, help="number of seeds (default: 5)")
+    add_runs(parser, seeds=5)
     parser.add_argument("--split", default="test", help="to evaluate on (default: %(default)s)")
     parser.add_argument("--parallel", type=positive, default=1, help="runs at a time (default: 1)")
     fixed = {"train.seed": "the seeds are 0, 1 and so on, as many as --seeds", "init": "it is what differs between the runs"}
     given, settings = parse_with_settings(parser, fixed)
-    runs = json.loads(given.json.read_text())["runs"] if given.json.exists() else []
-    done = {(run["start"], run["seed"]) for run in runs}
-    missing = [(start, seed, given, settings) for seed in range(given.seeds) for start in STARTS if (start, seed) not in done]
-    try:
-        for (start, seed, *_), found in call_each(result, missing, given.parallel):
-            runs.append(dict(start=start, seed=seed, **found))
-            what = dict(config=given.config, split=given.split, majority=found["majority"])
-            write_json(given.json, **what, runs=runs, **compared(runs))
-            print(f"seed {seed}, {start}: {found['accuracy']:.4f} after {found['minutes']:.1f} minutes", flush=True)
-    except RunFailed as error:
-        sys.exit(f"error: {error}")
-    found = json.loads(given.json.read_text())
+    wanted = [(dict(start=start, seed=seed), (start, seed, given, settings)) for seed in range(given.seeds) for start in STARTS]
+
+    def content(runs):
+        what = dict(config=given.config, split=given.split, majority=runs[-1]["majority"])
+        return dict(**what, runs=runs, **compared(runs))
+
+    found = content(all_runs(given.json, wanted, result, content, "start", given.parallel))
     error = found["standard_error"]
     print(", ".join(f"{start} {mean:.4f}" for start, mean in found["means"].items()) + " on average;")
     print(f"the difference is {found['difference']:+.4f}" + ("" if error is None else f", its standard error {error:.4f};"))

@@ -7,7 +7,6 @@ import argparse
 import json
 import pathlib
 
-import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.auto_control_deps_utils import get_read_only_resource_input_indices_graph
 
@@ -110,22 +109,6 @@ def write(path, model, specs):
     path.write_bytes(step.program)
     path.with_name(f"{path.name}.json").write_text(json.dumps({"replaced": step.replaced, "parameters": model.count_params()}))
     return step
-
-
-def random_inputs(specs, words=100):
-    """Arrays of such shapes: floats in [0, 1), and integers from 0 to below `words` or, for masks, 1."""
-    random = np.random.default_rng(0)
-
-    def array(path, spec):
-        if spec.dtype.is_floating:
-            return random.random(spec.shape).astype(spec.dtype.as_numpy_dtype)
-        highest = 2 if path in ("input_type_ids", "next_sentence") else words
-        return np.ones(spec.shape, np.int32) if path == "input_mask" else random.integers(0, highest, spec.shape, np.int32)
-
-    def arrays(spec, path=""):
-        return {key: arrays(part, key) for key, part in spec.items()} if isinstance(spec, dict) else array(path, spec)
-
-    return tuple(arrays(spec) for spec in specs)
 
 
 def main():

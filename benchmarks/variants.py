@@ -8,14 +8,11 @@ several cores better with one run each: --parallel=2 does two runs at a time, on
 """
 
 import argparse
-import json
-import pathlib
 import statistics
-import sys
 
-from benchmarks.harness import write_json
+from benchmarks.runs import add_runs, all_runs
 from official.cli.arguments import positive
-from official.training.seeds import RunFailed, call_each, cores_each, figures, train_and_evaluate
+from official.training.seeds import cores_each, figures, train_and_evaluate
 
 VARIANTS = ("", "shared_norms", "no_moe", "no_sharing", "vit")
 
@@ -66,37 +63,23 @@ def show_rows(rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, help="the recipe, with its argument")
-    parser.add_argument("--workdir", required=True, type=pathlib.Path, help="folder of the runs")
-    parser.add_argument("--json", required=True, type=pathlib.Path, help="file to write the results to, and to resume from")
     parser.add_argument("--variants", default=",".join(VARIANTS), help="names, separated by commas; '' is the recipe itself")
-    parser.add_argument("--seeds", type=positive, default=3, help="number of seeds (default: 3)")
+    add_runs(parser, seeds=3)
     parser.add_argument("--parallel", type=positive, default=1, help="runs at a time (default: 1)")
     given = parser.parse_args()
     variants = given.variants.split(",")
-    runs = json.loads(given.json.read_text())["runs"] if given.json.exists() else []
     cores = cores_each(given.parallel)
-
-    def show(run):
-        print(f"{run['config']}, seed {run['seed']}: {run['accuracy']:.4f} after {run['minutes']:.1f} minutes", flush=True)
-
-    variant_of, missing = {}, []
+    wanted = []
     for seed in range(given.seeds):
         for variant in variants:
             config = f"{given.config},{variant}" if variant else given.config
-            variant_of[config] = variant
-            finished = next((run for run in runs if (run["config"], run["seed"]) == (config, seed)), None)
-            if finished:
-                show(finished)
-            else:
-                missing.append((config, seed, given.workdir.resolve() / f"{variant or 'recipe'}-{seed}", cores))
-    try:
-        for (config, seed, *_), found in call_each(result, missing, given.parallel):
-            runs.append(dict(config=config, variant=variant_of[config], seed=seed, **found))
-            write_json(given.json, config=given.config, runs=runs, variants=rows_of(runs, variants))
-            show(runs[-1])
-    except RunFailed as error:
-        sys.exit(f"error: {error}")
-    show_rows(rows_of(runs, variants))
+            workdir = given.workdir.resolve() / f"{variant or 'recipe'}-{seed}"
+            wanted.append((dict(config=config, variant=variant, seed=seed), (config, seed, workdir, cores)))
+
+    def content(runs):
+        return dict(config=given.config, runs=runs, variants=rows_of(runs, variants))
+
+    show_rows(rows_of(all_runs(given.json, wanted, result, content, "config", given.parallel), variants))
 
 
 if __name__ == "__main__":

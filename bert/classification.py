@@ -78,14 +78,6 @@ class TextClassification(TextTask):
         counts = {role: tuple(np.bincount(labels[role], minlength=classes).tolist()) for role in labels}
         return {role: Split(len(labels[role]), self.class_names, counts[role]) for role in labels}
 
-    def train_dataset(self, start_step):
-        train = self.config.train
-        padding = self.config.data.padding
-        return self._pipeline("train").train_batches(train.batch_size, train.seed, start_step, padding)
-
-    def validation_dataset(self):
-        return self._pipeline("validation").evaluation_batches(self.config.train.batch_size, self.needs_static)
-
     def evaluation_dataset(self, split):
         """All usable examples of a split once, in batches of (tokens, {"place", "label"}), without "label" if it has no labels.
 

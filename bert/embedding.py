@@ -69,19 +69,11 @@ class SentenceEmbedding(TextTask):
         return InBatchNegatives(data.scale)
 
     def metrics(self):
+        # In validation the negatives are those of the batch, too: a smaller last batch has fewer.
         return [PartnerAccuracy()] if self.config.data.views == 2 else []
 
     def describe_data(self):
         return {role: Split(len(self._pipeline(role).rows)) for role in ("train", "validation")}
-
-    def train_dataset(self, start_step):
-        train = self.config.train
-        padding = self.config.data.padding
-        return self._pipeline("train").train_batches(train.batch_size, train.seed, start_step, padding)
-
-    def validation_dataset(self):
-        """As `train_dataset`, where the negatives are those of the batch, too: a smaller last batch has fewer."""
-        return self._pipeline("validation").evaluation_batches(self.config.train.batch_size, self.needs_static)
 
     def evaluation_dataset(self, split):
         """All different texts of a split once, in batches of (tokens, {"place"}).

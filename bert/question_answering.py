@@ -56,6 +56,8 @@ class QuestionAnswering(TextTask):
             self._windows[split] = QuestionPipeline(questions, self.tokenizer, data, self.bad_examples, f"{data.name}, {split}")
         return self._windows[split]
 
+    _pipeline = windows
+
     def output_masks(self, inputs):
         return {"span": inputs["input_mask"] > 0}
 
@@ -67,14 +69,6 @@ class QuestionAnswering(TextTask):
 
     def describe_data(self):
         return {split: Split(len(self.windows(split).labels)) for split in ("train", "validation")}
-
-    def train_dataset(self, start_step):
-        train = self.config.train
-        padding = self.config.data.padding
-        return self.windows("train").train_batches(train.batch_size, train.seed, start_step, padding)
-
-    def validation_dataset(self):
-        return self.windows("validation").evaluation_batches(self.config.train.batch_size, self.needs_static)
 
     def evaluation_dataset(self, split):
         """All windows of a split once, in batches of (tokens, {"place", "label"}).

@@ -70,6 +70,17 @@ class TextTask(Task):
         settings = {key: self.config.model[key] for key in self.config.model}
         return build_model(name=self.config.name, task=self.model_task, **{**settings, **others})
 
+    def _pipeline(self, split):
+        """The batches of a split, "train" or "validation"."""
+        raise NotImplementedError
+
+    def train_dataset(self, start_step):
+        train, padding = self.config.train, self.config.data.padding
+        return self._pipeline("train").train_batches(train.batch_size, train.seed, start_step, padding)
+
+    def validation_dataset(self):
+        return self._pipeline("validation").evaluation_batches(self.config.train.batch_size, self.needs_static)
+
     def layer_depths(self, model):
         return layer_depths(model)
 

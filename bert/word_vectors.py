@@ -26,6 +26,7 @@ from bert.corpus.records import parse
 from bert.masked_lm.data import PretrainingData, read_vectors
 from official.cli.arguments import add_data_dir, positive
 from official.files.atomic import atomic_write
+from official.files.checked_json import parse_json
 from official.files.layout import printable
 
 FORMAT = 1  # version of the file and of the vectors for given data
@@ -90,7 +91,8 @@ def main(argv=None):
         data = PretrainingData(args.data_dir)
         options = dict(width=args.width, epochs=args.epochs, seed=args.seed)
         settings = {"format": FORMAT, "word2vec": WORD2VEC, **options, "data": data.made_of}
-        if args.output.exists() and json.loads(read_vectors(args.output, "--output")[1]) == settings:
+        known = read_vectors(args.output, "--output")[1] if args.output.exists() else None
+        if known is not None and parse_json(known, f"'settings' in {args.output}") == settings:
             print(f"{args.output} has the vectors of these data already")
             return
         started = time.perf_counter()

@@ -109,7 +109,7 @@ def _inputs(task):
 
 def _change(config, settings, known):
     """Changes settings of a config, {dotted name: text}; `known` are the names of settings of `model` that it may lack."""
-    names = {*_dotted(configs.to_plain(config)), *(f"model.{name}" for name in known)}
+    names = {*dict(configs.flat(configs.to_plain(config))), *(f"model.{name}" for name in known)}
     for key, text in settings.items():
         if key not in names:
             section = key.partition(".")[0]
@@ -128,14 +128,6 @@ def _literal(text):
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
-
-
-def _dotted(config, prefix=""):
-    for key, value in config.items():
-        if isinstance(value, dict):
-            yield from _dotted(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key
 
 
 def report(folder, facts, growth, before):

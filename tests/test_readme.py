@@ -116,6 +116,8 @@ RUNS = {
     "digits": ("vision.configs.digits", ()),
     "fashion_mnist_40": ("vision.configs.fashion_mnist", ("40",)),
     "cifar10_40": ("vision.configs.cifar10", ("40",)),
+    "cifar10_finetune_frozen": ("vision.configs.finetune", ("frozen",)),
+    "cifar10_finetune_last": ("vision.configs.finetune", ("last",)),
     "pretraining_small": ("bert.configs.pretraining_small", ()),
     "rotten_tomatoes_modern": ("bert.configs.rotten_tomatoes", ()),
     "rotten_tomatoes_minilm": ("bert.configs.sentiment_small", ("rotten_tomatoes",)),
@@ -123,7 +125,7 @@ RUNS = {
     "sst2_minilm": ("bert.configs.sentiment_small", ("sst2",)),
     "sst2_widenet": ("bert.configs.sentiment_small", ("sst2,distil",)),
 }
-# Whose size and name are not in the recipe, with the beginning of their row in the README.
+# Of text models whose size and name are not in the recipe, with the beginning of their row in the README.
 FROM_MINILM = {
     "rotten_tomatoes_minilm": "Rotten Tomatoes, `bert/configs/sentiment_small.py`, from all-MiniLM-L6-v2",
     "rotten_tomatoes_widenet": "Rotten Tomatoes, a WideNet grown out of that",
@@ -157,19 +159,21 @@ def test_summary_is_of_the_recipe_as_it_stands(name):
     module, arguments = RUNS[name]
     recipe = settings_of(to_plain(importlib.import_module(module).get_config(*arguments)))
     summary = json.loads((ROOT / "docs/results" / name / "summary.json").read_text())
-    taken = ("name", *(f"model.{size}" for size in (*ARCHITECTURE, *EMBEDDING))) if name in FROM_MINILM else ()
+    is_from_elsewhere = name in FROM_MINILM or "finetune" in name
+    sizes = *ARCHITECTURE, *EMBEDDING, "patch_size", "image_size", "position_cubic"
+    taken = ("name", *(f"model.{size}" for size in sizes)) if is_from_elsewhere else ()
     for setting, value in settings_of(completed(summary["config"])).items():
         assert recipe[setting] in (value, None) or setting in (*PATHS, *taken), setting
 
 
 def test_accuracies_are_those_of_the_runs():
-    """From scratch on two cores: what the README says, as the evaluations have it."""
+    """Of image models on two cores: what the README says, as the evaluations have it."""
     variants = json.loads((ROOT / "docs/results/benchmarks/variants-fashion-mnist.json").read_text())["variants"]
     found = [variants[0]["mean"]]
-    for name in ("fashion_mnist_40", "cifar10_40"):
+    for name in ("fashion_mnist_40", "cifar10_40", "cifar10_finetune_last"):
         found.append(json.loads((ROOT / "docs/results" / name / "evaluation.json").read_text())["metrics"]["top_1"])
-    shown = ["fashion_mnist.py:15", "fashion_mnist.py:40", "cifar10.py:40"]
-    names = ["Fashion-MNIST", "Fashion-MNIST", "CIFAR-10"]
+    shown = ["fashion_mnist.py:15", "fashion_mnist.py:40", "cifar10.py:40", "finetune.py:last"]
+    names = ["Fashion-MNIST", "Fashion-MNIST", "CIFAR-10", "CIFAR-10"]
     for name, recipe, accuracy in zip(names, shown, found, strict=True):
         assert percentages(row(f"{name}, `vision/configs/{recipe}`")) == [f"{100 * accuracy:.1f}"], recipe
 

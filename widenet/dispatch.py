@@ -114,7 +114,7 @@ def gather_tokens(x, dispatch):
     @custom_gradient
     def gather(x, slots, kept, assignments):
         return tf.gather(_with_zero_row(x), assignments // choices), lambda upstream: (
-            sum_kept(tf.gather(upstream, slots), kept),
+            sum_kept(_gather_choices(upstream, slots), kept),
             None,
             None,
             None,
@@ -147,31 +147,45 @@ def combine_outputs(rows, gates, dispatch):
         def gradient(upstream):
             row_gates = tf.gather(tf.pad(tf.reshape(gates, [-1]), [[0, 1]]), assignments)
             of_rows = scale_rows(tf.gather(_with_zero_row(upstream), assignments // choices), row_gates)
-            of_gates = gate_gradients(tf.gather(rows, slots), upstream, kept)
+            of_gates = gate_gradients(_gather_choices(rows, slots), upstream, kept)
             return of_rows, tf.cast(of_gates, gates.dtype), None, None, None
 
-        return _weighted_sum(tf.gather(rows, slots), gates, kept), gradient
+        return _weighted_sum(_gather_choices(rows, slots), gates, kept), gradient
 
     return combine(rows, gates, dispatch.slots, dispatch.kept, dispatch.assignments)
 
 
+def _gather_choices(rows, slots):
+    """The rows of all assignments, [R, D] to [K, T, D].
+
+    The choices come first, as a TPU pads the last axis but one to a multiple of 8.
+    """
+    return tf.gather(rows, tf.transpose(slots))
+
+
 @elementwise
 def _sum_kept(of_assignments, kept):
-    """[T, K, D] to [T, D], over the kept."""
-    return _sum_choices(tf.cast(of_assignments, at_least_float32(of_assignments.dtype)), kept, of_assignments.dtype)
+    """[K, T, D] and [T, K] to [T, D], over the kept."""
+    return _add_kept(_wide_choices(of_assignments), kept, of_assignments.dtype)
 
 
 @elementwise
 def _weighted_sum(of_assignments, gates, kept):
-    """[T, K, D] and [T, K] to [T, D], over the kept."""
-    wide = tf.cast(of_assignments, at_least_float32(of_assignments.dtype))
-    return _sum_choices(wide * tf.cast(gates, wide.dtype)[..., tf.newaxis], kept, of_assignments.dtype)
+    """[K, T, D], [T, K] and [T, K] to [T, D], over the kept."""
+    choices = _wide_choices(of_assignments)
+    by_choice = tf.unstack(tf.cast(gates, choices[0].dtype), axis=1)
+    terms = [choice * gate[:, tf.newaxis] for choice, gate in zip(choices, by_choice, strict=True)]
+    return _add_kept(terms, kept, of_assignments.dtype)
 
 
-def _sum_choices(of_assignments, kept, dtype):
-    """One term a choice: XLA makes one loop on all threads of this, but not of a reduction."""
-    terms = tf.unstack(tf.where(kept[..., tf.newaxis], of_assignments, 0), axis=1)
-    return tf.cast(tf.add_n(terms), dtype)
+def _wide_choices(of_assignments):
+    """One tensor [T, D] a choice: XLA makes one loop on all threads of these, but not of a reduction."""
+    return [tf.cast(choice, at_least_float32(choice.dtype)) for choice in tf.unstack(of_assignments)]
+
+
+def _add_kept(terms, kept, dtype):
+    by_choice = tf.unstack(kept, axis=1)
+    return tf.cast(tf.add_n([tf.where(own[:, tf.newaxis], term, 0) for term, own in zip(terms, by_choice, strict=True)]), dtype)
 
 
 @elementwise
@@ -182,7 +196,7 @@ def _scale_rows(rows, gates):
 
 @elementwise
 def _gate_gradients(of_assignments, upstream, kept):
-    """[T, K, D] and [T, D] to [T, K]: <output of the assignment, upstream gradient of its token>."""
-    wide = at_least_float32(upstream.dtype)
-    products = tf.cast(of_assignments, wide) * tf.cast(upstream, wide)[:, tf.newaxis, :]
-    return tf.where(kept, tf.reduce_sum(products, axis=-1), 0)
+    """[K, T, D] and [T, D] to [T, K]: <output of the assignment, upstream gradient of its token>."""
+    upstream = tf.cast(upstream, at_least_float32(upstream.dtype))
+    products = [tf.reduce_sum(choice * upstream, axis=-1) for choice in _wide_choices(of_assignments)]
+    return tf.where(kept, tf.stack(products, axis=1), 0)

@@ -7,7 +7,7 @@ the draw in the step), whatever was drawn before: a run that is stopped and resu
 
 import tensorflow as tf
 
-from widenet.fast_path import CONTEXT, setting
+from widenet.fast_path import CONTEXT, in_xla, setting
 from widenet.layer import register
 
 
@@ -68,15 +68,27 @@ def uniform(shape, low, high, dtype):
 class Dropout(tf.keras.layers.Dropout):
     """tf.keras.layers.Dropout, whose draws follow from the step inside `seeded`.
 
-    There one of 2^32 equally likely integers decides about each element, in any dtype: Keras draws in the dtype of the input,
-    where bfloat16 has only 128 numbers in [0, 1) of the same distance.
+    There one of 2^16 equally likely integers decides about each element, in any dtype. The rate is rounded to a 2^16th, and what
+    is kept is divided by the rounded rate's complement, so that the mean is exact. Keras draws in the dtype of the input, where
+    bfloat16 has only 128 numbers in [0, 1) of the same distance.
     """
 
     def call(self, inputs, training=None):
         if CONTEXT.draws is None or not training or tf.is_tensor(training) or not self.rate:
             return super().call(inputs, training=training)
         shape = tf.shape(inputs) if self.noise_shape is None else self._get_noise_shape(inputs)
-        drawn = tf.random.stateless_uniform(shape, CONTEXT.draws.next_seed(), None, None, tf.uint32)
-        kept = drawn >= tf.constant(round(self.rate * 2**32), tf.uint32)
-        scaled = inputs * tf.constant(1 / (1 - self.rate), inputs.dtype)
+        dropped = min(round(self.rate * 2**16), 2**16 - 1)  # of 2^16 integers
+        kept = _above(dropped, shape, CONTEXT.draws.next_seed())
+        scaled = inputs * tf.constant(2**16 / (2**16 - dropped), inputs.dtype)
         return tf.ensure_shape(tf.where(kept, scaled, tf.zeros([], inputs.dtype)), inputs.shape)
+
+
+def _above(threshold, shape, seed):
+    """bool of a shape (a 1-D integer tensor): whether one of [0, 2^16), all equally likely, is at least the threshold."""
+    if in_xla():  # on a TPU an axis of four would be slow
+        drawn = tf.random.stateless_uniform(shape, seed, None, None, tf.uint32)
+        return drawn >= tf.constant(threshold * 2**16, tf.uint32)
+    size = tf.reduce_prod(shape)
+    four_each = tf.random.stateless_uniform([(size + 3) // 4], seed, None, None, tf.uint64)
+    drawn = tf.reshape(tf.bitcast(four_each, tf.uint16), [-1])[:size]
+    return tf.reshape(drawn >= tf.constant(threshold, tf.uint16), shape)

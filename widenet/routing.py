@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from widenet import draws
 from widenet.checks import check_count, check_not_negative, check_positive, check_rate, check_switch, refuse
-from widenet.fast_path import custom_gradient
+from widenet.fast_path import custom_gradient, in_xla
 from widenet.layer import Setting
 
 
@@ -47,14 +47,14 @@ def top_k_routing(logits, top_k, renormalize=False):
 
 
 def _largest(probabilities, top_k):
-    """The K largest of [..., E] and their indices, as tf.math.top_k; the gradient is a product, of which a TPU is not slow.
+    """The K largest of [..., E] and their indices, as tf.math.top_k. A TPU is slow at neither these nor their gradient.
 
-    TensorFlow's own gradient, the same numbers, is a scatter.
+    There TensorFlow's own are a sort and a scatter, of the same numbers.
     """
 
     @custom_gradient
     def largest(probabilities):
-        gates, experts = tf.math.top_k(probabilities, k=top_k)
+        gates, experts = (_largest_in_turn if in_xla() else tf.math.top_k)(probabilities, top_k)
 
         def gradient(of_gates, _):
             listed = tf.one_hot(experts, probabilities.shape[-1], dtype=of_gates.dtype)  # [..., K, E]
@@ -63,6 +63,22 @@ def _largest(probabilities, top_k):
         return (gates, experts), gradient
 
     return largest(probabilities)
+
+
+def _largest_in_turn(values, count):
+    """tf.math.top_k of values in [0, 1] without a sort: the largest, then the largest of the others, the first of equal ones.
+
+    NaN counts as larger than 1.
+    """
+    indices, found = tf.range(values.shape[-1]), []
+    left = tf.where(tf.math.is_nan(values), tf.constant(2, values.dtype), values)  # argmax may choose one NaN twice
+    for _ in range(count):
+        index = tf.argmax(left, axis=-1, output_type=tf.int32)
+        is_largest = indices == index[..., tf.newaxis]
+        found.append((tf.reduce_sum(tf.where(is_largest, values, 0), axis=-1), index))
+        left = tf.where(is_largest, tf.constant(-1, values.dtype), left)
+    largest, places = zip(*found, strict=True)
+    return tf.stack(largest, axis=-1), tf.stack(places, axis=-1)
 
 
 def balance_loss(probabilities, experts, mask=None):

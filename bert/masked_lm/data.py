@@ -116,8 +116,8 @@ def read_vectors(path, setting="data.word_vectors"):
     """
     try:
         with tf.io.gfile.GFile(str(path), "rb") as file, np.load(io.BytesIO(file.read())) as arrays:
-            return arrays["vectors"], str(arrays["settings"])
+            return arrays["vectors"].astype(np.float32, casting="same_kind"), str(arrays["settings"])
     except (tf.errors.OpError, ValueError, KeyError, EOFError, zipfile.BadZipFile, TypeError, AttributeError) as error:
-        # The last two are of an array that is not in an archive: AttributeError under Python 3.10.
+        # Of an array that is not in an archive (AttributeError under Python 3.10), or of other values than numbers (TypeError).
         allowed = "a file that python -m bert.word_vectors has written"
         raise ValueError(f"{setting}={str(path)!r} is not allowed: it must be {allowed}") from error

@@ -4,7 +4,7 @@ import importlib
 
 import numpy as np
 
-from official.files.checked_json import decoded
+from official.files.checked_json import decoded, limited_bytes
 
 LFS = b"version https://git-lfs"
 # What a file begins with that is not what its name says.
@@ -69,8 +69,12 @@ def read_json(path, kind=dict):
       ValueError: names the file.
     """
     try:
-        content = decoded(path.read_bytes())
-    except (OSError, ValueError) as error:
+        text = limited_bytes(path)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    try:
+        content = decoded(text)
+    except ValueError as error:
         raise unreadable(path, error) from error
     if not isinstance(content, kind):
         raise ValueError(f"{path} cannot be read: it must hold a JSON {'object' if kind is dict else 'array'}")

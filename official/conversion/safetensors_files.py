@@ -1,11 +1,11 @@
 """Files .safetensors: one, or several with an index that names the file of each tensor."""
 
-import json
 import struct
 
 import numpy as np
 
 from official.conversion.files import from_bfloat16, import_package, read_json, unreadable
+from official.files.checked_json import parse_json
 
 INDEX = ".safetensors.index.json"
 FLOATS = ("F64", "F32", "F16", "BF16")
@@ -91,7 +91,7 @@ class SafetensorsFiles:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             if path not in self._headers:  # which names all tensors of a file, and is read once for all of them
-                self._headers[path] = json.loads(file.read(length))
+                self._headers[path] = parse_json(file.read(length), path)
             begin, end = self._headers[path][name]["data_offsets"]
             file.seek(8 + length + begin)
             return from_bfloat16(np.frombuffer(file.read(end - begin), "<u2")).reshape(self.shapes[name])

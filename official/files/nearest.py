@@ -1,10 +1,11 @@
 """Which inputs are nearest to each other, of the embeddings that official.predict has written."""
 
-import json
+import itertools
 from typing import NamedTuple
 
 import numpy as np
 
+from official.files.checked_json import NUMBER, parse_json
 from official.files.tables import text_table
 
 VECTOR = "embedding"  # the field of a line
@@ -30,13 +31,20 @@ def nearest_table(path, name_of):
 
     Returns:
       Its lines, a string; "" for a file with fewer than two embeddings.
+
+    Raises:
+      ValueError: a line of something else; names the file.
     """
     with path.open(encoding="utf-8") as file:
-        lines = [json.loads(line) for line, _ in zip(file, range(COMPARED), strict=False)]
-    numbers = [number for number, line in enumerate(lines) if VECTOR in line and None not in line[VECTOR]]
+        texts = enumerate(itertools.islice(file, COMPARED), start=1)
+        found = [parse_json(text, f"{path}, line {number},", keys={f"{VECTOR}?": list}).get(VECTOR) for number, text in texts]
+    numbers = [number for number, vector in enumerate(found) if vector and None not in vector]
     if len(numbers) < 2:
         return ""
-    vectors = np.array([lines[number][VECTOR] for number in numbers])
+    vectors = [found[number] for number in numbers]
+    if len(set(map(len, vectors))) > 1 or not all(isinstance(value, NUMBER) for vector in vectors for value in vector):
+        raise ValueError(f"{path} cannot be read: each {VECTOR} must be a list of numbers, of the same length as the others")
+    vectors = np.array(vectors, np.float64)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     cosines = vectors[:SHOWN] @ vectors.T
     np.fill_diagonal(cosines, -np.inf)

@@ -1,7 +1,6 @@
 """Distribution strategy and precision of a run, and what its workers say to each other."""
 
 import contextlib
-import json
 import os
 import queue
 import re
@@ -15,7 +14,19 @@ from typing import NamedTuple
 import tensorflow as tf
 from tensorflow.python.eager import context
 
+from official.files.checked_json import parse_json, shown
+
 STRATEGIES = ("default", "mirrored", "multi_worker", "tpu")
+# What the environment variable must have, as of official.files.checked_json.check_keys.
+TF_CONFIG = {
+    "cluster": dict,
+    "cluster.chief?": list,
+    "cluster.worker?": list,
+    "task": dict,
+    "task.type": str,
+    "task.index": (int, str),
+}
+EXAMPLE = '{"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, "task": {"type": "worker", "index": 0}}'
 COLLECTIVE_KEYS = 1000  # groups of devices of one MirroredStrategy, far more than there are
 
 
@@ -96,23 +107,33 @@ def workers_of(strategy):
     """The Workers of a run, for "multi_worker" those in the environment variable TF_CONFIG; without that there is one.
 
     Raises:
-      ValueError: TF_CONFIG is something else than TensorFlow's description of workers.
+      ValueError: TF_CONFIG is something else than TensorFlow's description of workers; says what is wrong with it.
     """
     text = os.environ.get("TF_CONFIG") if strategy == "multi_worker" else None
     if not text:
         return Workers()
+    where = f"TF_CONFIG={' '.join(text.split()):.200}"
     try:
-        content = json.loads(text)
-        jobs, task = content["cluster"], content["task"]
-        places = [(job, i) for job in ("chief", "worker") for i in range(len(jobs.get(job, [])))]
-        addresses = tuple(jobs[job][i] for job, i in places)
-        index = places.index((task["type"], int(task["index"])))
-        if not all(isinstance(address, str) and address.rpartition(":")[2].isdigit() for address in addresses):
-            raise ValueError(addresses)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        example = '{"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, "task": {"type": "worker", "index": 0}}'
-        raise ValueError(f"TF_CONFIG={text} is not allowed: it must be like {example}") from error
-    return Workers(index, addresses)
+        content = parse_json(text, where, keys=TF_CONFIG)
+        jobs = {job: content["cluster"].get(job) or () for job in ("chief", "worker")}
+        places = {(job, str(index)): address for job in jobs for index, address in enumerate(jobs[job])}
+        for address in places.values():
+            if not _is_address(address):
+                raise ValueError(f"{where} is not allowed: {shown(address)} must be HOST:PORT, with a port from 1 to 65535")
+        task = content["task"]
+        place = task["type"], str(task["index"])
+        if place not in places:
+            there = " or ".join(f"{job} 0 to {len(jobs[job]) - 1}" for job in jobs if jobs[job])
+            allowed = there or "in the cluster, which has no worker"
+            raise ValueError(f"{where} is not allowed: its task is {' '.join(place):.60}, and must be {allowed}")
+    except ValueError as error:
+        raise ValueError(f"{error}; an example is {EXAMPLE}") from error
+    return Workers(list(places).index(place), tuple(places.values()))
+
+
+def _is_address(value):
+    found = re.fullmatch(r"\S+:([0-9]{1,5})", value) if isinstance(value, str) else None
+    return found is not None and 0 < int(found[1]) < 2**16
 
 
 class WorkerLost(Exception):

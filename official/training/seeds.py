@@ -64,8 +64,19 @@ def call_each(function, calls, parallel=1):
       calls: list of tuples, the function's arguments.
       parallel: number of calls at a time.
     """
+    errors = []
+
+    def call(*arguments):
+        if errors:  # the pool begins the next call before anybody has seen the error
+            raise errors[0]
+        try:
+            return function(*arguments)
+        except BaseException as error:
+            errors.append(error)
+            raise
+
     with forward_sigterm(), concurrent.futures.ThreadPoolExecutor(parallel) as pool:
-        started = {pool.submit(function, *arguments): arguments for arguments in calls}
+        started = {pool.submit(call, *arguments): arguments for arguments in calls}
         try:
             for future in concurrent.futures.as_completed(started):
                 yield started[future], future.result()

@@ -11,7 +11,7 @@ from benchmarks import tpu
 from benchmarks.harness import ROOT
 from benchmarks.peers import tpu_compiler
 from benchmarks.peers.environments import TPU
-from benchmarks.train_hlo import compiled_model, random_inputs, write
+from benchmarks.train_hlo import compiled_model, write
 
 # As the compiler writes it: a product with something elementwise behind it, a reduction, a loop of three rounds around a scatter
 # and another loop, whose number of rounds nobody knows, around a copy.
@@ -180,6 +180,22 @@ def test_results_are_kept_and_not_computed_again(monkeypatch, tmp_path, capsys):
     assert found["recipes"][1]["largest"] == 15
 
 
+def random_inputs(specs, words=100):
+    """Arrays of such shapes: floats in [0, 1), and integers from 0 to below `words` or, for masks, 1."""
+    random = np.random.default_rng(0)
+
+    def array(path, spec):
+        if spec.dtype.is_floating:
+            return random.random(spec.shape).astype(spec.dtype.as_numpy_dtype)
+        highest = 2 if path in ("input_type_ids", "next_sentence") else words
+        return np.ones(spec.shape, np.int32) if path == "input_mask" else random.integers(0, highest, spec.shape, np.int32)
+
+    def arrays(spec, path=""):
+        return {key: arrays(part, key) for key, part in spec.items()} if isinstance(spec, dict) else array(path, spec)
+
+    return tuple(arrays(spec) for spec in specs)
+
+
 TINY = dict(depth=2, width=32, heads=2, expert_dim=64, num_experts=4)
 IMAGES = dict(name="widenet_ti16", image_size=32, classes=10, **TINY)
 TEXTS = dict(name="widenet_tiny_e4", embedding_dim=16, max_length=32, vocab_size=100, **TINY)
@@ -192,7 +208,7 @@ needs_compiler = pytest.mark.skipif(not TPU.python.exists(), reason=f"needs sh b
 def test_compiler_takes_a_tiny_step(model, tmp_path):
     """Weights and moments are replaced, and what the tables show is known.
 
-    Of the scatters one a block is left, that of the dispatch plan: the gradients of routers have none.
+    Of the scatters one a block is left, that of the dispatch plan: the gradients of routers have none. Nothing sorts.
     """
     settings = {key: value for key, value in model.items() if key != "name"}
     found = tpu.compile_step(model["name"], "v3", 4, settings, tmp_path)
@@ -203,6 +219,7 @@ def test_compiler_takes_a_tiny_step(model, tmp_path):
     assert found["flops"] > 0 and found["bytes"] > 0 and found["cycles"]["products"] > 0
     if model is IMAGES:  # the gradients of texts' embeddings are scatters, too
         assert found["counts"]["scatter"] == TINY["depth"]
+        assert found["counts"]["sort"] == 0
 
 
 @needs_compiler

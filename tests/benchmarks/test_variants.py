@@ -52,6 +52,20 @@ def test_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
     assert "vit" in capsys.readouterr().out.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    "content, said", [("", "is not JSON: it is empty"), ("[" * 100_000, "is not JSON: it is nested"), ("3", "is not allowed")]
+)
+def test_a_damaged_file_of_results(tmp_path, monkeypatch, content, said):
+    """It stays as it is, and nothing is run."""
+    file = tmp_path / "variants.json"
+    file.write_text(content)
+    monkeypatch.setattr("sys.argv", ["variants", "--config=recipe.py", f"--workdir={tmp_path}", f"--json={file}"])
+    monkeypatch.setattr(variants, "result", None)
+    with pytest.raises(SystemExit, match=f"^error: {file} {said}"):
+        variants.main()
+    assert file.read_text() == content
+
+
 def test_two_at_a_time(tmp_path, monkeypatch):
     """Each waits for the other to be there, on half of the cores."""
     barrier = threading.Barrier(2, timeout=60)

@@ -1,6 +1,7 @@
 """Sentence embeddings: the model, and the task from files to an exported model that takes strings."""
 
 import json
+import re
 import runpy
 from unittest import mock
 
@@ -330,3 +331,23 @@ def test_nearest_table(tmp_path):
         "text 3  text 2   0.83",
     ]
     assert nearest_table(write_jsonl(tmp_path / "one.jsonl", rows[0]), str) == ""
+
+
+@pytest.mark.parametrize(
+    "second, said",
+    [
+        ("", ", line 2, is not JSON: Expecting value"),
+        ("[" * 100_000, ", line 2, is not JSON: it is nested too deeply"),
+        ("3", ", line 2, is not allowed: it must hold a JSON object"),
+        ('{"embedding": 3}', ", line 2, is not allowed: embedding is 3, and must be a JSON array"),
+        ('{"embedding": [1]}', " cannot be read: each embedding must be a list of numbers, of the same length"),
+        ('{"embedding": [1, "a"]}', " cannot be read: each embedding must be a list of numbers"),
+    ],
+    ids=lambda value: value[:9],
+)
+def test_nearest_of_other_lines(tmp_path, second, said):
+    """The first lines may have been changed since official.predict wrote them."""
+    path = tmp_path / "out.jsonl"
+    path.write_text(f'{{"embedding": [1, 0]}}\n{second}\n')
+    with pytest.raises(ValueError, match=re.escape(f"{path}{said}")):
+        nearest_table(path, str)

@@ -124,7 +124,16 @@ def test_refused(folder, tmp_path):
     with pytest.raises(SystemExit, match=f"^error: --output='{tmp_path}/torn.npz' is not allowed: it must be a file"):
         main(arguments(folder, tmp_path / "torn.npz"))
     np.save(tmp_path / "array.npy", np.zeros([3, 8], np.float32))
-    others = (tmp_path / "array.npy", folder / "vocab.txt")
+    np.savez(tmp_path / "words.npz", vectors=[["a"]], settings="{}")
+    others = (tmp_path / "array.npy", tmp_path / "words.npz", folder / "vocab.txt")
+    for settings, said in (
+        ("", "is not JSON: it is empty"),
+        ("[" * 100_000, "is not JSON: it is nested"),
+        ("3", "is not allowed"),
+    ):
+        np.savez(tmp_path / "other.npz", vectors=np.zeros([3, 8], np.float32), settings=settings)
+        with pytest.raises(SystemExit, match=f"^error: 'settings' in {tmp_path}/other.npz {said}"):
+            main(arguments(folder, tmp_path / "other.npz"))
     for path in (*(tmp_path / f"{name}.npz" for name in ("missing", "empty", "torn")), *others):
         with pytest.raises(ValueError, match=f"data.word_vectors='{path}' is not allowed: it must be a file that"):
             begin(path)

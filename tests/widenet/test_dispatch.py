@@ -232,3 +232,19 @@ def test_unknown_sizes_in_a_graph():
 
     for of_graph, of_eager in zip(graph(experts, mask), eager, strict=True):
         np.testing.assert_array_equal(of_graph, of_eager)
+
+
+def test_choices_are_not_the_last_axis_but_one():
+    """A TPU pads that axis to 8, so that arrays [T, K, D] would take four times their memory at K = 2."""
+    experts, mask = random_case(6)
+    dispatch = plan_dispatch(tf.constant(experts), tf.constant(mask), 4, 9, 9)
+
+    @tf.function(jit_compile=True)
+    def gradients(x, gates):
+        with tf.GradientTape() as tape:
+            tape.watch([x, gates])
+            total = tf.reduce_sum(combine_outputs(tf.square(gather_tokens(x, dispatch)), gates, dispatch))
+        return tape.gradient(total, [x, gates])
+
+    program = gradients.experimental_get_compiler_ir(tf.zeros([30, 5]), tf.zeros([30, 2]))(stage="hlo")
+    assert "[2,30,5]" in program and "[30,2,5]" not in program

@@ -62,14 +62,47 @@ def test_replicas_differ():
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
 @pytest.mark.parametrize("rate", [0.1, 0.5])
 def test_rate_and_scale(dtype, rate):
-    """The share of zeros within four standard errors, and what is kept divided by 1 - rate, rounded to the dtype."""
+    """The share of zeros within four standard errors, and what is kept divided by 1 - rate, rounded to the dtype.
+
+    1e-5: the rate is a 2^16th.
+    """
     x = tf.fill([400, 500], tf.cast(3, dtype))
     with seeded(0, 0):
         dropped = Dropout(rate, dtype=dtype)(x, training=True).numpy().astype(np.float64)
     share = np.mean(dropped == 0)
     assert abs(share - rate) < 4 * np.sqrt(rate * (1 - rate) / dropped.size)
     kept = dropped[dropped != 0]
-    np.testing.assert_allclose(kept, 3 / (1 - rate), rtol=2**-7 if dtype == "bfloat16" else 1e-6)
+    np.testing.assert_allclose(kept, 3 / (1 - rate), rtol=2**-7 if dtype == "bfloat16" else 1e-5)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_elements_are_independent(jit_compile):
+    """Neighbours, of which four come from one number drawn: each pattern of five in a row as often as its probability says.
+
+    Within five standard errors; the last ones stand where the size is no multiple of four.
+    """
+    x = tf.ones([3, 5, 2001])
+
+    @tf.function(jit_compile=jit_compile)
+    def dropped():
+        with seeded(0, 0):
+            return Dropout(0.3)(x, training=True)
+
+    is_zero = dropped().numpy().reshape(-1, 5) == 0
+    counts = np.bincount(is_zero @ 2 ** np.arange(5), minlength=32)
+    for pattern, count in enumerate(counts):
+        ones = pattern.bit_count()
+        probability = 0.3**ones * 0.7 ** (5 - ones)
+        assert abs(count - probability * len(is_zero)) < 5 * np.sqrt(probability * len(is_zero)), pattern
+
+
+@pytest.mark.parametrize("rate", [1e-6, 1e-4, 0.99999])
+def test_mean_of_rates_that_are_no_2_16th(rate):
+    """1 within five standard errors, as the divisor is that of the rounded rate."""
+    with seeded(0, 0):
+        y = Dropout(rate)(tf.ones([2000, 1000]), training=True).numpy().astype(np.float64)
+    rounded = min(round(rate * 2**16), 2**16 - 1) / 2**16
+    assert abs(y.mean() - 1) <= 1e-6 + 5 * np.sqrt(rounded / (1 - rounded) / y.size)
 
 
 def test_gradient_and_whole_examples():

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tests.graphs import graph_def_of
 from tests.widenet import reference
-from widenet.routing import balance_loss, batch_priority, expert_capacity, router_z_loss, top_k_routing
+from widenet.routing import _largest, balance_loss, batch_priority, expert_capacity, router_z_loss, top_k_routing
 
 
 def test_top_k_by_hand():
@@ -78,6 +78,31 @@ def test_gates_and_their_gradient_are_those_of_top_k_without_a_scatter():
         [node.op for node in graph_def_of(gradient(route), logits).node if "Scatter" in node.op] for route in (ours, plain)
     ]
     assert scatters == [[], ["ScatterNd"]]
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
+def test_choices_in_a_program_of_xla_are_those_of_top_k_without_a_sort(dtype):
+    """Bit for bit, for every K: random values, many equal ones, all equal, and of one expert 1 and of the others 0.
+
+    Where all probabilities are NaN, so are the gates, of the first experts.
+    """
+    random = np.random.default_rng(4)
+    rows = [random.random((40, 7)), random.integers(0, 3, (40, 7)) / 4, np.full((1, 7), 1 / 7), np.eye(7)]
+    values = tf.cast(np.concatenate([*rows, np.full((1, 7), np.nan)]), dtype)
+
+    @tf.function(jit_compile=True)
+    def choose(values):
+        return [_largest(values, top_k) for top_k in range(1, 8)]
+
+    for top_k, found in enumerate(choose(values), 1):
+        expected = tf.math.top_k(values, top_k)
+        for got, want in zip(found, expected, strict=True):
+            assert got.dtype == want.dtype
+            np.testing.assert_array_equal(got[:-1], want[:-1])
+        assert np.all(np.isnan(tf.cast(found[0][-1], tf.float32)))
+        np.testing.assert_array_equal(found[1][-1], range(top_k))
+    program = choose.experimental_get_compiler_ir(values)(stage="hlo")
+    assert " reduce(" in program and " sort(" not in program and "topk" not in program.lower()
 
 
 @pytest.mark.parametrize("top_k", [1, 2, 3, 4])

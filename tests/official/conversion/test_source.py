@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 from official.checkpoints.pretrained import Zoo, read_saved
 from official.conversion import safetensors_files
 from official.conversion.source import Converted, Row, is_source, open_source, tensor_table
+from official.files import checked_json
 
 ARRAYS = {
     "embeddings.weight": np.arange(12, dtype=np.float32).reshape(4, 3),
@@ -99,8 +100,8 @@ def test_a_header_is_read_once(tmp_path, monkeypatch):
     names = [f"b{i}" for i in range(20)]
     header = {name: {"dtype": "BF16", "shape": [1], "data_offsets": [2 * i, 2 * i + 2]} for i, name in enumerate(names)}
     source = open_source(write_raw(tmp_path / "half.safetensors", header, np.full(20, 0x3F80, "<u2").tobytes()))
-    parsed, loads = [], json.loads
-    monkeypatch.setattr(safetensors_files.json, "loads", lambda text: parsed.append(text) or loads(text))
+    parsed, parse = [], safetensors_files.parse_json
+    monkeypatch.setattr(safetensors_files, "parse_json", lambda text, where: parsed.append(text) or parse(text, where))
     assert [source.take(name).tolist() for name in names] == [[1.0]] * 20
     assert len(parsed) == 1
 
@@ -250,12 +251,18 @@ def test_a_header_may_begin_like_a_pickle(tmp_path):
     assert open_source(path).take("a") == [3]
 
 
-def test_a_config_that_is_none(tmp_path):
+def test_a_config_that_is_none(tmp_path, monkeypatch):
     folder = folder_of(tmp_path / "model")
     (folder / "config.json").write_text("[1]")
     assert "config.json cannot be read: it must hold a JSON object" in refusal(folder)
     (folder / "config.json").write_text("{")
     assert "config.json cannot be read: Expecting property name" in refusal(folder)
+    for content, said in (("", "it is empty"), ("[" * 100_000, "it is nested too deeply"), ("3", "it must hold a JSON object")):
+        (folder / "config.json").write_text(content)
+        assert f"config.json cannot be read: {said}" in refusal(folder)
+    monkeypatch.setattr(checked_json, "MAX_BYTES", 3)
+    (folder / "config.json").write_text("{   }")
+    assert "config.json cannot be read: it has more than 3 bytes" in refusal(folder)
 
 
 def test_folders_without_weights(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from official import train
+from official import data_service, train
 from official.data import service
 from official.data.batches import train_batches
 from official.data.service import ServiceError, batches_of_servers, check_servers, serve, served_by
@@ -117,6 +117,14 @@ def test_a_port_in_use():
         taken.listen()
         with pytest.raises(OSError, match=f"^no server at the ports {port} and {port + 1}, which"):
             serve("localhost", port)
+
+
+@pytest.mark.parametrize("port", [0, -1, 65535, 70000])
+def test_a_port_that_is_none(monkeypatch, port):
+    """The server takes the next one, too."""
+    monkeypatch.setattr(sys, "argv", ["data_service", f"--port={port}"])
+    with pytest.raises(SystemExit, match=f"^error: --port={port} is not allowed: it must be from 1 to 65534$"):
+        data_service.main()
 
 
 def test_skipped_examples_are_not_counted_elsewhere(tmp_path):

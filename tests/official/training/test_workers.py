@@ -155,6 +155,15 @@ class TestStops:
             np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
         assert tables_of(workdir) == tables_of(whole)
 
+    def replace(self, both, index, whole):
+        """Kills a worker and starts it again: the other begins anew, and the run ends as that which nobody stopped."""
+        both.processes[index].kill()
+        both.processes[index].wait()
+        both.start(index)
+        assert both.end() == [0, 0], both.all_output()
+        assert "begins anew from the newest checkpoint" in both.output[1 - index]
+        self.assert_same(both.workdir, whole)
+
     def test_replicas_of_workers_draw_as_those_of_one_process(self, tmp_path, whole):
         """Replica 1 is the second worker's: it drops and jitters what the second one of two devices does, and not what the first.
 
@@ -176,24 +185,14 @@ class TestStops:
             assert len(stopped) == 1, both.all_output()
             both.start(0, 1)
             both.wait_for_step(40)
-            both.processes[1].kill()
-            both.processes[1].wait()
-            both.start(1)
-            assert both.end() == [0, 0], both.all_output()
-            assert "begins anew from the newest checkpoint" in both.output[0]
-            self.assert_same(both.workdir, whole)
+            self.replace(both, 1, whole)
 
     @pytest.mark.further
     def test_the_chief_dies(self, tmp_path, whole):
         with cluster(tmp_path / "run", **STOPPED) as both:
             both.start(0, 1)
             both.wait_for_step(14)
-            both.processes[0].kill()
-            both.processes[0].wait()
-            both.start(0)
-            assert both.end() == [0, 0], both.all_output()
-            assert "begins anew from the newest checkpoint" in both.output[1]
-            self.assert_same(both.workdir, whole)
+            self.replace(both, 0, whole)
 
     def test_waiting_workers_hear_signals(self, tmp_path):
         """A worker waits for the other, which is not there, as long as nobody stops it."""
@@ -206,6 +205,9 @@ class TestStops:
             time.sleep(2)
             both.processes[1].send_signal(signal.SIGTERM)
             assert both.processes[1].wait(20) == 143
+
+
+WORKER = {"type": "worker", "index": 0}
 
 
 class TestDescription:
@@ -232,21 +234,38 @@ class TestDescription:
         assert workers_of("multi_worker") == Workers()
 
     @pytest.mark.parametrize(
-        "content",
+        "content, said",
         [
-            "{",
-            "[]",
-            {"cluster": {"worker": ["a:1"]}},
-            {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}},
-            {"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}},
-            {"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}},
-            {"cluster": {"worker": [1]}, "task": {"type": "worker", "index": 0}},
-            {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": None}},
+            ("{", "is not JSON: "),
+            ("[" * 100_000, "is not JSON: it is nested too deeply"),
+            ("3", "is not allowed: it must hold a JSON object"),
+            ({"cluster": 3, "task": WORKER}, "is not allowed: cluster is 3, and must be a JSON object"),
+            ({"cluster": {"worker": "a:1"}, "task": WORKER}, 'is not allowed: cluster.worker is "a:1", and must be a JSON array'),
+            ({"cluster": {"worker": ["a:1"]}}, "is not allowed: task is missing, and must be a JSON object"),
+            (
+                {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": None}},
+                "is not allowed: task.index is null, and",
+            ),
+            (
+                {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}},
+                "task is worker 2, and must be worker 0 to 1",
+            ),
+            ({"cluster": {"chief": ["a:1"]}, "task": {"type": "ps", "index": -1}}, "task is ps -1, and must be chief 0 to 0"),
+            ({"cluster": {}, "task": WORKER}, "task is worker 0, and must be in the cluster, which has no worker"),
+            *(
+                (
+                    {"cluster": {"worker": ["b:1", address]}, "task": WORKER},
+                    f"{json.dumps(address)} must be HOST:PORT, with a port from 1",
+                )
+                for address in ("a", "1", ":1", "a:", "a:0", "a:-1", "a:65536", "a:70000", "a:1e3", 1, None)
+            ),
         ],
     )
-    def test_refused(self, monkeypatch, content):
-        with pytest.raises(ValueError, match=r"^TF_CONFIG=.* is not allowed: it must be like"):
+    def test_refused(self, monkeypatch, content, said):
+        """One sentence of limited length, with the value and an example."""
+        with pytest.raises(ValueError, match=rf"^TF_CONFIG=.* {re.escape(said)}.*; an example is {{\"cluster\"") as refused:
             self.of(monkeypatch, content)
+        assert len(str(refused.value)) < 500
 
 
 def test_one_lock_a_run(tmp_path):

@@ -1,7 +1,7 @@
 """What makes a training step fast: elementwise functions compiled by XLA, custom gradients, and weights that are cast once.
 
 The steps of a widenet.Model and its training calls in a tf.function enter `xla_elementwise`, and every call of an Encoder enters
-`cast_once`. Exports enter `plain_autodiff`, which switches custom gradients off.
+`cast_once`. Exports enter `plain_autodiff`, which switches custom gradients off. `as_written` keeps the rounding of a step.
 """
 
 import contextlib
@@ -14,6 +14,9 @@ import tensorflow as tf
 # Private parts of TensorFlow, which has no public ones for this. official's LAMB imports the last one too: it may not import
 # widenet.
 from tensorflow.compiler.tf2xla.ops.gen_xla_ops import xla_optimization_barrier
+from tensorflow.core.protobuf.config_pb2 import ConfigProto
+from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
+from tensorflow.python.eager import context as eager
 from tensorflow.python.framework.ops import gradient_registry
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
@@ -264,3 +267,44 @@ def after(tensors, others=()):
         return list(xla_optimization_barrier([*tensors, *others])[: len(tensors)]) if tensors else []
     with tf.control_dependencies(others):
         return [tf.identity(tensor) for tensor in tensors]
+
+
+# Rounding. TensorFlow's optimizer of graphs sorts the terms of a sum by the names of operations, and joins products and additions
+# whose results nothing else uses: a step that computes a block twice would then round in another way than one that keeps its
+# results. What is written here is in the order that is fast, so a training step does without these passes.
+
+# Arithmetic optimization, and with it the search for equal operations, which sorts; and the pass after it, which in TensorFlow
+# 2.15 ends the process where it meets a layer norm that the first one has not rearranged.
+_REORDERING = ("arithmetic_optimization", "common_subgraph_elimination", "remapping")
+
+
+def as_written(function):
+    """A tf.function whose calls round as its operations are written; anything else as it is.
+
+    Args:
+      function: called eagerly. What it calls is part of its graph, and is optimized with it.
+    """
+    if not hasattr(function, "get_concrete_function"):
+        return function
+
+    def call(*args, **kwargs):
+        # The options of this thread, of which a call of a function takes a copy.
+        context = eager.context()
+        before = context.function_call_options
+        config = _without_reordering(before.config_proto_serialized)
+        context.function_call_options = eager.FunctionCallOptions(before.executor_type, config)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            context.function_call_options = before
+
+    call.get_concrete_function = function.get_concrete_function
+    return call
+
+
+@functools.lru_cache(maxsize=8)
+def _without_reordering(serialized):
+    config = ConfigProto.FromString(serialized)
+    for name in _REORDERING:
+        setattr(config.graph_options.rewrite_options, name, RewriterConfig.OFF)
+    return config

@@ -16,7 +16,7 @@ from widenet.checks import check_count, check_switch, refuse
 from widenet.draws import seeded
 from widenet.encoder import BlockRecord, Encoder, recording_blocks
 from widenet.expert_load import ExpertLoad, join_assignments, recording, recording_assignments, recording_margins
-from widenet.fast_path import CONTEXT, setting, xla_elementwise
+from widenet.fast_path import CONTEXT, as_written, setting, xla_elementwise
 from widenet.layer import register
 
 _SET_LEARNING_RATE = (tf.keras.callbacks.LearningRateScheduler, tf.keras.callbacks.ReduceLROnPlateau)
@@ -254,9 +254,10 @@ class Model(tf.keras.Model):
         """Makes training keep only the input of each block, and compute the block again in the backward pass.
 
         A step keeps less in memory, and has one more forward pass. It draws the same random numbers if `seed_steps`, or
-        `widenet.draws.seeded`, says what is drawn; it is then the same step but for rounding, as TensorFlow may add in another
-        order. Otherwise the numbers are others of the same distributions. Call it before `fit`, or before a training loop of your
-        own calls the model in a tf.function. It is not saved with the model.
+        `widenet.draws.seeded`, says what is drawn; otherwise the numbers are others of the same distributions. With the same
+        numbers, `fit` and `train_on_batch` give the same weights, bit for bit. In a training loop of your own, and where XLA
+        compiles the whole step, rounding may differ: TensorFlow and XLA may add in another order. Call it before `fit`, or before
+        such a loop calls the model in a tf.function. It is not saved with the model.
 
         Args:
           enabled: False to keep everything, as at first.
@@ -270,13 +271,16 @@ class Model(tf.keras.Model):
     def make_train_function(self, force=False):
         """As of any Keras model. A Keras optimizer makes its variables before the first step, not in it.
 
-        TensorFlow traces a step once more if that makes variables, which doubles the time before training begins.
+        TensorFlow traces a step once more if that makes variables, which doubles the time before training begins. It does not
+        rearrange the step's sums and products (`fast_path.as_written`).
         """
         if self._seed is not None:
             self.optimizer.iterations  # noqa: B018  a legacy optimizer makes it when it is first read
         if isinstance(self.optimizer, tf.keras.optimizers.Optimizer):
             self.optimizer.build(self.trainable_variables)
-        return super().make_train_function(force)
+        if self.train_function is None or force:
+            self.train_function = as_written(super().make_train_function(force))
+        return self.train_function
 
     def compile_from_config(self, config):
         """Keras calls it while it loads a `.keras` file, before it reads the state."""

@@ -5,6 +5,8 @@ import functools
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf.config_pb2 import ConfigProto
+from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 from tensorflow.python.eager import context
 
 from official.config import train_settings
@@ -25,9 +27,10 @@ def new_encoder(depth=2, deployment=None, **settings):
     return Encoder(depth, WIDTH, 2, 12, num_experts=2, deployment=deployment or Deployment(1, 1), name="encoder", **own)
 
 
-def trained(recompute, parts=1, jit_compile=False, strategy=None, batch=4, steps=2, **settings):
+def trained(recompute, parts=1, jit_compile=False, strategy=None, batch=4, steps=2, policy="float32", **settings):
     """({name: weight}, logs) after some steps of `fit` with LAMB, on tokens of which some are padding."""
     tf.keras.utils.set_random_seed(0)
+    tf.keras.mixed_precision.set_global_policy(policy)
     with (strategy or tf.distribute.get_strategy()).scope():
         inputs = {"x": tf.keras.Input((LENGTH, WIDTH)), "mask": tf.keras.Input((LENGTH,), dtype=tf.bool)}
         x = new_encoder(**settings)(inputs["x"], mask=inputs["mask"])
@@ -56,40 +59,29 @@ CASES = {
     "of each block, post-norm, one dense": dict(deployment=ONE_A_BLOCK),
     "one routing for two blocks": dict(depth=4, deployment=Deployment(1, 2, routing_groups=2)),
     "parts of a batch": dict(depth=3, parts=2),
+    "nothing dropped": dict(depth=3, capacity_factor=None),
+    "bfloat16": dict(depth=3, policy="mixed_bfloat16"),
+    "bfloat16, parts of a batch, nothing dropped": dict(depth=3, policy="mixed_bfloat16", parts=2, capacity_factor=None),
 }
-
-
-@pytest.fixture
-def as_written():
-    """TensorFlow's optimizer of graphs is off. It orders the terms of a sum by their names, and rearranges products of which
-    nothing else uses a part: the same step, rounded in another way.
-    """
-    before = tf.config.optimizer.get_experimental_options()
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    yield
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False, **before})
 
 
 @pytest.mark.further_cases
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.usefixtures("as_written")
 def test_same_weights(case):
-    """Bit for bit."""
+    """Bit for bit, after a second step too, where the norms' gammas are no longer 1."""
     assert_same(trained(True, **CASES[case]), trained(False, **CASES[case]))
 
 
 @pytest.mark.further
-@pytest.mark.parametrize("settings", [dict(depth=4), dict(jit_compile=True)])
-def test_same_weights_but_for_rounding(settings):
-    """Optimized by TensorFlow, and compiled by XLA. LAMB's steps here are about 1e-2."""
-    (found, _), (expected, _) = (trained(recompute, **settings) for recompute in (True, False))
+def test_same_weights_but_for_rounding():
+    """Compiled by XLA, which joins operations in other ways. LAMB's steps here are about 1e-2."""
+    (found, _), (expected, _) = (trained(recompute, jit_compile=True) for recompute in (True, False))
     for name, value in expected.items():
         if "key/bias" not in name:  # whose gradient is rounding alone
             np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.further
-@pytest.mark.usefixtures("as_written")
 def test_same_weights_on_two_replicas():
     """Each with draws of its own."""
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
@@ -98,12 +90,36 @@ def test_same_weights_on_two_replicas():
 
 @pytest.mark.further
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-@pytest.mark.usefixtures("as_written")
 def test_same_weights_where_gradients_are_added_early(policy, monkeypatch):
     """As those of large weights are."""
     monkeypatch.setattr(fast_path, "COMPILED_ELEMENTS", 0)
-    tf.keras.mixed_precision.set_global_policy(policy)
-    assert_same(*(trained(recompute, depth=4) for recompute in (True, False)))
+    assert_same(*(trained(recompute, depth=4, policy=policy) for recompute in (True, False)))
+
+
+def test_only_calls_of_a_step_are_as_written():
+    """TensorFlow's options are those of before afterwards, also after an error; those that the user has set stay."""
+
+    def passes():
+        options = ConfigProto.FromString(context.context().function_call_options.config_proto_serialized)
+        return {field.name: value for field, value in options.graph_options.rewrite_options.ListFields()}
+
+    @tf.function
+    def step(x):
+        inside.append(passes())
+        tf.debugging.assert_positive(x)
+        return x
+
+    inside = []
+    tf.config.optimizer.set_experimental_options({"loop_optimization": False})
+    try:
+        before = passes()
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            fast_path.as_written(step)(tf.constant(-1.0))
+        assert passes() == before
+    finally:
+        tf.config.optimizer.set_experimental_options({"loop_optimization": True})
+    names = ("arithmetic_optimization", "common_subgraph_elimination", "remapping", "loop_optimization")
+    assert inside == [{**before, **dict.fromkeys(names, RewriterConfig.OFF)}]
 
 
 def gradients_of(encoder, x):

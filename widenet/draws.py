@@ -85,9 +85,9 @@ class Dropout(tf.keras.layers.Dropout):
 
 def _above(threshold, shape, seed):
     """bool of a shape (a 1-D integer tensor): whether one of [0, 2^16), all equally likely, is at least the threshold."""
-    if in_xla():  # on a TPU an axis of four would be slow, and so are unsigned numbers
-        drawn = tf.random.stateless_uniform(shape, seed, None, None, tf.int32)
-        return drawn >= tf.constant(threshold * 2**16 - 2**31, tf.int32)
+    if in_xla():  # on a TPU an axis of four would be slow
+        drawn = tf.random.stateless_uniform(shape, seed, None, None, tf.uint32)
+        return drawn >= tf.constant(threshold * 2**16, tf.uint32)
     size = tf.reduce_prod(shape)
     four_each = tf.random.stateless_uniform([(size + 3) // 4], seed, None, None, tf.uint64)
     drawn = tf.reshape(tf.bitcast(four_each, tf.uint16), [-1])[:size]

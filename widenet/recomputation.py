@@ -53,9 +53,9 @@ def recomputed(function, inputs, readers=(), dtype=None):
         with setting(losses=[]), reading(weights, values):
             return function(here), CONTEXT.losses
 
-    # Variables find their way to a custom gradient themselves. A weight's value is the same tensor in all calls, so that
-    # TensorFlow transposes it once; its gradient is given to the link, and an argument of its own keeps it from being taken for
-    # a use of the variable.
+    # Variables find their way to a custom gradient themselves. A weight's value, which is cast once, is the same
+    # tensor in all calls; its gradient is given to the link, and an argument of its own keeps it from being taken for a use of
+    # the variable.
     @custom_gradient
     def kept(*tensors):
         given, values = tensors[: len(tensors) - 2 * len(links)], tensors[len(tensors) - len(links) :]

@@ -1,5 +1,6 @@
 """The base class of text tasks: vocabulary, model, exportable parts, and an endpoint that takes token ids."""
 
+import abc
 import pathlib
 
 from bert.corpus.shards import prepared_vocabulary
@@ -70,9 +71,9 @@ class TextTask(Task):
         settings = {key: self.config.model[key] for key in self.config.model}
         return build_model(name=self.config.name, task=self.model_task, **{**settings, **others})
 
+    @abc.abstractmethod
     def _pipeline(self, split):
-        """The batches of a split, "train" or "validation"."""
-        raise NotImplementedError
+        """The pipeline of a split, "train" or "validation", which has `train_batches` and `evaluation_batches`."""
 
     def train_dataset(self, start_step):
         train, padding = self.config.train, self.config.data.padding

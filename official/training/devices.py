@@ -107,7 +107,7 @@ def workers_of(strategy):
     """The Workers of a run, for "multi_worker" those in the environment variable TF_CONFIG; without that there is one.
 
     Raises:
-      ValueError: TF_CONFIG is something else than TensorFlow's description of workers; says what is wrong with it.
+      ValueError: TF_CONFIG does not describe workers as TensorFlow expects; the message names the part that is wrong.
     """
     text = os.environ.get("TF_CONFIG") if strategy == "multi_worker" else None
     if not text:

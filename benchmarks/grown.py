@@ -3,9 +3,9 @@ python -m benchmarks.grown --model=models/minilm --data=sst2 --workdir=runs/grow
 
 The model is what bert.convert made of all-MiniLM-L6-v2, or of another BERT of six blocks. The command grows and distils what
 a case needs, fine-tunes it by bert/configs/sentiment_small.py with each seed, and prints mean and spread of the accuracies: of
-SST-2 on its validation split, of Rotten Tomatoes on the test split. WideNets learn from the dense model that was fine-tuned with
-the same seed; before that they are distilled on segments of Wikipedia and of film reviews, without labels. The file of --json is
-written after every run. Runs in this file are not repeated, and stopped ones are resumed.
+SST-2 on its validation split, of Rotten Tomatoes on the test split. WideNets, and cases with a teacher, learn from the dense
+model that was fine-tuned with the same seed; WideNets are distilled before that on segments of Wikipedia and of film reviews,
+without labels. The file of --json is written after every run. Runs in this file are not repeated, and stopped ones are resumed.
 """
 
 import argparse
@@ -34,6 +34,7 @@ class Case(NamedTuple):
       model: settings of the grown model; None for the dense one.
       blocks: arguments of official.grow that say whose attention and FFNs are taken.
       steps: of distillation; 0 for none.
+      has_teacher: whether it learns from the fine-tuned dense model, as all with steps do.
       starts_fresh: whether only the settings are taken, and no weight.
     """
 
@@ -41,6 +42,7 @@ class Case(NamedTuple):
     model: dict | None = None
     blocks: tuple = ()
     steps: int = 0
+    has_teacher: bool = False
     starts_fresh: bool = False
 
 
@@ -54,10 +56,13 @@ def groups(number):
     return moe(6 // number, top_k=1, attention_groups=number, ffn_groups=number)
 
 
+EXPERTS = moe(4, renormalize=True)
 ONE_GROUP = moe(4, top_k=1, attention_groups=1, ffn_groups=1)
 CASES = {
     "dense": Case("dense"),
-    "experts": Case("four experts a block", moe(4, renormalize=True)),
+    "experts": Case("four experts a block", EXPERTS),
+    "dense_taught": Case("dense, with a teacher", has_teacher=True),
+    "experts_taught": Case("four experts a block, with a teacher", EXPERTS, has_teacher=True),
     "shared_ffn": Case("one FFN of six experts for all blocks", moe(6, top_k=1, ffn_groups=1)),
     "widenet_1": Case("WideNet, one attention and four experts", ONE_GROUP, ("--attention=2", "--experts=0,2,3,5"), 2400),
     "widenet_2": Case("WideNet in two groups, each of three experts", groups(2), steps=1200),
@@ -93,7 +98,7 @@ class Runs:
             arguments += [f"--config.data.vocabulary={self._model / VOCABULARY}", *_settings({**SIZE, **case.model})]
         else:
             arguments.append(f"--config.init={self._start(name)}")
-        if case.steps:
+        if case.steps or case.has_teacher:
             teacher, *_ = self.fine_tuned("dense", seed)
             recipe += ",distil"
             arguments.append(f"--config.distillation.teacher={teacher}")

@@ -77,11 +77,26 @@ def test_every_case(calls, monkeypatch, tmp_path):
     """Those whose blocks share no FFN need no texts to grow; from scratch nothing is taken but the vocabulary."""
     run(monkeypatch, tmp_path)
     grown_with = {name: arguments for what, name, arguments in calls if what == "official.grow"}
-    assert set(grown_with) == {f"grown-{name}" for name in ("experts", "shared_ffn", "widenet_1", "widenet_2", "widenet_3")}
-    assert {name for name, arguments in grown_with.items() if "wikipedia" not in arguments} == {"grown-experts"}
+    assert set(grown_with) == {f"grown-{name}" for name, case in grown.CASES.items() if case.model and name != "scratch"}
+    need_none = {name for name, arguments in grown_with.items() if "wikipedia" not in arguments}
+    assert need_none == {"grown-experts", "grown-experts_taught"}
     (scratch,) = (arguments for _, name, arguments in calls if name == "sst2-scratch-0")
     assert "--config.data.vocabulary=W/bert/assets.extra/vocab.txt" in scratch
     assert "--config.init" not in scratch
+
+
+def test_a_teacher_without_distillation_before(calls, monkeypatch, tmp_path):
+    run(monkeypatch, tmp_path, "--cases=dense_taught,experts_taught")
+    assert [call[:2] for call in calls] == [
+        ("sentiment_small.py:sst2", "sst2-dense-0"),
+        ("sentiment_small.py:sst2,distil", "sst2-dense_taught-0"),
+        ("official.grow", "grown-experts_taught"),
+        ("sentiment_small.py:sst2", "sst2-dense-0"),
+        ("sentiment_small.py:sst2,distil", "sst2-experts_taught-0"),
+    ]
+    _, dense, _, _, experts = (call[2] for call in calls)
+    assert "--config.init=W/bert --config.distillation.teacher=W/runs/sst2-dense-0" in dense
+    assert "--config.init=W/runs/grown-experts_taught --config.distillation.teacher=W/runs/sst2-dense-0" in experts
 
 
 def test_unknown_case(monkeypatch, tmp_path):

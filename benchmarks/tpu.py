@@ -3,7 +3,7 @@
 XLA's compiler for TPUs says whether the whole step of one core compiles and fits, what memory it takes, and what it estimates it
 to cost. The step is that of the paper's pretraining in bfloat16 (benchmarks/train_hlo.py), without the exchange of gradients
 between cores. Needs an environment of its own: sh benchmarks/peers/setup.sh tpu. A small model takes half a minute a chip on two
-cores, a large one several minutes and up to 8 GB of memory.
+cores, a large one several minutes and up to 15 GB of memory.
 
 With --json, results are added to the file, and those that are in it are not computed again: the same command resumes a stopped
 one. --largest looks for the largest batch of a core. --settings changes the model: '{"depth": 2}'.

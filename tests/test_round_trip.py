@@ -39,8 +39,10 @@ model = tf.keras.Model(inputs, tf.keras.layers.Dense(2)(layer(ids)["pooled_outpu
 """
 FINE_TUNE = """
 before = [weight.numpy() for weight in layer.trainable_weights]
-model.compile(tf.keras.optimizers.Adam(0.01), tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-first, *_, last = model.fit(tf.constant(images), labels, batch_size=8, epochs=20, verbose=0).history["loss"]
+model.compile(tf.keras.optimizers.Adam(0.003), tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+first = model.evaluate(tf.constant(images), labels, verbose=0)  # without dropout, which is not seeded
+model.fit(tf.constant(images), labels, batch_size=8, epochs=20, verbose=0)
+last = model.evaluate(tf.constant(images), labels, verbose=0)
 changed = sum(bool((weight.numpy() != old).any()) for weight, old in zip(layer.trainable_weights, before))
 model.export(sys.argv[-1])
 answers = model.predict(tf.constant(images), verbose=0).tolist()

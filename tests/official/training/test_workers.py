@@ -164,6 +164,7 @@ class TestStops:
         assert "begins anew from the newest checkpoint" in both.output[1 - index]
         self.assert_same(both.workdir, whole)
 
+    @pytest.mark.further
     def test_replicas_of_workers_draw_as_those_of_one_process(self, tmp_path, whole):
         """Replica 1 is the second worker's: it drops and jitters what the second one of two devices does, and not what the first.
 

@@ -100,6 +100,8 @@ class Layer(tf.keras.layers.Layer):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """As of any Keras layer. Where `call` takes a `mask`, it may be named `attention_mask`, as by Hugging Face.
 
+        AutoGraph leaves `call` as it is: a subclass that branches or loops on tensors uses tf.cond and tf.while_loop.
+
         Raises:
           ValueError: both names at once.
         """

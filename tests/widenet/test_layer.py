@@ -465,3 +465,17 @@ def test_an_optional_input_of_tf_keras_is_not_taken_for_another_one():
     config = {**tf.keras.layers.InputLayer((3,)).get_config(), "optional": True}
     with pytest.raises(TypeError, match="optional"):
         tf.keras.layers.InputLayer.from_config(config)
+
+
+def test_autograph_does_not_convert_layers():
+    """Neither a layer's `call` nor what it calls: that takes time for nothing."""
+    found = []
+
+    class Probe(Layer):
+        def call(self, x):
+            found.append(tf.__internal__.autograph.control_status_ctx().status.name)
+            return x
+
+    tf.function(Probe())(tf.zeros([1]))
+    assert found
+    assert set(found) == {"DISABLED"}

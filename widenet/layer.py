@@ -96,7 +96,7 @@ class Layer(tf.keras.layers.Layer):
             self.table[name].check(name, value)
             setattr(self, name, value)
 
-    @tf.autograph.experimental.do_not_convert  # no layer's control flow depends on tensors, and conversion takes half of tracing
+    @tf.autograph.experimental.do_not_convert  # no layer branches on tensors: conversion would only take time
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """As of any Keras layer. Where `call` takes a `mask`, it may be named `attention_mask`, as by Hugging Face.
 

@@ -79,7 +79,7 @@ def test_rate_and_scale(dtype, rate):
 def test_elements_are_independent(jit_compile):
     """Neighbours, of which four come from one number drawn: each pattern of five in a row as often as its probability says.
 
-    Within five standard errors. The number of elements is no multiple of four.
+    Within five standard errors. The number of elements is not a multiple of four.
     """
     x = tf.ones([3, 5, 2001])
 

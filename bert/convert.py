@@ -11,7 +11,6 @@ writes a dense model of this project as such a folder of Hugging Face.
 
 import argparse
 import pathlib
-import sys
 import tempfile
 
 from official.cli import quiet
@@ -23,7 +22,6 @@ import bert
 from bert import recipes
 from bert.conversion.exporting import hugging_face, sentence_files, tokenizer_files
 from bert.conversion.importing import convert
-from bert.conversion.settings import UNSEEN
 from bert.conversion.tokenizers import check_pooling, find_vocabulary, longest_text
 from bert.texts.examples import SCORE_NAME
 from bert.zoo import zoo
@@ -31,10 +29,11 @@ from official import config as configs
 from official.checkpoints.pretrained import read_saved
 from official.checkpoints.trained_models import change_data, recipe_data
 from official.checkpoints.weights import plain_name
-from official.cli.arguments import parse_with_data, positive
+from official.cli.arguments import positive
+from official.conversion.command import check_given, conversion_parser, run_conversion
 from official.conversion.hugging_face import write_hugging_face
-from official.conversion.source import open_source, print_account, print_notes
-from official.files.layout import check_output, printable
+from official.conversion.source import open_source
+from official.files.layout import check_output
 from official.files.summary import run_facts
 from official.serving.saved_models import keep_weights, write_saved_model
 from official.task import create_task
@@ -58,7 +57,8 @@ def convert_model(source, output, name=None, task=None, vocabulary=None, lower_c
       **given: settings of bert.conversion.settings.UNSEEN, for a source without config.json.
 
     Returns:
-      (the folder, a pathlib.Path; an official.conversion.source.Converted; list of sentences that the user should read).
+      (the content of the export's official.files.layout.FACTS_FILE, list of official.conversion.source.Rows, list of sentences
+      that the user should read).
 
     Raises:
       ValueError: a source that cannot be converted, or a setting that is not allowed.
@@ -81,9 +81,7 @@ def convert_model(source, output, name=None, task=None, vocabulary=None, lower_c
     found = converted.settings["task"]
     if task not in (None, "embedding", found):
         raise ValueError(f"--task={task} is not allowed: {opened.given} has no head for it")
-    for setting, value in given.items():
-        if value is not None and converted.settings[setting] != value:
-            raise ValueError(f"--{setting}={value} is not allowed: {opened.given} has {setting}={converted.settings[setting]}")
+    check_given(opened, given, converted.settings)
     converted = converted._replace(name=name or converted.name)
     tf.keras.mixed_precision.set_global_policy("float32")
     with tempfile.TemporaryDirectory() as temporary:
@@ -92,14 +90,17 @@ def convert_model(source, output, name=None, task=None, vocabulary=None, lower_c
         settings = {"vocabulary": str(file), "lower_case": words.lower_case}
         config = _recipe(converted, opened, settings)
         change_data(config, opened.given, None, data or {})
-        spec, fresh = _with_weights(create_task(config).part("model"), converted.weights)
-        facts = run_facts(converted.name, "examples", None, {})
+        task = create_task(config)
+        spec, fresh, kept = _with_weights(task.part("model"), converted.weights)
+        facts = run_facts(converted.name, task.unit, None, {})
         folder.parent.mkdir(parents=True, exist_ok=True)
-        write_saved_model(spec, folder, configs.to_plain(config), facts)
+        facts = write_saved_model(spec, folder, configs.to_plain(config), facts)
     notes = [*opened.notes, *words.notes, *(of_pooling if found == "encoder" else ())]
     if fresh:
         notes.append(f"the source has no {', '.join(fresh)}: random values, as for training")
-    return folder, converted, notes
+    if kept:
+        notes.append(f"the model has no {', '.join(kept)}: the weights stay beside it, for a training that starts from it")
+    return facts, converted.rows, notes
 
 
 def export_hugging_face(model, output, setting="--from"):
@@ -163,10 +164,13 @@ def _recipe(converted, source, data):
 
 
 def _with_weights(spec, weights):
-    """Gives the model of an ExportSpec its weights; returns (the spec, names of layers for which the source has none).
+    """Gives the model of an ExportSpec its weights.
 
     Weights that the model has no place for, such as the pooler of an embedding, stay in the SavedModel beside it: a training that
     starts from it takes them.
+
+    Returns:
+      (the spec; names of layers for which the source has no weights; those of layers that stay beside the model).
     """
     left = dict(weights)
     fresh = []
@@ -175,55 +179,25 @@ def _with_weights(spec, weights):
         if name in left:
             weight.assign(left.pop(name))
         else:
-            fresh.append(name.partition("/")[0])
-    return keep_weights(spec, left), list(dict.fromkeys(fresh))
+            fresh.append(name)
+    layers = [list(dict.fromkeys(name.partition("/")[0] for name in names)) for names in (fresh, left)]
+    return keep_weights(spec, left), *layers
 
 
-def report(folder, converted, notes):
-    """Prints what became of every tensor, and what was written."""
-    print_account(converted.rows, notes)
-    numbers = sum(value.size for value in converted.weights.values())
-    print(f"{folder}: {converted.name}, {numbers:,} parameters")
+def _boolean(text):
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: it must be true or false")
+    return text == "true"
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        prog="python -m bert.convert", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--from", dest="source", metavar="PATH", required=True, help="folder, file or checkpoint to convert")
-    parser.add_argument("--output", metavar="FOLDER", required=True, help="folder to write, new or empty")
-    parser.add_argument("--to", choices=("huggingface",), help="convert a model of this project into this layout")
-    parser.add_argument("--name", help="name of the model (default: its family and size)")
+    parser, untold = conversion_parser("bert.convert", __doc__, "its family and size, such as bert_l6_h384", "encoder.bert")
     parser.add_argument("--task", help=f"{', '.join(TASKS)} (default: that of the source's head, or embedding)")
     parser.add_argument("--vocabulary", metavar="FILE", help="vocab.txt or SentencePiece .model (default: beside the weights)")
-    parser.add_argument("--lower_case", choices=("true", "false"), help="casing of the vocabulary (default: as files there say)")
-    parser.add_argument("--prefix", metavar="MODULE", help="path of the model inside a larger one, such as encoder.bert")
-    others = parser.add_argument_group("settings that a file without config.json does not tell")
-    kinds = (
-        (positive, "number of blocks (of an ALBERT)"),
-        (positive, "number of attention heads"),
-        (float, "that of the norms, such as 1e-12"),
-        (str, "gelu, gelu_tanh, relu, silu, tanh or linear"),
-    )
-    for setting, (kind, text) in zip(UNSEEN, kinds, strict=True):
-        others.add_argument(f"--{setting}", type=kind, help=text)
-    args, data = parse_with_data(parser, argv)
-    tf.get_logger().setLevel("ERROR")  # saving warns of untraced functions
-    given = {name: value for name, value in vars(args).items() if name not in ("source", "output", "to") and value is not None}
-    if "lower_case" in given:
-        given["lower_case"] = given["lower_case"] == "true"
-    try:
-        if args.to:
-            if given or data:
-                raise ValueError(f"--{[*given, *data][0]} is not allowed with --to={args.to}, which changes nothing of the model")
-            tensors, config, notes = export_hugging_face(args.source, args.output)
-            numbers = sum(tensor.size for tensor in tensors.values())
-            print_notes(notes)
-            print(f"{args.output}: {config['architectures'][0]}, {len(tensors)} tensors, {numbers:,} parameters")
-            return
-        report(*convert_model(args.source, args.output, data=data, **given))
-    except (ValueError, OSError) as error:
-        sys.exit(printable(f"error: {error}"))
+    casing = "true or false, casing of the vocabulary (default: as files there say)"
+    parser.add_argument("--lower_case", type=_boolean, metavar="BOOLEAN", help=casing)
+    untold.add_argument("--depth", type=positive, help="number of blocks, of an ALBERT")
+    run_conversion(parser, convert_model, export_hugging_face, argv)
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ ARROWS = {
     "official.exportable": "",
     "official.files": "",
     "official.data": "official.files",
-    "official.conversion": "official.files",
     "official.config": "official.files official.zoo",
     "official.cli": "official.config official.files official.zoo",
+    "official.conversion": "official.cli official.files",
     "official.repository": "official.files official.cli",
     "official.task": "official.exportable official.data",
     "official.checkpoints": "official.task official.repository official.conversion official.config official.files official.cli "

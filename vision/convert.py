@@ -13,7 +13,6 @@ writes a dense vision transformer of this project as such a folder of Hugging Fa
 import argparse
 import ast
 import pathlib
-import sys
 
 from official.cli import quiet
 
@@ -22,15 +21,16 @@ with quiet.startup():
 
 from official import config as configs
 from official.checkpoints.trained_models import change_data
-from official.cli.arguments import parse_with_data, positive
-from official.conversion.source import open_source, print_account
-from official.files.layout import check_output, printable
+from official.conversion.command import check_given, conversion_parser, run_conversion
+from official.conversion.source import open_source
+from official.files.layout import check_output
 from official.files.summary import run_facts
 from official.serving.saved_models import write_saved_model
 from official.task import create_task
 from official.zoo import check_model_name
 from vision.conversion.exporting import export_hugging_face
 from vision.conversion.importing import convert_images
+from vision.conversion.settings import UNSEEN
 from vision.recipes import image_recipe
 from vision.transfer import transfer_weights
 
@@ -62,9 +62,7 @@ def convert_model(source, output, name=None, prefix=None, data=None, **given):
     converted, of_data = convert_images(opened, given)
     notes = list(opened.notes)
     settings = {key: value for key, value in converted.settings.items() if key != "features_only"}
-    for setting, value in given.items():
-        if setting not in ("image_size", "image_mean", "image_std") and settings[setting] != value:
-            raise ValueError(f"--{setting}={value} is not allowed: {opened.given} has {setting}={settings[setting]}")
+    check_given(opened, {name: value for name, value in given.items() if name in UNSEEN}, settings)
     settings |= {"image_size": given.get("image_size", settings["image_size"])}
     config = image_recipe("vit_b16", settings, {**of_data, "classes": tuple(of_data["classes"])}, {})
     config.name = name or converted.name
@@ -80,12 +78,6 @@ def convert_model(source, output, name=None, prefix=None, data=None, **given):
     return write_saved_model(spec, folder, configs.to_plain(config), facts), converted.rows, notes
 
 
-def report(folder, facts, rows, notes):
-    """Prints what became of every tensor, and what was written; arguments as `convert_model` returns them."""
-    print_account(rows, notes)
-    print(f"{folder}: {facts['model']}, {facts['kind']}, {facts['parameters']:,} parameters")
-
-
 def _literal(text):
     try:
         return ast.literal_eval(text)
@@ -94,36 +86,12 @@ def _literal(text):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        prog="python -m vision.convert", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--from", dest="source", metavar="PATH", required=True, help="folder or file to convert")
-    parser.add_argument("--output", metavar="FOLDER", required=True, help="folder to write, new or empty")
-    parser.add_argument("--to", choices=("huggingface",), help="convert a model of this project into this layout")
-    parser.add_argument("--name", help="name of the model (default: its size, such as vit_s14)")
-    parser.add_argument("--prefix", metavar="MODULE", help="path of the model inside a larger one, such as backbone")
+    parser, untold = conversion_parser("vision.convert", __doc__, "its size, such as vit_s14", "backbone")
     size = "side of the images, or height,width (default: the source's; for another one positions are resampled)"
     parser.add_argument("--image_size", type=_literal, metavar="PIXELS", help=size)
-    others = parser.add_argument_group("what files without config.json or preprocessor_config.json do not tell")
-    others.add_argument("--heads", type=positive, help="number of attention heads")
-    others.add_argument("--norm_epsilon", type=float, help="that of the norms, such as 1e-6")
-    others.add_argument("--activation", help="gelu, gelu_tanh, relu, silu, tanh or linear")
-    others.add_argument("--image_mean", type=_literal, help="of pixels from 0 to 1, a number or one for each channel")
-    others.add_argument("--image_std", type=_literal, help="their standard deviation")
-    args, data = parse_with_data(parser, argv)
-    tf.get_logger().setLevel("ERROR")  # saving warns of untraced functions
-    given = {name: value for name, value in vars(args).items() if name not in ("source", "output", "to") and value is not None}
-    try:
-        if args.to:
-            if given or data:
-                raise ValueError(f"--{[*given, *data][0]} is not allowed with --to={args.to}, which changes nothing of the model")
-            tensors, config = export_hugging_face(args.source, args.output)
-            numbers = sum(tensor.size for tensor in tensors.values())
-            print(f"{args.output}: {config['architectures'][0]}, {len(tensors)} tensors, {numbers:,} parameters")
-            return
-        report(args.output, *convert_model(args.source, args.output, data=data, **given))
-    except (ValueError, OSError) as error:
-        sys.exit(printable(f"error: {error}"))
+    untold.add_argument("--image_mean", type=_literal, help="of pixels from 0 to 1, a number or one for each channel")
+    untold.add_argument("--image_std", type=_literal, help="their standard deviation")
+    run_conversion(parser, convert_model, export_hugging_face, argv)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def export_hugging_face(model, output, setting="--from"):
       setting: what the user calls `model`, for messages.
 
     Returns:
-      ({name: array} of the tensors, the dict in config.json).
+      ({name: array} of the tensors, the dict in config.json, no notes).
 
     Raises:
       ValueError: no model there, or one that has no counterpart in Hugging Face's ViT; names the setting.
@@ -40,4 +40,4 @@ def export_hugging_face(model, output, setting="--from"):
             tensors[prefix + name.theirs.format(i=i)] = name.to_theirs(weight[i] if name.is_row else weight, name.shape(axes))
     processor = processor_of(saved.settings, data.get("eval_crop") or 0.0)
     write_hugging_face(output, tensors, {"config.json": config, FILE: processor})
-    return tensors, config
+    return tensors, config, []

@@ -108,11 +108,12 @@ def test_evaluation_and_training_of_it(converted, tmp_path):
 
 @pytest.mark.further
 @pytest.mark.parametrize("head", ["embedding", "span", "pretraining"])
-def test_other_tasks(head, tmp_path):
+def test_other_tasks(head, tmp_path, capsys):
     named = {f"bert.{name}": shape for name, shape in shapes(BERT).items()}
     named = {"embedding": shapes(BERT), "span": named | linear("qa_outputs", 8, 2), "pretraining": named | mlm_shapes(BERT)}[head]
     source = write(tmp_path / "hf", BERT, random_tensors(named), sentence_bert_config={"max_seq_length": 8})
     main([f"--from={source}", f"--output={tmp_path}/out", "--name=mine"])
+    assert ("The model has no pooler: the weights stay beside it" in capsys.readouterr().out) == (head == "embedding")
     batch = random_batch(words=len(TOKENS), predictions=2)
     ours, direct = bert.load_model(tmp_path / "out"), bert.load_model(source, task=head)
     assert ours.name == "mine"

@@ -8,6 +8,7 @@ that have a run's summary.json and, as evaluation.json, the metrics.json of offi
 import collections
 import json
 import re
+import statistics
 
 from benchmarks.harness import ROOT
 from benchmarks.peers.tpu_compiler import KINDS_OF_CYCLES
@@ -96,17 +97,19 @@ def profile_table(found):
 def variants_table(found):
     """Markdown of the results of benchmarks.variants."""
     seeds = max(len(row["accuracies"]) for row in found["variants"])
-    lines = [["", "parameters", *(f"seed {seed}" for seed in range(seeds)), "mean", "spread", "less the first", "minutes"]]
+    together = ["median", "mean", "spread", "less the first"]
+    lines = [["", "parameters", *(f"seed {seed}" for seed in range(seeds)), *together, "minutes"]]
     lines.append(["---", *["---:"] * (len(lines[0]) - 1)])
     first = found["variants"][0]["accuracies"]
     for row in found["variants"]:
         accuracies = [f"{accuracy:.2%}" for accuracy in row["accuracies"]]
         accuracies += [""] * (seeds - len(accuracies))
-        difference = ""
+        together = [""] * 4  # of one seed there is nothing to say
+        if len(row["accuracies"]) > 1:
+            together[:3] = (f"{value:.2%}" for value in (statistics.median(row["accuracies"]), row["mean"], row["spread"]))
         if row is not found["variants"][0] and len(row["accuracies"]) == len(first) > 1:
-            difference = "{:+.2%} ± {:.2%}".format(*paired_difference(row["accuracies"], first))
-        figures = [f"{row['mean']:.2%}", f"{row['spread']:.2%}", difference, f"{row['minutes']:.1f}"]
-        lines.append([row["variant"], f"{row['parameters']:,}", *accuracies, *figures])
+            together[3] = "{:+.2%} ± {:.2%}".format(*paired_difference(row["accuracies"], first))
+        lines.append([row["variant"], f"{row['parameters']:,}", *accuracies, *together, f"{row['minutes']:.1f}"])
     machine = found["machine"]
     return f"{_markdown(lines)}\n\n{machine['cores']} cores ({machine['cpu']}), commit {machine['git_commit'][:7]}."
 

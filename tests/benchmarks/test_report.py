@@ -60,18 +60,18 @@ def test_a_profile_by_hand(tmp_path):
 
 def test_variants_by_hand(tmp_path):
     rows = [
-        dict(variant="the recipe", parameters=1234, accuracies=[0.9, 0.8], mean=0.85, spread=0.1, minutes=9.96),
-        dict(variant="no_moe", parameters=6, accuracies=[0.8, 0.6], mean=0.7, spread=0.2, minutes=2.0),
+        dict(variant="the recipe", parameters=1234, accuracies=[0.9, 0.8, 0.88], mean=0.86, spread=0.1, minutes=9.96),
+        dict(variant="no_moe", parameters=6, accuracies=[0.8, 0.6, 0.82], mean=0.74, spread=0.22, minutes=2.0),
         dict(variant="vit", parameters=5, accuracies=[0.5], mean=0.5, spread=0.0, minutes=1.0),
     ]
     (tmp_path / "four.json").write_text(json.dumps(dict(machine=MACHINE, runs=[], variants=rows)))
     lines = report.rewritten("<!-- four -->\n<!-- end -->\n", tmp_path).splitlines()
-    assert lines[1] == "|  | parameters | seed 0 | seed 1 | mean | spread | less the first | minutes |"
-    # Differences of -0.1 and -0.2: the mean -0.15, the sample standard deviation 0.1 / sqrt(2).
+    assert lines[1] == "|  | parameters | seed 0 | seed 1 | seed 2 | median | mean | spread | less the first | minutes |"
+    # Differences of -0.1, -0.2 and -0.06: the mean -0.12, the sample standard deviation sqrt(0.0052).
     assert lines[3:6] == [
-        "| the recipe | 1,234 | 90.00% | 80.00% | 85.00% | 10.00% |  | 10.0 |",
-        "| no_moe | 6 | 80.00% | 60.00% | 70.00% | 20.00% | -15.00% ± 5.00% | 2.0 |",
-        "| vit | 5 | 50.00% |  | 50.00% | 0.00% |  | 1.0 |",
+        "| the recipe | 1,234 | 90.00% | 80.00% | 88.00% | 88.00% | 86.00% | 10.00% |  | 10.0 |",
+        "| no_moe | 6 | 80.00% | 60.00% | 82.00% | 80.00% | 74.00% | 22.00% | -12.00% ± 4.16% | 2.0 |",
+        "| vit | 5 | 50.00% |  |  |  |  |  |  | 1.0 |",
     ]
 
 

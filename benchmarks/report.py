@@ -111,7 +111,7 @@ def variants_table(found):
             together[3] = "{:+.2%} ± {:.2%}".format(*paired_difference(row["accuracies"], first))
         lines.append([row["variant"], f"{row['parameters']:,}", *accuracies, *together, f"{row['minutes']:.1f}"])
     machine = found["machine"]
-    return f"{_markdown(lines)}\n\n{machine['cores']} cores ({machine['cpu']}), commit {machine['git_commit'][:7]}."
+    return f"{_markdown(lines)}\n\n{machine['cores']} cores ({machine['cpu']}), commit {_commits(found['runs'])}."
 
 
 def paired_table(found):
@@ -206,7 +206,7 @@ def tpu_table(found):
     for row in found["recipes"]:
         largest = f"{row['largest']} ({'tried' if row['is_tried'] else 'estimate'})" if row["largest"] else "none"
         needed.append([row["model"], row["chip"], largest, *(str(row[name] or "") for name in ("cores", "chips"))])
-    commits = ", ".join(dict.fromkeys(row["git_commit"][:7] for row in found["tpu_steps"]))
+    commits = _commits(found["tpu_steps"])
     tables = [_markdown(lines), _markdown(needed)] if found["recipes"] else [_markdown(lines)]
     return "\n\n".join([*tables, f"Estimates of the compiler, nothing was run; commit {commits}."])
 
@@ -222,6 +222,11 @@ TABLES = {
     "models": runtimes_table,
     "tpu_steps": tpu_table,
 }
+
+
+def _commits(rows):
+    """Those that the rows of a file were made at, in their order."""
+    return ", ".join(dict.fromkeys(row["git_commit"][:7] for row in rows))
 
 
 def _markdown(lines):

@@ -64,7 +64,8 @@ def test_variants_by_hand(tmp_path):
         dict(variant="no_moe", parameters=6, accuracies=[0.8, 0.6, 0.82], mean=0.74, spread=0.22, minutes=2.0),
         dict(variant="vit", parameters=5, accuracies=[0.5], mean=0.5, spread=0.0, minutes=1.0),
     ]
-    (tmp_path / "four.json").write_text(json.dumps(dict(machine=MACHINE, runs=[], variants=rows)))
+    runs = [dict(git_commit=commit) for commit in ("1234567890", "abcdefghij", "1234567890")]
+    (tmp_path / "four.json").write_text(json.dumps(dict(machine=MACHINE, runs=runs, variants=rows)))
     lines = report.rewritten("<!-- four -->\n<!-- end -->\n", tmp_path).splitlines()
     assert lines[1] == "|  | parameters | seed 0 | seed 1 | seed 2 | median | mean | spread | less the first | minutes |"
     # Differences of -0.1, -0.2 and -0.06: the mean -0.12, the sample standard deviation sqrt(0.0052).
@@ -73,6 +74,7 @@ def test_variants_by_hand(tmp_path):
         "| no_moe | 6 | 80.00% | 60.00% | 82.00% | 80.00% | 74.00% | 22.00% | -12.00% ± 4.16% | 2.0 |",
         "| vit | 5 | 50.00% |  |  |  |  |  |  | 1.0 |",
     ]
+    assert lines[7].endswith("commit 1234567, abcdefg.")
 
 
 def test_latencies_by_hand(tmp_path):

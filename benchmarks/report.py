@@ -8,13 +8,12 @@ that have a run's summary.json and, as evaluation.json, the metrics.json of offi
 import collections
 import json
 import re
-import statistics
 
 from benchmarks.harness import ROOT
 from benchmarks.peers.tpu_compiler import KINDS_OF_CYCLES
 from benchmarks.tpu import fits, is_too_large, size, used
 from official.files.layout import SUMMARY_JSON
-from official.training.seeds import paired_difference
+from official.training.seeds import figures, paired_difference
 
 DOCUMENTS = (ROOT / "docs/performance.md", ROOT / "docs/results.md", ROOT / "docs/runtimes.md", ROOT / "docs/stacks.md")
 RESULTS = ROOT / "docs/results/benchmarks"
@@ -97,19 +96,19 @@ def profile_table(found):
 def variants_table(found):
     """Markdown of the results of benchmarks.variants."""
     seeds = max(len(row["accuracies"]) for row in found["variants"])
-    together = ["median", "mean", "spread", "less the first"]
-    lines = [["", "parameters", *(f"seed {seed}" for seed in range(seeds)), *together, "minutes"]]
+    together = ("median", "mean", "spread")
+    lines = [["", "parameters", *(f"seed {seed}" for seed in range(seeds)), *together, "less the first", "minutes"]]
     lines.append(["---", *["---:"] * (len(lines[0]) - 1)])
     first = found["variants"][0]["accuracies"]
     for row in found["variants"]:
         accuracies = [f"{accuracy:.2%}" for accuracy in row["accuracies"]]
         accuracies += [""] * (seeds - len(accuracies))
-        together = [""] * 4  # of one seed there is nothing to say
-        if len(row["accuracies"]) > 1:
-            together[:3] = (f"{value:.2%}" for value in (statistics.median(row["accuracies"]), row["mean"], row["spread"]))
+        of_seeds = figures(row["accuracies"])
+        several = [f"{of_seeds[name]:.2%}" if len(row["accuracies"]) > 1 else "" for name in together]
+        difference = ""
         if row is not found["variants"][0] and len(row["accuracies"]) == len(first) > 1:
-            together[3] = "{:+.2%} ± {:.2%}".format(*paired_difference(row["accuracies"], first))
-        lines.append([row["variant"], f"{row['parameters']:,}", *accuracies, *together, f"{row['minutes']:.1f}"])
+            difference = "{:+.2%} ± {:.2%}".format(*paired_difference(row["accuracies"], first))
+        lines.append([row["variant"], f"{row['parameters']:,}", *accuracies, *several, difference, f"{row['minutes']:.1f}"])
     machine = found["machine"]
     return f"{_markdown(lines)}\n\n{machine['cores']} cores ({machine['cpu']}), commit {_commits(found['runs'])}."
 

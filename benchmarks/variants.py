@@ -56,8 +56,8 @@ def show_rows(rows):
     width = max(14, *(len(row["variant"]) + 2 for row in rows))
     print(f"\n{'variant':<{width}}{'parameters':>12}{'mean':>9}{'spread':>9}{'minutes':>9}")
     for row in rows:
-        figures = f"{row['parameters']:>12,}{row['mean']:>9.4f}{row['spread']:>9.4f}{row['minutes']:>9.1f}"
-        print(f"{row['variant']:<{width}}{figures}")
+        spread = f"{row['spread']:.4f}" if len(row["accuracies"]) > 1 else ""  # one seed has none
+        print(f"{row['variant']:<{width}}{row['parameters']:>12,}{row['mean']:>9.4f}{spread:>9}{row['minutes']:>9.1f}")
 
 
 def main():

@@ -90,9 +90,9 @@ def convert_model(source, output, name=None, task=None, vocabulary=None, lower_c
         settings = {"vocabulary": str(file), "lower_case": words.lower_case}
         config = _recipe(converted, opened, settings)
         change_data(config, opened.given, None, data or {})
-        task = create_task(config)
-        spec, fresh, kept = _with_weights(task.part("model"), converted.weights)
-        facts = run_facts(converted.name, task.unit, None, {})
+        made = create_task(config)
+        spec, fresh, kept = _with_weights(made.part("model"), converted.weights)
+        facts = run_facts(converted.name, made.unit, None, {})
         folder.parent.mkdir(parents=True, exist_ok=True)
         facts = write_saved_model(spec, folder, configs.to_plain(config), facts)
     notes = [*opened.notes, *words.notes, *(of_pooling if found == "encoder" else ())]
@@ -180,8 +180,12 @@ def _with_weights(spec, weights):
             weight.assign(left.pop(name))
         else:
             fresh.append(name)
-    layers = [list(dict.fromkeys(name.partition("/")[0] for name in names)) for names in (fresh, left)]
-    return keep_weights(spec, left), *layers
+    return keep_weights(spec, left), _layers(fresh), _layers(left)
+
+
+def _layers(names):
+    """The names of the layers that weights with these full names belong to, in their order."""
+    return list(dict.fromkeys(name.partition("/")[0] for name in names))
 
 
 def _boolean(text):
@@ -194,8 +198,8 @@ def main(argv=None):
     parser, untold = conversion_parser("bert.convert", __doc__, "its family and size, such as bert_l6_h384", "encoder.bert")
     parser.add_argument("--task", help=f"{', '.join(TASKS)} (default: that of the source's head, or embedding)")
     parser.add_argument("--vocabulary", metavar="FILE", help="vocab.txt or SentencePiece .model (default: beside the weights)")
-    casing = "true or false, casing of the vocabulary (default: as files there say)"
-    parser.add_argument("--lower_case", type=_boolean, metavar="BOOLEAN", help=casing)
+    casing = "casing of the vocabulary (default: as files there say)"
+    parser.add_argument("--lower_case", type=_boolean, metavar="{true,false}", help=casing)
     untold.add_argument("--depth", type=positive, help="number of blocks, of an ALBERT")
     run_conversion(parser, convert_model, export_hugging_face, argv)
 

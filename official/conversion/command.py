@@ -9,8 +9,6 @@ from official.cli.arguments import parse_with_data, positive
 from official.conversion.source import print_account, print_notes
 from official.files.layout import printable
 
-HUGGING_FACE = "huggingface"
-
 
 def conversion_parser(program, text, size, module):
     """The parser of a command that converts, with the options of all of them.
@@ -29,7 +27,7 @@ def conversion_parser(program, text, size, module):
     )
     parser.add_argument("--from", dest="source", metavar="PATH", required=True, help="folder, file or checkpoint to convert")
     parser.add_argument("--output", metavar="FOLDER", required=True, help="folder to write, new or empty")
-    parser.add_argument("--to", choices=(HUGGING_FACE,), help="convert a model of this project into this layout")
+    parser.add_argument("--to", choices=("huggingface",), help="convert a model of this project into this layout")
     parser.add_argument("--name", help=f"name of the model (default: {size})")
     parser.add_argument("--prefix", metavar="MODULE", help=f"path of the model inside a larger one, such as {module}")
     untold = parser.add_argument_group("settings that a file without config.json does not tell")

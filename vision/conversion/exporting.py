@@ -18,7 +18,7 @@ def export_hugging_face(model, output, setting="--from"):
       setting: what the user calls `model`, for messages.
 
     Returns:
-      ({name: array} of the tensors, the dict in config.json, no notes).
+      ({name: array} of the tensors, the dict in config.json, an empty list of notes).
 
     Raises:
       ValueError: no model there, or one that has no counterpart in Hugging Face's ViT; names the setting.
